@@ -1,0 +1,1 @@
+"""kerasurgeon: model surgery for Keras 3."""
