@@ -1,0 +1,121 @@
+"""Every error kerasurgeon raises on purpose, and the one format they share.
+
+A message has up to four parts: what failed, where, what was expected and what was got, what to do next.
+``KerasurgeonError`` puts them together, so that no call site invents its own layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class KerasurgeonError(Exception):
+    """Base of all errors that kerasurgeon raises on purpose.
+
+    Args:
+        what: What failed, as one sentence.
+        where: The node, layer, pass, file or key concerned.
+        expected: What would have been accepted.
+        got: What was there instead.
+        hint: What to do next.
+        context: Lines that show the surroundings (the node's neighbours, say).
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        expected: str | None = None,
+        got: str | None = None,
+        hint: str | None = None,
+        context: str | None = None,
+    ) -> None:
+        self.what = what
+        self.where = where
+        self.expected = expected
+        self.got = got
+        self.hint = hint
+        self.context = context
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        lines = [self.what]
+        for label, part in (
+            ("where", self.where),
+            ("expected", self.expected),
+            ("got", self.got),
+            ("what to do", self.hint),
+        ):
+            if part is not None:
+                lines.append(f"  {label}: {part}")
+        if self.context:
+            lines.extend("    " + line for line in self.context.splitlines())
+        return "\n".join(lines)
+
+
+class LiftError(KerasurgeonError):
+    """The model cannot be represented as a graph (a subclassed or unbuilt model, say)."""
+
+
+class GraphError(KerasurgeonError):
+    """A graph was asked for something it does not hold, or for a change that would break it."""
+
+
+class EmitError(KerasurgeonError):
+    """A graph could not be turned back into a Keras model."""
+
+
+class VerificationError(KerasurgeonError):
+    """A graph does not hold together: an invariant, a shape, a dtype or an output is wrong."""
+
+
+class PassError(KerasurgeonError):
+    """A pass raised or left a broken graph; ``__cause__`` keeps the original error."""
+
+
+class OptionError(KerasurgeonError, ValueError):
+    """An option has a value that it may not have."""
+
+
+class RecipeError(KerasurgeonError):
+    """A recipe file cannot be read or asks for something that does not exist."""
+
+
+class ModelFileError(KerasurgeonError):
+    """A model file is missing, truncated, of an unknown kind or cannot be written."""
+
+
+class ExportError(KerasurgeonError):
+    """A model could not be exported, or the exported file does not compute what the model does."""
+
+
+class MissingExtraError(KerasurgeonError, ImportError):
+    """An optional dependency is not installed; the message names the extra that brings it."""
+
+
+def missing_extra(package: str, extra: str, needed_for: str) -> MissingExtraError:
+    """The error for an optional dependency that is absent.
+
+    Args:
+        package: The package that could not be imported, as on PyPI.
+        extra: The extra of kerasurgeon that installs it.
+        needed_for: What the user was about to do, as a noun phrase.
+    """
+    return MissingExtraError(
+        f"{needed_for} needs the package {package}, which is not installed.",
+        hint=f"pip install 'kerasurgeon[{extra}]'",
+    )
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Name the nearest of ``known``, or list them if none is near: for the hint of an error."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=3, cutoff=0.6)
+    if near:
+        return "did you mean " + " or ".join(repr(n) for n in near) + "?"
+    if not names:
+        return "there is nothing to choose from"
+    shown = ", ".join(names[:20])
+    return f"one of: {shown}" + (f", ... ({len(names)} in all)" if len(names) > 20 else "")
