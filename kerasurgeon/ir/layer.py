@@ -1,0 +1,141 @@
+"""A layer: the definition that calls share, with its weights."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from math import prod
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from kerasurgeon.ir.kinds import kind_of
+from kerasurgeon.ir.values import dtype_bytes
+
+def _nothing() -> Mapping[str, Any]:
+    return MappingProxyType({})
+
+
+@cache
+def _call_parameters(cls: type[Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(cls.call).parameters)
+
+
+def read_only(array: Any) -> np.ndarray[Any, Any]:
+    """``array`` as a numpy array that cannot be written into; copied only if it could still be written."""
+    result = np.asarray(array)
+    if result.flags.writeable:
+        result = result.copy()
+        result.flags.writeable = False
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """One variable of a layer.
+
+    Attributes:
+        array: The values; read-only, so that copies of a graph can share them.
+        trainable: Whether an optimizer may change it.
+    """
+
+    array: np.ndarray[Any, Any]
+    trainable: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "array", read_only(self.array))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return tuple(self.array.shape)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes the values take."""
+        return round(self.array.size * dtype_bytes(str(self.array.dtype)))
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A definition of a layer or op: what ``cls.from_config(config)`` plus ``weights`` rebuilds.
+
+    Attributes:
+        name: The Keras name.
+        cls: The class itself, so that a custom layer needs no registration.
+        config: What ``get_config`` returned. Never changed in place: see ``with_config``.
+        weights: Variables by their path relative to the layer (``"kernel"``, ``"query/kernel"``).
+        state: Random seed states by path: not weights, but what makes training repeatable.
+        custom_objects: Unregistered classes and functions that the config names.
+        assets: What the layer stores beside weights (vocabularies), by relative file name.
+        parent_path: The name scope it was built in: part of its variables' paths.
+        trainable_flags: Trainable flags of the layer and the layers inside it, where they differ from one another.
+    """
+
+    name: str
+    cls: type[Any]
+    config: Mapping[str, Any]
+    weights: Mapping[str, Weight] = field(default_factory=_nothing)
+    state: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=_nothing)
+    custom_objects: Mapping[str, Any] = field(default_factory=_nothing)
+    assets: Mapping[str, bytes] = field(default_factory=_nothing)
+    parent_path: str = ""
+    trainable_flags: tuple[bool, ...] = ()
+
+    def __post_init__(self) -> None:
+        for attribute in ("config", "weights", "state", "custom_objects", "assets"):
+            mapping = getattr(self, attribute)
+            if not isinstance(mapping, MappingProxyType):
+                object.__setattr__(self, attribute, MappingProxyType(dict(mapping)))
+
+    @property
+    def kind(self) -> str:
+        """What it is: ``"Conv2D"``, ``"ops.add"``, ``"custom:package.module.Class"``."""
+        return kind_of(self.cls)
+
+    @property
+    def call_parameters(self) -> frozenset[str]:
+        """Names of the parameters of its ``call``."""
+        return _call_parameters(self.cls)
+
+    @property
+    def parameters(self) -> int:
+        """Number of elements over all weights."""
+        return sum(prod(weight.shape) for weight in self.weights.values())
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes over all weights."""
+        return sum(weight.bytes for weight in self.weights.values())
+
+    def array(self, key: str) -> np.ndarray[Any, Any] | None:
+        """The values of one weight, or ``None`` where the layer has no such weight (no bias, no gamma)."""
+        weight = self.weights.get(key)
+        return None if weight is None else weight.array
+
+    def with_config(self, **changes: Any) -> Layer:
+        """A copy with some entries of the config replaced."""
+        return replace(self, config={**self.config, **changes}, name=changes.get("name", self.name))
+
+    def with_weights(self, **arrays: Any) -> Layer:
+        """A copy with some weights set: an array sets the values, ``None`` removes the weight.
+
+        Keys with a slash are given as ``**{"query/kernel": array}``. New weights are trainable.
+        """
+        weights = dict(self.weights)
+        for key, array in arrays.items():
+            if array is None:
+                weights.pop(key, None)
+            elif isinstance(array, Weight):
+                weights[key] = array
+            else:
+                old = weights.get(key)
+                weights[key] = Weight(array, trainable=True if old is None else old.trainable)
+        return replace(self, weights=weights)
+
+    def with_name(self, name: str) -> Layer:
+        """A copy that Keras will know by another name."""
+        return self.with_config(name=name)

@@ -1,0 +1,146 @@
+"""Derive what a node's outputs must be, by Keras itself, and compare it with what the graph records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from kerasurgeon.errors import EmitError, VerificationError
+from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.layer import Layer
+from kerasurgeon.ir.node import Node
+from kerasurgeon.ir.structure import map_leaves
+from kerasurgeon.ir.text import neighbourhood
+from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
+from kerasurgeon.keras_io.layers import build, construct, symbolic
+
+
+def derive_specs(graph: Graph, node: Node | str, made: Any = None) -> tuple[TensorSpec, ...]:
+    """What Keras says a node's outputs are, given its layer's config, its weights and its operands' specs.
+
+    Args:
+        graph: The graph.
+        node: The node.
+        made: The built Keras layer, where the caller has one already.
+
+    Raises:
+        VerificationError: Keras refuses the call, or the weights do not fit it.
+    """
+    node = graph[node] if isinstance(node, str) else node
+    layer = graph.layer_of(node)
+    if layer.kind == "InputLayer":
+        return (_input_spec(layer),)
+    args, kwargs = symbolic_operands(graph, node)
+    try:
+        made = built_layer(layer, args, kwargs) if made is None else made
+        outputs = made(*args, **kwargs)
+    except EmitError as error:
+        raise VerificationError(
+            error.what,
+            where=f"node {node.name!r}",
+            expected=error.expected,
+            got=error.got,
+            hint=error.hint,
+            context=neighbourhood(graph, node.name),
+        ) from error
+    except Exception as error:
+        raise VerificationError(
+            f"Keras refuses the call of {node.name!r} ({layer.kind}).",
+            where=f"node {node.name!r}",
+            got=_condensed(error),
+            hint="the operands' shapes and the layer's config do not go together",
+            context=neighbourhood(graph, node.name),
+        ) from error
+    return tuple(
+        TensorSpec(tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype), bool(tensor.sparse))
+        for tensor in keras.tree.flatten(outputs)
+    )
+
+
+def built_layer(layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """The Keras layer of a definition, built for these operands."""
+    made = construct(layer)
+    build(layer, made, args, kwargs)
+    return made
+
+
+def symbolic_operands(graph: Graph, node: Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A node's operands with fresh symbolic tensors in place of values and weight references."""
+    tensors: dict[Value, Any] = {}
+
+    def translate(leaf: Any) -> Any:
+        if isinstance(leaf, Value):
+            if leaf not in tensors:
+                tensors[leaf] = symbolic(graph.spec(leaf))
+            return tensors[leaf]
+        if isinstance(leaf, WeightRef):
+            return graph.layers[leaf.layer].weights[leaf.key].array
+        return leaf
+
+    return map_leaves(translate, node.args), map_leaves(translate, dict(node.kwargs))
+
+
+def check_types(graph: Graph, *, everything: bool = False) -> int:
+    """Derive every spec that may have changed and compare it with the recorded one.
+
+    Args:
+        graph: The graph.
+        everything: Derive all nodes, also those that have not changed since they were last derived.
+
+    Returns:
+        How many nodes were derived.
+
+    Raises:
+        VerificationError: A recorded shape or dtype is not what Keras derives, or a weight does not fit.
+    """
+    names = None if everything else graph.unchecked
+    checked = 0
+    for node in graph.nodes():
+        if names is not None and node.name not in names:
+            continue
+        derived = derive_specs(graph, node)
+        if derived != node.outputs:
+            raise VerificationError(
+                f"Node {node.name!r} ({graph.kind(node)}) does not give what the graph records.",
+                where=f"node {node.name!r}",
+                expected=", ".join(map(str, node.outputs)) + " (recorded)",
+                got=", ".join(map(str, derived)) + " (derived by Keras)",
+                hint="call infer(graph) after a change of shapes, or fix the pass that made it",
+                context=neighbourhood(graph, node.name),
+            )
+        graph.mark_checked(node.name)
+        checked += 1
+    return checked
+
+
+def infer(graph: Graph) -> tuple[str, ...]:
+    """Derive the specs of all changed nodes and record them, on through every node that they affect.
+
+    Returns:
+        Names of the nodes whose recorded specs changed.
+
+    Raises:
+        VerificationError: Keras refuses a call, or weights do not fit.
+    """
+    changed = []
+    for node in graph.nodes():
+        if node.name not in graph.unchecked:
+            continue
+        derived = derive_specs(graph, node)
+        if derived != node.outputs:
+            graph.set_outputs(node, derived)
+            changed.append(node.name)
+        graph.mark_checked(node.name)
+    return tuple(changed)
+
+
+def _input_spec(layer: Layer) -> TensorSpec:
+    config = layer.config
+    return TensorSpec(tuple(config["batch_shape"]), str(config["dtype"]), bool(config.get("sparse", False)))
+
+
+def _condensed(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:400]

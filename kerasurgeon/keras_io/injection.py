@@ -1,0 +1,70 @@
+"""Hand a layer its weights while it builds, in place of its initialisers.
+
+Keras creates every weight through ``Layer.add_weight``. While a layer builds, that method is replaced by one that looks
+the weight up by its path and passes the array on as the initial value.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+from keras.src.backend.common.name_scope import current_path, name_scope
+
+from kerasurgeon.ir.layer import Layer, Weight
+
+_LOCK = threading.RLock()
+_PLAIN_ADD_WEIGHT = keras.Layer.add_weight
+
+
+class _Given(keras.initializers.Initializer):
+    """An initialiser that returns an array it was given."""
+
+    def __init__(self, weight: Weight) -> None:
+        self.weight = weight
+
+    def __call__(self, shape: Any, dtype: Any = None, **_: Any) -> Any:
+        return keras.ops.convert_to_tensor(self.weight.array, dtype=dtype)
+
+
+@contextlib.contextmanager
+def injected(layer: Any, definition: Layer) -> Iterator[None]:
+    """While active, weights that ``layer`` or its sublayers create take their values from ``definition``."""
+    if not definition.weights:
+        yield
+        return
+    taken: dict[str, int] = {}
+
+    def add_weight(self: Any, *args: Any, **kwargs: Any) -> Any:
+        weight = _lookup(self, layer, kwargs.get("name"), definition, taken)
+        shape = kwargs.get("shape", args[0] if args else ())
+        if weight is None or tuple(shape or ()) != weight.shape:
+            return _PLAIN_ADD_WEIGHT(self, *args, **kwargs)
+        if len(args) > 1:
+            args = (args[0], _Given(weight), *args[2:])
+        else:
+            kwargs["initializer"] = _Given(weight)
+        variable = _PLAIN_ADD_WEIGHT(self, *args, **kwargs)
+        variable._kerasurgeon_source = weight
+        return variable
+
+    with _LOCK:
+        previous = keras.Layer.add_weight
+        keras.Layer.add_weight = add_weight
+        try:
+            yield
+        finally:
+            keras.Layer.add_weight = previous
+
+
+def _lookup(owner: Any, root: Any, name: str | None, definition: Layer, taken: dict[str, int]) -> Weight | None:
+    with name_scope(owner.name, caller=owner):
+        path = f"{current_path()}/{name or 'variable'}"
+    root_path = f"{root._parent_path}/{root.name}/" if getattr(root, "_parent_path", None) else f"{root.name}/"
+    relative = path.removeprefix(root_path)
+    count = taken.get(relative, 0)
+    taken[relative] = count + 1
+    return definition.weights.get(relative if not count else f"{relative}#{count}")

@@ -1,0 +1,228 @@
+"""Between a live Keras layer and a ``Layer`` definition: capture one way, build the other.
+
+Building hands the weights to Keras as initialisers, so that no random values are drawn first and no second copy is
+made. Whatever a layer creates in a way that this does not reach is assigned afterwards; both end in the same check.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasurgeon.errors import EmitError, LiftError
+from kerasurgeon.ir.layer import Layer, Weight, read_only
+from kerasurgeon.ir.structure import map_leaves
+from kerasurgeon.ir.values import TensorSpec
+from kerasurgeon.keras_io.custom_objects import foreign_names, harvest
+from kerasurgeon.keras_io.injection import injected
+from kerasurgeon.keras_io.internals import CallSpec, flatten_layers, parent_path
+
+
+# Keras numbers variables without a name over the whole process, so that number says nothing.
+_AUTO_NAME = re.compile(r"(^|/)variable_\d+$")
+
+
+def keyed_variables(layer: Any, variables: list[Any]) -> dict[str, Any]:
+    """Variables by path relative to their layer; equal paths get ``#1``, ``#2``, ... in order."""
+    prefix = f"{getattr(layer, 'path', None) or layer.name}/"
+    keyed: dict[str, Any] = {}
+    for variable in variables:
+        path = _AUTO_NAME.sub(r"\1variable", variable.path.removeprefix(prefix))
+        key, count = path, 0
+        while key in keyed:
+            count += 1
+            key = f"{path}#{count}"
+        keyed[key] = variable
+    return keyed
+
+
+def array_of(variable: Any) -> np.ndarray[Any, Any]:
+    """The values of a Keras variable, read-only; a view where the backend can give one."""
+    value = variable.value
+    if keras.backend.backend() == "tensorflow" and hasattr(value, "read_value"):
+        tensor = value.read_value()
+        if hasattr(tensor, "_numpy"):  # an eager tensor is immutable, so its buffer may be shared
+            array: np.ndarray[Any, Any] = np.asarray(tensor._numpy())
+            array = array.view()
+            array.flags.writeable = False
+            return array
+    return read_only(np.array(keras.ops.convert_to_numpy(value)))
+
+
+def capture(operation: Any) -> Layer:
+    """The definition of a live layer or op. The layer is only read.
+
+    Raises:
+        LiftError: The layer cannot say how it was made.
+    """
+    try:
+        config = operation.get_config()
+    except NotImplementedError as error:
+        raise LiftError(
+            f"Layer {operation.name!r} ({type(operation).__name__}) cannot say how it was made.",
+            got=str(error).strip().splitlines()[0],
+            hint=f"give {type(operation).__name__} a get_config() that returns its constructor arguments",
+        ) from error
+    custom: dict[str, Any] = {}
+    if isinstance(operation, keras.layers.Lambda):
+        config = _with_live_functions(operation, config)
+    else:
+        names = foreign_names(config)
+        if names:
+            custom = harvest(operation, names)
+    if not isinstance(operation, keras.Layer):
+        return Layer(operation.name, type(operation), config, custom_objects=custom)
+    weights = operation.weights
+    keyed = keyed_variables(operation, weights)
+    known = {id(variable) for variable in weights}
+    seeds = [variable for variable in operation.variables if id(variable) not in known]
+    flags = tuple(bool(part.trainable) for part in flatten_layers(operation))
+    return Layer(
+        operation.name,
+        type(operation),
+        config,
+        weights={key: Weight(array_of(variable), bool(variable.trainable)) for key, variable in keyed.items()},
+        state={key: array_of(variable) for key, variable in keyed_variables(operation, seeds).items()},
+        custom_objects=custom,
+        assets=_assets(operation),
+        parent_path=parent_path(operation),
+        trainable_flags=flags if len(set(flags)) > 1 else (),
+    )
+
+
+def layer_from_keras(layer: Any) -> Layer:
+    """The definition of a Keras layer that a user made: its weights come along if it has been built."""
+    if not isinstance(layer, keras.Operation):
+        raise LiftError(
+            f"{layer!r} is not a Keras layer.", expected="an instance of keras.Layer", got=type(layer).__name__
+        )
+    return capture(layer)
+
+
+def construct(definition: Layer) -> Any:
+    """The Keras layer or op of a definition, not built yet.
+
+    Raises:
+        EmitError: Its class cannot be made from the config.
+    """
+    config = map_leaves(lambda leaf: leaf, dict(definition.config))  # from_config may take its argument apart
+    try:
+        if issubclass(definition.cls, keras.layers.Lambda):
+            return definition.cls(**config)
+        with keras.saving.custom_object_scope(dict(definition.custom_objects)):
+            made = definition.cls.from_config(config)
+    except Exception as error:
+        raise EmitError(
+            f"Layer {definition.name!r} ({definition.kind}) cannot be made from its config.",
+            got=str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__,
+            hint="check the config entries that the last pass changed; a custom class needs a from_config() "
+            "that accepts what its get_config() returns",
+        ) from error
+    return made
+
+
+def build(definition: Layer, layer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Create the variables of a constructed layer from the definition's weights.
+
+    Args:
+        definition: What to build.
+        layer: What ``construct`` returned for it.
+        args: Positional operands of its first call, tensors as ``KerasTensor``.
+        kwargs: Keyword operands likewise.
+
+    Raises:
+        EmitError: The layer wants other weights than the definition holds.
+    """
+    if not isinstance(layer, keras.Layer):
+        return
+    if definition.parent_path:
+        layer._parent_path = definition.parent_path
+    if not layer.built:
+        with injected(layer, definition):
+            spec = CallSpec(layer._call_signature, layer._call_context_args, args, dict(kwargs))
+            with layer._open_name_scope():
+                layer._maybe_build(spec)
+        layer.built = True
+    restore(definition, layer)
+
+
+def restore(definition: Layer, layer: Any) -> None:
+    """Bring a built layer to the state of its definition: values, trainable flags, seeds, vocabularies."""
+    weights = layer.weights
+    if weights or definition.weights:
+        _restore_weights(definition, layer, weights)
+    if definition.state:
+        known = {id(variable) for variable in weights}
+        seeds = [variable for variable in layer.variables if id(variable) not in known]
+        for key, variable in keyed_variables(layer, seeds).items():
+            if key in definition.state:
+                variable.assign(definition.state[key])
+    if definition.trainable_flags:
+        parts = flatten_layers(layer)
+        if len(parts) == len(definition.trainable_flags):
+            for part, flag in zip(parts, definition.trainable_flags, strict=True):
+                part._trainable = flag
+    if definition.assets:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in definition.assets.items():
+                Path(folder, name).write_bytes(content)
+            layer.load_assets(folder)
+
+
+def _restore_weights(definition: Layer, layer: Any, weights: list[Any]) -> None:
+    keyed = keyed_variables(layer, weights)
+    if keyed.keys() != definition.weights.keys():
+        raise EmitError(
+            f"Layer {definition.name!r} ({definition.kind}) has other weights than its definition.",
+            expected=", ".join(keyed) or "none",
+            got=", ".join(definition.weights) or "none",
+            hint="a pass that changes use_bias, scale, center and the like must set or remove the weights too",
+        )
+    for key, variable in keyed.items():
+        weight = definition.weights[key]
+        if tuple(variable.shape) != weight.shape:
+            raise wrong_shape(definition, key, tuple(variable.shape))
+        if variable.__dict__.pop("_kerasurgeon_source", None) is not weight:
+            variable.assign(weight.array)
+        if bool(variable.trainable) != weight.trainable:
+            variable.trainable = weight.trainable
+    for part in flatten_layers(layer):
+        if isinstance(part, keras.layers.Normalization):  # keeps its statistics a second time, as constants
+            part.finalize_state()
+
+
+def wrong_shape(definition: Layer, key: str, wanted: tuple[int, ...]) -> EmitError:
+    """The error for a weight whose shape does not fit its layer's config and inputs."""
+    recorded = ", ".join(f"{name} {weight.shape}" for name, weight in definition.weights.items())
+    return EmitError(
+        f"Weight {key!r} of layer {definition.name!r} ({definition.kind}) does not fit.",
+        expected=f"shape {wanted}, by the layer's config and its inputs",
+        got=f"shape {definition.weights[key].shape if key in definition.weights else None}; all: {recorded}",
+        hint="a pass that changes the channels of a tensor must change the weights of every layer that reads it",
+    )
+
+
+def _with_live_functions(layer: Any, config: dict[str, Any]) -> dict[str, Any]:
+    """Lambda's config with its functions themselves, so that no byte code is ever deserialised."""
+    live = {"function": layer.function, "mask": layer.mask, "arguments": layer.arguments}
+    live["output_shape"] = layer._output_shape
+    return {**config, **live}
+
+
+def _assets(layer: Any) -> dict[str, bytes]:
+    if not hasattr(layer, "save_assets"):
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        layer.save_assets(folder)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.is_file()}
+
+
+def symbolic(spec: TensorSpec) -> Any:
+    """A fresh symbolic Keras tensor for a spec."""
+    return keras.KerasTensor(spec.shape, dtype=spec.dtype, sparse=spec.sparse)

@@ -1,0 +1,235 @@
+"""Lift a Keras model into a graph."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+from typing import Any
+
+import keras
+import networkx as nx
+
+from kerasurgeon.errors import LiftError
+from kerasurgeon.ir.graph import Graph, ModelInfo
+from kerasurgeon.ir.layer import Layer
+from kerasurgeon.ir.node import Scope
+from kerasurgeon.ir.structure import leaves, map_leaves, values_in
+from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
+from kerasurgeon.keras_io.compile_state import compile_state
+from kerasurgeon.keras_io.internals import Functional, KerasNode, functional_graph, has_functional_constructor, nodes_of
+from kerasurgeon.keras_io.layers import capture
+
+SUBCLASSED_HINT = (
+    "turn it into a functional model: inputs = keras.Input(shape); "
+    "functional = keras.Model(inputs, model.call(inputs)), which works where call() uses layers and keras.ops only"
+)
+
+
+def lift(model: keras.Model) -> Graph:
+    """Lift a Keras model into a graph that carries its weights. The model is only read.
+
+    Nested Functional and Sequential models are inlined: their nodes keep the nested model's name as scope
+    (``backbone/conv1``). Layers without a functional graph inside are carried whole.
+
+    Args:
+        model: A built Functional or Sequential model, or a subclass made through the functional constructor.
+
+    Returns:
+        The graph. ``emit(lift(model))`` computes what ``model`` computes.
+
+    Raises:
+        LiftError: There is no functional graph (a subclassed or unbuilt model), or a layer cannot say how it was made.
+    """
+    functional = _require_functional(model)
+    lifter = _Lifter(model)
+    lifter.run(functional)
+    return lifter.graph
+
+
+def _require_functional(model: Any) -> Functional:
+    if not isinstance(model, keras.Model):
+        raise LiftError(
+            f"{type(model).__name__!r} object is not a Keras model.",
+            expected="a keras.Model",
+            got=repr(model)[:200],
+            hint="load a file with keras.saving.load_model(path) first" if isinstance(model, (str, bytes)) else None,
+        )
+    functional = functional_graph(model)
+    if functional is None:
+        if isinstance(model, keras.Sequential):
+            raise LiftError(
+                f"Sequential model {model.name!r} is not built.",
+                expected="known input shapes",
+                hint="add keras.Input(shape) as its first layer, or call model.build(input_shape)",
+            )
+        raise LiftError(
+            f"Model {model.name!r} ({type(model).__name__}) is a subclassed model: its call() is Python code, "
+            "so there is no graph to lift.",
+            expected="a functional or sequential model",
+            hint=SUBCLASSED_HINT,
+        )
+    return functional
+
+
+class _Lifter:
+    """Carries what one lift collects: which layer object became which layer, which variable belongs where."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        config, custom, notes = compile_state(model)
+        self.graph = Graph(
+            ModelInfo(
+                name=model.name,
+                cls=type(model),
+                trainable=bool(model.trainable),
+                compile_config=config,
+                custom_objects=custom,
+                dtype=own_dtype(model),
+                notes=notes,
+            )
+        )
+        self.keys: dict[int, str] = {}
+        self.models: dict[int, str] = {}
+        self.variables: dict[int, WeightRef] = {}
+        self.objects: list[Any] = []  # keeps the layer objects alive while their ids are keys
+        self.calls: dict[str, int] = defaultdict(int)
+
+    def run(self, functional: Functional) -> None:
+        self._capture_layers(functional, "")
+        values: dict[int, Value] = {}
+        self._add_nodes(functional, "", values)
+        to_value = values.__getitem__
+        self.graph.inputs = map_leaves(lambda tensor: to_value(id(tensor)), functional._inputs_struct)
+        self.graph.outputs = map_leaves(lambda tensor: to_value(id(tensor)), functional._outputs_struct)
+        self.graph.mark_checked(*self.graph.unchecked)
+        self.graph.revision = 0
+
+    def _capture_layers(self, functional: Functional, scope: str) -> None:
+        """Give every layer object a key, before any operand can refer to its weights."""
+        for operation in functional.operations:
+            if id(operation) in self.keys or id(operation) in self.models:
+                continue
+            self.objects.append(operation)
+            path = f"{scope}/{operation.name}" if scope else operation.name
+            inner = _inlinable(operation)
+            if inner is not None:
+                self.models[id(operation)] = path
+                self._capture_layers(inner, path)
+                continue
+            if scope and isinstance(operation, keras.layers.InputLayer):
+                continue  # stands in the scope's record, see _scope
+            layer = capture(operation)
+            key = path if path not in self.graph.layers else self.graph.unique_name(path)
+            self.keys[id(operation)] = self.graph.add_layer(layer, key)
+            if isinstance(operation, keras.Layer):
+                for variable, name in zip(operation.weights, layer.weights, strict=True):
+                    self.variables.setdefault(id(variable), WeightRef(key, name))
+
+    def _add_nodes(self, functional: Functional, scope: str, values: dict[int, Value]) -> None:
+        for node in _ordered(functional):
+            operation = node.operation
+            if id(operation) in self.models:
+                self._inline(node, scope, values)
+                continue
+            if scope and node.is_input:
+                continue  # bound to the caller's operands by _inline
+            key = self.keys[id(operation)]
+            args, kwargs = self._operands(node, values)
+            count = self.calls[f"{scope}>{key}"]
+            self.calls[f"{scope}>{key}"] += 1
+            base = f"{scope}/{operation.name}" if scope else operation.name
+            name = base if not count else f"{base}:{count}"
+            if name in self.graph:
+                name = self.graph.unique_name(name)
+            outputs = [TensorSpec(tuple(t.shape), str(t.dtype), bool(t.sparse)) for t in node.outputs]
+            self.graph.add_node(key, args, kwargs, outputs=outputs, name=name, scope=scope, origin=(name,))
+            for index, tensor in enumerate(node.outputs):
+                values[id(tensor)] = Value(name, index)
+
+    def _inline(self, node: KerasNode, scope: str, values: dict[int, Value]) -> None:
+        model = node.operation
+        inner = _inlinable(model)
+        assert inner is not None
+        base = f"{scope}/{model.name}" if scope else model.name
+        path, count = base, 0
+        while path in self.graph.scopes:
+            count += 1
+            path = f"{base}:{count}"
+        args, kwargs = self._operands(node, values)
+        bound = list(leaves(args[0] if args else kwargs.get("inputs")))
+        inner_values = {id(tensor): value for tensor, value in zip(inner.inputs, bound, strict=True)}
+        self.graph.set_scope(self._scope(model, inner, path, args, kwargs))
+        self._add_nodes(inner, path, inner_values)
+        outputs = map_leaves(lambda tensor: inner_values[id(tensor)], inner._outputs_struct)
+        self.graph.set_scope(replace(self.graph.scopes[path], outputs=outputs))
+        for tensor, value in zip(node.outputs, values_in(outputs), strict=True):
+            values[id(tensor)] = value
+
+    def _scope(self, model: Any, inner: Functional, path: str, args: Any, kwargs: Any) -> Scope:
+        input_layers: list[Layer] = [capture(tensor._keras_history.operation) for tensor in inner.inputs]
+        index = {id(tensor): position for position, tensor in enumerate(inner.inputs)}
+        return Scope(
+            path=path,
+            model=self.models[id(model)],
+            name=model.name,
+            cls=type(model),
+            trainable=bool(model.trainable),
+            inputs=tuple(input_layers),
+            input_structure=map_leaves(lambda tensor: index[id(tensor)], inner._inputs_struct),
+            args=args,
+            kwargs=kwargs,
+            outputs=None,
+            dtype=own_dtype(model),
+        )
+
+    def _operands(self, node: KerasNode, values: dict[int, Value]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        def translate(leaf: Any) -> Any:
+            if isinstance(leaf, keras.KerasTensor):
+                return values[id(leaf)]
+            if isinstance(leaf, keras.Variable):
+                reference = self.variables.get(id(leaf))
+                # A variable that no layer of the model owns is a constant, as it is for Keras.
+                return keras.ops.convert_to_numpy(leaf.value) if reference is None else reference
+            return leaf
+
+        return map_leaves(translate, node.arguments.args), map_leaves(translate, node.arguments.kwargs)
+
+
+def _inlinable(operation: Any) -> Functional | None:
+    """The graph of a nested model that can be inlined and put together again, or ``None``."""
+    if not isinstance(operation, keras.Model):
+        return None
+    inner = functional_graph(operation)
+    if inner is None or not (isinstance(operation, keras.Sequential) or has_functional_constructor(type(operation))):
+        return None
+    outputs = [id(tensor) for tensor in inner.outputs]
+    inputs = {id(tensor) for tensor in inner.inputs}
+    # A model that hands an input through, or one tensor out twice, cannot be told from its inlined nodes again.
+    if len(set(outputs)) != len(outputs) or inputs & set(outputs):
+        return None
+    return inner
+
+
+def _ordered(functional: Functional) -> list[KerasNode]:
+    """The calls in an order in which each follows its operands and the earlier calls of its layer."""
+    found = list(nodes_of(functional))
+    by_call = {(id(node.operation), index): position for position, (node, index) in enumerate(found)}
+    if len({operation for operation, _ in by_call}) == len(found):
+        return [node for node, _ in found]
+    order = nx.DiGraph()
+    order.add_nodes_from(range(len(found)))
+    for position, (node, index) in enumerate(found):
+        for tensor in node.input_tensors:
+            history = tensor._keras_history
+            source = by_call.get((id(history.operation), history.node_index))
+            if source is not None:
+                order.add_edge(source, position)
+        earlier = [by_call[id(node.operation), i] for i in range(index) if (id(node.operation), i) in by_call]
+        order.add_edges_from((first, position) for first in earlier)
+    return [found[position][0] for position in nx.lexicographical_topological_sort(order)]
+
+
+def own_dtype(model: Any) -> Any:
+    """A model's own dtype policy, serialised, or ``None`` where it is the default."""
+    policy = getattr(model, "dtype_policy", None)
+    return None if policy is None else keras.dtype_policies.serialize(policy)
