@@ -1,0 +1,58 @@
+"""What every test gets: quiet CPU-only TensorFlow, fixed seeds, Keras settings put back, the sweep switch.
+
+Tests marked ``sweep`` run only when asked for: by ``-m sweep`` (or any ``-m`` expression that names it) or by
+``--all-architectures``. ``pytest -m sweep --all-architectures`` runs the sweep and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # before TensorFlow is imported, by whatever imports it first
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+import keras
+import pytest
+
+# Warnings that a zoo model is bound to cause; a test cannot do anything about them.
+EXPECTED_WARNINGS = (
+    # Masks do reach nested models; Keras says that they end there.
+    r"ignore:Layer '.*' \(of type (Functional|Sequential)\) was passed an input with a mask:UserWarning",
+    # `custom_without_build` is about this; Keras loads it well all the same.
+    r"ignore:`build\(\)` was called on layer 'block':UserWarning",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all-architectures",
+        action="store_true",
+        help="run the tests marked sweep: every keras.applications architecture, not the spread alone",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for line in EXPECTED_WARNINGS:
+        config.addinivalue_line("filterwarnings", line)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--all-architectures") or "sweep" in config.getoption("-m"):
+        return
+    swept = [item for item in items if item.get_closest_marker("sweep")]
+    if swept:
+        config.hook.pytest_deselected(items=swept)
+        items[:] = [item for item in items if item not in swept]
+
+
+@pytest.fixture(autouse=True)
+def keras_defaults() -> Iterator[None]:
+    """Seed 0 before each test; dtype policy, float type and image layout as they were after it."""
+    policy = keras.config.dtype_policy()
+    floatx, layout = keras.config.floatx(), keras.config.image_data_format()
+    keras.utils.set_random_seed(0)
+    yield
+    keras.config.set_dtype_policy(policy)
+    keras.config.set_floatx(floatx)
+    keras.config.set_image_data_format(layout)
