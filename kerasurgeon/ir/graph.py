@@ -220,6 +220,12 @@ class Graph:
         twin._unchecked = set(self._unchecked)
         return twin
 
+    def adopt(self, other: Graph) -> None:
+        """Become what ``other`` is: how a change that was tried on a copy takes effect as a whole."""
+        revision = self.revision
+        self.__dict__.update(other.copy().__dict__)
+        self.revision = max(revision, other.revision) + 1
+
     # ---- changing --------------------------------------------------------------------------------------------
 
     def add_layer(self, layer: Layer, key: str | None = None) -> str:
@@ -360,14 +366,7 @@ class Graph:
             changed += sum(value == old for value in values_in(self.outputs))
             self.outputs = map_leaves(swap, self.outputs)
             self.revision += 1
-        for path, scope in self._scopes.items():
-            if old in values_in((scope.args, dict(scope.kwargs), scope.outputs)):
-                self._scopes[path] = replace(
-                    scope,
-                    args=map_leaves(swap, scope.args),
-                    kwargs=MappingProxyType(map_leaves(swap, dict(scope.kwargs))),
-                    outputs=map_leaves(swap, scope.outputs),
-                )
+        self._swap_in_scopes(swap)
         return changed
 
     def set_output(self, old: Value, new: Value) -> None:
@@ -486,6 +485,51 @@ class Graph:
         old = self._node(node)
         self._digraph.nodes[old.name]["node"] = replace(old, origin=origin)
 
+    def rename(self, node: Node | str, name: str) -> Node:
+        """Give a node another name, and its layer too if it is called only here.
+
+        ``name`` is the name inside the node's scope: the scope stays in front of it.
+
+        Raises:
+            GraphError: The name is taken or not legal.
+        """
+        old = self._node(node)
+        if not name or "/" in name or ":" in name:
+            raise GraphError(f"{name!r} is not a legal name.", expected="a name without '/' and ':'")
+        new_name = f"{old.scope}/{name}" if old.scope else name
+        if new_name == old.name:
+            return old
+        if new_name in self._digraph or new_name in self._layers:
+            raise GraphError(f"The name {new_name!r} is taken.", hint=f"{self.unique_name(new_name)!r} is free")
+        alone = len(self._calls[old.layer]) == 1
+
+        def swap(leaf: Any) -> Any:
+            if isinstance(leaf, Value) and leaf.node == old.name:
+                return Value(new_name, leaf.index)
+            if alone and isinstance(leaf, WeightRef) and leaf.layer == old.layer:
+                return WeightRef(new_name, leaf.key)
+            return leaf
+
+        key = new_name if alone else old.layer
+        if alone:
+            self._layers[key] = self._layers.pop(old.layer).with_name(name)
+            self._calls[key] = self._calls.pop(old.layer)
+        self._calls[key] = [new_name if call == old.name else call for call in self._calls[key]]
+        nx.relabel_nodes(self._digraph, {old.name: new_name}, copy=False)
+        for other, payload in list(self._digraph.nodes(data="node")):
+            moved = replace(payload, args=map_leaves(swap, payload.args), kwargs=_swap_kwargs(swap, payload))
+            if other == new_name:
+                moved = replace(moved, name=new_name, layer=key)
+            self._digraph.nodes[other]["node"] = moved
+        self._order[new_name] = self._order.pop(old.name)
+        if old.name in self._unchecked:
+            self._unchecked.remove(old.name)
+            self._unchecked.add(new_name)
+        self.inputs, self.outputs = map_leaves(swap, self.inputs), map_leaves(swap, self.outputs)
+        self._swap_in_scopes(swap)
+        self.revision += 1
+        return self[new_name]
+
     def drop_scope(self, path: str) -> None:
         """Forget a nested model: its nodes and the models inside it move to the scope around it.
 
@@ -545,6 +589,15 @@ class Graph:
     def _touch(self, *names: str) -> None:
         self._unchecked.update(names)
         self.revision += 1
+
+    def _swap_in_scopes(self, swap: Any) -> None:
+        for path, scope in self._scopes.items():
+            self._scopes[path] = replace(
+                scope,
+                args=map_leaves(swap, scope.args),
+                kwargs=MappingProxyType(map_leaves(swap, dict(scope.kwargs))),
+                outputs=map_leaves(swap, scope.outputs),
+            )
 
     def _forget_in_scopes(self, name: str) -> None:
         def forget(leaf: Any) -> Any:

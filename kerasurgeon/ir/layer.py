@@ -39,11 +39,11 @@ class Weight:
 
     Attributes:
         array: The values; read-only, so that copies of a graph can share them.
-        trainable: Whether an optimizer may change it.
+        trainable: Whether an optimizer may change it; ``None`` leaves it as Keras makes it.
     """
 
     array: np.ndarray[Any, Any]
-    trainable: bool = True
+    trainable: bool | None = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "array", read_only(self.array))
@@ -123,7 +123,8 @@ class Layer:
     def with_weights(self, **arrays: Any) -> Layer:
         """A copy with some weights set: an array sets the values, ``None`` removes the weight.
 
-        Keys with a slash are given as ``**{"query/kernel": array}``. New weights are trainable.
+        Keys with a slash are given as ``**{"query/kernel": array}``. The values are cast to the dtype of the weight
+        that they replace; a new weight keeps the dtype of its array, and is trainable if Keras makes it so.
         """
         weights = dict(self.weights)
         for key, array in arrays.items():
@@ -133,7 +134,9 @@ class Layer:
                 weights[key] = array
             else:
                 old = weights.get(key)
-                weights[key] = Weight(array, trainable=True if old is None else old.trainable)
+                if old is not None:
+                    array = np.asarray(array).astype(old.array.dtype, copy=False)
+                weights[key] = Weight(array, trainable=None if old is None else old.trainable)
         return replace(self, weights=weights)
 
     def with_name(self, name: str) -> Layer:

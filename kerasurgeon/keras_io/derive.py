@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -11,10 +13,10 @@ from kerasurgeon.errors import EmitError, VerificationError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.node import Node
-from kerasurgeon.ir.structure import map_leaves
+from kerasurgeon.ir.structure import map_leaves, values_in
 from kerasurgeon.ir.text import neighbourhood
 from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
-from kerasurgeon.keras_io.layers import build, construct, symbolic
+from kerasurgeon.keras_io.layers import build, capture, construct, symbolic
 
 
 def derive_specs(graph: Graph, node: Node | str, made: Any = None) -> tuple[TensorSpec, ...]:
@@ -53,16 +55,22 @@ def derive_specs(graph: Graph, node: Node | str, made: Any = None) -> tuple[Tens
             hint="the operands' shapes and the layer's config do not go together",
             context=neighbourhood(graph, node.name),
         ) from error
+    return _specs(outputs)
+
+
+def _specs(outputs: Any) -> tuple[TensorSpec, ...]:
     return tuple(
         TensorSpec(tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype), bool(tensor.sparse))
         for tensor in keras.tree.flatten(outputs)
     )
 
 
-def built_layer(layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """The Keras layer of a definition, built for these operands."""
+def built_layer(
+    layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, initialise: bool = False
+) -> Any:
+    """The Keras layer of a definition, built for these operands; see ``layers.build``."""
     made = construct(layer)
-    build(layer, made, args, kwargs)
+    build(layer, made, args, kwargs, initialise=initialise)
     return made
 
 
@@ -144,3 +152,40 @@ def _input_spec(layer: Layer) -> TensorSpec:
 def _condensed(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:400]
+
+
+def derive_new(
+    graph: Graph, layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[Layer, tuple[TensorSpec, ...]]:
+    """Build a definition for operands that are in the graph: its weights as Keras makes them, and its outputs.
+
+    Args:
+        graph: The graph that the operands belong to. It is only read.
+        layer: The definition; weights it lacks are initialised by Keras.
+        args: Positional operands.
+        kwargs: Keyword operands.
+
+    Returns:
+        The definition with all its weights, and the specs of its outputs.
+
+    Raises:
+        VerificationError: Keras refuses the call or the weights do not fit.
+    """
+    for value in values_in((args, dict(kwargs))):
+        graph.spec(value)
+    node = Node(layer.name, layer.name, tuple(args), MappingProxyType(dict(kwargs)))
+    symbolic_args, symbolic_kwargs = symbolic_operands(graph, node)
+    what = f"new layer {layer.name!r} ({layer.kind})"
+    try:
+        made = built_layer(layer, symbolic_args, symbolic_kwargs, initialise=True)
+        outputs = made(*symbolic_args, **symbolic_kwargs)
+    except EmitError as error:
+        raise VerificationError(
+            error.what, where=what, expected=error.expected, got=error.got, hint=error.hint
+        ) from error
+    except Exception as error:
+        operands = ", ".join(f"{value} {graph.spec(value)}" for value in node.inputs)
+        raise VerificationError(
+            f"Keras refuses the call of {what}.", got=_condensed(error), where=f"operands: {operands}"
+        ) from error
+    return replace(capture(made), parent_path=layer.parent_path), _specs(outputs)

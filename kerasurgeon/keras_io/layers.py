@@ -127,7 +127,9 @@ def construct(definition: Layer) -> Any:
     return made
 
 
-def build(definition: Layer, layer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+def build(
+    definition: Layer, layer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, initialise: bool = False
+) -> None:
     """Create the variables of a constructed layer from the definition's weights.
 
     Args:
@@ -135,6 +137,7 @@ def build(definition: Layer, layer: Any, args: tuple[Any, ...], kwargs: Mapping[
         layer: What ``construct`` returned for it.
         args: Positional operands of its first call, tensors as ``KerasTensor``.
         kwargs: Keyword operands likewise.
+        initialise: Let the layer's initialisers make the weights if the definition has none: for new layers.
 
     Raises:
         EmitError: The layer wants other weights than the definition holds.
@@ -149,7 +152,8 @@ def build(definition: Layer, layer: Any, args: tuple[Any, ...], kwargs: Mapping[
             with layer._open_name_scope():
                 layer._maybe_build(spec)
         layer.built = True
-    restore(definition, layer)
+    if definition.weights or not initialise:
+        restore(definition, layer)
 
 
 def restore(definition: Layer, layer: Any) -> None:
@@ -190,7 +194,7 @@ def _restore_weights(definition: Layer, layer: Any, weights: list[Any]) -> None:
             raise wrong_shape(definition, key, tuple(variable.shape))
         if variable.__dict__.pop("_kerasurgeon_source", None) is not weight:
             variable.assign(weight.array)
-        if bool(variable.trainable) != weight.trainable:
+        if weight.trainable is not None and bool(variable.trainable) != weight.trainable:
             variable.trainable = weight.trainable
     for part in flatten_layers(layer):
         if isinstance(part, keras.layers.Normalization):  # keeps its statistics a second time, as constants

@@ -1,0 +1,130 @@
+"""Find passes by name. Built-in passes and those of other packages are published alike, as entry points.
+
+A package offers its passes in its ``pyproject.toml``::
+
+    [project.entry-points."kerasurgeon.passes"]
+    MyPass = "my_package.my_module:MyPass"
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from types import MappingProxyType
+from typing import Any
+
+from kerasurgeon.errors import RecipeError, did_you_mean
+from kerasurgeon.rewrite.passes import Pass
+
+GROUP = "kerasurgeon.passes"
+
+
+@cache
+def catalogue() -> Mapping[str, type[Pass]]:
+    """Every pass that is installed, by name.
+
+    Raises:
+        RecipeError: A package offers something that is not a pass, or that cannot be imported.
+    """
+    return MappingProxyType({point.name: _load(point.name, point.value) for point in entry_points(group=GROUP)})
+
+
+def find_pass(name: str) -> type[Pass]:
+    """A pass by name, or by path as ``module:Class``.
+
+    Raises:
+        RecipeError: There is no such pass.
+    """
+    if ":" in name:
+        return _load(name, name)
+    known = catalogue()
+    if name not in known:
+        raise RecipeError(
+            f"There is no pass {name!r}.",
+            hint=f"{did_you_mean(name, known)} A pass of your own can be named as 'module:Class'.",
+        )
+    return known[name]
+
+
+def make_pass(name: str, options: Mapping[str, Any], where: str | None = None) -> Pass:
+    """An instance of a pass with options.
+
+    Args:
+        name: As for ``find_pass``.
+        options: Options by name.
+        where: What to say in errors about where the options were read.
+
+    Raises:
+        RecipeError: There is no such pass or option, or an option has a value that it may not have.
+    """
+    cls = find_pass(name)
+    known = {item.name for item in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
+    for option in options:
+        if option not in known:
+            raise RecipeError(
+                f"{name} has no option {option!r}.",
+                where=where,
+                hint=did_you_mean(option, known) if known else "it takes no options",
+            )
+    try:
+        return cls(**options)
+    except (ValueError, TypeError) as error:
+        raise RecipeError(
+            f"{name} cannot be made with these options.",
+            where=where,
+            got=str(error).strip(),
+            hint=f"`kerasurgeon passes {name}` shows what each option may be",
+        ) from error
+
+
+def options_of(cls: type[Pass]) -> list[tuple[str, str, Any, str]]:
+    """The options of a pass: name, type, default (``dataclasses.MISSING`` where required), and its docstring line."""
+    if not dataclasses.is_dataclass(cls):
+        return []
+    described = _argument_docs(inspect.getdoc(cls) or "")
+    rows = []
+    for item in dataclasses.fields(cls):
+        default = item.default
+        if default is dataclasses.MISSING and item.default_factory is not dataclasses.MISSING:
+            default = item.default_factory()
+        kind = item.type if isinstance(item.type, str) else getattr(item.type, "__name__", str(item.type))
+        rows.append((item.name, kind, default, described.get(item.name, "")))
+    return rows
+
+
+def _argument_docs(docstring: str) -> dict[str, str]:
+    """What the ``Args:`` section of a docstring says of each argument."""
+    found: dict[str, str] = {}
+    current, inside, indent = "", False, 0
+    for line in docstring.splitlines():
+        if line.strip() == "Args:":
+            inside, indent = True, len(line) - len(line.lstrip()) + 4
+            continue
+        if not inside:
+            continue
+        if line.strip() and len(line) - len(line.lstrip()) < indent:
+            break
+        head, colon, text = line.strip().partition(":")
+        if colon and len(line) - len(line.lstrip()) == indent:
+            current = head.split(" ")[0]
+            found[current] = text.strip()
+        elif current and line.strip():
+            found[current] += " " + line.strip()
+    return found
+
+
+def _load(name: str, path: str) -> type[Pass]:
+    module, _, attribute = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise RecipeError(f"Pass {name!r} cannot be imported from {path!r}.", got=str(error)) from error
+    if not (isinstance(found, type) and issubclass(found, Pass)):
+        raise RecipeError(f"{path!r} is not a pass.", expected="a subclass of kerasurgeon.authoring.Pass")
+    return found

@@ -1,0 +1,82 @@
+"""Compare what two models compute on the same seeded inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasurgeon.errors import VerificationError
+from kerasurgeon.ir.graph import Graph
+from kerasurgeon.keras_io.samples import sample_inputs
+
+Arrays = list[np.ndarray[Any, Any]]
+
+# Rounding differs by this much where half precision stands in for float32; relative to float32's tolerance.
+_COARSER = {"bfloat16": 800.0, "float16": 100.0}
+
+
+def run_model(model: keras.Model, inputs: Any) -> Arrays:
+    """A model's outputs in inference, flattened, as float64 arrays where they are floats."""
+    outputs = keras.tree.flatten(model(inputs, training=False))
+    arrays = [np.asarray(keras.ops.convert_to_numpy(output)) for output in outputs]
+    return [array.astype("float64") if _is_float(array) else array for array in arrays]
+
+
+def relative_difference(before: Arrays, after: Arrays) -> float:
+    """Largest absolute difference over all outputs, each relative to the largest magnitude of that output before."""
+    worst = 0.0
+    for one, other in zip(before, after, strict=True):
+        if one.shape != other.shape:
+            return float("inf")
+        if not _is_float(one):
+            worst = max(worst, float(not np.array_equal(one, other)))
+            continue
+        if not np.array_equal(np.isfinite(one), np.isfinite(other)):
+            return float("inf")
+        finite = np.isfinite(one)
+        scale = float(np.max(np.abs(one[finite]), initial=0.0)) or 1.0
+        worst = max(worst, float(np.max(np.abs(one[finite] - other[finite]), initial=0.0)) / scale)
+    return worst
+
+
+def tolerance(graph: Graph, rtol: float) -> float:
+    """``rtol`` as it applies to a graph: coarser where layers compute in half precision."""
+    dtypes = {spec.dtype for node in graph.nodes() for spec in node.outputs}
+    return rtol * max((_COARSER.get(dtype, 1.0) for dtype in dtypes), default=1.0)
+
+
+def require_finite(weights: Mapping[str, Any]) -> None:
+    """Refuse weights that hold NaN or infinity.
+
+    Args:
+        weights: Layers by key, as ``graph.layers`` gives them.
+
+    Raises:
+        VerificationError: A weight is not finite; the message names the first few.
+    """
+    bad = [
+        f"{key}.{path}"
+        for key, layer in weights.items()
+        for path, weight in layer.weights.items()
+        if _is_float(weight.array) and not np.isfinite(np.sum(weight.array, dtype="float64")) and not _all_finite(weight)
+    ]
+    if bad:
+        raise VerificationError(
+            f"The model has weights that are NaN or infinite: {len(bad)} of them.",
+            where=", ".join(bad[:5]),
+            hint="train it to finite weights first; no output can be compared with these",
+        )
+
+
+def _all_finite(weight: Any) -> bool:
+    return bool(np.all(np.isfinite(weight.array.astype("float64"))))
+
+
+def _is_float(array: np.ndarray[Any, Any]) -> bool:
+    return array.dtype.kind == "f" or str(array.dtype) == "bfloat16"
+
+
+__all__ = ["relative_difference", "require_finite", "run_model", "sample_inputs", "tolerance"]

@@ -1,0 +1,160 @@
+"""What a pass is, and the driver that most passes need: match a pattern, check, rewrite, until nothing matches."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import enum
+import inspect
+from typing import Any, ClassVar
+
+from kerasurgeon.errors import OptionError, PassError
+from kerasurgeon.ir.graph import Graph
+from kerasurgeon.rewrite.context import Context
+from kerasurgeon.rewrite.matching import Match, find, near_misses
+from kerasurgeon.rewrite.patterns import Pattern
+
+
+class Preserves(enum.Enum):
+    """What a pass promises about the model's outputs."""
+
+    EXACT = "exact"
+    """The outputs are the same up to rounding, in inference."""
+    MASKED_EXACT = "masked-exact"
+    """The outputs are those of the model with some channels masked."""
+    APPROXIMATE = "approximate"
+    """The outputs change; by how much is in the report."""
+
+
+class Skip(Exception):  # noqa: N818 - not an error: an outcome
+    """Raised by a pass to leave a site alone, with the reason.
+
+    Args:
+        reason: One sentence without a full stop: ``"the layer is called 2 times"``.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Pass(abc.ABC):
+    """A decision about a graph. Subclasses are frozen dataclasses: their fields are the options.
+
+    A pass edits the graph it is given in place; the pipeline gives it one of its own. What it does at a site it reports
+    through ``context.changed``, what it leaves alone through ``context.left``.
+
+    Attributes:
+        preserves: What it promises about outputs; EXACT is checked after every run.
+        rtol: Largest relative difference of outputs that EXACT allows, for float32 models.
+    """
+
+    preserves: ClassVar[Preserves] = Preserves.APPROXIMATE
+    rtol: ClassVar[float] = 1e-4
+
+    @property
+    def name(self) -> str:
+        """How recipes and reports call it."""
+        return type(self).__name__
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Its options by name."""
+        if not dataclasses.is_dataclass(self):
+            return {}
+        return {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+
+    @classmethod
+    def summary(cls) -> str:
+        """The first line of its docstring."""
+        return (inspect.getdoc(cls) or "").split("\n", 1)[0]
+
+    @abc.abstractmethod
+    def run(self, graph: Graph, context: Context) -> None:
+        """Rewrite the graph.
+
+        Args:
+            graph: To be changed in place, through its methods.
+            context: Data, loss, seeded generator, progress and the log of decisions.
+        """
+
+
+class RewritePass(Pass):
+    """A pass that looks for a pattern and rewrites each place where it matches.
+
+    Subclasses say what to look for (``pattern``), when to leave a site alone (``check``) and what to put there
+    (``rewrite``). Sites are found again after each rewrite, so that one rewrite may enable another.
+    """
+
+    @abc.abstractmethod
+    def pattern(self) -> Pattern:
+        """What to look for."""
+
+    def check(self, match: Match, graph: Graph) -> None:
+        """Raise ``Skip`` to leave a site alone. The graph must not be changed here."""
+
+    @abc.abstractmethod
+    def rewrite(self, match: Match, graph: Graph, context: Context) -> str | None:
+        """Rewrite one site. May return what was done, for the report."""
+
+    def run(self, graph: Graph, context: Context) -> None:
+        """Match, check and rewrite until no site is left."""
+        pattern = self.pattern()
+        refused: dict[str, str] = {}
+        limit = 2 * len(graph) + 10
+        for rewritten in range(limit + 1):
+            match = self._next(pattern, graph, refused)
+            if match is None:
+                break
+            if rewritten == limit:
+                raise PassError(
+                    f"{self.name} does not come to an end: it rewrote {limit} sites, more than the graph has nodes.",
+                    where=f"last site {match.root.name!r}",
+                    hint="the pattern matches what rewrite() puts there; refuse that in check()",
+                )
+            root, before = match.root.name, graph.revision
+            context.progress(rewritten / limit, f"{self.name}: {root}")
+            done = self.rewrite(match, graph, context)
+            if graph.revision == before:
+                raise PassError(
+                    f"{self.name}.rewrite() left the graph unchanged.",
+                    where=f"site {root!r}",
+                    hint="raise Skip(reason) in check() for sites that are to be left alone",
+                )
+            context.changed(root, done or "rewritten")
+        for root, reason in refused.items():
+            context.left(root, reason)
+        for miss in near_misses(graph, pattern):
+            if miss.root not in refused:
+                context.left(miss.root, miss.reason)
+
+    def _next(self, pattern: Pattern, graph: Graph, refused: dict[str, str]) -> Match | None:
+        for match in find(graph, pattern):
+            if match.root.name in refused:
+                continue
+            before = graph.revision
+            try:
+                self.check(match, graph)
+            except Skip as skip:
+                refused[match.root.name] = skip.reason
+                continue
+            finally:
+                if graph.revision != before:
+                    raise PassError(f"{self.name}.check() changed the graph.", where=f"site {match.root.name!r}")
+            return match
+        return None
+
+
+def check_fraction(owner: Pass, option: str, value: float, *, zero: bool = False) -> None:
+    """Refuse an option that is no fraction.
+
+    Raises:
+        OptionError: ``value`` is outside (0, 1], or [0, 1] if ``zero`` is allowed.
+    """
+    low_ok = value >= 0 if zero else value > 0
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low_ok or not value <= 1:
+        raise OptionError(
+            f"{owner.name}: option {option!r} must be a fraction.",
+            expected=f"a number in {'[' if zero else '('}0, 1]",
+            got=repr(value),
+        )

@@ -1,0 +1,322 @@
+"""Run passes over a model: lift, each pass verified, emit."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasurgeon.cost import cost
+from kerasurgeon.errors import KerasurgeonError, OptionError, PassError, VerificationError
+from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.text import neighbourhood
+from kerasurgeon.ir.verify import verify_structure
+from kerasurgeon.keras_io.derive import check_types
+from kerasurgeon.keras_io.emit import emit
+from kerasurgeon.keras_io.lift import lift
+from kerasurgeon.keras_io.samples import sample_inputs
+from kerasurgeon.rewrite.context import Context, Progress, no_progress
+from kerasurgeon.rewrite.outputs import Arrays, relative_difference, require_finite, run_model, tolerance
+from kerasurgeon.rewrite.passes import Pass, Preserves
+from kerasurgeon.rewrite.recipe import Recipe, read_recipe
+from kerasurgeon.rewrite.report import PassReport, Report, Size
+
+_LOG = logging.getLogger(__name__)
+
+VERIFY_LEVELS = ("structure", "types", "exact", "outputs")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a pipeline gives back.
+
+    Attributes:
+        model: The new Keras model.
+        report: What was done.
+        recipe: Passes, options, seed and versions: run again, it gives the same weights.
+        graph: The graph that ``model`` was emitted from.
+    """
+
+    model: keras.Model
+    report: Report
+    recipe: Recipe
+    graph: Graph
+
+
+class Pipeline:
+    """Passes in order.
+
+    Args:
+        passes: The passes, each an instance with its options.
+    """
+
+    def __init__(self, passes: Sequence[Pass]) -> None:
+        self.passes = tuple(passes)
+        for item in self.passes:
+            if not isinstance(item, Pass):
+                hint = f"write {item.__name__}() to make an instance" if isinstance(item, type) else None
+                raise OptionError(
+                    "A pipeline is made of passes.", expected="instances of Pass", got=repr(item), hint=hint
+                )
+
+    @classmethod
+    def from_recipe(cls, source: str | Path | Recipe | Mapping[str, Any]) -> Pipeline:
+        """The pipeline that a recipe describes.
+
+        Args:
+            source: Path of a TOML or JSON file, a recipe, or its contents as a mapping.
+
+        Raises:
+            RecipeError: The recipe cannot be read; the message names the line or key and what is allowed there.
+        """
+        recipe = source if isinstance(source, Recipe) else read_recipe(source)
+        pipeline = cls(recipe.make_passes())
+        pipeline._defaults = {"seed": recipe.seed, "verify": recipe.verify}
+        return pipeline
+
+    _defaults: Mapping[str, Any] = {"seed": 0, "verify": "exact"}
+
+    def to_recipe(self, *, seed: int | None = None, verify: str | None = None) -> Recipe:
+        """The recipe that describes this pipeline."""
+        return Recipe.of(
+            self.passes,
+            seed=self._defaults["seed"] if seed is None else seed,
+            verify=verify or self._defaults["verify"],
+        )
+
+    def run(
+        self,
+        model: keras.Model,
+        *,
+        data: Any = None,
+        loss: Any = None,
+        evaluate: Callable[[keras.Model], float] | None = None,
+        seed: int | None = None,
+        verify: str | None = None,
+        progress: Progress | None = None,
+    ) -> Result:
+        """Run the passes over a model, which is only read.
+
+        Args:
+            model: A built functional or sequential model.
+            data: Inputs, or ``(inputs, labels)``, for passes that use data.
+            loss: A loss, for passes that use gradients.
+            evaluate: Model to number, higher is better, for passes that search.
+            seed: All random choices follow from it.
+            verify: ``"structure"``: invariants of the graph only. ``"types"``: shapes and dtypes derived again too.
+                ``"exact"``: outputs compared too where a pass claims exactness. ``"outputs"``: after every pass.
+            progress: Called with the fraction done and a message.
+
+        Returns:
+            The new model, the report, the recipe and the graph.
+
+        Raises:
+            LiftError: The model has no graph to lift.
+            PassError: A pass raised, or left a graph that does not hold together.
+            VerificationError: A pass that claims exactness changed the outputs, or weights are not finite.
+        """
+        seed = self._defaults["seed"] if seed is None else seed
+        verify = self._defaults["verify"] if verify is None else verify
+        if verify not in VERIFY_LEVELS:
+            raise OptionError(f"verify={verify!r} is not a level.", expected=" or ".join(map(repr, VERIFY_LEVELS)))
+        started = time.perf_counter()
+        graph = lift(model)
+        run = _Run(model, graph, verify, data, loss, evaluate, seed, progress or no_progress)
+        reports = [run.one(item, index, self.passes) for index, item in enumerate(self.passes)]
+        # The model of the last comparison is the emitted graph already, unless a pass has run since.
+        result = run.take_model()
+        notes = graph.model.notes
+        report = Report(model.name, tuple(reports), time.perf_counter() - started, notes)
+        recipe = Recipe.of(self.passes, seed=seed, verify=verify)
+        return Result(result, report, recipe, run.graph)
+
+
+def apply_passes(
+    model: keras.Model,
+    passes: Sequence[Pass],
+    *,
+    data: Any = None,
+    loss: Any = None,
+    evaluate: Callable[[keras.Model], float] | None = None,
+    seed: int = 0,
+    verify: str = "exact",
+    progress: Progress | None = None,
+) -> keras.Model:
+    """Run passes over a model and return the new one; ``model`` is only read. See ``Pipeline.run``."""
+    result = Pipeline(passes).run(
+        model, data=data, loss=loss, evaluate=evaluate, seed=seed, verify=verify, progress=progress
+    )
+    return result.model
+
+
+class _Run:
+    """One run: the graph as it goes through the passes, and the outputs that exactness is judged by."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        graph: Graph,
+        verify: str,
+        data: Any,
+        loss: Any,
+        evaluate: Callable[[keras.Model], float] | None,
+        seed: int,
+        progress: Progress,
+    ) -> None:
+        self.source, self.graph, self.verify = model, graph, verify
+        self.data, self.loss, self.evaluate = data, loss, evaluate
+        self.seed, self.progress = seed, progress
+        self.size: Size | None = None
+        self.inputs: Any = None
+        self.outputs: tuple[int, Arrays] | None = None  # the revision they belong to, and the arrays
+        self.emitted: tuple[int, keras.Model] | None = None
+
+    def one(self, item: Pass, index: int, passes: tuple[Pass, ...]) -> PassReport:
+        def progress(fraction: float, message: str) -> None:
+            self.progress((index + min(max(fraction, 0.0), 1.0)) / len(passes), message)
+
+        progress(0.0, item.name)
+        compare = self.verify == "outputs" or (self.verify == "exact" and item.preserves is Preserves.EXACT)
+        if compare and self.outputs is None:
+            require_finite(self.graph.layers)
+        before = self.size or _size(self.graph)
+        work = self.graph.copy()
+        seeds = np.random.SeedSequence([self.seed, index])
+        context = Context(
+            data=self.data,
+            loss=self.loss,
+            evaluate=self.evaluate,
+            seed=int(seeds.generate_state(1)[0]),
+            rng=np.random.default_rng(seeds),
+            progress=progress,
+        )
+        started = time.perf_counter()
+        with _seeded(context.seed):
+            self._guarded(item, index, passes, work, lambda: item.run(work, context))
+        removed: tuple[str, ...] = ()
+
+        def tidy_and_check() -> None:
+            nonlocal removed
+            verify_structure(work)
+            removed = work.remove_unused()
+            if self.verify != "structure":
+                check_types(work)
+
+        seconds = time.perf_counter() - started
+        self._guarded(item, index, passes, work, tidy_and_check)
+        difference = None
+        if work.revision == self.graph.revision:
+            difference = 0.0 if compare else None
+        elif compare:
+            difference = self._difference(item, work)
+        self.graph = work
+        after = self.size = _size(work)
+        verify_seconds = time.perf_counter() - started - seconds
+        _LOG.info("%s: %s changed %d sites", work.name, item.name, sum(site.changed for site in context.sites))
+        return PassReport(
+            item.name,
+            item.options,
+            item.preserves.value,
+            before,
+            after,
+            seconds,
+            verify_seconds,
+            difference,
+            tuple(context.sites),
+            removed,
+        )
+
+    def take_model(self) -> keras.Model:
+        """The Keras model of the graph as it is now."""
+        if self.emitted is not None and self.emitted[0] == self.graph.revision:
+            return self.emitted[1]
+        return emit(self.graph)
+
+    def _difference(self, item: Pass, work: Graph) -> float:
+        if self.inputs is None:
+            self.inputs = sample_inputs(self.graph, seed=self.seed)
+        if self.outputs is None or self.outputs[0] != self.graph.revision:
+            before = self.source if self.graph.revision == 0 else emit(self.graph, compile=False)
+            self.outputs = self.graph.revision, run_model(before, self.inputs)
+        model = emit(work)
+        arrays = run_model(model, self.inputs)
+        difference = relative_difference(self.outputs[1], arrays)
+        allowed = tolerance(work, item.rtol)
+        if item.preserves is Preserves.EXACT and not difference <= allowed:
+            raise VerificationError(
+                f"{item.name} claims to be exact, but the outputs changed.",
+                expected=f"a relative difference of at most {allowed:.1e}",
+                got=f"{difference:.3e}",
+                hint="run it on parts of the model to find the site, or with verify='types' to look at the result",
+            )
+        self.outputs = work.revision, arrays
+        self.emitted = work.revision, model
+        return difference
+
+    def _guarded(
+        self, item: Pass, index: int, passes: tuple[Pass, ...], work: Graph, step: Callable[[], None]
+    ) -> None:
+        try:
+            step()
+        except PassError:
+            raise
+        except Exception as error:
+            done = ", ".join(done.name for done in passes[:index]) or "none"
+            last = next((name for name in _named_nodes(error, work)), None)
+            own = isinstance(error, KerasurgeonError)
+            raise PassError(
+                f"Pass {item!r} failed: {error.what if isinstance(error, KerasurgeonError) else _describe(error)}",
+                where=error.where if isinstance(error, KerasurgeonError) else last and f"node {last!r}",
+                expected=error.expected if isinstance(error, KerasurgeonError) else None,
+                got=error.got if isinstance(error, KerasurgeonError) else None,
+                hint=(error.hint if isinstance(error, KerasurgeonError) else None)
+                or f"the model is untouched; passes that ran before: {done}",
+                context=(error.context if isinstance(error, KerasurgeonError) else None)
+                or (neighbourhood(work, last) if last and not own else None),
+            ) from error
+
+
+def _named_nodes(error: BaseException, graph: Graph) -> Iterator[str]:
+    """Nodes of the graph that an error's message mentions in quotes, or that its frames had in hand."""
+    text = str(error)
+    for name in (node.name for node in graph.nodes()):
+        if repr(name) in text:
+            yield name
+    trace = error.__traceback__
+    frames = []
+    while trace is not None:
+        frames.append(trace.tb_frame)
+        trace = trace.tb_next
+    for frame in reversed(frames):
+        for value in frame.f_locals.values():
+            name = getattr(getattr(value, "root", value), "name", None)
+            if isinstance(name, str) and name in graph:
+                yield name
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _size(graph: Graph) -> Size:
+    total = cost(graph)
+    return Size(len(graph), total.parameters, total.macs, total.weight_bytes, total.peak_activation_bytes)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Keras draws initialiser seeds from Python's generator: seed it for a pass, and give the user's state back."""
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)

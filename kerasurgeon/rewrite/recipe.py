@@ -1,0 +1,239 @@
+"""A run as data: passes with their options, seed and versions, in TOML or JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import tempfile
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tomli_w
+
+from kerasurgeon.errors import RecipeError, did_you_mean
+from kerasurgeon.rewrite.catalogue import catalogue, make_pass
+from kerasurgeon.rewrite.passes import Pass
+
+VERIFY_LEVELS = ("structure", "types", "exact", "outputs")
+_TOP_KEYS = {"seed", "verify", "pass", "versions"}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a pipeline does, as data.
+
+    Attributes:
+        steps: Each pass as its name and its options; options at their default are left out.
+        seed: All random choices follow from it.
+        verify: How passes are verified, see ``Pipeline.run``.
+        versions: Versions of what the result depends on, when the recipe was written.
+        source: The file it was read from, for errors.
+    """
+
+    steps: tuple[tuple[str, Mapping[str, Any]], ...]
+    seed: int = 0
+    verify: str = "exact"
+    versions: Mapping[str, str] = field(default_factory=dict)
+    source: str | None = field(default=None, compare=False)
+    _text: str = field(default="", compare=False, repr=False)
+
+    @classmethod
+    def of(cls, passes: Sequence[Pass], *, seed: int = 0, verify: str = "exact") -> Recipe:
+        """The recipe of these passes, with today's versions."""
+        steps = tuple((_pass_name(item), _changed_options(item)) for item in passes)
+        return cls(steps, seed, verify, _versions())
+
+    def make_passes(self) -> list[Pass]:
+        """The passes, made.
+
+        Raises:
+            RecipeError: A pass or an option does not exist, or an option's value is not allowed.
+        """
+        return [
+            make_pass(name, options, where=self._where(index, options))
+            for index, (name, options) in enumerate(self.steps)
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as plain data.
+
+        Raises:
+            RecipeError: An option holds something that cannot be written, such as a lambda.
+        """
+        steps = [
+            {"name": name, **{key: _writable(value, f"{name}.{key}") for key, value in options.items()}}
+            for name, options in self.steps
+        ]
+        return {"seed": self.seed, "verify": self.verify, "pass": steps, "versions": dict(self.versions)}
+
+    def to_toml(self) -> str:
+        """The recipe as TOML."""
+        return tomli_w.dumps(_without_none(self.to_dict()))
+
+    def save(self, path: str | Path) -> None:
+        """Write the recipe to a ``.toml`` or ``.json`` file; it appears whole or not at all."""
+        target = Path(path)
+        text = json.dumps(self.to_dict(), indent=2) if target.suffix == ".json" else self.to_toml()
+        try:
+            handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(temporary, target)
+        except OSError as error:
+            raise RecipeError(f"The recipe cannot be written to {target}.", got=error.strerror) from error
+
+    def _where(self, index: int, options: Mapping[str, Any]) -> str:
+        place = f"pass number {index + 1}"
+        starts = [found.start() for found in re.finditer(r"^\s*\[\[pass\]\]", self._text, re.MULTILINE)]
+        if self.source and index < len(starts):
+            place = f"{self.source}, line {self._text.count(chr(10), 0, starts[index]) + 1}, {place}"
+        elif self.source:
+            place = f"{self.source}, {place}"
+        return place if not options else f"{place}, keys {', '.join(options)}"
+
+
+def read_recipe(source: str | Path | Mapping[str, Any]) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        source: Path of a ``.toml`` or ``.json`` file, or the contents as a mapping.
+
+    Raises:
+        RecipeError: The file is missing or malformed, or has an unknown key.
+    """
+    if isinstance(source, Mapping):
+        return _parse(source, None, "")
+    path = Path(source)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise RecipeError(f"Recipe {str(path)!r} cannot be read.", got=reason, hint="check the path") from error
+    try:
+        content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except ValueError as error:  # both parsers name line and column in their message
+        kind = "JSON" if path.suffix == ".json" else "TOML"
+        raise RecipeError(f"Recipe {str(path)!r} is not valid {kind}.", got=str(error)) from error
+    return _parse(content, str(path), text)
+
+
+def _parse(content: Any, source: str | None, text: str) -> Recipe:
+    def fail(what: str, key: str, **parts: Any) -> RecipeError:
+        line = _line_of(text, key)
+        where = f"key {key!r}" + (f", line {line}" if line else "") + (f" of {source}" if source else "")
+        return RecipeError(what, where=where, **parts)
+
+    if not isinstance(content, Mapping):
+        raise RecipeError("A recipe is a table of keys.", got=type(content).__name__)
+    for key in content:
+        if key not in _TOP_KEYS:
+            raise fail(f"A recipe has no key {key!r}.", key, hint=did_you_mean(key, _TOP_KEYS))
+    seed, verify = content.get("seed", 0), content.get("verify", "exact")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise fail("The seed must be a whole number.", "seed", expected="0, 1, 2, ...", got=repr(seed))
+    if verify not in VERIFY_LEVELS:
+        raise fail(
+            "There is no such level of verification.", "verify", expected=" or ".join(VERIFY_LEVELS), got=repr(verify)
+        )
+    steps = content.get("pass", [])
+    if not isinstance(steps, list) or not all(isinstance(step, Mapping) for step in steps):
+        raise fail("Passes are written as [[pass]] tables.", "pass", expected='[[pass]]\nname = "FoldBatchNorm"')
+    parsed = []
+    for index, step in enumerate(steps):
+        if not isinstance(step.get("name"), str):
+            raise fail(
+                f"Pass number {index + 1} has no name.", "pass", expected=f"one of {', '.join(sorted(catalogue()))}"
+            )
+        parsed.append((step["name"], {key: _tuples(value) for key, value in step.items() if key != "name"}))
+    return Recipe(tuple(parsed), seed, verify, dict(content.get("versions", {})), source, text)
+
+
+def _line_of(text: str, key: str) -> int | None:
+    found = re.search(rf"^\s*\[*\"?{re.escape(key)}\"?\s*[\]=:]", text, re.MULTILINE)
+    return None if found is None else text.count("\n", 0, found.end()) + 1
+
+
+def _pass_name(item: Pass) -> str:
+    cls = type(item)
+    if catalogue().get(cls.__name__) is cls:
+        return cls.__name__
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def _changed_options(item: Pass) -> dict[str, Any]:
+    if not dataclasses.is_dataclass(item):
+        return {}
+    changed = {}
+    for option in dataclasses.fields(item):
+        value = getattr(item, option.name)
+        default = option.default
+        if default is dataclasses.MISSING and option.default_factory is not dataclasses.MISSING:
+            default = option.default_factory()
+        if default is dataclasses.MISSING or not _same(value, default):
+            changed[option.name] = value
+    return changed
+
+
+def _same(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and bool(np.all(one == other))
+
+
+def _writable(value: Any, where: str) -> Any:
+    if isinstance(value, (bool, int, float, str)) or value is None:
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _writable(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_writable(item, where) for item in value]
+    if callable(value):
+        return import_path(value, where)
+    raise RecipeError(f"Option {where} cannot be written to a recipe.", got=repr(value))
+
+
+def import_path(function: Callable[..., Any], where: str = "the option") -> str:
+    """``module:name`` of a function or class that can be imported again.
+
+    Raises:
+        RecipeError: It is a lambda or a local function, which no recipe can name.
+    """
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    if not module or "<" in name:
+        raise RecipeError(
+            f"{where} is {function!r}, which a recipe cannot name.",
+            expected="a function or class at the top level of a module",
+            hint="move it to a module that can be imported, and pass it or 'module:name'",
+        )
+    return f"{module}:{name}"
+
+
+def _tuples(value: Any) -> Any:
+    """Lists as tuples: options of passes are immutable."""
+    if isinstance(value, list):
+        return tuple(_tuples(item) for item in value)
+    if isinstance(value, Mapping):
+        return {key: _tuples(item) for key, item in value.items()}
+    return value
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_none(item) for item in value if item is not None]
+    return value
+
+
+def _versions() -> dict[str, str]:
+    return {"kerasurgeon": version("kerasurgeon"), "keras": keras.__version__, "numpy": np.__version__}
