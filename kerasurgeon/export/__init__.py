@@ -1,0 +1,94 @@
+"""Write a Keras model as .keras, .tflite or .onnx, and prove that the file computes what the model does.
+
+`export` converts, runs the file on its runtime, compares it with the model and only then puts it in place.
+`open_runner` runs any of these, `compare` compares any two, `latency` times any number of them side by side.
+
+What cannot be exported yet, and why:
+
+* Subclassed models without a graph of layers, unbuilt models: wrap them in ``keras.Model(x, model(x))``.
+* Inputs of strings, sparse and ragged inputs.
+* Layers whose names hold spaces, colons or letters beyond ASCII: Keras allows them, TensorFlow's scopes do
+  not.
+* TFLite: models quantised by ``model.quantize("int8")``; operations beyond TFLite's own set; more than 2 GiB.
+* TFLite: recurrent layers with a free batch size (``batch_size=None``): the converter needs it fixed.
+* ONNX: opsets 19 and up (tf2onnx stops at 18); more than 2 GiB.
+* Any backend but TensorFlow for .tflite and .onnx: save .keras there, export with
+  ``KERAS_BACKEND=tensorflow``.
+* Half-precision models are exported as float32; a note in the report says so.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kerasurgeon.export.api import TOLERANCE, export
+    from kerasurgeon.export.benchmark import Latency, LatencyTable, latency
+    from kerasurgeon.export.parity import OutputParity, ParityReport, compare
+    from kerasurgeon.export.quiet import import_quietly, silence_tensorflow_startup
+    from kerasurgeon.export.report import ExportReport
+    from kerasurgeon.export.runners import Runner, open_runner
+    from kerasurgeon.export.tensors import TensorInfo
+
+__all__ = [
+    "TOLERANCE",
+    "ExportReport",
+    "Latency",
+    "LatencyTable",
+    "OutputParity",
+    "ParityReport",
+    "Runner",
+    "TensorInfo",
+    "compare",
+    "export",
+    "import_quietly",
+    "latency",
+    "open_runner",
+    "silence_tensorflow_startup",
+]
+
+# Importing Keras imports TensorFlow, which takes seconds and writes to the terminal. So that a command line
+# can silence that first, with what `kerasurgeon.export.quiet` has, nothing here is imported before it is
+# asked for.
+_HOMES = {
+    "TOLERANCE": "api",
+    "ExportReport": "report",
+    "Latency": "benchmark",
+    "LatencyTable": "benchmark",
+    "OutputParity": "parity",
+    "ParityReport": "parity",
+    "Runner": "runners",
+    "TensorInfo": "tensors",
+    "compare": "parity",
+    "export": "api",
+    "import_quietly": "quiet",
+    "latency": "benchmark",
+    "open_runner": "runners",
+    "silence_tensorflow_startup": "quiet",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+class _CallableModule(ModuleType):
+    """This package, which may be called: ``kerasurgeon.export(...)`` is ``kerasurgeon.export.export(...)``.
+
+    The two share their name, and whichever is imported last would otherwise hide the other.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> ExportReport:
+        from kerasurgeon.export.api import export
+
+        return export(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallableModule

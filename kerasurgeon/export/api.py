@@ -1,0 +1,235 @@
+"""The way from a Keras model to a file that is known to compute the same."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from kerasurgeon.errors import ExportError
+from kerasurgeon.export.calibration import calibration_batches
+from kerasurgeon.export.float_twin import float32_twin, half_precision_layers
+from kerasurgeon.export.keras_runner import KerasRunner
+from kerasurgeon.export.onnx_convert import convert_to_onnx
+from kerasurgeon.export.onnx_quantize import quantize_onnx
+from kerasurgeon.export.options import Options, check_options, check_quantised_layers
+from kerasurgeon.export.parity import OutputParity, measure
+from kerasurgeon.export.quiet import quiet
+from kerasurgeon.export.report import ExportReport
+from kerasurgeon.export.runners import open_runner
+from kerasurgeon.export.samples import random_inputs
+from kerasurgeon.export.signature import check_finite_weights, check_model, check_scope_names
+from kerasurgeon.export.staging import check_target, staged
+from kerasurgeon.export.tensors import Feeds, bind
+from kerasurgeon.export.tflite_convert import TfliteOptions, convert_to_tflite
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[float, str], None]
+# A float32 file may differ by rounding, and by nothing more than rounding.
+TOLERANCE = 1e-3
+_SAMPLES = 4
+
+
+def export(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    *,
+    quantize: Literal["float16", "dynamic", "int8"] | None = None,
+    calibration: Any = None,
+    integer_io: bool = False,
+    batch_size: int | Literal["auto"] | None = "auto",
+    opset: int | None = None,
+    inputs: Any = None,
+    seed: int = 0,
+    overwrite: bool = True,
+    progress: Progress | None = None,
+) -> ExportReport:
+    """Write a model to a file, run the file, and compare it with the model.
+
+    Nothing appears at ``path`` unless the file was run and its outputs agree: with ``quantize=None``, to 1e-3
+    relative. A quantised file's differences are in the report, for the caller to judge.
+
+    Args:
+        model: A Functional or built Sequential model; it is not changed.
+        path: Where to write. The suffix says the format: .keras, .tflite or .onnx.
+        quantize: None for float32; ``float16`` stores large weights in half the bytes; ``dynamic`` stores
+            them as int8; ``int8`` computes in int8 as well, with ranges found from ``calibration``.
+        calibration: For ``int8``: an array, a tuple or mapping of arrays for several inputs, or an iterable
+            of batches. 100 to 500 samples of real data; at most 512 are used.
+        integer_io: Whether an int8 TFLite file also takes and gives int8 (for microcontrollers).
+        batch_size: The batch size that is built into a .tflite or .onnx file; None leaves it free; ``auto``
+            is 1 for TFLite, whose graphs are simpler then, and None for ONNX.
+        opset: The version of ONNX's operators, 8 to 18; 17 by default.
+        inputs: The arrays to compare on; by default four random samples. Give real ones where sizes are free
+            or integers must mean something.
+        seed: The seed of the random inputs.
+        overwrite: Whether to replace a file at ``path``.
+        progress: Called with a fraction in [0, 1] and what is being done.
+
+    Returns:
+        The file's size, and per output the differences from the model.
+
+    Raises:
+        OptionError: An option, the calibration data or ``inputs`` do not fit.
+        ModelFileError: The file cannot be written there.
+        ExportError: The model cannot be converted, its weights are not finite, or the file computes something
+            else than the model.
+        MissingExtraError: A package that the format needs is not installed.
+    """
+    started = time.perf_counter()
+    target = Path(path)
+    tell = progress or _tell_nobody
+    options = check_options(
+        target,
+        quantize=quantize,
+        integer_io=integer_io,
+        batch_size=batch_size,
+        opset=opset,
+        calibration=calibration,
+    )
+    tell(0.0, "checking the model")
+    source, notes = _exportable(model, options)
+    reference = KerasRunner(source)
+    check_target(target, overwrite=overwrite)
+    batches = calibration_batches(calibration, reference.inputs) if quantize == "int8" else []
+    feeds = (
+        random_inputs(reference.inputs, seed=seed, samples=_SAMPLES)
+        if inputs is None
+        else bind(inputs, reference.inputs)
+    )
+    tell(0.05, "running the Keras model")
+    expected = _run_reference(reference, feeds)
+    with staged(target) as temporary:
+        notes += _write(reference, temporary, options, batches, tell)
+        tell(0.85, f"running the {options.format} file")
+        got = _run_file(source, temporary, options, feeds)
+        tell(0.95, "comparing the outputs")
+        outputs = measure(expected, got)
+        if quantize is None:
+            check_parity(outputs, target)
+        size = temporary.stat().st_size
+    report = ExportReport(
+        target,
+        options.format,
+        size,
+        time.perf_counter() - started,
+        quantize,
+        next(iter(feeds.values())).shape[0],
+        outputs,
+        notes,
+    )
+    logger.info("exported %s: %d bytes, relative error %.3g", target, size, report.relative_error)
+    tell(1.0, "done")
+    return report
+
+
+def check_parity(outputs: tuple[OutputParity, ...], path: Path) -> None:
+    """Check that a float32 file computes what the model does.
+
+    Args:
+        outputs: The measured differences.
+        path: The file, for the error.
+
+    Raises:
+        ExportError: An output differs by more than 1e-3 relative.
+    """
+    worst = max(outputs, key=lambda output: output.relative_error)
+    # "not <=" so that NaN fails as well.
+    if not worst.relative_error <= TOLERANCE:
+        raise ExportError(
+            "The exported file does not compute what the model does; it was not kept.",
+            where=f"{path}, output {worst.name!r}",
+            expected=f"a relative difference of at most {TOLERANCE:g}",
+            got=f"{worst.relative_error:.3g} (largest absolute difference {worst.max_abs_error:.3g})",
+            hint="look for randomness or state at inference in custom layers, else report this",
+        )
+
+
+def _exportable(model: Any, options: Options) -> tuple[keras.Model, tuple[str, ...]]:
+    """The model to convert (a float32 copy where the model computes in half precision), and notes."""
+    check_model(model)
+    check_finite_weights(model)
+    if options.format == "keras":
+        return model, ()
+    check_scope_names(model)
+    quantised = check_quantised_layers(model, options.format)
+    if quantised is not None:
+        raise ExportError(
+            "TFLite cannot hold a model that Keras has quantised.",
+            where=f"layer {quantised!r}",
+            hint="export the model from before model.quantize() with quantize='int8', or export to .onnx",
+        )
+    layers = half_precision_layers(model)
+    if not layers:
+        return model, ()
+    note = f"{len(layers)} layers compute in half precision; the file computes in float32 and was compared so"
+    return float32_twin(model), (note,)
+
+
+def _run_reference(reference: KerasRunner, feeds: Feeds) -> Feeds:
+    outputs = reference.run(feeds)
+    for name, array in outputs.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ExportError(
+                "The Keras model itself gives NaN or infinite values.",
+                where=f"output {name!r}",
+                got=f"{int((~np.isfinite(array)).sum())} of {array.size} values",
+                hint="pass inputs=... that the model is meant for, or find the layer that overflows",
+            )
+    return outputs
+
+
+def _write(
+    reference: KerasRunner, path: Path, options: Options, batches: list[Feeds], tell: Progress
+) -> tuple[str, ...]:
+    """Convert the model and write the file; returns notes for the report."""
+    if options.format == "keras":
+        tell(0.3, "saving the model")
+        with quiet():
+            reference.model.save(path)
+        return ()
+    tell(
+        0.15,
+        "tracing and converting the model" if options.quantize != "int8" else "converting and calibrating",
+    )
+    if options.format == "tflite":
+        data, notes = convert_to_tflite(
+            reference.model,
+            reference.inputs,
+            reference.outputs,
+            TfliteOptions(options.quantize, batches, options.integer_io, options.batch_size),
+        )
+        path.write_bytes(data)
+        return notes
+    proto = convert_to_onnx(
+        reference.model,
+        reference.inputs,
+        reference.outputs,
+        batch_size=options.batch_size,
+        opset=options.opset,
+    )
+    if options.quantize is not None:
+        tell(0.5, "calibrating" if options.quantize == "int8" else "quantising")
+        proto = quantize_onnx(proto, options.quantize, batches, options.batch_size)
+    path.write_bytes(proto.SerializeToString())
+    return ()
+
+
+def _run_file(model: keras.Model, path: Path, options: Options, feeds: Feeds) -> Feeds:
+    if options.format != "keras":
+        return open_runner(path).run(feeds)
+    # The custom classes are known here, and the file was written from this very model.
+    classes = {type(layer) for layer in model._flatten_layers()}
+    custom = {cls.__name__: cls for cls in classes if not cls.__module__.startswith("keras.")}
+    return open_runner(path, custom_objects=custom, safe_mode=False).run(feeds)
+
+
+def _tell_nobody(fraction: float, message: str) -> None:
+    """The progress of an export that nobody follows."""

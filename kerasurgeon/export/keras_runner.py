@@ -1,0 +1,116 @@
+"""Run Keras models, in memory or from .keras files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+
+from kerasurgeon.errors import ModelFileError
+from kerasurgeon.export.quiet import quiet
+from kerasurgeon.export.runners import Runner, unreadable
+from kerasurgeon.export.signature import check_model, input_infos, output_infos, pack_inputs
+from kerasurgeon.export.tensors import Feeds
+
+
+class KerasRunner(Runner):
+    """A Keras model that predicts.
+
+    Args:
+        model: A Functional or built Sequential model.
+        source: What to call it; by default its name.
+    """
+
+    kind: ClassVar[str] = "keras"
+
+    def __init__(self, model: Any, *, source: str | None = None) -> None:
+        check_model(model)
+        self.model = model
+        self.source = source or str(model.name)
+        self.inputs = input_infos(model)
+        self.outputs = output_infos(model)
+        self._compiled: Callable[..., Any] | None = None
+        self._calls = 0
+
+    def run_batch(self, feeds: Feeds) -> Feeds:
+        """Run once; see `Runner.run_batch`."""
+        # Tracing costs about ten eager calls, so it pays only for long runs.
+        self._calls += 1
+        tensors = [keras.ops.convert_to_tensor(feeds[info.name], dtype=info.dtype) for info in self.inputs]
+        with quiet():
+            values = self._function()(*tensors) if self._calls > 8 else self._call(*tensors)
+        return {
+            info.name: _as_numpy(value)
+            for info, value in zip(self.outputs, keras.tree.flatten(values), strict=True)
+        }
+
+    def prepare(self, feeds: Feeds) -> Callable[[], object]:
+        """A function that runs the compiled model; see `Runner.prepare`."""
+        tensors = [keras.ops.convert_to_tensor(feeds[info.name], dtype=info.dtype) for info in self.inputs]
+        function = self._function()
+
+        def run_once() -> object:
+            # Fetching the result waits for it, also on backends that run asynchronously.
+            return [np.asarray(value) for value in keras.tree.flatten(function(*tensors))]
+
+        return run_once
+
+    def _call(self, *tensors: Any) -> Any:
+        return self.model(pack_inputs(self.model, tensors), training=False)
+
+    def _function(self) -> Callable[..., Any]:
+        """The model compiled by its backend; not by ``predict``, which leaves traces on the user's model."""
+        if self._compiled is None:
+            self._compiled = self._call
+            if keras.backend.backend() == "tensorflow":
+                import tensorflow as tf
+
+                self._compiled = tf.function(self._call, autograph=False, reduce_retracing=True)
+        assert self._compiled is not None
+        return self._compiled
+
+
+def _as_numpy(value: Any) -> Any:
+    array = np.asarray(keras.ops.convert_to_numpy(value))
+    # float16 and bfloat16 hold too little for the differences that are taken of them.
+    return array.astype(np.float32) if array.dtype.name in ("float16", "bfloat16") else array
+
+
+def open_keras_file(
+    path: Path, *, custom_objects: Mapping[str, Any] | None = None, safe_mode: bool = True
+) -> KerasRunner:
+    """Load a .keras file for running.
+
+    Args:
+        path: The file.
+        custom_objects: The custom classes it needs, by name.
+        safe_mode: Whether to refuse files that carry Python code.
+
+    Raises:
+        ModelFileError: It cannot be loaded.
+    """
+    try:
+        with quiet():
+            model = keras.saving.load_model(
+                path, custom_objects=dict(custom_objects or {}), compile=False, safe_mode=safe_mode
+            )
+    except Exception as error:
+        text = str(error)
+        if "Lambda" in text and "safe_mode" in text:
+            raise ModelFileError(
+                "The file has a Lambda layer, whose Python code would run on this machine.",
+                where=str(path),
+                hint="if you trust the file, open it with safe_mode=False",
+            ) from error
+        if "Could not locate class" in text or "register_keras_serializable" in text:
+            raise ModelFileError(
+                "The file needs a class that is not known here.",
+                where=str(path),
+                got=text.strip().splitlines()[0][:200],
+                hint="import the module that registers it, or pass custom_objects={'Name': Class}",
+            ) from error
+        raise unreadable(path, "a .keras file", error) from error
+    return KerasRunner(model, source=str(path))
