@@ -117,4 +117,7 @@ def freeze(function: Any) -> Any:
     """
     from tensorflow.python.framework import convert_to_constants
 
-    return convert_to_constants.convert_variables_to_constants_v2(function)
+    # Loops must stay loops: tf2onnx finds recurrent layers by them, and cannot read TensorFlow 1's control flow.
+    return convert_to_constants.convert_variables_to_constants_v2(
+        function, lower_control_flow=False, aggressive_inlining=True
+    )
