@@ -564,6 +564,10 @@ class Graph:
         """Note that the recorded specs of these nodes have been derived and agree."""
         self._unchecked.difference_update(names)
 
+    def expect_change(self, value: Value) -> None:
+        """Mark the users of a tensor as unchecked: what is known of it is more than they were derived from."""
+        self._touch(*(use.node for use in self.uses(value)))
+
     def _check_operands(self, node: Node) -> None:
         for path, leaf in leaf_paths(node.operands):
             if isinstance(leaf, Value):

@@ -72,7 +72,12 @@ class Layer:
         custom_objects: Unregistered classes and functions that the config names.
         assets: What the layer stores beside weights (vocabularies), by relative file name.
         parent_path: The name scope it was built in: part of its variables' paths.
+        paths: Full paths of the variables, by key; lost when the layer is renamed.
+        build_config: The shapes it was built with, as Keras records them; lost when config or weight shapes change.
         trainable_flags: Trainable flags of the layer and the layers inside it, where they differ from one another.
+        attributes: Attributes that Keras keeps outside the config, where they are not as ``from_config`` leaves them.
+        prototype: The op itself, where no config can say how it was made; copies of it stand in for it.
+        parts: Attributes that hold a layer which is in the graph by itself too, by that layer's key.
     """
 
     name: str
@@ -83,10 +88,15 @@ class Layer:
     custom_objects: Mapping[str, Any] = field(default_factory=_nothing)
     assets: Mapping[str, bytes] = field(default_factory=_nothing)
     parent_path: str = ""
+    paths: Mapping[str, str] = field(default_factory=_nothing)
+    build_config: Mapping[str, Any] | None = None
     trainable_flags: tuple[bool, ...] = ()
+    parts: Mapping[str, str] = field(default_factory=_nothing)
+    attributes: Mapping[str, Any] = field(default_factory=_nothing)
+    prototype: Any = None
 
     def __post_init__(self) -> None:
-        for attribute in ("config", "weights", "state", "custom_objects", "assets"):
+        for attribute in ("config", "weights", "state", "custom_objects", "assets", "paths", "parts", "attributes"):
             mapping = getattr(self, attribute)
             if not isinstance(mapping, MappingProxyType):
                 object.__setattr__(self, attribute, MappingProxyType(dict(mapping)))
@@ -118,7 +128,14 @@ class Layer:
 
     def with_config(self, **changes: Any) -> Layer:
         """A copy with some entries of the config replaced."""
-        return replace(self, config={**self.config, **changes}, name=changes.get("name", self.name))
+        renamed = changes.get("name", self.name) != self.name
+        return replace(
+            self,
+            config={**self.config, **changes},
+            name=changes.get("name", self.name),
+            paths={} if renamed else self.paths,
+            build_config=self.build_config if set(changes) <= {"name", "trainable"} else None,
+        )
 
     def with_weights(self, **arrays: Any) -> Layer:
         """A copy with some weights set: an array sets the values, ``None`` removes the weight.
@@ -137,7 +154,10 @@ class Layer:
                 if old is not None:
                     array = np.asarray(array).astype(old.array.dtype, copy=False)
                 weights[key] = Weight(array, trainable=None if old is None else old.trainable)
-        return replace(self, weights=weights)
+        same = {key: weight.shape for key, weight in weights.items()} == {
+            key: weight.shape for key, weight in self.weights.items()
+        }
+        return replace(self, weights=weights, build_config=self.build_config if same else None)
 
     def with_name(self, name: str) -> Layer:
         """A copy that Keras will know by another name."""

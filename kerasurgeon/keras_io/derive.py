@@ -34,9 +34,11 @@ def derive_specs(graph: Graph, node: Node | str, made: Any = None) -> tuple[Tens
     layer = graph.layer_of(node)
     if layer.kind == "InputLayer":
         return (_input_spec(layer),)
+    if layer.prototype is not None:
+        return node.outputs  # made from Python functions: nothing here can derive what they give
     args, kwargs = symbolic_operands(graph, node)
     try:
-        made = built_layer(layer, args, kwargs) if made is None else made
+        made = built_layer(layer, args, kwargs, parts=built_parts(graph, layer)) if made is None else made
         outputs = made(*args, **kwargs)
     except EmitError as error:
         raise VerificationError(
@@ -66,12 +68,26 @@ def _specs(outputs: Any) -> tuple[TensorSpec, ...]:
 
 
 def built_layer(
-    layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, initialise: bool = False
+    layer: Layer,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    initialise: bool = False,
+    parts: Mapping[str, Any] | None = None,
 ) -> Any:
-    """The Keras layer of a definition, built for these operands; see ``layers.build``."""
-    made = construct(layer)
+    """The Keras layer of a definition, built for these operands; see ``layers.construct`` and ``layers.build``."""
+    made = construct(layer, parts)
     build(layer, made, args, kwargs, initialise=initialise)
     return made
+
+
+def built_parts(graph: Graph, layer: Layer) -> dict[str, Any]:
+    """The layers that a layer holds as attributes and that the graph calls by themselves, each built."""
+    return {
+        attribute: built_layer(graph.layers[key], *symbolic_operands(graph, graph.calls(key)[0]))
+        for attribute, key in layer.parts.items()
+        if key in graph.layers
+    }
 
 
 def symbolic_operands(graph: Graph, node: Node) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -18,7 +18,6 @@ import keras
 
 from kerasurgeon.errors import EmitError
 from kerasurgeon.ir.graph import Graph
-from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.node import Node, Scope
 from kerasurgeon.ir.structure import leaves, map_leaves, values_in
 from kerasurgeon.ir.text import neighbourhood
@@ -26,7 +25,7 @@ from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
 from kerasurgeon.keras_io.compile_state import compile_like
 from kerasurgeon.keras_io.derive import built_layer, check_types, symbolic_operands
 from kerasurgeon.keras_io.internals import KerasNode, has_functional_constructor
-from kerasurgeon.keras_io.layers import construct, keyed_variables, symbolic
+from kerasurgeon.keras_io.layers import construct, symbolic
 from kerasurgeon.keras_io.nesting import Level, canonical, nest
 
 _LOG = logging.getLogger(__name__)
@@ -74,37 +73,36 @@ class _Emitter:
     def run(self) -> Any:
         graph, info = self.graph, self.graph.model
         env: dict[Value, Any] = {}
-        if issubclass(info.cls, keras.Sequential) and info.cls is keras.Sequential:
+        if info.cls is keras.Sequential:
             chain = _chain(graph, self.top, graph.outputs)
             if chain is not None:
-                first = self._layer(graph[values_in(graph.inputs)[0].node])
-                model = keras.Sequential([first, *(self._chain_item(item) for item in chain)], name=info.name)
-                return _finish(model, info.trainable, info.dtype)
-        self._connect(self.top, env)
+                first = construct(graph.layer_of(values_in(graph.inputs)[0].node))
+                return _finish(self._sequential([first], chain, info.name), info.trainable, info.dtype)
+        self._connect(self.top, env, derive=False)
         inputs = map_leaves(env.__getitem__, graph.inputs)
         outputs = map_leaves(env.__getitem__, graph.outputs)
         cls = info.cls if has_functional_constructor(info.cls) else keras.Model
         return _finish(cls(inputs=inputs, outputs=outputs, name=info.name), info.trainable, info.dtype)
 
-    def _connect(self, level: Level, env: dict[Value, Any]) -> None:
+    def _connect(self, level: Level, env: dict[Value, Any], *, derive: bool) -> None:
         for item in level.items:
             if isinstance(item, Level):
-                self._call_model(item, env)
+                self._call_model(item, env, derive=derive)
             else:
-                self._call(item, env)
+                self._call(item, env, derive=derive)
 
-    def _call(self, node: Node, env: dict[Value, Any]) -> None:
-        layer = self._layer(node)
-        if self.graph.kind(node) == "InputLayer":
+    def _call(self, node: Node, env: dict[Value, Any], *, derive: bool) -> None:
+        args, kwargs = self._operands(node.args, env), self._operands(dict(node.kwargs), env)
+        layer = self._layer(node.layer, args, kwargs)
+        if isinstance(layer, keras.layers.InputLayer):
             env[node.value] = layer.output
             return
-        args, kwargs = self._operands(node.args, env), self._operands(dict(node.kwargs), env)
-        if type(layer).__module__.startswith("keras."):
+        if type(layer).__module__.startswith("keras.") and not derive:
             outputs = _record_call(layer, args, kwargs, node.outputs)
         else:
             outputs = keras.tree.flatten(layer(*args, **kwargs))
             for spec, tensor in zip(node.outputs, outputs, strict=True):
-                if tuple(tensor.shape) != spec.shape:
+                if not derive and tuple(tensor.shape) != spec.shape:
                     raise EmitError(
                         f"Layer {layer.name!r} gives another shape than the graph records.",
                         expected=str(spec),
@@ -114,13 +112,16 @@ class _Emitter:
         for index, tensor in enumerate(outputs):
             env[Value(node.name, index)] = tensor
 
-    def _call_model(self, level: Level, env: dict[Value, Any]) -> None:
+    def _call_model(self, level: Level, env: dict[Value, Any], *, derive: bool) -> None:
         scope = level.scope
         assert scope is not None
         model = self._model(level)
         args, kwargs = self._operands(scope.args, env), self._operands(dict(scope.kwargs), env)
         values = values_in(scope.outputs)
-        outputs = _record_call(model, args, kwargs, [self.graph.spec(value) for value in values])
+        if derive:
+            outputs = keras.tree.flatten(model(*args, **kwargs))
+        else:
+            outputs = _record_call(model, args, kwargs, [self.graph.spec(value) for value in values])
         env.update(zip(values, outputs, strict=True))
 
     def _model(self, level: Level) -> Any:
@@ -136,48 +137,67 @@ class _Emitter:
         return model
 
     def _make_model(self, level: Level, scope: Scope) -> Any:
-        inputs = []
+        inputs, derive = [], False
         for definition, value in zip(scope.inputs, level.bound, strict=True):
             spec = self.graph.spec(value)
-            shape = tuple(definition.config["batch_shape"])
-            if not TensorSpec(shape, spec.dtype, spec.sparse).accepts(spec):
-                shape = tuple(None if old is None else new for old, new in zip(shape, spec.shape, strict=True))
-            inputs.append(construct(definition.with_config(batch_shape=shape)))
+            own = TensorSpec(tuple(definition.config["batch_shape"]), spec.dtype, spec.sparse)
+            if not own.accepts(spec):
+                # A pass changed the tensor that enters: the model's own input follows, where it was definite.
+                shape = tuple(None if old is None else new for old, new in zip(own.shape, spec.shape, strict=True))
+                own = TensorSpec(shape, spec.dtype, spec.sparse)
+            # The graph knows the shapes of this call; those of the model itself may be more general.
+            derive = derive or own != spec
+            inputs.append(construct(definition.with_config(batch_shape=own.shape)))
         name = self.names[scope.path]
         if scope.cls is keras.Sequential:
             chain = _chain(self.graph, level, scope.outputs)
             if chain is not None:
-                model = keras.Sequential([*inputs, *(self._chain_item(item) for item in chain)], name=name)
-                return _finish(model, scope.trainable, scope.dtype)
+                return _finish(self._sequential(inputs, chain, name), scope.trainable, scope.dtype)
         env = {value: layer.output for value, layer in zip(level.bound, inputs, strict=True)}
-        self._connect(level, env)
+        self._connect(level, env, derive=derive)
         structure = map_leaves(lambda index: inputs[index].output, scope.input_structure)
         outputs = map_leaves(env.__getitem__, scope.outputs)
         cls = scope.cls if has_functional_constructor(scope.cls) else keras.Model
         return _finish(cls(inputs=structure, outputs=outputs, name=name), scope.trainable, scope.dtype)
 
-    def _chain_item(self, item: Node | Level) -> Any:
-        return self._model(item) if isinstance(item, Level) else self._layer(item)
+    def _sequential(self, inputs: list[Any], chain: list[Node | Level], name: str) -> Any:
+        """A Sequential model: it calls its layers itself, once they are built."""
+        tensor = inputs[0].output
+        items = []
+        for item in chain:
+            if isinstance(item, Level):
+                items.append(self._model(item))
+            else:
+                # Built for the shape that the model itself will call it on, which is what compute_output_spec follows.
+                kwargs = self._operands(dict(item.kwargs), {})
+                items.append(self._layer(item.layer, (tensor,), kwargs))
+            tensor = items[-1].compute_output_spec(tensor)
+        return keras.Sequential([*inputs, *items], name=name)
 
-    def _layer(self, node: Node) -> Any:
-        made = self.made.get(node.layer)
+    def _layer(self, key: str, args: Any, kwargs: Any) -> Any:
+        """The Keras layer of a key, built for these operands if it is not there yet."""
+        made = self.made.get(key)
         if made is None:
-            first = self.graph.calls(node.layer)[0]
-            definition = self._named(self.graph.layers[node.layer], node.layer)
-            made = self.made[node.layer] = built_layer(definition, *symbolic_operands(self.graph, first))
+            definition = self.graph.layers[key]
+            name = self.names.get(key, definition.name)
+            if name != definition.name:
+                definition = definition.with_name(name)
+            parts = {attribute: self._early(part) for attribute, part in definition.parts.items() if part in self.graph.layers}
+            made = self.made[key] = built_layer(definition, args, kwargs, parts=parts)
         return made
 
-    def _named(self, layer: Layer, key: str) -> Layer:
-        name = self.names.get(key, layer.name)
-        return layer if name == layer.name else layer.with_name(name)
+    def _early(self, key: str) -> Any:
+        """A layer that is needed before its first call."""
+        return self._layer(key, *symbolic_operands(self.graph, self.graph.calls(key)[0]))
 
     def _operands(self, structure: Any, env: dict[Value, Any]) -> Any:
         def translate(leaf: Any) -> Any:
             if isinstance(leaf, Value):
                 return env[leaf]
             if isinstance(leaf, WeightRef):
-                owner = self._layer(self.graph.calls(leaf.layer)[0])
-                return keyed_variables(owner, owner.weights)[leaf.key]
+                owner = self._early(leaf.layer)
+                keys = self.graph.layers[leaf.layer].weights
+                return dict(zip(keys, owner.weights, strict=True))[leaf.key]
             return leaf
 
         return map_leaves(translate, structure)

@@ -5,25 +5,29 @@ Verified with Keras 3.15. Nothing outside ``keras_io`` imports from ``keras.src`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
 from keras.src.layers.layer import CallSpec
 from keras.src.models.functional import Functional, functional_like_constructor
 from keras.src.ops.node import Node as KerasNode
-from keras.src.saving.serialization_lib import SerializableDict
 
 __all__ = [
     "CallSpec",
     "Functional",
     "KerasNode",
-    "SerializableDict",
+    "build_record",
+    "copied_operation",
+    "exchange_part",
     "flatten_layers",
     "functional_graph",
     "has_functional_constructor",
     "nodes_of",
+    "outside_config",
     "parent_path",
+    "set_build_record",
 ]
 
 
@@ -57,3 +61,42 @@ def flatten_layers(layer: Any) -> list[Any]:
 def parent_path(layer: Any) -> str:
     """The name scope in which a layer was built: part of its variables' paths."""
     return getattr(layer, "_parent_path", None) or ""
+
+
+def exchange_part(layer: Any, attribute: str, part: Any) -> None:
+    """Put another layer in an attribute that holds one, before the layer is built."""
+    layer._layers.remove(getattr(layer, attribute))
+    setattr(layer, attribute, part)
+
+
+def copied_operation(operation: Any, name: str) -> Any:
+    """A copy of an op that has been called nowhere yet."""
+    twin = copy.copy(operation)
+    twin.name, twin._inbound_nodes, twin._outbound_nodes = name, [], []
+    return twin
+
+
+def outside_config(layer: Any) -> dict[str, Any]:
+    """Constructor arguments that change what a layer computes and that ``get_config`` leaves out."""
+    found: dict[str, Any] = {}
+    if not layer.autocast:
+        found["autocast"] = False
+    if layer._remat_mode is not None:
+        found["_remat_mode"] = layer._remat_mode
+    return found
+
+
+def build_record(layer: Any) -> dict[str, Any] | None:
+    """The shapes that a layer was built with, as its saved form will hold them."""
+    if getattr(layer, "_build_input_shape", None) is not None:
+        return {"_build_input_shape": layer._build_input_shape}
+    shapes = getattr(layer, "_build_shapes_dict", None)
+    return None if shapes is None else dict(shapes)
+
+
+def set_build_record(layer: Any, record: Mapping[str, Any]) -> None:
+    """Let a built layer say that it was built with these shapes."""
+    if "_build_input_shape" in record:
+        layer._build_input_shape = record["_build_input_shape"]
+    else:
+        layer._build_shapes_dict = dict(record)

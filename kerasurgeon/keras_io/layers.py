@@ -21,7 +21,16 @@ from kerasurgeon.ir.structure import map_leaves
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.keras_io.custom_objects import foreign_names, harvest
 from kerasurgeon.keras_io.injection import injected
-from kerasurgeon.keras_io.internals import CallSpec, flatten_layers, parent_path
+from kerasurgeon.keras_io.internals import (
+    CallSpec,
+    build_record,
+    copied_operation,
+    exchange_part,
+    flatten_layers,
+    outside_config,
+    parent_path,
+    set_build_record,
+)
 
 
 # Keras numbers variables without a name over the whole process, so that number says nothing.
@@ -63,10 +72,14 @@ def capture(operation: Any) -> Layer:
     """
     try:
         config = operation.get_config()
-    except NotImplementedError as error:
+    except Exception as error:
+        if not isinstance(operation, keras.Layer):
+            # An op made from Python functions (while_loop, cond, ...): no config can say it, but a copy can stand for it.
+            return Layer(operation.name, type(operation), {"name": operation.name}, prototype=operation)
+        said = " ".join(str(error).split())
         raise LiftError(
             f"Layer {operation.name!r} ({type(operation).__name__}) cannot say how it was made.",
-            got=str(error).strip().splitlines()[0],
+            got=said[:200] + ("..." if len(said) > 200 else ""),
             hint=f"give {type(operation).__name__} a get_config() that returns its constructor arguments",
         ) from error
     custom: dict[str, Any] = {}
@@ -92,7 +105,10 @@ def capture(operation: Any) -> Layer:
         custom_objects=custom,
         assets=_assets(operation),
         parent_path=parent_path(operation),
+        paths={key: variable.path for key, variable in keyed.items()},
+        build_config=build_record(operation),
         trainable_flags=flags if len(set(flags)) > 1 else (),
+        attributes=outside_config(operation),
     )
 
 
@@ -105,12 +121,19 @@ def layer_from_keras(layer: Any) -> Layer:
     return capture(layer)
 
 
-def construct(definition: Layer) -> Any:
+def construct(definition: Layer, parts: Mapping[str, Any] | None = None) -> Any:
     """The Keras layer or op of a definition, not built yet.
+
+    Args:
+        definition: What to make.
+        parts: Layers to put in place of those that its attributes hold, by attribute: a wrapper around a layer that is
+            in the graph by itself too must hold that one, not a copy.
 
     Raises:
         EmitError: Its class cannot be made from the config.
     """
+    if definition.prototype is not None:
+        return copied_operation(definition.prototype, definition.name)
     config = map_leaves(lambda leaf: leaf, dict(definition.config))  # from_config may take its argument apart
     try:
         if issubclass(definition.cls, keras.layers.Lambda):
@@ -124,6 +147,10 @@ def construct(definition: Layer) -> Any:
             hint="check the config entries that the last pass changed; a custom class needs a from_config() "
             "that accepts what its get_config() returns",
         ) from error
+    for attribute, value in definition.attributes.items():
+        setattr(made, attribute, value)
+    for attribute, part in (parts or {}).items():
+        exchange_part(made, attribute, part)
     return made
 
 
@@ -154,6 +181,8 @@ def build(
         layer.built = True
     if definition.weights or not initialise:
         restore(definition, layer)
+    if definition.build_config is not None:
+        set_build_record(layer, definition.build_config)
 
 
 def restore(definition: Layer, layer: Any) -> None:
@@ -180,15 +209,7 @@ def restore(definition: Layer, layer: Any) -> None:
 
 
 def _restore_weights(definition: Layer, layer: Any, weights: list[Any]) -> None:
-    keyed = keyed_variables(layer, weights)
-    if keyed.keys() != definition.weights.keys():
-        raise EmitError(
-            f"Layer {definition.name!r} ({definition.kind}) has other weights than its definition.",
-            expected=", ".join(keyed) or "none",
-            got=", ".join(definition.weights) or "none",
-            hint="a pass that changes use_bias, scale, center and the like must set or remove the weights too",
-        )
-    for key, variable in keyed.items():
+    for key, variable in _aligned(definition, keyed_variables(layer, weights)).items():
         weight = definition.weights[key]
         if tuple(variable.shape) != weight.shape:
             raise wrong_shape(definition, key, tuple(variable.shape))
@@ -196,9 +217,30 @@ def _restore_weights(definition: Layer, layer: Any, weights: list[Any]) -> None:
             variable.assign(weight.array)
         if weight.trainable is not None and bool(variable.trainable) != weight.trainable:
             variable.trainable = weight.trainable
+        if key in definition.paths:
+            variable._path = definition.paths[key]
     for part in flatten_layers(layer):
         if isinstance(part, keras.layers.Normalization):  # keeps its statistics a second time, as constants
             part.finalize_state()
+
+
+def _aligned(definition: Layer, keyed: dict[str, Any]) -> dict[str, Any]:
+    """A layer's variables by the definition's keys.
+
+    Sublayers without a name are numbered over the whole process, so that their keys differ from one instance to the
+    next; variables of one class and config come in one order all the same.
+    """
+    if keyed.keys() == definition.weights.keys():
+        return keyed
+    shapes = [tuple(variable.shape) for variable in keyed.values()]
+    if shapes != [weight.shape for weight in definition.weights.values()]:
+        raise EmitError(
+            f"Layer {definition.name!r} ({definition.kind}) has other weights than its definition.",
+            expected=", ".join(f"{key} {tuple(variable.shape)}" for key, variable in keyed.items()) or "none",
+            got=", ".join(f"{key} {weight.shape}" for key, weight in definition.weights.items()) or "none",
+            hint="a pass that changes use_bias, scale, center and the like must set or remove the weights too",
+        )
+    return dict(zip(definition.weights, keyed.values(), strict=True))
 
 
 def wrong_shape(definition: Layer, key: str, wanted: tuple[int, ...]) -> EmitError:

@@ -17,7 +17,9 @@ from kerasurgeon.ir.structure import leaves, map_leaves, values_in
 from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
 from kerasurgeon.keras_io.compile_state import compile_state
 from kerasurgeon.keras_io.internals import Functional, KerasNode, functional_graph, has_functional_constructor, nodes_of
+from kerasurgeon.keras_io.derive import infer
 from kerasurgeon.keras_io.layers import capture
+from kerasurgeon.keras_io.nesting import call_operand
 
 SUBCLASSED_HINT = (
     "turn it into a functional model: inputs = keras.Input(shape); "
@@ -77,6 +79,8 @@ class _Lifter:
     def __init__(self, model: Any) -> None:
         self.model = model
         config, custom, notes = compile_state(model)
+        if not isinstance(model, keras.Sequential) and not has_functional_constructor(type(model)):
+            notes = (*notes, f"the model is emitted as keras.Model: {type(model).__name__} has a constructor of its own")
         self.graph = Graph(
             ModelInfo(
                 name=model.name,
@@ -96,22 +100,49 @@ class _Lifter:
 
     def run(self, functional: Functional) -> None:
         self._capture_layers(functional, "")
+        self._find_parts()
         values: dict[int, Value] = {}
         self._add_nodes(functional, "", values)
         to_value = values.__getitem__
         self.graph.inputs = map_leaves(lambda tensor: to_value(id(tensor)), functional._inputs_struct)
         self.graph.outputs = map_leaves(lambda tensor: to_value(id(tensor)), functional._outputs_struct)
         self.graph.mark_checked(*self.graph.unchecked)
+        self._refine()
         self.graph.revision = 0
+
+    def _find_parts(self) -> None:
+        """Note which layers hold, as an attribute, a layer that the graph calls by itself."""
+        for operation in self.objects:
+            key = self.keys.get(id(operation))
+            if key is None or not isinstance(operation, keras.Layer):
+                continue
+            parts = {
+                attribute: self.keys[id(value)]
+                for attribute, value in vars(operation).items()
+                if isinstance(value, keras.Layer) and id(value) in self.keys and not attribute.startswith("_")
+            }
+            if parts:
+                self.graph.update_layer(key, replace(self.graph.layers[key], parts=parts))
+
+    def _refine(self) -> None:
+        """Specs inside a nested model are those of its own inputs; a call may know more."""
+        for scope in self.graph.scopes.values():
+            for definition, value in zip(scope.inputs, values_in(call_operand(scope)), strict=True):
+                if self.graph.spec(value).shape != tuple(definition.config["batch_shape"]):
+                    self.graph.expect_change(value)
+        infer(self.graph)
 
     def _capture_layers(self, functional: Functional, scope: str) -> None:
         """Give every layer object a key, before any operand can refer to its weights."""
+        calls: dict[int, list[KerasNode]] = defaultdict(list)
+        for node, _ in nodes_of(functional):
+            calls[id(node.operation)].append(node)
         for operation in functional.operations:
             if id(operation) in self.keys or id(operation) in self.models:
                 continue
             self.objects.append(operation)
             path = f"{scope}/{operation.name}" if scope else operation.name
-            inner = _inlinable(operation)
+            inner = _inlinable(operation, calls.get(id(operation), []))
             if inner is not None:
                 self.models[id(operation)] = path
                 self._capture_layers(inner, path)
@@ -148,7 +179,7 @@ class _Lifter:
 
     def _inline(self, node: KerasNode, scope: str, values: dict[int, Value]) -> None:
         model = node.operation
-        inner = _inlinable(model)
+        inner = functional_graph(model)
         assert inner is not None
         base = f"{scope}/{model.name}" if scope else model.name
         path, count = base, 0
@@ -189,13 +220,13 @@ class _Lifter:
             if isinstance(leaf, keras.Variable):
                 reference = self.variables.get(id(leaf))
                 # A variable that no layer of the model owns is a constant, as it is for Keras.
-                return keras.ops.convert_to_numpy(leaf.value) if reference is None else reference
+                return keras.ops.convert_to_tensor(leaf) if reference is None else reference
             return leaf
 
         return map_leaves(translate, node.arguments.args), map_leaves(translate, node.arguments.kwargs)
 
 
-def _inlinable(operation: Any) -> Functional | None:
+def _inlinable(operation: Any, calls: list[KerasNode]) -> Functional | None:
     """The graph of a nested model that can be inlined and put together again, or ``None``."""
     if not isinstance(operation, keras.Model):
         return None
@@ -207,6 +238,19 @@ def _inlinable(operation: Any) -> Functional | None:
     # A model that hands an input through, or one tensor out twice, cannot be told from its inlined nodes again.
     if len(set(outputs)) != len(outputs) or inputs & set(outputs):
         return None
+    for node in calls:
+        operands = list(leaves(node.arguments.args[0] if node.arguments.args else node.arguments.kwargs.get("inputs")))
+        # A functional model casts and squeezes what it is called on; inlined nodes would not.
+        if len(operands) != len(inner.inputs) or not all(
+            isinstance(given, keras.KerasTensor)
+            and given.dtype == taken.dtype
+            and len(given.shape) == len(taken.shape)
+            and bool(given.sparse) == bool(taken.sparse)
+            for given, taken in zip(operands, inner.inputs, strict=True)
+        ):
+            return None
+        if len({id(given) for given in operands}) != len(operands):
+            return None  # one tensor for two inputs: see above
     return inner
 
 
