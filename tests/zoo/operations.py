@@ -1,7 +1,7 @@
 """keras.ops in the graph: constants, operators, several outputs, tied weights as operands.
 
-Not here, because Keras 3.15 refuses it: ``ops.cond``, ``ops.while_loop`` and ``ops.scan`` build, but their
-functions cannot be serialised; a KerasTensor as the condition of a Python ``if``.
+Not here, because Keras 3.15 refuses it: a value as the condition of a Python ``if``; a softmax over two axes in a
+graph (it builds, but does not run); ``keras.random`` functions on a value.
 """
 
 from __future__ import annotations
@@ -279,3 +279,61 @@ def stop_gradient() -> keras.Model:
     inputs = vector()
     x = layers.Dense(4)(inputs)
     return keras.Model(inputs, ops.stop_gradient(x) * 0.5 + x)
+
+
+def double(x: Tensor) -> Tensor:
+    return x * 2.0
+
+
+def accumulate(carry: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    return carry + x, carry * x
+
+
+@case(
+    "Python functions as operands: ops.map and ops.scan",
+    "custom",
+    "unregistered",
+    custom_objects={"double": double, "accumulate": accumulate},
+)
+def function_operands() -> keras.Model:
+    inputs = keras.Input(batch_shape=(2, 6, 4), name="steps")
+    steps = ops.transpose(ops.map(double, inputs), (1, 0, 2))
+    carry, outputs = ops.scan(accumulate, np.zeros((2, 4), "float32"), steps)
+    return keras.Model(inputs, [layers.Dense(3)(carry), outputs])
+
+
+def small_enough(x: Tensor) -> Tensor:
+    return ops.sum(ops.abs(x)) < 100.0
+
+
+def double_all(x: Tensor) -> tuple[Tensor]:
+    return (x * 2.0,)
+
+
+@case("a while loop, whose functions Keras cannot write to a config", "custom", "unsaveable")
+def while_loop() -> keras.Model:
+    inputs = vector()
+    (x,) = ops.while_loop(small_enough, double_all, (inputs,))
+    return keras.Model(inputs, layers.Dense(3)(x * 0.01))
+
+
+@case("a Variable that belongs to no layer as an operand")
+def variable_of_no_layer() -> keras.Model:
+    inputs = vector()
+    gains = keras.Variable(np.linspace(0.5, 1.5, 6, dtype="float32"), name="gains")
+    return keras.Model(inputs, layers.Dense(3)(inputs * gains))
+
+
+@case("a weight as an operand whose layer is not in the model")
+def weight_of_uncalled_layer() -> keras.Model:
+    inputs = vector()
+    elsewhere = layers.Dense(4, name="elsewhere")
+    elsewhere.build((None, 6))
+    return keras.Model(inputs, layers.Dense(3)(ops.matmul(inputs, elsewhere.kernel)))
+
+
+@case("a decomposition with three outputs: svd")
+def decomposition() -> keras.Model:
+    inputs = vector()
+    u, s, v = ops.svd(ops.reshape(inputs, (-1, 2, 3)), full_matrices=False)
+    return keras.Model(inputs, [ops.matmul(u * s[:, None], v), s])

@@ -16,27 +16,37 @@ FREE_DIM = (
 DEFAULT_VOCABULARY = 10
 
 
-def randomise(model: keras.Model, seed: int = 0) -> None:
+def randomise(model: keras.Model, seed: int = 0, gain: float = 1.2, shift: float = 0.3) -> None:
     """Give every weight of ``model`` a value that matters: no zero biases, no unit variances.
 
     Each weight draws from its own stream, keyed by position, so that changing one layer of a builder leaves
     the values before it alone. Integer weights (seeds, quantised kernels) and the statistics of
     ``Normalization`` (it computes with a copy that ``assign`` does not reach) stay as they are.
+
+    Args:
+        model: The model to write into.
+        seed: The same seed, the same values.
+        gain: Standard deviation of a kernel times the root of its fan-in; with 1.2 activations neither vanish
+            nor saturate in a small network, sqrt(2) keeps their variance through any depth of ReLU.
+        shift: Standard deviation of biases, batch-norm means and betas.
     """
-    fixed = {
-        id(weight)
-        for layer in flatten_layers(model)
-        if isinstance(layer, keras.layers.Normalization)
-        for weight in layer.weights
-    }
+    fixed: set[int] = set()
+    depthwise: set[int] = set()
+    for layer in flatten_layers(model):
+        if isinstance(layer, keras.layers.Normalization):
+            fixed |= {id(weight) for weight in layer.weights}
+        elif isinstance(layer, keras.layers.DepthwiseConv1D | keras.layers.DepthwiseConv2D):
+            depthwise.add(id(layer.kernel))
+        elif isinstance(layer, keras.layers.SeparableConv1D | keras.layers.SeparableConv2D):
+            depthwise.add(id(layer.depthwise_kernel))
     for position, weight in enumerate(model.weights):
         if id(weight) in fixed or "int" in weight.dtype or weight.dtype == "bool":
             continue
-        stream = zlib.crc32(f"{seed}/{position}".encode())
-        weight.assign(_values(weight, np.random.default_rng(stream)))
+        rng = np.random.default_rng(zlib.crc32(f"{seed}/{position}".encode()))
+        weight.assign(_values(weight, rng, gain, shift, is_depthwise=id(weight) in depthwise))
 
 
-def _values(weight: Any, rng: np.random.Generator) -> np.ndarray:
+def _values(weight: Any, rng: np.random.Generator, gain: float, shift: float, *, is_depthwise: bool) -> np.ndarray:
     role = weight.path.rsplit("/", 1)[-1]
     shape = tuple(weight.shape)
     if "variance" in role or "gamma" in role or role == "scale":
@@ -44,11 +54,10 @@ def _values(weight: Any, rng: np.random.Generator) -> np.ndarray:
     if role == "alpha":
         return rng.uniform(0.05, 0.4, shape)
     if len(shape) < 2 or "bias" in role or "mean" in role or "beta" in role:
-        return rng.normal(0.0, 0.3, shape)
-    # Kernels: unit gain, so that activations neither vanish nor saturate whatever the depth. Depthwise
-    # kernels sum over their window only; their fan-in by shape is too large by the number of channels.
-    fan_in = float(np.prod(shape[:-2] if "depthwise" in weight.path else shape[:-1]))
-    return rng.normal(0.0, 1.2 / np.sqrt(max(fan_in, 1.0)), shape)
+        return rng.normal(0.0, shift, shape)
+    # A depthwise kernel sums over its window only: its channel axis is no fan-in.
+    fan_in = float(np.prod(shape[:-2] if is_depthwise else shape[:-1]))
+    return rng.standard_normal(shape, dtype="float32") * np.float32(gain / np.sqrt(max(fan_in, 1.0)))
 
 
 def flatten_layers(layer: keras.Layer) -> Iterator[keras.Layer]:

@@ -1,7 +1,6 @@
 """What a model carries beside its graph: dtypes, flags, regularisers, randomness, compile state.
 
-Not here, because Keras 3.15 refuses it: string lookups and text vectorisation (their inputs are strings,
-their tables no weights).
+Left out on purpose: string lookups and text vectorisation, whose inputs are strings and whose tables no weights.
 """
 
 from __future__ import annotations
@@ -242,6 +241,20 @@ def category_preprocessing() -> keras.Model:
     hashed = layers.Hashing(num_bins=5)(codes)
     y = layers.CategoryEncoding(num_tokens=5, output_mode="count")(hashed)
     return keras.Model([inputs, codes], layers.Dense(3)(layers.Concatenate()([x, y])))
+
+
+@case("IntegerLookup: a table that is no weight")
+def integer_lookup() -> keras.Model:
+    inputs = tokens()
+    x = layers.IntegerLookup(vocabulary=[3, 5, 7, 9], output_mode="int", name="lookup")(inputs)
+    return keras.Model(inputs, layers.Embedding(5, 4)(x))
+
+
+@case("Pipeline: layers in a list inside one layer", "random")
+def pipeline() -> keras.Model:
+    inputs = image()
+    x = layers.Pipeline([layers.Rescaling(0.5), layers.RandomFlip(seed=1)], name="pipeline")(inputs)
+    return keras.Model(inputs, layers.Conv2D(4, 3)(x))
 
 
 # Compile state

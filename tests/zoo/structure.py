@@ -1,4 +1,8 @@
-"""How calls, models, inputs and outputs are put together."""
+"""How calls, models, inputs and outputs are put together.
+
+Not here, because Keras 3.15 refuses it: names with a ``/``, two layers of one name in a model, ``None`` or a
+constant as an output, ``Input(tensor=...)`` inside a graph, chains of more than about 900 nodes (Keras recurses).
+"""
 
 # mypy: disallow-subclassing-any=False
 
@@ -57,6 +61,13 @@ def sequential_with_input() -> keras.Model:
 def sequential_of_models() -> keras.Model:
     tail = keras.Sequential([layers.GlobalMaxPooling2D(), layers.Dense(3)], name="tail")
     return keras.Sequential([image(), small_cnn("body"), tail])
+
+
+@case("Sequential from which a layer was popped after it had been built")
+def sequential_popped() -> keras.Model:
+    model = keras.Sequential([vector(), layers.Dense(4), layers.Dense(2), layers.Dense(5)], name="seq")
+    model.pop()
+    return model
 
 
 @case("300 nodes deep: recursion must not be needed")
@@ -388,6 +399,12 @@ def input_is_output() -> keras.Model:
 def zero_layers() -> keras.Model:
     inputs = vector()
     return keras.Model(inputs, inputs)
+
+
+@case("the same tensor as two inputs")
+def same_input_twice() -> keras.Model:
+    inputs = vector()
+    return keras.Model([inputs, inputs], layers.Dense(3)(inputs))
 
 
 @case("an input that nothing uses")
