@@ -1,0 +1,106 @@
+"""Convolutions, as layers and as ops.
+
+Every output position is counted with the whole kernel, also where the kernel reaches into padding. A
+transposed convolution is counted as every input position times the whole kernel, also where ``"valid"`` or
+cropping drops a product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kerasurgeon.ir.layer import Layer
+from kerasurgeon.ir.values import TensorSpec
+from kerasurgeon.rules.call import Call, elements
+from kerasurgeon.rules.rule import Rule
+
+
+def channel_axis(config: Mapping[str, Any]) -> int:
+    """Which axis holds the channels, by a config's ``data_format``."""
+    return 1 if config["data_format"] == "channels_first" else -1
+
+
+def channels(spec: TensorSpec, config: Mapping[str, Any]) -> int:
+    """How many channels a tensor has."""
+    return elements(spec.shape[channel_axis(config) :][:1])
+
+
+class _Convolution(Rule):
+    def keeps_batch(self, layer: Layer) -> bool:  # noqa: ARG002
+        """Always."""
+        return True
+
+
+class Convolution(_Convolution):
+    """Conv1D, Conv2D, Conv3D: any stride, padding, dilation and number of groups."""
+
+    def macs(self, call: Call) -> int:
+        """Output elements x kernel positions x input channels per group."""
+        config = call.config
+        per_group: int = channels(call.input, config) // config["groups"]
+        return elements(call.output.shape) * elements(config["kernel_size"]) * per_group
+
+
+class DepthwiseConvolution(_Convolution):
+    """DepthwiseConv1D, DepthwiseConv2D."""
+
+    def macs(self, call: Call) -> int:
+        """Output elements x kernel positions."""
+        return elements(call.output.shape) * elements(call.config["kernel_size"])
+
+
+class SeparableConvolution(_Convolution):
+    """SeparableConv1D, SeparableConv2D: a depthwise convolution, then one over channels."""
+
+    def macs(self, call: Call) -> int:
+        """Positions x middle channels x (kernel positions + filters)."""
+        config = call.config
+        filters = channels(call.output, config)
+        middle: int = channels(call.input, config) * config["depth_multiplier"]
+        positions = elements(call.output.shape) // filters
+        return positions * middle * (elements(config["kernel_size"]) + filters)
+
+
+class TransposedConvolution(_Convolution):
+    """Conv1DTranspose, Conv2DTranspose, Conv3DTranspose."""
+
+    def macs(self, call: Call) -> int:
+        """Input elements x kernel positions x filters."""
+        filters: int = call.config["filters"]
+        return elements(call.input.shape) * elements(call.config["kernel_size"]) * filters
+
+
+class ConvolutionOp(_Convolution):
+    """``ops.conv``: the kernel, an operand, is (positions..., input channels per group, filters)."""
+
+    def macs(self, call: Call) -> int:
+        """Output elements x kernel elements per filter."""
+        return elements(call.output.shape) * elements(call.tensor(1, "kernel").shape[:-1])
+
+
+class DepthwiseConvolutionOp(_Convolution):
+    """``ops.depthwise_conv``: the kernel is (positions..., input channels, multiplier)."""
+
+    def macs(self, call: Call) -> int:
+        """Output elements x kernel positions."""
+        return elements(call.output.shape) * elements(call.tensor(1, "kernel").shape[:-2])
+
+
+class SeparableConvolutionOp(_Convolution):
+    """``ops.separable_conv``: a depthwise kernel, then a pointwise one (1..., middle channels, filters)."""
+
+    def macs(self, call: Call) -> int:
+        """Positions x (elements of the depthwise kernel + elements of the pointwise one)."""
+        depthwise = call.tensor(1, "depthwise_kernel").shape
+        pointwise = call.tensor(2, "pointwise_kernel").shape
+        positions = elements(call.output.shape) // elements(pointwise[-1:])
+        return positions * (elements(depthwise) + elements(pointwise))
+
+
+class TransposedConvolutionOp(_Convolution):
+    """``ops.conv_transpose``: the kernel is (positions..., filters, input channels)."""
+
+    def macs(self, call: Call) -> int:
+        """Input elements x kernel elements per input channel."""
+        return elements(call.input.shape) * elements(call.tensor(1, "kernel").shape[:-1])

@@ -1,0 +1,74 @@
+"""Which rule is asked about which kind: the user's first, then the library's."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from kerasurgeon.errors import OptionError, did_you_mean
+from kerasurgeon.ir.kinds import kind_of
+from kerasurgeon.rules.builtin import built_in_rules
+from kerasurgeon.rules.rule import NoRule, Rule
+
+_REGISTERED: dict[str, Rule] = {}
+_NO_RULE = NoRule()
+
+
+@cache
+def _built_in() -> dict[str, Rule]:
+    return built_in_rules(rule_for)
+
+
+def register_rule(kind: str | type[Any], rule: Rule) -> None:
+    """Let ``rule`` answer for a kind of layer or op from now on, in place of any rule there was.
+
+    Args:
+        kind: The class of the layer or op, or its kind (``"Conv2D"``, ``"ops.add"``,
+            ``"custom:module.Class"``). A subclass is a kind of its own: register ``rule_for("Conv2D")`` for
+            it if it costs what its base costs.
+        rule: The rule.
+
+    Raises:
+        OptionError: ``rule`` is not an instance of ``Rule``.
+    """
+    if not isinstance(rule, Rule):
+        raise OptionError(
+            "A rule must be an instance of kerasurgeon.rules.Rule.",
+            got=repr(rule),
+            hint="register an object, not its class"
+            if isinstance(rule, type)
+            else "derive a class from Rule",
+        )
+    _REGISTERED[_kind(kind)] = rule
+
+
+def unregister_rule(kind: str | type[Any]) -> None:
+    """Forget a registered rule; the library's own, if there is one, answers again.
+
+    Raises:
+        OptionError: No rule was registered for this kind.
+    """
+    if _REGISTERED.pop(_kind(kind), None) is None:
+        raise OptionError(
+            f"No rule was registered for {_kind(kind)!r}.", hint=did_you_mean(_kind(kind), _REGISTERED)
+        )
+
+
+def rule_for(kind: str | type[Any]) -> Rule:
+    """The rule for a kind or a class of layer or op; where ``has_rule`` says no, one that knows nothing."""
+    kind = _kind(kind)
+    return _REGISTERED.get(kind) or _built_in().get(kind, _NO_RULE)
+
+
+def has_rule(kind: str | type[Any]) -> bool:
+    """Whether there is a rule for a kind."""
+    return rule_for(kind) is not _NO_RULE
+
+
+def known_kinds() -> tuple[str, ...]:
+    """All kinds that have a rule, sorted."""
+    return tuple(sorted({*_built_in(), *_REGISTERED}))
+
+
+def _kind(kind: str | type[Any]) -> str:
+    return str(kind_of(kind)) if isinstance(kind, type) else kind

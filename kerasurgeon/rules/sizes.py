@@ -1,0 +1,123 @@
+"""Put numbers in place of unknown sizes: the batch, and on request the sizes of the inputs.
+
+Most layers keep the batch as axis 0, so that a number is put there. Where an op may have made something else
+of it (windows of an image folded into the batch, say), and where other input sizes are wanted, Keras derives
+the shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from kerasurgeon.errors import OptionError, VerificationError
+from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.node import Node
+from kerasurgeon.ir.values import TensorSpec
+from kerasurgeon.keras_io import derive_specs
+from kerasurgeon.rules.call import CannotTell, call_of
+from kerasurgeon.rules.rule import Rule, RuleFor
+
+Specs = dict[str, tuple[TensorSpec, ...]]
+
+
+def resolve(
+    graph: Graph,
+    rule_for: RuleFor,
+    *,
+    batch_size: int = 1,
+    shapes: Mapping[str, Sequence[int | None]] | None = None,
+) -> Specs:
+    """The outputs of every node for given sizes of the inputs. The graph is only read.
+
+    Args:
+        graph: The graph.
+        rule_for: Finds the rule for a kind.
+        batch_size: Size of axis 0 of the inputs where the model leaves it open.
+        shapes: Whole shapes of inputs, by the name of their node, that differ from those recorded.
+
+    Returns:
+        Specs by node. Sizes that neither rules nor Keras can tell stay ``None``.
+
+    Raises:
+        OptionError: The model cannot be called with these shapes.
+    """
+    resolver = _Resolver(graph, rule_for, derive_all=bool(shapes))
+    for node in graph.nodes():
+        if graph.layers[node.layer].kind == "InputLayer":
+            spec = node.spec
+            shape = (shapes or {}).get(node.name, spec.shape)
+            resolver.specs[node.name] = (replace(spec, shape=_with_batch(tuple(shape), batch_size)),)
+        else:
+            resolver.specs[node.name] = resolver.outputs(node)
+    return resolver.specs
+
+
+class _Resolver:
+    def __init__(self, graph: Graph, rule_for: RuleFor, *, derive_all: bool) -> None:
+        self.graph = graph
+        self.rule_for = rule_for
+        self.derive_all = derive_all
+        self.specs: Specs = {}
+        self.twin: Graph | None = None
+
+    def outputs(self, node: Node) -> tuple[TensorSpec, ...]:
+        if not self.derive_all and all(None not in spec.shape for spec in node.outputs):
+            return node.outputs
+        layer = self.graph.layers[node.layer]
+        rule = self.rule_for(layer.kind)
+        if not self.derive_all and rule.keeps_batch(layer):
+            known = self._with_batch_of_operands(node)
+            if known is not None:
+                return known
+        return self._sharpened(node, rule, self._derived(node))
+
+    def _with_batch_of_operands(self, node: Node) -> tuple[TensorSpec, ...] | None:
+        """The recorded outputs with their batch filled in, or ``None`` if more than that is unknown."""
+        batch: int | None = None
+        for value in node.inputs:
+            recorded = self.graph[value.node].outputs[value.index].shape
+            if recorded and recorded[0] is None:
+                size = self.specs[value.node][value.index].shape[0]
+                if size is None or batch not in (None, size):
+                    return None
+                batch = size
+            elif recorded and recorded[0] != 1 and len(recorded) == len(node.spec.shape):
+                return None  # broadcast against the batch, perhaps
+            if None in recorded[1:]:
+                return None
+        if batch is None or any(None in spec.shape[1:] for spec in node.outputs):
+            return None
+        return tuple(
+            replace(spec, shape=_with_batch(spec.shape, batch)) if None in spec.shape else spec
+            for spec in node.outputs
+        )
+
+    def _derived(self, node: Node) -> tuple[TensorSpec, ...]:
+        if self.twin is None:
+            self.twin = self.graph.copy()
+        for value in node.inputs:
+            self.twin.set_outputs(value.node, self.specs[value.node])
+        try:
+            return derive_specs(self.twin, node.name)
+        except VerificationError as error:
+            if not self.derive_all:
+                return node.outputs  # what Keras cannot derive with numbers stays as it was recorded
+            raise OptionError(
+                "The model cannot be called with inputs of these sizes.",
+                where=f"node {node.name!r}",
+                got=error.got,
+                hint="the sizes that the model was built with are fixed in this node; ask for those",
+            ) from error
+
+    def _sharpened(self, node: Node, rule: Rule, derived: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+        if all(None not in spec.shape for spec in derived):
+            return derived
+        try:
+            return rule.output_specs(call_of(self.graph, node, {**self.specs, node.name: derived}))
+        except CannotTell:
+            return derived
+
+
+def _with_batch(shape: tuple[int | None, ...], batch: int) -> tuple[int | None, ...]:
+    return (batch, *shape[1:]) if shape and shape[0] is None else shape
