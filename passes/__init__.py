@@ -2,3 +2,7 @@
 
 if __name__ != "kerasurgeon.passes":
     raise ImportError(f"import kerasurgeon.passes, not {__name__}")
+
+from kerasurgeon.passes.fold_batch_norm import FoldBatchNorm
+
+__all__ = ["FoldBatchNorm"]

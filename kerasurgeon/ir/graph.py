@@ -79,6 +79,7 @@ class Graph:
         self._calls: dict[str, list[str]] = {}
         self._counter = 0
         self._unchecked: set[str] = set()
+        self._tied_nodes: set[str] = set()  # nodes that read a weight of a layer as an operand
 
     # ---- reading ---------------------------------------------------------------------------------------------
 
@@ -194,10 +195,19 @@ class Graph:
         """Names of the nodes that read a weight of this layer as an operand."""
         return tuple(
             name
-            for name, data in self._digraph.nodes(data="node")
-            for leaf in leaves(data.operands)
-            if isinstance(leaf, WeightRef) and leaf.layer == layer
+            for name in sorted(self._tied_nodes)
+            if any(isinstance(leaf, WeightRef) and leaf.layer == layer for leaf in leaves(self[name].operands))
         )
+
+    def tied_layers(self) -> frozenset[str]:
+        """Keys of the layers whose weights are operands somewhere, or which another layer holds as a part."""
+        references = {
+            leaf.layer
+            for name in self._tied_nodes
+            for leaf in leaves(self[name].operands)
+            if isinstance(leaf, WeightRef)
+        }
+        return frozenset(references.union(*(layer.parts.values() for layer in self._layers.values() if layer.parts)))
 
     def unique_name(self, wanted: str) -> str:
         """``wanted``, or ``wanted_1``, ... if a node or layer has that name already."""
@@ -218,6 +228,7 @@ class Graph:
         twin._calls = {key: list(names) for key, names in self._calls.items()}
         twin._counter = self._counter
         twin._unchecked = set(self._unchecked)
+        twin._tied_nodes = set(self._tied_nodes)
         return twin
 
     def adopt(self, other: Graph) -> None:
@@ -414,13 +425,15 @@ class Graph:
                 )
         if len(self._calls[old.layer]) == 1:
             tied = [name for name in self.weight_users(old.layer) if name != old.name]
+            tied += [key for key, layer in self._layers.items() if old.layer in layer.parts.values()]
             if tied:
                 raise GraphError(
-                    f"Node {old.name!r} cannot be removed: its weights are operands of {', '.join(tied)}."
+                    f"Node {old.name!r} cannot be removed: its weights are used by {', '.join(tied)}."
                 )
         self._digraph.remove_node(old.name)
         del self._order[old.name]
         self._unchecked.discard(old.name)
+        self._tied_nodes.discard(old.name)
         self._calls[old.layer].remove(old.name)
         if not self._calls[old.layer]:
             del self._calls[old.layer], self._layers[old.layer]
@@ -432,16 +445,9 @@ class Graph:
         needed = {value.node for value in values_in((self.outputs, self.inputs))}
         for name in tuple(needed):
             needed |= nx.ancestors(self._digraph, name)
-        tied = {
-            leaf.layer
-            for name in needed
-            for leaf in leaves(self[name].operands)
-            if isinstance(leaf, WeightRef)
-        }
-        for layer in tied:
-            needed |= set(self._calls[layer][:1])
+        for layer in self.tied_layers():
             for name in self._calls[layer][:1]:
-                needed |= nx.ancestors(self._digraph, name)
+                needed |= nx.ancestors(self._digraph, name) | {name}
         unused = [node.name for node in reversed(self.nodes()) if node.name not in needed]
         for name in unused:
             self.remove(name)
@@ -521,10 +527,16 @@ class Graph:
             if other == new_name:
                 moved = replace(moved, name=new_name, layer=key)
             self._digraph.nodes[other]["node"] = moved
+        if alone:
+            for holder, layer in list(self._layers.items()):
+                if old.layer in layer.parts.values():
+                    parts = {name: key if part == old.layer else part for name, part in layer.parts.items()}
+                    self._layers[holder] = replace(layer, parts=parts)
         self._order[new_name] = self._order.pop(old.name)
-        if old.name in self._unchecked:
-            self._unchecked.remove(old.name)
-            self._unchecked.add(new_name)
+        for names in (self._unchecked, self._tied_nodes):
+            if old.name in names:
+                names.remove(old.name)
+                names.add(new_name)
         self.inputs, self.outputs = map_leaves(swap, self.inputs), map_leaves(swap, self.outputs)
         self._swap_in_scopes(swap)
         self.revision += 1
@@ -580,9 +592,12 @@ class Graph:
                     raise GraphError(f"Operand {list(path)} of {node.name!r} names a weight {leaf} that is not there.")
 
     def _connect(self, node: Node) -> None:
+        self._tied_nodes.discard(node.name)
         for position, leaf in enumerate(leaves(node.operands)):
             if isinstance(leaf, Value):
                 self._digraph.add_edge(leaf.node, node.name, key=position, output=leaf.index)
+            elif isinstance(leaf, WeightRef):
+                self._tied_nodes.add(node.name)
 
     def _replace_node(self, node: Node) -> None:
         self._digraph.remove_edges_from(list(self._digraph.in_edges(node.name, keys=True)))

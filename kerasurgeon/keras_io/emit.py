@@ -25,7 +25,7 @@ from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
 from kerasurgeon.keras_io.compile_state import compile_like
 from kerasurgeon.keras_io.derive import built_layer, check_types, symbolic_operands
 from kerasurgeon.keras_io.internals import KerasNode, has_functional_constructor
-from kerasurgeon.keras_io.layers import construct, symbolic
+from kerasurgeon.keras_io.layers import aligned, construct, keyed_variables, symbolic
 from kerasurgeon.keras_io.nesting import Level, canonical, nest
 
 _LOG = logging.getLogger(__name__)
@@ -196,8 +196,7 @@ class _Emitter:
                 return env[leaf]
             if isinstance(leaf, WeightRef):
                 owner = self._early(leaf.layer)
-                keys = self.graph.layers[leaf.layer].weights
-                return dict(zip(keys, owner.weights, strict=True))[leaf.key]
+                return aligned(self.graph.layers[leaf.layer], keyed_variables(owner, owner.weights))[leaf.key]
             return leaf
 
         return map_leaves(translate, structure)

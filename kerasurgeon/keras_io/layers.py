@@ -209,7 +209,7 @@ def restore(definition: Layer, layer: Any) -> None:
 
 
 def _restore_weights(definition: Layer, layer: Any, weights: list[Any]) -> None:
-    for key, variable in _aligned(definition, keyed_variables(layer, weights)).items():
+    for key, variable in aligned(definition, keyed_variables(layer, weights)).items():
         weight = definition.weights[key]
         if tuple(variable.shape) != weight.shape:
             raise wrong_shape(definition, key, tuple(variable.shape))
@@ -224,7 +224,7 @@ def _restore_weights(definition: Layer, layer: Any, weights: list[Any]) -> None:
             part.finalize_state()
 
 
-def _aligned(definition: Layer, keyed: dict[str, Any]) -> dict[str, Any]:
+def aligned(definition: Layer, keyed: dict[str, Any]) -> dict[str, Any]:
     """A layer's variables by the definition's keys.
 
     Sublayers without a name are numbered over the whole process, so that their keys differ from one instance to the

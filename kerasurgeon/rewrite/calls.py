@@ -74,6 +74,24 @@ def call(
     return node.value
 
 
+def substitute(graph: Graph, node: Node | str, value: Value) -> None:
+    """Let ``value`` take the place of a node's first output, and remove the node.
+
+    If the model returns the node's result, what computes ``value`` takes over the node's name as well, since Keras
+    names outputs after the layer that computes them; unless it is an input or its layer is called elsewhere.
+
+    Raises:
+        GraphError: Other outputs of the node are used, or ``value`` is computed from it.
+    """
+    old = graph[node if isinstance(node, str) else node.name]
+    returned = graph.is_output(old.value)
+    graph.replace_uses(old.value, value)
+    graph.remove(old)
+    successor = graph.producer(value)
+    if returned and successor.scope == old.scope and len(graph.calls(successor.layer)) == 1 and successor.inputs:
+        graph.rename(successor, old.name.rpartition("/")[2])
+
+
 def splice(
     graph: Graph,
     source: Graph | keras.Model | Callable[..., Any],

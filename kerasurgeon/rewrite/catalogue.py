@@ -9,28 +9,29 @@ A package offers its passes in its ``pyproject.toml``::
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import inspect
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import Any
 
 from kerasurgeon.errors import RecipeError, did_you_mean
+from kerasurgeon.rewrite.importing import import_object, import_path
 from kerasurgeon.rewrite.passes import Pass
 
 GROUP = "kerasurgeon.passes"
 
 
 @cache
-def catalogue() -> Mapping[str, type[Pass]]:
-    """Every pass that is installed, by name.
+def catalogue() -> Mapping[str, str]:
+    """Where every installed pass can be imported from, by name. Nothing is imported: see ``find_pass``."""
+    return MappingProxyType({point.name: point.value for point in sorted(entry_points(group=GROUP), key=_built_in_last)})
 
-    Raises:
-        RecipeError: A package offers something that is not a pass, or that cannot be imported.
-    """
-    return MappingProxyType({point.name: _load(point.name, point.value) for point in entry_points(group=GROUP)})
+
+def _built_in_last(point: EntryPoint) -> tuple[bool, str]:
+    """A name that kerasurgeon uses itself cannot be taken by another package."""
+    return point.value.startswith("kerasurgeon."), point.name
 
 
 def find_pass(name: str) -> type[Pass]:
@@ -47,7 +48,18 @@ def find_pass(name: str) -> type[Pass]:
             f"There is no pass {name!r}.",
             hint=f"{did_you_mean(name, known)} A pass of your own can be named as 'module:Class'.",
         )
-    return known[name]
+    return _load(name, known[name])
+
+
+def name_of(cls: type[Pass]) -> str:
+    """The shortest name that ``find_pass`` finds a class by.
+
+    Raises:
+        RecipeError: The class can be imported from nowhere.
+    """
+    if cls.__name__ in catalogue() and find_pass(cls.__name__) is cls:
+        return cls.__name__
+    return import_path(cls, "the pass")
 
 
 def make_pass(name: str, options: Mapping[str, Any], where: str | None = None) -> Pass:
@@ -118,13 +130,7 @@ def _argument_docs(docstring: str) -> dict[str, str]:
 
 
 def _load(name: str, path: str) -> type[Pass]:
-    module, _, attribute = path.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise RecipeError(f"Pass {name!r} cannot be imported from {path!r}.", got=str(error)) from error
+    found = import_object(path, f"pass {name!r}")
     if not (isinstance(found, type) and issubclass(found, Pass)):
         raise RecipeError(f"{path!r} is not a pass.", expected="a subclass of kerasurgeon.authoring.Pass")
     return found

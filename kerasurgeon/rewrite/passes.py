@@ -11,8 +11,12 @@ from typing import Any, ClassVar
 from kerasurgeon.errors import OptionError, PassError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.rewrite.context import Context
-from kerasurgeon.rewrite.matching import Match, find, near_misses
+from kerasurgeon.rewrite.matching import Match, find, match_at, near_misses
 from kerasurgeon.rewrite.patterns import Pattern
+
+
+VERIFY_LEVELS = ("structure", "types", "exact", "outputs")
+"""How much of a pass's result is checked, see ``Pipeline.run``; each level includes those before it."""
 
 
 class Preserves(enum.Enum):
@@ -100,49 +104,52 @@ class RewritePass(Pass):
     def run(self, graph: Graph, context: Context) -> None:
         """Match, check and rewrite until no site is left."""
         pattern = self.pattern()
-        refused: dict[str, str] = {}
         limit = 2 * len(graph) + 10
-        for rewritten in range(limit + 1):
-            match = self._next(pattern, graph, refused)
-            if match is None:
+        rewritten = 0
+        while True:
+            refused: dict[str, str] = {}
+            before_sweep = rewritten
+            matches = find(graph, pattern)
+            for position, match in enumerate(matches):
+                context.progress(position / len(matches), f"{self.name}: {match.root.name}")
+                if self._visit(match.root.name, pattern, graph, context, refused):
+                    rewritten += 1
+                if rewritten > limit:
+                    raise PassError(
+                        f"{self.name} does not come to an end: it rewrote {limit} sites, more than the graph has nodes.",
+                        where=f"last site {match.root.name!r}",
+                        hint="the pattern matches what rewrite() puts there; refuse that in check()",
+                    )
+            if rewritten == before_sweep:
                 break
-            if rewritten == limit:
-                raise PassError(
-                    f"{self.name} does not come to an end: it rewrote {limit} sites, more than the graph has nodes.",
-                    where=f"last site {match.root.name!r}",
-                    hint="the pattern matches what rewrite() puts there; refuse that in check()",
-                )
-            root, before = match.root.name, graph.revision
-            context.progress(rewritten / limit, f"{self.name}: {root}")
-            done = self.rewrite(match, graph, context)
-            if graph.revision == before:
-                raise PassError(
-                    f"{self.name}.rewrite() left the graph unchanged.",
-                    where=f"site {root!r}",
-                    hint="raise Skip(reason) in check() for sites that are to be left alone",
-                )
-            context.changed(root, done or "rewritten")
         for root, reason in refused.items():
             context.left(root, reason)
         for miss in near_misses(graph, pattern):
-            if miss.root not in refused:
-                context.left(miss.root, miss.reason)
+            context.left(miss.root, miss.reason)
 
-    def _next(self, pattern: Pattern, graph: Graph, refused: dict[str, str]) -> Match | None:
-        for match in find(graph, pattern):
-            if match.root.name in refused:
-                continue
-            before = graph.revision
-            try:
-                self.check(match, graph)
-            except Skip as skip:
-                refused[match.root.name] = skip.reason
-                continue
-            finally:
-                if graph.revision != before:
-                    raise PassError(f"{self.name}.check() changed the graph.", where=f"site {match.root.name!r}")
-            return match
-        return None
+    def _visit(self, root: str, pattern: Pattern, graph: Graph, context: Context, refused: dict[str, str]) -> bool:
+        """Match again at a root, since earlier rewrites may have changed it, and rewrite. Returns whether it did."""
+        match = match_at(graph, pattern, root) if root in graph else None
+        if not isinstance(match, Match):
+            return False
+        before = graph.revision
+        try:
+            self.check(match, graph)
+        except Skip as skip:
+            refused[root] = skip.reason
+            return False
+        finally:
+            if graph.revision != before:
+                raise PassError(f"{self.name}.check() changed the graph.", where=f"site {root!r}")
+        done = self.rewrite(match, graph, context)
+        if graph.revision == before:
+            raise PassError(
+                f"{self.name}.rewrite() left the graph unchanged.",
+                where=f"site {root!r}",
+                hint="raise Skip(reason) in check() for sites that are to be left alone",
+            )
+        context.changed(root, done or "rewritten")
+        return True
 
 
 def check_fraction(owner: Pass, option: str, value: float, *, zero: bool = False) -> None:

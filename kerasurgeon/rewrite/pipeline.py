@@ -23,16 +23,13 @@ from kerasurgeon.keras_io.derive import check_types
 from kerasurgeon.keras_io.emit import emit
 from kerasurgeon.keras_io.lift import lift
 from kerasurgeon.keras_io.samples import sample_inputs
-from kerasurgeon.rewrite.context import Context, Progress, no_progress
+from kerasurgeon.rewrite.context import Context, Progress, Site, no_progress
 from kerasurgeon.rewrite.outputs import Arrays, relative_difference, require_finite, run_model, tolerance
-from kerasurgeon.rewrite.passes import Pass, Preserves
+from kerasurgeon.rewrite.passes import VERIFY_LEVELS, Pass, Preserves
 from kerasurgeon.rewrite.recipe import Recipe, read_recipe
 from kerasurgeon.rewrite.report import PassReport, Report, Size
 
 _LOG = logging.getLogger(__name__)
-
-VERIFY_LEVELS = ("structure", "types", "exact", "outputs")
-
 
 @dataclass(frozen=True)
 class Result:
@@ -139,6 +136,13 @@ class Pipeline:
         return Result(result, report, recipe, run.graph)
 
 
+    def dry_run(self, graph: Graph, *, seed: int = 0) -> tuple[Site, ...]:
+        """Run the passes on a copy of a graph and return only what they say of each site."""
+        run = _Run(None, graph.copy(), "structure", None, None, None, seed, no_progress)
+        reports = [run.one(item, index, self.passes) for index, item in enumerate(self.passes)]
+        return tuple(site for report in reports for site in report.sites)
+
+
 def apply_passes(
     model: keras.Model,
     passes: Sequence[Pass],
@@ -162,7 +166,7 @@ class _Run:
 
     def __init__(
         self,
-        model: keras.Model,
+        model: keras.Model | None,
         graph: Graph,
         verify: str,
         data: Any,
@@ -244,7 +248,8 @@ class _Run:
         if self.inputs is None:
             self.inputs = sample_inputs(self.graph, seed=self.seed)
         if self.outputs is None or self.outputs[0] != self.graph.revision:
-            before = self.source if self.graph.revision == 0 else emit(self.graph, compile=False)
+            fresh = self.source is not None and self.graph.revision == 0
+            before = self.source if fresh else emit(self.graph, compile=False)
             self.outputs = self.graph.revision, run_model(before, self.inputs)
         model = emit(work)
         arrays = run_model(model, self.inputs)

@@ -8,7 +8,7 @@ import os
 import re
 import tempfile
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -19,10 +19,10 @@ import numpy as np
 import tomli_w
 
 from kerasurgeon.errors import RecipeError, did_you_mean
-from kerasurgeon.rewrite.catalogue import catalogue, make_pass
-from kerasurgeon.rewrite.passes import Pass
+from kerasurgeon.rewrite.catalogue import catalogue, make_pass, name_of
+from kerasurgeon.rewrite.importing import import_path
+from kerasurgeon.rewrite.passes import VERIFY_LEVELS, Pass
 
-VERIFY_LEVELS = ("structure", "types", "exact", "outputs")
 _TOP_KEYS = {"seed", "verify", "pass", "versions"}
 
 
@@ -48,7 +48,7 @@ class Recipe:
     @classmethod
     def of(cls, passes: Sequence[Pass], *, seed: int = 0, verify: str = "exact") -> Recipe:
         """The recipe of these passes, with today's versions."""
-        steps = tuple((_pass_name(item), _changed_options(item)) for item in passes)
+        steps = tuple((name_of(type(item)), _changed_options(item)) for item in passes)
         return cls(steps, seed, verify, _versions())
 
     def make_passes(self) -> list[Pass]:
@@ -161,13 +161,6 @@ def _line_of(text: str, key: str) -> int | None:
     return None if found is None else text.count("\n", 0, found.end()) + 1
 
 
-def _pass_name(item: Pass) -> str:
-    cls = type(item)
-    if catalogue().get(cls.__name__) is cls:
-        return cls.__name__
-    return f"{cls.__module__}:{cls.__qualname__}"
-
-
 def _changed_options(item: Pass) -> dict[str, Any]:
     if not dataclasses.is_dataclass(item):
         return {}
@@ -200,22 +193,6 @@ def _writable(value: Any, where: str) -> Any:
     if callable(value):
         return import_path(value, where)
     raise RecipeError(f"Option {where} cannot be written to a recipe.", got=repr(value))
-
-
-def import_path(function: Callable[..., Any], where: str = "the option") -> str:
-    """``module:name`` of a function or class that can be imported again.
-
-    Raises:
-        RecipeError: It is a lambda or a local function, which no recipe can name.
-    """
-    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
-    if not module or "<" in name:
-        raise RecipeError(
-            f"{where} is {function!r}, which a recipe cannot name.",
-            expected="a function or class at the top level of a module",
-            hint="move it to a module that can be imported, and pass it or 'module:name'",
-        )
-    return f"{module}:{name}"
 
 
 def _tuples(value: Any) -> Any:

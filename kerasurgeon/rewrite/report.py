@@ -6,12 +6,14 @@ import html
 import io
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from kerasurgeon.cost import format_bytes, format_count
 from kerasurgeon.rewrite.context import Site
 
 _SHOWN_REASONS = 8
@@ -133,7 +135,7 @@ class Report:
                 _arrow(before.nodes, after.nodes),
                 _arrow(before.parameters, after.parameters),
                 _arrow(before.macs, after.macs),
-                _arrow(before.weight_bytes, after.weight_bytes, unit="B"),
+                _arrow(before.weight_bytes, after.weight_bytes, format_bytes),
                 "-" if item.difference is None else f"{item.difference:.1e}",
             )
         return table
@@ -167,13 +169,11 @@ class Report:
         return body + "".join(f"<div>{html.escape(line)}</div>" for line in [*self.reasons(), *self.notes])
 
 
-def _arrow(before: int, after: int, unit: str = "") -> str:
-    from kerasurgeon.cost import format_count
-
+def _arrow(before: int, after: int, shown: Callable[[float], str] = format_count) -> str:
     if before == after:
-        return format_count(after, unit)
+        return shown(after)
     kept = f" ({after / before:.0%})" if before else ""
-    return f"{format_count(before, unit)} -> {format_count(after, unit)}{kept}"
+    return f"{shown(before)} -> {shown(after)}{kept}"
 
 
 def _size(size: Size) -> dict[str, int]:

@@ -1,0 +1,102 @@
+"""Everything that a pass needs. The built-in passes import from here only, so what they can do, any pass can do.
+
+A pass is a frozen dataclass; its fields are its options. Most are a pattern and a rewrite::
+
+    from dataclasses import dataclass
+    from kerasurgeon.authoring import EXACT, Graph, Context, Match, Pattern, RewritePass, anything, call, layers
+
+    @dataclass(frozen=True)
+    class DropUnitPooling(RewritePass):
+        \"\"\"Remove poolings over windows of one pixel.\"\"\"
+
+        preserves = EXACT
+
+        def pattern(self) -> Pattern:
+            return layers.MaxPooling2D(anything("x"), where=lambda node, layer: layer.config["pool_size"] == (1, 1))
+
+        def rewrite(self, match: Match, graph: Graph, context: Context) -> str:
+            graph.replace_uses(match.root.value, match.value("x"))
+            graph.remove(match.root)
+            return "removed"
+
+See docs/writing_a_pass.md.
+"""
+
+from kerasurgeon.errors import GraphError, OptionError, PassError, VerificationError, did_you_mean
+from kerasurgeon.ir.graph import Graph, Use
+from kerasurgeon.ir.layer import Layer, Weight
+from kerasurgeon.ir.node import Node, Scope
+from kerasurgeon.ir.structure import leaves, map_leaves, values_in
+from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
+from kerasurgeon.keras_io.derive import infer
+from kerasurgeon.keras_io.layers import layer_from_keras
+from kerasurgeon.rewrite.calls import call, splice, substitute
+from kerasurgeon.rewrite.context import Context, Site
+from kerasurgeon.rewrite.importing import import_object, import_path
+from kerasurgeon.rewrite.matching import Match, NearMiss, find, match_at, near_misses
+from kerasurgeon.rewrite.passes import Pass, Preserves, RewritePass, Skip, check_fraction
+from kerasurgeon.rewrite.patterns import Pattern, any_op, anything, constant, layers, one_of, ops, optional
+from kerasurgeon.rewrite.surgery import delete, insert_after, insert_before, replace_layer, replace_region
+from kerasurgeon.rules import Call, call_of, rule_for
+
+EXACT = Preserves.EXACT
+MASKED_EXACT = Preserves.MASKED_EXACT
+APPROXIMATE = Preserves.APPROXIMATE
+
+__all__ = [
+    "APPROXIMATE",
+    "EXACT",
+    "MASKED_EXACT",
+    "Call",
+    "Context",
+    "Graph",
+    "GraphError",
+    "Layer",
+    "Match",
+    "NearMiss",
+    "Node",
+    "OptionError",
+    "Pass",
+    "PassError",
+    "Pattern",
+    "Preserves",
+    "RewritePass",
+    "Scope",
+    "Site",
+    "Skip",
+    "TensorSpec",
+    "Use",
+    "Value",
+    "VerificationError",
+    "Weight",
+    "WeightRef",
+    "any_op",
+    "anything",
+    "call",
+    "call_of",
+    "check_fraction",
+    "constant",
+    "delete",
+    "did_you_mean",
+    "find",
+    "import_object",
+    "import_path",
+    "infer",
+    "insert_after",
+    "insert_before",
+    "layer_from_keras",
+    "layers",
+    "leaves",
+    "map_leaves",
+    "match_at",
+    "near_misses",
+    "one_of",
+    "ops",
+    "optional",
+    "replace_layer",
+    "replace_region",
+    "rule_for",
+    "splice",
+    "substitute",
+    "values_in",
+]
