@@ -32,7 +32,6 @@ from kerasurgeon.keras_io import emit, lift
 from kerasurgeon.rewrite.explain import explain
 from kerasurgeon.rewrite.pipeline import Pipeline, Result, apply_passes
 from kerasurgeon.rewrite.recipe import Recipe
-from kerasurgeon.rewrite.regions import Region, regions
 from kerasurgeon.rewrite.report import Report
 from kerasurgeon.rewrite.surgery import (
     delete,
@@ -68,7 +67,6 @@ __all__ = [
     "Pipeline",
     "Recipe",
     "RecipeError",
-    "Region",
     "Report",
     "Result",
     "TensorSpec",
@@ -89,7 +87,6 @@ __all__ = [
     "insert_after",
     "insert_before",
     "lift",
-    "regions",
     "register_rule",
     "rename",
     "replace_layer",
