@@ -63,7 +63,6 @@ _HOMES = {
     "Runner": "runners",
     "TensorInfo": "tensors",
     "compare": "parity",
-    "export": "api",
     "import_quietly": "quiet",
     "latency": "benchmark",
     "open_runner": "runners",
@@ -72,6 +71,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "export":
+        return sys.modules[__name__]
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
@@ -82,7 +83,8 @@ def __getattr__(name: str) -> Any:
 class _CallableModule(ModuleType):
     """This package, which may be called: ``kerasurgeon.export(...)`` is ``kerasurgeon.export.export(...)``.
 
-    The two share their name, and whichever is imported last would otherwise hide the other.
+    The function and the package share their name. Were they two objects, then ``kerasurgeon.export`` would be
+    whichever was imported last, and either the call or the import of a submodule would fail.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> ExportReport:

@@ -14,7 +14,9 @@ _OPS = (
     re.compile(r"'tf\.(\w+)' op requires"),
     re.compile(r"tf\.(\w+)\("),
 )
-_LOCATION = re.compile(r"^\s*(<unknown>:0: |loc\(.*?\): )?(error: |note: )?")
+_NO_OPS = {"", "Placeholder"}
+_ERROR = re.compile(r"error: (.+)")
+_NO_NEWS = re.compile(r"note: |^\s*(File |Traceback|\^|return |outputs = |raise |see current operation)")
 _LONGEST_LINE = 160
 
 
@@ -55,16 +57,19 @@ def unsupported_ops(text: str) -> list[str]:
     for pattern in _OPS:
         for match in pattern.finditer(text):
             found.update(part.strip(" .'\"") for part in match.group(1).split(","))
-    return sorted(name for name in found if name)
+    return sorted(found - _NO_OPS)
 
 
-def digest(text: str, lines: int = 4) -> str:
-    """The last telling lines of a message, each cut to a readable length.
+def digest(text: str, lines: int = 4, *, first: bool = False) -> str:
+    """The telling lines of a message, each cut to a readable length.
 
     Args:
         text: A converter's message.
         lines: How many lines at most.
+        first: Whether the first lines say most, as in a Python exception, and not the last.
     """
-    kept = [_LOCATION.sub("", line).strip() for line in text.splitlines()]
-    kept = [line for line in kept if line and not line.startswith(("File ", "Traceback", "^"))]
-    return "\n".join(line[:_LONGEST_LINE] for line in kept[-lines:])
+    errors = [match.group(1) for match in _ERROR.finditer(text)]
+    kept = errors or [line for line in text.splitlines() if line.strip() and not _NO_NEWS.search(line)]
+    # The same complaint comes once per place.
+    kept = list(dict.fromkeys(line.strip()[:_LONGEST_LINE] for line in kept))
+    return "\n".join(kept[:lines] if first else kept[-lines:])

@@ -59,7 +59,9 @@ class KerasRunner(Runner):
         return run_once
 
     def _call(self, *tensors: Any) -> Any:
-        return self.model(pack_inputs(self.model, tensors), training=False)
+        # Layers that keep state (a stateful RNN) change it in the scope, not in the user's model.
+        with keras.StatelessScope():
+            return self.model(pack_inputs(self.model, tensors), training=False)
 
     def _function(self) -> Callable[..., Any]:
         """The model compiled by its backend; not by ``predict``, which leaves traces on the user's model."""

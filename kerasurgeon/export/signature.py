@@ -59,7 +59,12 @@ def check_scope_names(model: keras.Model) -> None:
     Raises:
         ExportError: A layer has a name with a space, a colon or a letter beyond ASCII.
     """
-    bad = [operation.name for operation in operations(model) if not _LEGAL_SCOPE.match(operation.name)]
+    bad = [
+        operation.name
+        for operation in operations(model)
+        # Input layers are not called in a trace.
+        if not isinstance(operation, keras.layers.InputLayer) and not _LEGAL_SCOPE.match(operation.name)
+    ]
     if bad:
         raise ExportError(
             "A layer has a name that TensorFlow cannot trace.",
@@ -196,3 +201,19 @@ def as_feeds(infos: Sequence[TensorInfo], flat: Sequence[Array]) -> Feeds:
         flat: One array for each.
     """
     return {info.name: array for info, array in zip(infos, flat, strict=True)}
+
+
+def custom_objects(model: keras.Model) -> dict[str, Any]:
+    """The classes and functions of a model that are not Keras' own, by the names that its configuration uses.
+
+    Args:
+        model: A Functional or Sequential model.
+    """
+    found: dict[str, Any] = {}
+    for operation in [model, *operations(model), *model._flatten_layers()]:
+        held = [value for value in vars(operation).values() if callable(value) and hasattr(value, "__name__")]
+        for item in [type(operation), *held]:
+            if not str(getattr(item, "__module__", "")).startswith("keras."):
+                found[item.__name__] = item
+                found[keras.saving.get_registered_name(item)] = item
+    return found

@@ -68,7 +68,26 @@ def bind(data: Any, inputs: Sequence[TensorInfo], *, what: str = "inputs") -> Fe
     return feeds
 
 
+def _leaves(data: Any) -> list[Any]:
+    """The arrays of a nesting of mappings and sequences, in Keras' flat order (mappings by sorted keys)."""
+    if isinstance(data, Mapping):
+        return [leaf for key in sorted(data) for leaf in _leaves(data[key])]
+    if isinstance(data, (list, tuple)):
+        return [leaf for item in data for leaf in _leaves(item)]
+    return [data]
+
+
+def _is_nested(data: Any) -> bool:
+    items = data.values() if isinstance(data, Mapping) else data if isinstance(data, (list, tuple)) else ()
+    return any(
+        isinstance(item, (Mapping, list, tuple)) and all(hasattr(x, "shape") for x in _leaves(item))
+        for item in items
+    )
+
+
 def _by_name(data: Any, inputs: Sequence[TensorInfo], what: str) -> dict[str, Any]:
+    if _is_nested(data):
+        data = tuple(_leaves(data))
     if isinstance(data, Mapping):
         return _by_mapping(data, inputs, what)
     if isinstance(data, (list, tuple)) and not (len(inputs) == 1 and len(data) != 1):
@@ -89,9 +108,8 @@ def _by_name(data: Any, inputs: Sequence[TensorInfo], what: str) -> dict[str, An
 
 
 def _by_mapping(data: Mapping[Any, Any], inputs: Sequence[TensorInfo], what: str) -> dict[str, Any]:
-    names = {info.name: info.name for info in inputs} | {
-        i.alias: i.name for i in inputs if i.alias is not None
-    }
+    # A name counts for more than another input's alias.
+    names = {i.alias: i.name for i in inputs if i.alias is not None} | {i.name: i.name for i in inputs}
     unknown = [str(key) for key in data if key not in names]
     if unknown:
         raise OptionError(

@@ -99,9 +99,7 @@ def trace(
 
 @contextmanager
 def _values(weights: Sequence[Any], values: Sequence[Any]) -> Iterator[None]:
-    if not weights:
-        yield
-        return
+    # Within the scope a layer that keeps state (a stateful RNN) changes its copy of it, not the model's.
     with keras.StatelessScope(state_mapping=list(zip(weights, values, strict=True))):
         yield
 
@@ -117,7 +115,7 @@ def freeze(function: Any) -> Any:
     """
     from tensorflow.python.framework import convert_to_constants
 
-    # Loops must stay loops: tf2onnx finds recurrent layers by them, and cannot read TensorFlow 1's control flow.
+    # Loops must stay loops: tf2onnx finds recurrent layers by them.
     return convert_to_constants.convert_variables_to_constants_v2(
         function, lower_control_flow=False, aggressive_inlining=True
     )
