@@ -1,7 +1,7 @@
 """kerasurgeon: model surgery for Keras 3.
 
-A trained model is lifted into a graph, composable passes rewrite its nodes and weights, and it comes out as a Keras
-model, a TFLite file or an ONNX file, each proven to compute what it should::
+A trained model is lifted into a graph, composable passes rewrite its nodes and weights, and it comes out as a
+Keras model, a TFLite file or an ONNX file, each proven to compute what it should::
 
     import kerasurgeon as ks
     from kerasurgeon.passes import FoldBatchNorm, TuckerSplit
@@ -10,44 +10,83 @@ model, a TFLite file or an ONNX file, each proven to compute what it should::
     ks.export(small, "small.tflite")
 """
 
-from importlib.metadata import PackageNotFoundError, version
+from __future__ import annotations
 
-from kerasurgeon.cost import Cost, compare_costs, cost
-from kerasurgeon.errors import (
-    EmitError,
-    ExportError,
-    GraphError,
-    KerasurgeonError,
-    LiftError,
-    MissingExtraError,
-    ModelFileError,
-    OptionError,
-    PassError,
-    RecipeError,
-    VerificationError,
-)
-from kerasurgeon.export import ExportReport, compare, export
-from kerasurgeon.ir import Graph, Layer, Node, TensorSpec, Value, Weight, format_graph
-from kerasurgeon.keras_io import emit, lift
-from kerasurgeon.rewrite.explain import explain
-from kerasurgeon.rewrite.pipeline import Pipeline, Result, apply_passes
-from kerasurgeon.rewrite.recipe import Recipe
-from kerasurgeon.rewrite.report import Report
-from kerasurgeon.rewrite.surgery import (
-    delete,
-    extract,
-    insert_after,
-    insert_before,
-    rename,
-    replace_layer,
-    replace_region,
-)
-from kerasurgeon.rules import register_rule
+import importlib
+from typing import TYPE_CHECKING, Any
 
-try:
-    __version__ = version("kerasurgeon")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0+unknown"
+if TYPE_CHECKING:
+    from kerasurgeon.cost import Cost, compare_costs, cost
+    from kerasurgeon.errors import (
+        EmitError,
+        ExportError,
+        GraphError,
+        KerasurgeonError,
+        LiftError,
+        MissingExtraError,
+        ModelFileError,
+        OptionError,
+        PassError,
+        RecipeError,
+        VerificationError,
+    )
+    from kerasurgeon.export import ExportReport, compare, export
+    from kerasurgeon.ir import Graph, Layer, Node, TensorSpec, Value, Weight, format_graph
+    from kerasurgeon.keras_io import emit, lift
+    from kerasurgeon.rewrite.explain import explain
+    from kerasurgeon.rewrite.pipeline import Pipeline, Result, apply_passes
+    from kerasurgeon.rewrite.recipe import Recipe
+    from kerasurgeon.rewrite.report import Report
+    from kerasurgeon.rewrite.surgery import (
+        delete,
+        extract,
+        insert_after,
+        insert_before,
+        rename,
+        replace_layer,
+        replace_region,
+    )
+    from kerasurgeon.rules import register_rule
+
+    __version__: str
+
+# Importing Keras imports its backend, which takes seconds. Names are imported when they are first asked for,
+# so that `kerasurgeon --help` answers at once. The imports above are the same, for type checkers: add a name
+# in both.
+_HOMES = {
+    "cost": ("Cost", "compare_costs", "cost"),
+    "errors": (
+        "EmitError",
+        "ExportError",
+        "GraphError",
+        "KerasurgeonError",
+        "LiftError",
+        "MissingExtraError",
+        "ModelFileError",
+        "OptionError",
+        "PassError",
+        "RecipeError",
+        "VerificationError",
+    ),
+    "export": ("ExportReport", "compare", "export"),
+    "ir": ("Graph", "Layer", "Node", "TensorSpec", "Value", "Weight", "format_graph"),
+    "keras_io": ("emit", "lift"),
+    "rewrite.explain": ("explain",),
+    "rewrite.pipeline": ("Pipeline", "Result", "apply_passes"),
+    "rewrite.recipe": ("Recipe",),
+    "rewrite.report": ("Report",),
+    "rewrite.surgery": (
+        "delete",
+        "extract",
+        "insert_after",
+        "insert_before",
+        "rename",
+        "replace_layer",
+        "replace_region",
+    ),
+    "rules": ("register_rule",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Cost",
@@ -92,3 +131,29 @@ __all__ = [
     "replace_layer",
     "replace_region",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value: Any = _version()
+    elif name in _HOME_OF:
+        home = importlib.import_module(f"{__name__}.{_HOME_OF[name]}")
+        # The packages `cost` and `export` can be called, and are what these names stand for.
+        value = home if name == _HOME_OF[name] else getattr(home, name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("kerasurgeon")
+    except PackageNotFoundError:  # a source tree that was never installed
+        return "0+unknown"

@@ -22,6 +22,10 @@ What cannot be told is never guessed: it is listed in ``Cost.unknown`` with the 
 left out of the totals. A rule for a custom layer (``kerasurgeon.rules.register_rule``) makes it known.
 """
 
+import sys
+from types import ModuleType
+from typing import Any
+
 from kerasurgeon.cost.analysis import cost
 from kerasurgeon.cost.compare import CostComparison, compare_costs
 from kerasurgeon.cost.format import format_bytes, format_count, format_ratio, format_shape
@@ -39,3 +43,17 @@ __all__ = [
     "format_ratio",
     "format_shape",
 ]
+
+
+class _CallableModule(ModuleType):
+    """This package, which may be called: ``kerasurgeon.cost(...)`` is ``kerasurgeon.cost.cost(...)``.
+
+    The function and the package share their name. Were they two objects, then ``kerasurgeon.cost`` would be
+    whichever was imported last, and either the call or the import of a submodule would fail.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Cost:
+        return cost(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallableModule
