@@ -1,11 +1,14 @@
 """What every test gets: quiet CPU-only TensorFlow, fixed seeds, Keras settings put back, the sweep switch.
 
-Tests marked ``sweep`` run only when asked for: by ``-m sweep`` (or any ``-m`` expression that names it) or by
-``--all-architectures``. ``pytest -m sweep --all-architectures`` runs the sweep and nothing else.
+The rule for sweeps: a test that takes ``application`` runs over ``SPREAD``, as part of every run. With
+``--all-architectures`` it runs over all of keras.applications instead and is marked ``sweep``, so that
+``pytest -m sweep --all-architectures`` runs every architecture and nothing else. A test that is itself marked
+``sweep`` runs only with that option or with a ``-m`` expression that names sweep.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -14,6 +17,8 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 import keras
 import pytest
+
+from tests.applications import ARCHITECTURES, SPREAD
 
 # Warnings that a zoo model is bound to cause; a test cannot do anything about them.
 EXPECTED_WARNINGS = (
@@ -37,6 +42,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", line)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "application" in metafunc.fixturenames:
+        if metafunc.config.getoption("--all-architectures"):
+            names = [pytest.param(name, marks=pytest.mark.sweep) for name in ARCHITECTURES]
+        else:
+            names = [pytest.param(name) for name in SPREAD]
+        metafunc.parametrize("application", names)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--all-architectures") or "sweep" in config.getoption("-m"):
         return
@@ -47,7 +61,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(autouse=True)
-def keras_defaults() -> Iterator[None]:
+def keras_defaults(request: pytest.FixtureRequest) -> Iterator[None]:
     """Seed 0 before each test; dtype policy, float type and image layout as they were after it."""
     policy = keras.config.dtype_policy()
     floatx, layout = keras.config.floatx(), keras.config.image_data_format()
@@ -56,3 +70,5 @@ def keras_defaults() -> Iterator[None]:
     keras.config.set_dtype_policy(policy)
     keras.config.set_floatx(floatx)
     keras.config.set_image_data_format(layout)
+    if "application" in request.fixturenames:
+        gc.collect()  # models are reference cycles, the largest of 1.4 GB

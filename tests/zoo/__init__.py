@@ -9,7 +9,7 @@
 
 Reading a graph that Keras built, these are the surprises that the cases hold:
 
-* A call-site ``training`` gives way to an explicit ``training`` of the outermost call.
+* A call-site ``training`` gives way to an explicit ``training`` of the outermost call; ``predict`` gives one.
 * Masks appear as ordinary nodes (``not_equal``) and operands (``mask=``) where a layer has one tensor
   operand, and are carried by the tensors alone where it has several.
 

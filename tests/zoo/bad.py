@@ -47,7 +47,7 @@ def nan_weights() -> Any:
     inputs = vector()
     model = keras.Model(inputs, layers.Dense(3, name="broken")(inputs), name="nan_weights")
     kernel = model.get_layer("broken").kernel
-    values = np.array(kernel)
+    values = keras.ops.convert_to_numpy(kernel).copy()
     values[0, 0] = np.nan
     kernel.assign(values)
     return model

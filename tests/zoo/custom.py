@@ -426,10 +426,11 @@ class CubeRoot(keras.Operation):
         return keras.KerasTensor(x.shape, x.dtype)
 
 
-@case("a custom Operation that is no layer", "custom")
+@case("a custom Operation that is no layer, called twice", "custom", "shared")
 def custom_operation() -> keras.Model:
     inputs = vector()
-    return keras.Model(inputs, layers.Dense(3)(CubeRoot(name="cube_root")(inputs)))
+    root = CubeRoot(name="cube_root")
+    return keras.Model(inputs, layers.Dense(3)(root(inputs) + root(1.0 - inputs)))
 
 
 # Models

@@ -1,7 +1,7 @@
 """keras.ops in the graph: constants, operators, several outputs, tied weights as operands.
 
-Not here, because Keras 3.15 refuses it: a value as the condition of a Python ``if``; a softmax over two axes in a
-graph (it builds, but does not run); ``keras.random`` functions on a value.
+Not here, because Keras 3.15 refuses it: a value as the condition of a Python ``if``; a softmax over two axes
+(it builds, but does not run); ``keras.random`` functions on a value.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def backend_constants() -> keras.Model:
     )
 
 
-@case("a constant operand of 64 kB, used twice", "shared")
+@case("a constant operand of 64 kB, used twice")
 def big_constant() -> keras.Model:
     inputs = vector(128)
     basis = np.random.default_rng(0).normal(size=(128, 128)).astype("float32") / 12.0
@@ -192,7 +192,7 @@ def layer_on_constant() -> keras.Model:
     return keras.Model(inputs, layers.Dense(3)(inputs + table))
 
 
-@case("a weight as an operand of an op (weight tying): einsum with emb.embeddings", "shared")
+@case("a weight as an operand of an op (weight tying): einsum with emb.embeddings", "tied")
 def tied_embedding() -> keras.Model:
     inputs = tokens()
     embedding = layers.Embedding(10, 4, name="embedding")
@@ -200,7 +200,7 @@ def tied_embedding() -> keras.Model:
     return keras.Model(inputs, ops.einsum("btc,vc->btv", x, embedding.embeddings))
 
 
-@case("a tied weight through ops.transpose, which Keras freezes to a constant", "shared")
+@case("a tied weight through ops.transpose, which Keras freezes to a constant")
 def tied_embedding_frozen() -> keras.Model:
     inputs = tokens()
     embedding = layers.Embedding(10, 4, name="embedding")
@@ -208,7 +208,7 @@ def tied_embedding_frozen() -> keras.Model:
     return keras.Model(inputs, ops.matmul(x, ops.transpose(embedding.embeddings)))
 
 
-@case("a tied weight in an overloaded operator, and a weight of a layer that is never called", "shared")
+@case("weights of a called layer in overloaded operators", "tied")
 def weight_as_operand() -> keras.Model:
     inputs = vector()
     dense = layers.Dense(6, name="dense")
@@ -246,7 +246,7 @@ def space_to_depth() -> keras.Model:
     return keras.Model(inputs, layers.Conv2D(4, 3)(ops.concatenate(parts, axis=-1)))
 
 
-@case("ops with names of their own, and layers and ops of the same class name")
+@case("layers and ops of one class name: Add, Reshape, Softmax, Concatenate, Multiply")
 def layers_and_ops_of_one_name() -> keras.Model:
     inputs = vector()
     x = layers.Add()([inputs, layers.Reshape((6,))(inputs)])
@@ -258,8 +258,8 @@ def layers_and_ops_of_one_name() -> keras.Model:
     )
 
 
-@case("an op object made once and called twice", "shared")
-def shared_op() -> keras.Model:
+@case("a merge called twice, with operands of different widths", "shared")
+def shared_merge() -> keras.Model:
     inputs = vector()
     concatenate = layers.Concatenate(name="joined")
     x = concatenate([inputs, inputs])
@@ -317,14 +317,14 @@ def while_loop() -> keras.Model:
     return keras.Model(inputs, layers.Dense(3)(x * 0.01))
 
 
-@case("a Variable that belongs to no layer as an operand")
+@case("a Variable that belongs to no layer as an operand", "tied")
 def variable_of_no_layer() -> keras.Model:
     inputs = vector()
     gains = keras.Variable(np.linspace(0.5, 1.5, 6, dtype="float32"), name="gains")
     return keras.Model(inputs, layers.Dense(3)(inputs * gains))
 
 
-@case("a weight as an operand whose layer is not in the model")
+@case("a weight as an operand whose layer is not in the model", "tied")
 def weight_of_uncalled_layer() -> keras.Model:
     inputs = vector()
     elsewhere = layers.Dense(4, name="elsewhere")

@@ -26,12 +26,12 @@ class ZooCase:
     * ``stateful``: running it in inference changes its state.
     * ``own_weights``: ``build`` leaves the weights as the builder made them.
     * ``low_precision``: computes in float16 or bfloat16, or with quantised weights.
-    * ``constant``: outputs need not differ between samples.
     * ``random``: has layers that draw random numbers in training; with ``always_random``, also when called
       without ``training``.
-    * ``mask``: an implicit Keras mask changes the outputs.
+    * ``mask``: a Keras mask changes the outputs.
     * ``compiled``: carries compile state.
     * ``shared``: a layer is called more than once, in this model or beyond it.
+    * ``tied``: a variable is an operand.
     * ``nested``: has a model inside.
     * ``custom``: has classes or functions that are not Keras'.
     """

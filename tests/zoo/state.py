@@ -1,6 +1,6 @@
 """What a model carries beside its graph: dtypes, flags, regularisers, randomness, compile state.
 
-Left out on purpose: string lookups and text vectorisation, whose inputs are strings and whose tables no weights.
+Left out on purpose: string lookups and text vectorisation: strings in, tables that are no weights.
 """
 
 from __future__ import annotations
@@ -75,9 +75,14 @@ def mixed_policies() -> keras.Model:
     return keras.Model(inputs, layers.Dense(3, dtype="float32", name="single")(x))
 
 
-@case("a DTypePolicyMap inside a layer with sublayers", "low_precision")
+@case(
+    "a DTypePolicyMap: two sublayers of attention have policies of their own, which no config records",
+    "low_precision",
+    "saves_differently",
+)
 def policy_map() -> keras.Model:
     policies = keras.dtype_policies.DTypePolicyMap()
+    policies["attention/(query|key)"] = keras.dtype_policies.DTypePolicy("mixed_float16")
     inputs = sequence()
     attention = layers.MultiHeadAttention(2, 4, dtype=policies, name="attention")
     return keras.Model(inputs, attention(inputs, inputs))
