@@ -26,6 +26,7 @@ __all__ = [
     "has_functional_constructor",
     "nodes_of",
     "outside_config",
+    "own_config",
     "parent_path",
     "set_build_record",
 ]
@@ -74,6 +75,19 @@ def copied_operation(operation: Any, name: str) -> Any:
     twin = copy.copy(operation)
     twin.name, twin._inbound_nodes, twin._outbound_nodes = name, [], []
     return twin
+
+
+def own_config(operation: Any) -> dict[str, Any]:
+    """``get_config()``, and a map of dtype policies as it is: when Keras writes one, it forgets which they are."""
+    policies = getattr(operation, "dtype_policy", None)
+    if not isinstance(policies, keras.dtype_policies.DTypePolicyMap):
+        config: dict[str, Any] = operation.get_config()
+        return config
+    kept = copy.deepcopy(policies)
+    config = operation.get_config()
+    for path, policy in policies.items():
+        vars(policy).update(vars(kept[path]))
+    return {**config, "dtype": kept}
 
 
 def outside_config(layer: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ made. Whatever a layer creates in a way that this does not reach is assigned aft
 
 from __future__ import annotations
 
+import copy
 import re
 import tempfile
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ from kerasurgeon.keras_io.internals import (
     exchange_part,
     flatten_layers,
     outside_config,
+    own_config,
     parent_path,
     set_build_record,
 )
@@ -71,7 +73,7 @@ def capture(operation: Any) -> Layer:
         LiftError: The layer cannot say how it was made.
     """
     try:
-        config = operation.get_config()
+        config = own_config(operation)
     except Exception as error:
         if not isinstance(operation, keras.Layer):
             # An op made from Python functions (while_loop, cond, ...): no config can say it, but a copy can stand for it.
@@ -135,6 +137,8 @@ def construct(definition: Layer, parts: Mapping[str, Any] | None = None) -> Any:
     if definition.prototype is not None:
         return copied_operation(definition.prototype, definition.name)
     config = map_leaves(lambda leaf: leaf, dict(definition.config))  # from_config may take its argument apart
+    if isinstance(config.get("dtype"), keras.dtype_policies.DTypePolicyMap):
+        config["dtype"] = copy.deepcopy(config["dtype"])
     try:
         if issubclass(definition.cls, keras.layers.Lambda):
             return definition.cls(**config)
