@@ -80,6 +80,11 @@ def substitute(graph: Graph, node: Node | str, value: Value) -> None:
     If the model returns the node's result, what computes ``value`` takes over the node's name as well, since Keras
     names outputs after the layer that computes them; unless it is an input or its layer is called elsewhere.
 
+    Args:
+        graph: The graph.
+        node: The node that goes.
+        value: The tensor that its users read instead.
+
     Raises:
         GraphError: Other outputs of the node are used, or ``value`` is computed from it.
     """

@@ -48,6 +48,11 @@ def near_misses(graph: Graph, pattern: Pattern) -> list[NearMiss]:
 def match_at(graph: Graph, pattern: Pattern, node: Node | str) -> Match | NearMiss:
     """Try a pattern with its root at one node.
 
+    Args:
+        graph: The graph; it is only read.
+        pattern: The pattern.
+        node: The node, or its name.
+
     Raises:
         GraphError: There is no such node.
         OptionError: The root of the pattern is no call.

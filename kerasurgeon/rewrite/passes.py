@@ -155,6 +155,12 @@ class RewritePass(Pass):
 def check_fraction(owner: Pass, option: str, value: float, *, zero: bool = False) -> None:
     """Refuse an option that is no fraction.
 
+    Args:
+        owner: The pass.
+        option: Name of the option.
+        value: What was given.
+        zero: Whether 0 is allowed.
+
     Raises:
         OptionError: ``value`` is outside (0, 1], or [0, 1] if ``zero`` is allowed.
     """

@@ -154,7 +154,28 @@ def apply_passes(
     verify: str = "exact",
     progress: Progress | None = None,
 ) -> keras.Model:
-    """Run passes over a model and return the new one; ``model`` is only read. See ``Pipeline.run``."""
+    """Run passes over a model and return the new one; ``model`` is only read.
+
+    ``Pipeline(passes).run(model)`` does the same and gives the report and the recipe too.
+
+    Args:
+        model: A built functional or sequential model.
+        passes: The passes, in order.
+        data: Inputs, or ``(inputs, labels)``, for passes that use data.
+        loss: A loss, for passes that use gradients.
+        evaluate: Model to number, higher is better, for passes that search.
+        seed: All random choices follow from it.
+        verify: How much of each pass's result is checked: ``"structure"``, ``"types"``, ``"exact"`` or ``"outputs"``.
+        progress: Called with the fraction done and a message.
+
+    Returns:
+        A new Keras model.
+
+    Raises:
+        LiftError: The model has no graph to lift.
+        PassError: A pass raised, or left a graph that does not hold together.
+        VerificationError: A pass that claims exactness changed the outputs, or weights are not finite.
+    """
     result = Pipeline(passes).run(
         model, data=data, loss=loss, evaluate=evaluate, seed=seed, verify=verify, progress=progress
     )

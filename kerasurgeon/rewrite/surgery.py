@@ -189,6 +189,11 @@ def delete(graph: Graph, node: str) -> Value:
 def rename(graph: Graph, old: str, new: str) -> None:
     """Rename a node and, if it is its layer's only call, the layer.
 
+    Args:
+        graph: The graph.
+        old: Name of the node.
+        new: Its new name, without the scope.
+
     Raises:
         GraphError: There is no such node, or the new name is taken or not legal.
     """
