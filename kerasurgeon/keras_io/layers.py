@@ -197,7 +197,10 @@ def restore(definition: Layer, layer: Any) -> None:
     if definition.state:
         known = {id(variable) for variable in weights}
         seeds = [variable for variable in layer.variables if id(variable) not in known]
-        for key, variable in keyed_variables(layer, seeds).items():
+        keyed = keyed_variables(layer, seeds)
+        if keyed.keys() != definition.state.keys() and len(keyed) == len(definition.state):
+            keyed = dict(zip(definition.state, keyed.values(), strict=True))  # sublayers without a name: see aligned
+        for key, variable in keyed.items():
             if key in definition.state:
                 variable.assign(definition.state[key])
     if definition.trainable_flags:
