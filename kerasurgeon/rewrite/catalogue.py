@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from kerasurgeon.errors import RecipeError, did_you_mean
+from kerasurgeon.rewrite.argument_docs import argument_docs
 from kerasurgeon.rewrite.importing import import_object, import_path
 from kerasurgeon.rewrite.passes import Pass
 
@@ -97,7 +98,7 @@ def options_of(cls: type[Pass]) -> list[tuple[str, str, Any, str]]:
     """The options of a pass: name, type, default (``dataclasses.MISSING`` where required), and its docstring line."""
     if not dataclasses.is_dataclass(cls):
         return []
-    described = _argument_docs(inspect.getdoc(cls) or "")
+    described = argument_docs(inspect.getdoc(cls) or "")
     rows = []
     for item in dataclasses.fields(cls):
         default = item.default
@@ -106,27 +107,6 @@ def options_of(cls: type[Pass]) -> list[tuple[str, str, Any, str]]:
         kind = item.type if isinstance(item.type, str) else getattr(item.type, "__name__", str(item.type))
         rows.append((item.name, kind, default, described.get(item.name, "")))
     return rows
-
-
-def _argument_docs(docstring: str) -> dict[str, str]:
-    """What the ``Args:`` section of a docstring says of each argument."""
-    found: dict[str, str] = {}
-    current, inside, indent = "", False, 0
-    for line in docstring.splitlines():
-        if line.strip() == "Args:":
-            inside, indent = True, len(line) - len(line.lstrip()) + 4
-            continue
-        if not inside:
-            continue
-        if line.strip() and len(line) - len(line.lstrip()) < indent:
-            break
-        head, colon, text = line.strip().partition(":")
-        if colon and len(line) - len(line.lstrip()) == indent:
-            current = head.split(" ")[0]
-            found[current] = text.strip()
-        elif current and line.strip():
-            found[current] += " " + line.strip()
-    return found
 
 
 def _load(name: str, path: str) -> type[Pass]:

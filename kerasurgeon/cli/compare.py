@@ -1,0 +1,82 @@
+"""``kerasurgeon compare``: how far two models' outputs are apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from kerasurgeon.cli import options
+from kerasurgeon.cli.console import Activity, activity, show, show_json
+from kerasurgeon.cli.files import EXPORT_SUFFIXES, KERAS_SUFFIXES, check_input, read_arrays
+from kerasurgeon.cli.models import load_model
+from kerasurgeon.cli.startup import start_keras
+
+_FILE = "A model file: .keras, .h5, .tflite or .onnx."
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help=f"The reference. {_FILE}", show_default=False)],
+    second: Annotated[Path, typer.Argument(metavar="B", help=_FILE, show_default=False)],
+    tolerance: Annotated[float, typer.Option(min=0.0, help="Largest relative difference of outputs.")] = 1e-3,
+    samples: Annotated[int, typer.Option(min=1, help="How many random samples to run.")] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of the random samples.")] = 0,
+    inputs: options.Inputs = None,
+    unsafe: options.Unsafe = False,
+    custom_objects: options.CustomObjects = None,
+    json: options.Json = False,
+) -> None:
+    """Run two model files on the same inputs, and compare their outputs.
+
+    The relative difference of an output is the largest difference, divided by the largest value of the reference.
+    The exit status is 1 if an output differs by more than the tolerance.
+    """
+    for path in (first, second):
+        check_input(path, (*EXPORT_SUFFIXES, ".h5"), "model file")
+    data = read_arrays(inputs, "file of inputs")
+    with activity() as now:
+        start_keras(now)
+        from kerasurgeon.export.parity import compare as compare_models
+
+        runners = [_open(path, now, unsafe=unsafe, custom_objects=custom_objects) for path in (first, second)]
+        now.phase("running both")
+        report = compare_models(*runners, inputs=data, seed=seed, samples=samples)
+    same = report.relative_error <= tolerance
+    if json:
+        show_json({**report.to_dict(), "tolerance": tolerance, "same": same})
+    else:
+        show(_table(report), _verdict(report.relative_error, tolerance))
+    if not same:
+        raise typer.Exit(1)
+
+
+def _open(path: Path, now: Activity, *, unsafe: bool, custom_objects: list[str] | None) -> Any:
+    from kerasurgeon.export.runners import open_runner
+
+    if path.suffix.lower() not in KERAS_SUFFIXES:
+        now.phase(f"opening {path.name}")
+        return open_runner(path)
+    from kerasurgeon.export.keras_runner import KerasRunner
+
+    model = load_model(path, now, unsafe=unsafe, custom_objects=custom_objects)
+    return KerasRunner(model, source=str(path))
+
+
+def _table(report: Any) -> Table:
+    table = Table(
+        title=f"{report.candidate} against {report.reference}, {report.samples} samples", title_justify="left"
+    )
+    for column in ("output", "largest difference", "relative", "same argmax"):
+        table.add_column(column, justify="left" if column == "output" else "right")
+    for item in report.outputs:
+        agreement = "-" if item.argmax_agreement is None else f"{item.argmax_agreement:.0%}"
+        table.add_row(item.name, f"{item.max_abs_error:.2e}", f"{item.relative_error:.2e}", agreement)
+    return table
+
+
+def _verdict(error: float, tolerance: float) -> str:
+    if error <= tolerance:
+        return f"the same within {tolerance:g}"
+    return f"different: {error:.2e} relative, more than {tolerance:g}"

@@ -1,0 +1,121 @@
+"""``kerasurgeon compress``: run passes over a model file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kerasurgeon.cli import options
+from kerasurgeon.cli.console import activity, as_json, show, show_json
+from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, check_outputs, write_text
+from kerasurgeon.cli.models import load_model
+from kerasurgeon.cli.startup import start_keras
+from kerasurgeon.cli.steps import check_steps, recipe_of
+from kerasurgeon.cli.writing import file_notes, files_table, plan, write_all
+
+if TYPE_CHECKING:
+    from kerasurgeon.cost import CostComparison
+    from kerasurgeon.export import ExportReport
+    from kerasurgeon.rewrite.pipeline import Result
+
+
+def compress(
+    model: options.Model,
+    output: options.Outputs,
+    recipe: Annotated[
+        Path | None,
+        typer.Option("--recipe", "-r", metavar="FILE", help="The passes to run: .toml or .json.", show_default=False),
+    ] = None,
+    pass_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pass",
+            "-p",
+            metavar="NAME",
+            help="Instead of a recipe: a pass by name, or module:Class. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    settings: options.Settings = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="All random choices follow from it.", show_default="the recipe's, else 0"),
+    ] = None,
+    verify: Annotated[
+        options.Verify | None,
+        typer.Option(help="How each pass's result is checked.", show_default="the recipe's, else exact"),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", help="Also write what --json prints to a file.", show_default=False),
+    ] = None,
+    save_recipe: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write what was run as a recipe: .toml or .json.", show_default=False),
+    ] = None,
+    overwrite: options.Overwrite = False,
+    quantize: options.Quantise = None,
+    calibration: options.Calibration = None,
+    integer_io: options.IntegerIo = False,
+    batch_size: options.BatchSize = "auto",
+    opset: options.Opset = None,
+    inputs: options.Inputs = None,
+    unsafe: options.Unsafe = False,
+    custom_objects: options.CustomObjects = None,
+    json: options.Json = False,
+) -> None:
+    """Run passes over a model, and write the result as .keras, .tflite or .onnx.
+
+    After each pass the graph is verified; each file is run and compared with the model before it is put in place.
+    """
+    check_input(model, KERAS_SUFFIXES, "model file")
+    check_steps(recipe, pass_ or [], settings or [])
+    check_outputs([report] if report else [], (".json",), overwrite=overwrite)
+    check_outputs([save_recipe] if save_recipe else [], (".toml", ".json"), overwrite=overwrite)
+    writing = plan(
+        output,
+        source=model,
+        overwrite=overwrite,
+        quantize=quantize,
+        calibration=calibration,
+        integer_io=integer_io,
+        batch_size=batch_size,
+        opset=opset,
+        inputs=inputs,
+        seed=seed or 0,
+    )
+    with activity() as now:
+        start_keras(now)
+        from kerasurgeon.cost import compare_costs, cost
+        from kerasurgeon.rewrite.pipeline import Pipeline
+
+        steps = recipe_of(recipe, pass_ or [], settings or [], seed=seed, verify=verify and str(verify))
+        pipeline = Pipeline.from_recipe(steps)
+        loaded = load_model(model, now, unsafe=unsafe, custom_objects=custom_objects)
+        now.phase("running the passes")
+        result = pipeline.run(loaded, progress=now.tell)
+        costs = compare_costs(cost(loaded), cost(result.graph))
+        files = write_all(result.model, writing, now)
+        document = _document(model, result, costs, files)
+        if report:
+            write_text(report, as_json(document))
+        if save_recipe:
+            result.recipe.save(save_recipe)
+    if json:
+        show_json(document)
+    else:
+        show(result.report.table(), *result.report.reasons(), *result.report.notes)
+        show(costs.table(), files_table(files), *file_notes(files))
+
+
+def _document(model: Path, result: Result, costs: CostComparison, files: list[ExportReport]) -> dict[str, object]:
+    """What ``--json`` prints and ``--report`` writes."""
+    return {
+        "model": str(model),
+        "report": result.report.to_dict(),
+        "cost": costs.to_dict(),
+        "files": [item.to_dict() for item in files],
+        "recipe": result.recipe.to_dict(),
+    }

@@ -1,0 +1,73 @@
+"""Errors as the command line shows them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from kerasurgeon.errors import KerasurgeonError, OptionError, RecipeError
+
+# Errors are written for Python. What they tell the user to pass is called something else here.
+_SPOKEN = (
+    (r"\bsafe_mode=False", "--unsafe"),
+    (r"\bcustom_objects=\{[^}]*\}", "--custom-objects MODULE"),
+    (r"\boverwrite=True", "--overwrite"),
+    (r"\bcalibration=\w+", "--calibration FILE"),
+    (r"\binputs=(\.\.\.|\w+)", "--inputs FILE"),
+    (r"\b(quantize|verify|batch_size|opset|samples|seed)=['\"]?(\w+)['\"]?", r"--\1 \2"),
+    (r"\binteger_io(=True)?\b", "--integer-io"),
+    (r"--batch_size\b", "--batch-size"),
+    (r"report\.to_dict\(\)", "--json"),
+)
+
+
+class UsageError(KerasurgeonError):
+    """The command asks for what cannot be; nothing was done."""
+
+
+@contextmanager
+def usage() -> Iterator[None]:
+    """Turn what the block raises into a usage error: it only checks what the user wrote."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except KerasurgeonError as error:
+        raise UsageError(
+            error.what,
+            where=error.where,
+            expected=error.expected,
+            got=error.got,
+            hint=error.hint,
+            context=error.context,
+        ) from error
+
+
+def exit_code(error: BaseException) -> int:
+    """2 if the command was wrong, 1 if the work failed."""
+    return 2 if isinstance(error, (UsageError, OptionError, RecipeError)) else 1
+
+
+def show_error(error: BaseException) -> None:
+    """Write an error to standard error: kerasurgeon's own by its parts, any other in one line."""
+    if isinstance(error, KerasurgeonError):
+        first, _, rest = spoken(str(error)).partition("\n")
+    elif isinstance(error, (OSError, MemoryError)):
+        first, rest = str(error) or type(error).__name__, ""
+    else:
+        lines = str(error).strip().splitlines() or [""]
+        first = f"{type(error).__name__}: {lines[0]}"
+        rest = "  this should not happen: please report it, with what `--debug` shows"
+    typer.echo(typer.style("error: ", fg="red", bold=True) + first, err=True)
+    if rest:
+        typer.echo(rest, err=True)
+
+
+def spoken(text: str) -> str:
+    """The text of an error with Python's keywords replaced by the options of the command line."""
+    for pattern, replacement in _SPOKEN:
+        text = re.sub(pattern, replacement, text)
+    return text

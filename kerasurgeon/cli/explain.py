@@ -1,0 +1,42 @@
+"""``kerasurgeon explain``: a dry run of a pass."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from kerasurgeon.cli import options
+from kerasurgeon.cli.console import activity, show, show_json
+from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input
+from kerasurgeon.cli.models import load_model
+from kerasurgeon.cli.startup import start_keras
+from kerasurgeon.cli.steps import check_steps, recipe_of
+
+
+def explain(
+    model: options.Model,
+    pass_: Annotated[str, typer.Option("--pass", metavar="NAME", help="The pass, or module:Class.")],
+    settings: options.Settings = None,
+    unsafe: options.Unsafe = False,
+    custom_objects: options.CustomObjects = None,
+    json: options.Json = False,
+) -> None:
+    """Say what a pass would do to a model, site by site, without doing it."""
+    check_input(model, KERAS_SUFFIXES, "model file")
+    check_steps(None, [pass_], settings or [])
+    with activity() as now:
+        start_keras(now)
+        from kerasurgeon.rewrite.explain import explain as dry_run
+
+        (made,) = recipe_of(None, [pass_], settings or [], seed=None, verify=None).make_passes()
+        loaded = load_model(model, now, unsafe=unsafe, custom_objects=custom_objects)
+        now.phase(f"running {made.name} on a copy")
+        found = dry_run(made, loaded)
+    if json:
+        sites = [{"node": site.node, "would_change": site.changed, "what": site.what} for site in found.sites]
+        show_json({"pass": found.name, "model": str(model), "sites": sites})
+    elif found.sites:
+        show(found.table())
+    else:
+        show(str(found))

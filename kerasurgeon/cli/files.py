@@ -1,0 +1,125 @@
+"""Files that a command is given, checked before any work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kerasurgeon.cli.errors import UsageError, usage
+from kerasurgeon.errors import did_you_mean
+
+KERAS_SUFFIXES = (".keras", ".h5")
+EXPORT_SUFFIXES = (".keras", ".tflite", ".onnx")
+ARRAY_SUFFIXES = (".npy", ".npz")
+
+
+def check_input(path: Path, suffixes: Sequence[str], what: str) -> None:
+    """Check that a file to be read is there and of a kind that can be.
+
+    Args:
+        path: The file.
+        suffixes: The suffixes it may have.
+        what: What it is, as in ``model file``.
+
+    Raises:
+        UsageError: It is not.
+    """
+    if not path.exists():
+        siblings = [item.name for item in path.parent.glob("*") if item.suffix.lower() in suffixes]
+        near = did_you_mean(path.name, siblings) if siblings else "check the path"
+        raise UsageError(f"The {what} does not exist.", where=str(path), hint=near)
+    if path.is_dir():
+        hint = f"name a file ending in {' or '.join(suffixes)}"
+        if (path / "saved_model.pb").exists():
+            hint = "Keras 3 cannot read SavedModel directories: save the model again, as .keras"
+        raise UsageError(f"The {what} is a directory.", where=str(path), hint=hint)
+    if path.suffix.lower() not in suffixes:
+        raise UsageError(
+            f"The {what} is of a kind that cannot be read here.",
+            where=str(path),
+            expected=f"a name ending in {', '.join(suffixes)}",
+            got=path.suffix or "no suffix",
+        )
+
+
+def check_outputs(
+    paths: Sequence[Path], suffixes: Sequence[str], *, overwrite: bool, keep: Sequence[Path] = ()
+) -> None:
+    """Check that files can be written, all of them.
+
+    Args:
+        paths: The files.
+        suffixes: The suffixes they may have.
+        overwrite: Whether files that are there may be replaced.
+        keep: Files that are read, and may not be written.
+
+    Raises:
+        UsageError: One of them cannot.
+    """
+    from kerasurgeon.export.staging import check_target
+
+    seen: dict[Path, Path] = {path.resolve(): path for path in keep}
+    for path in paths:
+        if path.suffix.lower() not in suffixes:
+            raise UsageError(
+                "The suffix does not name a format that can be written.",
+                where=str(path),
+                expected=" or ".join(suffixes),
+                got=path.suffix or "no suffix",
+                hint=did_you_mean(path.suffix, suffixes) if path.suffix else None,
+            )
+        other = seen.setdefault(path.resolve(), path)
+        if other in keep:
+            raise UsageError("The model would be written over itself.", where=str(path), hint="choose another name")
+        if other is not path:
+            raise UsageError("Two outputs have the same name.", where=str(path))
+        if path.is_file() and not overwrite:
+            raise UsageError(
+                "The file exists already.",
+                where=str(path),
+                hint="choose another name, or add --overwrite to replace it",
+            )
+        with usage():
+            check_target(path, overwrite=True)
+
+
+def read_arrays(path: Path | None, what: str) -> Any:
+    """The arrays of a .npy or .npz file.
+
+    Args:
+        path: The file; None for none.
+        what: What it is, as in ``calibration file``.
+
+    Returns:
+        One array, or a mapping by name where a .npz file holds several; None without a file.
+
+    Raises:
+        UsageError: The file cannot be read.
+    """
+    if path is None:
+        return None
+    import numpy as np
+
+    check_input(path, ARRAY_SUFFIXES, what)
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        arrays = {name: loaded[name] for name in loaded.files} if path.suffix.lower() == ".npz" else loaded
+    except (OSError, ValueError, EOFError, KeyError, AttributeError) as error:
+        raise UsageError(
+            f"The {what} cannot be read as an array of numbers.",
+            where=str(path),
+            got=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
+            hint="write it with numpy.save (one input) or numpy.savez (an array for each input, by name)",
+        ) from error
+    if isinstance(arrays, dict) and not arrays:
+        raise UsageError(f"The {what} holds no array.", where=str(path))
+    return next(iter(arrays.values())) if isinstance(arrays, dict) and len(arrays) == 1 else arrays
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    from kerasurgeon.export.staging import staged
+
+    with staged(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,134 @@
+"""``kerasurgeon inspect``: what is in a model file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from kerasurgeon.cli import options
+from kerasurgeon.cli.console import activity, show, show_json
+from kerasurgeon.cli.files import EXPORT_SUFFIXES, KERAS_SUFFIXES, check_input
+from kerasurgeon.cli.models import load_model
+from kerasurgeon.cli.startup import start_keras
+
+
+def inspect(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL",
+            help="A model file: .keras or .h5; of .tflite and .onnx, the inputs and outputs.",
+            show_default=False,
+        ),
+    ],
+    layers: Annotated[bool, typer.Option("--layers", help="Show the layers, one line a call.")] = False,
+    cost: Annotated[
+        bool, typer.Option("--cost", help="Show MACs, parameters, bytes and activations, layer by layer.")
+    ] = False,
+    regions: Annotated[
+        bool, typer.Option("--regions", help="Show the blocks with one way in and one way out.")
+    ] = False,
+    unsafe: options.Unsafe = False,
+    custom_objects: options.CustomObjects = None,
+    json: options.Json = False,
+) -> None:
+    """Show what a model is made of and what it costs: layers, cost and regions, or those asked for."""
+    check_input(model, (*EXPORT_SUFFIXES, ".h5"), "model file")
+    parts = {"layers": layers, "cost": cost, "regions": regions}
+    with activity() as now:
+        start_keras(now)
+        if model.suffix.lower() in KERAS_SUFFIXES:
+            from kerasurgeon.keras_io.lift import lift
+
+            loaded = load_model(model, now, unsafe=unsafe, custom_objects=custom_objects)
+            now.phase("looking at the graph")
+            document, shown = _of_graph(lift(loaded), parts if any(parts.values()) else dict.fromkeys(parts, True))
+        else:
+            if any(parts.values()):
+                raise typer.BadParameter(f"{model.suffix} files show their inputs and outputs only.")
+            now.phase(f"opening {model.name}")
+            document, shown = _of_file(model)
+    if json:
+        show_json({"file": str(model), "bytes": model.stat().st_size, **document})
+    else:
+        show(*shown)
+
+
+def _of_graph(graph: Any, parts: dict[str, bool]) -> tuple[dict[str, Any], list[Any]]:
+    """A graph as data, and as what is printed."""
+    from kerasurgeon.cost import cost
+
+    total = cost(graph)
+    document: dict[str, Any] = {"name": graph.name, "nodes": len(graph)}
+    shown: list[Any] = []
+    if parts["layers"]:
+        document["layers"] = _layers(graph)
+        shown.append(_layer_table(document["layers"]))
+    if parts["cost"]:
+        document["cost"] = total.to_dict()
+        shown.append(total.table())
+    if parts["regions"]:
+        data, table = _regions(graph)
+        document["regions"] = data
+        shown.append(table)
+    return document, [*shown, total.summary()]
+
+
+def _layers(graph: Any) -> list[dict[str, Any]]:
+    rows = []
+    for node in graph.nodes():
+        layer = graph.layer_of(node)
+        rows.append(
+            {
+                "name": node.name,
+                "kind": layer.kind,
+                "layer": node.layer,
+                "inputs": [str(value) for value in node.inputs],
+                "outputs": [str(spec) for spec in node.outputs],
+                "weights": {key: list(weight.shape) for key, weight in layer.weights.items()},
+            }
+        )
+    return rows
+
+
+def _layer_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(title="layers, one row a call", title_justify="left")
+    for column in ("name", "kind", "reads", "gives", "weights"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        weights = ", ".join(f"{key} {'x'.join(map(str, shape)) or '()'}" for key, shape in row["weights"].items())
+        table.add_row(row["name"], row["kind"], ", ".join(row["inputs"]), ", ".join(row["outputs"]), weights)
+    return table
+
+
+def _regions(graph: Any) -> tuple[list[Any], Any]:
+    return [], "regions: not available yet"
+
+
+def _of_file(path: Path) -> tuple[dict[str, Any], list[Any]]:
+    """The inputs and outputs of a .tflite or .onnx file, as data and as what is printed."""
+    from kerasurgeon.cost import format_bytes
+    from kerasurgeon.export.runners import open_runner
+
+    runner = open_runner(path)
+    rows = [("input", info) for info in runner.inputs] + [("output", info) for info in runner.outputs]
+    table = Table(title=f"{path}: {runner.kind}, {format_bytes(path.stat().st_size)}", title_justify="left")
+    for column in ("", "name", "dtype and shape", "quantisation"):
+        table.add_column(column, overflow="fold")
+    for side, info in rows:
+        scale = "-" if info.quantization is None else "scale {:g}, zero point {}".format(*info.quantization)
+        table.add_row(side, info.name, info.text, scale)
+    data = [
+        {
+            "side": side,
+            "name": info.name,
+            "dtype": info.dtype,
+            "shape": list(info.shape),
+            "quantization": None if info.quantization is None else list(info.quantization),
+        }
+        for side, info in rows
+    ]
+    return {"kind": runner.kind, "tensors": data}, [table]

@@ -1,0 +1,116 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Quantize(StrEnum):
+    """How .tflite and .onnx files are quantised."""
+
+    FLOAT16 = "float16"
+    DYNAMIC = "dynamic"
+    INT8 = "int8"
+
+
+class Verify(StrEnum):
+    """How much of a pass's result is checked; each level includes those before it."""
+
+    STRUCTURE = "structure"
+    TYPES = "types"
+    EXACT = "exact"
+    OUTPUTS = "outputs"
+
+
+_OUTPUT = "Output"
+_LOADING = "Loading the model"
+_WRITING = "How files are written"
+
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file: .keras or .h5.", show_default=False)]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document and nothing else.", rich_help_panel=_OUTPUT)
+]
+Unsafe = Annotated[
+    bool,
+    typer.Option(
+        "--unsafe",
+        help="Allow the model file to run Python code of its own (Lambda layers). Only for files that you trust.",
+        rich_help_panel=_LOADING,
+    ),
+]
+CustomObjects = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--custom-objects",
+        metavar="MODULE",
+        help="Import this module (my_layers, or my_layers.py) first: the model needs its classes. May be repeated.",
+        rich_help_panel=_LOADING,
+        show_default=False,
+    ),
+]
+Outputs = Annotated[
+    list[Path],
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Where to write; the suffix says the format: .keras, .tflite or .onnx. May be repeated.",
+        show_default=False,
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", "-f", help="Replace files that are there already.")]
+Quantise = Annotated[
+    Quantize | None,
+    typer.Option(
+        help="Quantise .tflite and .onnx files: float16 and dynamic store small weights, int8 computes in int8 too.",
+        rich_help_panel=_WRITING,
+        show_default="float32",
+    ),
+]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="For int8: 100 to 500 inputs as .npy, or .npz with one array per input.",
+        rich_help_panel=_WRITING,
+        show_default=False,
+    ),
+]
+IntegerIo = Annotated[
+    bool,
+    typer.Option("--integer-io", help="An int8 .tflite also takes and gives int8.", rich_help_panel=_WRITING),
+]
+BatchSize = Annotated[
+    str,
+    typer.Option(
+        metavar="N|free|auto",
+        help="The batch size built into .tflite and .onnx files; auto is 1 for .tflite and free for .onnx.",
+        rich_help_panel=_WRITING,
+    ),
+]
+Opset = Annotated[
+    int | None,
+    typer.Option(help="Version of ONNX's operators, 8 to 18.", rich_help_panel=_WRITING, show_default="17"),
+]
+Inputs = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="What to compare outputs on: .npy, or .npz with one array per input.",
+        rich_help_panel=_WRITING,
+        show_default="seeded random inputs",
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME.OPTION=VALUE",
+        help="An option of a pass given by --pass, as in TuckerSplit.energy=0.9. May be repeated.",
+        show_default=False,
+    ),
+]

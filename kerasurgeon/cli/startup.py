@@ -1,0 +1,41 @@
+"""Import Keras and its backend: seconds, and a page of messages that nobody asked for."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+
+from kerasurgeon.cli.console import Activity
+from kerasurgeon.errors import missing_extra
+
+
+def start_keras(activity: Activity) -> None:
+    """Import Keras, silently; commands call this before anything that needs it.
+
+    Args:
+        activity: Told what is going on.
+
+    Raises:
+        MissingExtraError: The backend is not installed.
+    """
+    from kerasurgeon.export.quiet import import_quietly
+
+    # As with `python -m`: passes and layers of the user's own are found beside the recipe. Last, so that no file
+    # there can take the place of a package.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    activity.phase("starting Keras")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    try:
+        import_quietly("keras")
+    except ModuleNotFoundError as error:
+        backend = (error.name or "").split(".")[0]
+        if backend not in ("tensorflow", "jax", "torch"):
+            raise
+        raise missing_extra(backend, "tensorflow", "Keras") from error
+    for name in ("absl", "tensorflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for module in ("keras", "tensorflow"):
+        warnings.filterwarnings("ignore", module=rf"{module}(\.|$)")

@@ -1,0 +1,108 @@
+"""What a command is asked to do to a model: a recipe file, or passes and options on the command line."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kerasurgeon.cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from kerasurgeon.rewrite.recipe import Recipe
+
+
+def parse_settings(passes: list[str], settings: list[str]) -> dict[str, dict[str, Any]]:
+    """The options of passes from ``NAME.option=value``, or ``option=value`` if there is one pass.
+
+    Args:
+        passes: The passes by name.
+        settings: The texts. Values are TOML (``0.5``, ``true``, ``"text"``, ``[1, 2]``); other text stands for itself.
+
+    Raises:
+        UsageError: A text is of another form, or names another pass.
+    """
+    found: dict[str, dict[str, Any]] = {name: {} for name in passes}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        name, _, option = key.strip().rpartition(".")
+        name = name or (passes[0] if len(set(passes)) == 1 else "")
+        if not equals or not option or not name:
+            raise UsageError(
+                "--set is not of the right form.", expected="NAME.option=value", got=text, hint=_example(passes)
+            )
+        if name not in found:
+            raise UsageError(
+                f"--set is for the pass {name!r}, which is not run.", got=text, expected=" or ".join(found)
+            )
+        found[name][option] = _value(value.strip())
+    return found
+
+
+def recipe_of(
+    recipe: Path | None, passes: list[str], settings: list[str], *, seed: int | None, verify: str | None
+) -> Recipe:
+    """The recipe that a command line describes, checked. Keras must have been started.
+
+    Args:
+        recipe: A recipe file.
+        passes: Or passes by name.
+        settings: And their options.
+        seed: Overrules the recipe's.
+        verify: Overrules the recipe's.
+
+    Raises:
+        RecipeError: A pass or an option does not exist or has a value that it may not have.
+    """
+    import dataclasses
+
+    from kerasurgeon.rewrite.recipe import Recipe, read_recipe
+
+    if recipe is not None:
+        found = read_recipe(recipe)
+    else:
+        options = parse_settings(passes, settings)
+        found = Recipe(tuple((name, options[name]) for name in passes))
+    return dataclasses.replace(
+        found,
+        seed=found.seed if seed is None else seed,
+        verify=found.verify if verify is None else verify,
+    )
+
+
+def check_steps(recipe: Path | None, passes: list[str], settings: list[str]) -> None:
+    """Check, without starting Keras, what can be checked of what is to be done.
+
+    Raises:
+        UsageError: There is nothing to do, too much is said, or there is no such pass or recipe.
+    """
+    from kerasurgeon.cli.files import check_input
+    from kerasurgeon.cli.pass_source import check_pass_name
+
+    if recipe is not None and (passes or settings):
+        raise UsageError("A recipe already says which passes to run.", hint="give --recipe, or --pass with --set")
+    if recipe is not None:
+        check_input(recipe, (".toml", ".json"), "recipe")
+        return
+    if not passes:
+        raise UsageError("Nothing to do.", hint="give --recipe FILE, or --pass NAME (`kerasurgeon passes` lists them)")
+    for name in passes:
+        check_pass_name(name)
+    parse_settings(passes, settings)
+
+
+def _value(text: str) -> Any:
+    """A value as TOML reads it; what is no TOML is text. Lists become tuples, as options are immutable."""
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    return _tuples(value)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _example(passes: list[str]) -> str:
+    return f"for example {passes[0] if passes else 'TuckerSplit'}.energy=0.9"

@@ -1,0 +1,173 @@
+"""Write a model to the files that were asked for, with the options that each format takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from kerasurgeon.cli.console import Activity, note
+from kerasurgeon.cli.errors import UsageError
+from kerasurgeon.cli.files import EXPORT_SUFFIXES, check_outputs, read_arrays
+from kerasurgeon.cli.options import Quantize
+from kerasurgeon.errors import KerasurgeonError
+
+if TYPE_CHECKING:
+    from kerasurgeon.export import ExportReport
+
+
+@dataclass(frozen=True)
+class Writing:
+    """What to write, and how. Made by ``plan``, which checks it.
+
+    Attributes:
+        paths: The files.
+        quantize: How .tflite and .onnx files are quantised.
+        calibration: The data for int8.
+        integer_io: Whether int8 .tflite files take and give int8.
+        batch_size: The batch size built into .tflite and .onnx files.
+        opset: The version of ONNX's operators.
+        inputs: What outputs are compared on.
+        seed: The seed of random inputs.
+    """
+
+    paths: tuple[Path, ...]
+    quantize: str | None
+    calibration: Any
+    integer_io: bool
+    batch_size: Any
+    opset: int | None
+    inputs: Any
+    seed: int
+
+    def options_for(self, path: Path) -> dict[str, Any]:
+        """The options of ``export`` that one file takes."""
+        suffix = path.suffix.lower()
+        if suffix == ".keras":
+            return {}
+        options: dict[str, Any] = {"quantize": self.quantize, "batch_size": self.batch_size}
+        if self.quantize == Quantize.INT8:
+            options["calibration"] = self.calibration
+        if suffix == ".tflite":
+            options["integer_io"] = self.integer_io
+        if suffix == ".onnx":
+            options["opset"] = self.opset
+        return options
+
+
+def plan(
+    paths: Sequence[Path],
+    *,
+    source: Path,
+    overwrite: bool,
+    quantize: Quantize | None,
+    calibration: Path | None,
+    integer_io: bool,
+    batch_size: str,
+    opset: int | None,
+    inputs: Path | None,
+    seed: int,
+) -> Writing:
+    """Check what is to be written, before any work is done.
+
+    Raises:
+        UsageError: Options do not fit each other or the formats, or a file cannot be read or written.
+    """
+    check_outputs(paths, EXPORT_SUFFIXES, overwrite=overwrite, keep=[source])
+    suffixes = {path.suffix.lower() for path in paths}
+    quantized = bool(suffixes & {".tflite", ".onnx"}) and quantize is not None
+    for wrong, what, needs in (
+        (quantize is not None and not quantized, "--quantize", "a .tflite or .onnx file to write"),
+        (batch_size != "auto" and suffixes == {".keras"}, "--batch-size", "a .tflite or .onnx file to write"),
+        (opset is not None and ".onnx" not in suffixes, "--opset", "an .onnx file to write"),
+        (calibration is not None and quantize != Quantize.INT8, "--calibration", "--quantize int8"),
+        (integer_io and quantize != Quantize.INT8, "--integer-io", "--quantize int8"),
+        (integer_io and ".tflite" not in suffixes, "--integer-io", "a .tflite file to write"),
+    ):
+        if wrong:
+            raise UsageError(f"{what} does nothing without {needs}.", hint=f"leave {what} out, or add {needs}")
+    if quantize == Quantize.INT8 and calibration is None:
+        raise UsageError(
+            "--quantize int8 needs data to find the range of every activation.",
+            hint="add --calibration FILE: 100 to 500 real inputs, as .npy or .npz",
+        )
+    return Writing(
+        tuple(paths),
+        None if quantize is None else str(quantize),
+        read_arrays(calibration, "calibration file"),
+        integer_io,
+        _batch_size(batch_size),
+        opset,
+        read_arrays(inputs, "file of inputs"),
+        seed,
+    )
+
+
+def _batch_size(text: str) -> Any:
+    if text == "auto":
+        return text
+    if text == "free":
+        return None
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise UsageError("There is no such batch size.", where="--batch-size", expected="1, 2, ..., free or auto", got=text)
+
+
+def write_all(model: Any, writing: Writing, activity: Activity) -> list[ExportReport]:
+    """Write every file, each run and compared before it is put in place.
+
+    Args:
+        model: The Keras model.
+        writing: What to write.
+        activity: Told what is going on.
+    """
+    from kerasurgeon.export.api import export
+
+    reports: list[ExportReport] = []
+    for path in writing.paths:
+        activity.phase(f"writing {path.name}")
+        try:
+            reports.append(
+                export(
+                    model,
+                    path,
+                    inputs=writing.inputs,
+                    seed=writing.seed,
+                    progress=activity.tell,
+                    **writing.options_for(path),
+                )
+            )
+        except KerasurgeonError:
+            if reports:
+                note("written before this failed: " + ", ".join(str(report.path) for report in reports))
+            raise
+    return reports
+
+
+def files_table(reports: Sequence[ExportReport]) -> Table:
+    """One row per file: what it is, and how far its outputs are from the model's."""
+    from kerasurgeon.cost import format_bytes
+
+    samples = reports[0].samples if reports else 0
+    table = Table(title=f"files, run and compared with the Keras model on {samples} samples", title_justify="left")
+    for column in ("file", "kind", "size", "relative error", "same argmax", "time"):
+        table.add_column(column, justify="left" if column in ("file", "kind") else "right", overflow="fold")
+    for report in reports:
+        agreements = [item.argmax_agreement for item in report.outputs if item.argmax_agreement is not None]
+        table.add_row(
+            str(report.path),
+            f"{report.format} {report.quantize or 'float32'}",
+            format_bytes(report.bytes),
+            f"{report.relative_error:.1e}",
+            f"{min(agreements):.0%}" if agreements else "-",
+            f"{report.seconds:.1f} s",
+        )
+    return table
+
+
+def file_notes(reports: Sequence[ExportReport]) -> list[str]:
+    """What the user should know about the files, one line each."""
+    return [f"{report.path.name}: {text}" for report in reports for text in report.notes]
