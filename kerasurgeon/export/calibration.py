@@ -51,11 +51,7 @@ def _batches(calibration: Any, inputs: Sequence[TensorInfo]) -> Iterable[Any]:
     whole = isinstance(calibration, (np.ndarray, Mapping)) or hasattr(calibration, "__array__")
     if whole:
         return [calibration]
-    if (
-        isinstance(calibration, (tuple, list))
-        and len(calibration) == len(inputs)
-        and _are_arrays(calibration)
-    ):
+    if isinstance(calibration, (tuple, list)) and len(calibration) == len(inputs) and _are_arrays(calibration):
         return [tuple(calibration)]
     if not isinstance(calibration, Iterable):
         raise OptionError(

@@ -27,11 +27,13 @@ def other_precision_layers(model: keras.Model, file_format: str) -> list[str]:
         file_format: ``keras``, ``tflite`` or ``onnx``.
     """
     replaced = REPLACED[file_format]
-    return [
-        layer.name
-        for layer in model._flatten_layers()
-        if {layer.dtype_policy.compute_dtype, layer.dtype_policy.variable_dtype} & replaced
-    ]
+    return [layer.name for layer in model._flatten_layers() if _dtypes(layer.dtype_policy) & replaced]
+
+
+def _dtypes(policy: Any) -> set[str]:
+    if isinstance(policy, keras.dtype_policies.DTypePolicyMap):
+        return {dtype for inner in [policy.default_policy, *policy.values()] for dtype in _dtypes(inner)}
+    return {policy.compute_dtype, policy.variable_dtype}
 
 
 def float32_twin(model: keras.Model) -> keras.Model:
@@ -60,8 +62,8 @@ def float32_twin(model: keras.Model) -> keras.Model:
 def _in_float32(config: Any) -> Any:
     """The same configuration, every other float dtype and policy in it replaced by float32."""
     if isinstance(config, dict):
-        if config.get("class_name") == "DTypePolicy":
-            return config | {"config": {"name": "float32"}}
+        if config.get("class_name") in ("DTypePolicy", "DTypePolicyMap"):
+            return config | {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"}}
         return {
             key: "float32"
             if key in ("dtype", "compute_dtype", "variable_dtype") and value in _NAMES

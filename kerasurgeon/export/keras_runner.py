@@ -43,8 +43,7 @@ class KerasRunner(Runner):
         with quiet():
             values = self._function()(*tensors) if self._calls > 8 else self._call(*tensors)
         return {
-            info.name: _as_numpy(value)
-            for info, value in zip(self.outputs, keras.tree.flatten(values), strict=True)
+            info.name: _as_numpy(value) for info, value in zip(self.outputs, keras.tree.flatten(values), strict=True)
         }
 
     def prepare(self, feeds: Feeds) -> Callable[[], object]:

@@ -37,9 +37,7 @@ def quantize_onnx(proto: Any, quantize: str, calibration: Sequence[Feeds], batch
     if quantize == "float16":
         return halve_weights(proto)
     require("onnxruntime", package="onnxruntime", extra="onnx", needed_for="Quantising ONNX files")
-    require(
-        "onnxruntime.quantization", package="onnxruntime", extra="onnx", needed_for="Quantising ONNX files"
-    )
+    require("onnxruntime.quantization", package="onnxruntime", extra="onnx", needed_for="Quantising ONNX files")
     import onnx
 
     with quiet() as captured, tempfile.TemporaryDirectory(prefix="kerasurgeon-") as folder:
@@ -124,9 +122,7 @@ def store_as_int8(proto: Any) -> Any:
         graph.initializer.append(scales)
         # Not DequantizeLinear: ONNX Runtime runs that every time, and computes these once, when it loads.
         decoders += [
-            onnx.helper.make_node(
-                "Cast", [f"{name}__int8"], [f"{name}__unscaled"], to=onnx.TensorProto.FLOAT
-            ),
+            onnx.helper.make_node("Cast", [f"{name}__int8"], [f"{name}__unscaled"], to=onnx.TensorProto.FLOAT),
             onnx.helper.make_node("Mul", [f"{name}__unscaled", scales.name], [name]),
         ]
     nodes = [*decoders, *graph.node]

@@ -133,9 +133,7 @@ def fold_scales(proto: Any) -> int:
     return folded
 
 
-def _fold_step(
-    graph: Any, convolution: Any, step: Any, initial: dict[str, Any], counts: Mapping[str, int]
-) -> bool:
+def _fold_step(graph: Any, convolution: Any, step: Any, initial: dict[str, Any], counts: Mapping[str, int]) -> bool:
     import onnx
 
     other = step.input[1] if step.input[0] == convolution.output[0] else step.input[0]

@@ -63,10 +63,12 @@ def restore_weights(proto: Any, weights: Mapping[str, Array]) -> None:
 
     graph = proto.graph
     values = {name: array for name, array in weights.items() if name in {i.name for i in graph.input}}
-    kept_inputs = [info for info in graph.input if info.name not in values]
+    initial = {tensor.name: tensor for tensor in graph.initializer}
+    # For old opsets tf2onnx lists initialisers as inputs too, which format version 4 made needless.
+    kept_inputs = [info for info in graph.input if info.name not in values and info.name not in initial]
     del graph.input[:]
     graph.input.extend(kept_inputs)
-    initial = {tensor.name: tensor for tensor in graph.initializer}
+    proto.ir_version = max(proto.ir_version, 4)
     remaining = [node for node in graph.node if not _fold(node, values, initial)]
     used = _used_names(graph, remaining)
     del graph.node[:]
@@ -86,9 +88,7 @@ def _fold(node: Any, values: dict[str, Array], initial: Mapping[str, Any]) -> bo
         return False
     if not all(name in values or name in initial for name in node.input):
         return False
-    operands = [
-        values[name] if name in values else onnx.numpy_helper.to_array(initial[name]) for name in node.input
-    ]
+    operands = [values[name] if name in values else onnx.numpy_helper.to_array(initial[name]) for name in node.input]
     values[node.output[0]] = folder(node, operands)
     return True
 

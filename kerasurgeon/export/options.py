@@ -72,9 +72,7 @@ def check_options(
             else "add quantize='int8' and calibration data, or leave integer_io out",
         )
     if calibration is not None and quantize != "int8":
-        raise OptionError(
-            "Calibration data is of use for quantize='int8' only.", got=f"quantize={quantize!r}"
-        )
+        raise OptionError("Calibration data is of use for quantize='int8' only.", got=f"quantize={quantize!r}")
     return Options(
         file_format,
         quantize,
@@ -113,9 +111,7 @@ def _check_batch_size(batch_size: Any, file_format: Format) -> int | None:
             got=repr(batch_size),
         )
     if file_format == "keras":
-        raise OptionError(
-            ".keras files keep the model's own batch size.", where="batch_size", got=repr(batch_size)
-        )
+        raise OptionError(".keras files keep the model's own batch size.", where="batch_size", got=repr(batch_size))
     return batch_size
 
 
@@ -123,9 +119,7 @@ def _check_opset(opset: Any, file_format: Format, quantize: Any) -> int:
     if opset is None:
         return DEFAULT_OPSET
     if file_format != "onnx":
-        raise OptionError(
-            "opset is of use for .onnx files only.", got=f"opset={opset!r} and format {file_format}"
-        )
+        raise OptionError("opset is of use for .onnx files only.", got=f"opset={opset!r} and format {file_format}")
     least = _LEAST_INT8_OPSET if quantize in ("int8", "dynamic") else OPSETS.start
     if isinstance(opset, bool) or not isinstance(opset, int) or not least <= opset < OPSETS.stop:
         why = f" for quantize={quantize!r}" if least != OPSETS.start else ""

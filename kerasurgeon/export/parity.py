@@ -193,9 +193,7 @@ def _fits(first: TensorInfo, second: TensorInfo) -> bool:
 
 def _narrow(first: TensorInfo, second: TensorInfo) -> TensorInfo:
     """What both take: each axis as fixed as either has it, and the lower limit for integers."""
-    shape = tuple(
-        one if one is not None else other for one, other in zip(first.shape, second.shape, strict=True)
-    )
+    shape = tuple(one if one is not None else other for one, other in zip(first.shape, second.shape, strict=True))
     limits = [limit for limit in (first.limit, second.limit) if limit is not None]
     base = first if first.quantization is None else second
     return replace(base, name=first.name, shape=shape, limit=min(limits, default=None))

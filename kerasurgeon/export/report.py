@@ -51,7 +51,5 @@ class ExportReport:
         kind = self.quantize or "float32"
         head = f"{self.path}: {self.format}, {kind}, {byte_size(self.bytes)}, written in {self.seconds:.1f} s"
         notes = "".join(f"\nnote: {note}" for note in self.notes)
-        differences = (
-            f"compared with the Keras model on {self.samples} samples:\n{parity_table(self.outputs)}"
-        )
+        differences = f"compared with the Keras model on {self.samples} samples:\n{parity_table(self.outputs)}"
         return f"{head}\n{differences}{notes}"

@@ -61,9 +61,7 @@ class Runner(abc.ABC):
             chosen = np.minimum(indices, samples - 1)
             outputs = self.run_batch({name: array[chosen] for name, array in feeds.items()})
             kept = int((indices < samples).sum())
-            parts.append(
-                {n: a[:kept] if a.ndim and a.shape[0] == len(indices) else a for n, a in outputs.items()}
-            )
+            parts.append({n: a[:kept] if a.ndim and a.shape[0] == len(indices) else a for n, a in outputs.items()})
         if len(parts) == 1:
             return parts[0]
         return {i.name: np.concatenate([np.atleast_1d(p[i.name]) for p in parts]) for i in self.outputs}
@@ -153,9 +151,7 @@ def check_model_file(path: Path) -> None:
     if path.is_dir():
         raise ModelFileError("The model file is a directory.", where=str(path))
     if not path.exists():
-        siblings = (
-            [p.name for p in path.parent.glob("*") if p.suffix in SUFFIXES] if path.parent.is_dir() else []
-        )
+        siblings = [p.name for p in path.parent.glob("*") if p.suffix in SUFFIXES] if path.parent.is_dir() else []
         hint = did_you_mean(path.name, siblings) if siblings else "check the path"
         raise ModelFileError("The model file does not exist.", where=str(path), hint=hint)
     if path.stat().st_size == 0:

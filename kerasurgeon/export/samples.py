@@ -43,9 +43,6 @@ def concrete_shape(info: TensorInfo) -> tuple[int, ...]:
 def _draw(info: TensorInfo, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
     if info.dtype == "bool":
         return generator.random(shape) < 0.5
-    if (
-        info.quantization is None
-        and np.dtype(info.dtype if info.dtype != "bfloat16" else "float32").kind in "iu"
-    ):
+    if info.quantization is None and np.dtype(info.dtype if info.dtype != "bfloat16" else "float32").kind in "iu":
         return generator.integers(0, info.limit or 2, shape).astype(info.dtype)
     return generator.random(shape, dtype=np.float32)

@@ -25,9 +25,7 @@ def check_model(model: Any) -> None:
         ExportError: It is no Keras model, is not built, or is subclassed without a graph of layers.
     """
     if not isinstance(model, keras.Model):
-        raise ExportError(
-            "Only Keras models can be exported.", expected="keras.Model", got=type(model).__name__
-        )
+        raise ExportError("Only Keras models can be exported.", expected="keras.Model", got=type(model).__name__)
     if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
         sequential = isinstance(model, keras.Sequential)
         raise ExportError(

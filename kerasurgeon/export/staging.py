@@ -33,9 +33,7 @@ def check_target(path: Path, *, overwrite: bool) -> None:
             if not path.parent.exists()
             else "The directory to write to is a file.",
             where=str(path.parent),
-            hint=f"create it first: mkdir -p {path.parent}"
-            if not path.parent.exists()
-            else "choose another path",
+            hint=f"create it first: mkdir -p {path.parent}" if not path.parent.exists() else "choose another path",
         )
     if path.exists() and not overwrite:
         raise ModelFileError(

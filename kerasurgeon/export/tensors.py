@@ -37,9 +37,7 @@ class TensorInfo:
     @property
     def text(self) -> str:
         """Dtype and shape for an error message, such as ``float32 (batch, 224, 224, 3)``."""
-        sizes = [
-            ("batch" if axis == 0 else "any") if d is None else str(d) for axis, d in enumerate(self.shape)
-        ]
+        sizes = [("batch" if axis == 0 else "any") if d is None else str(d) for axis, d in enumerate(self.shape)]
         return f"{self.dtype} ({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
 
 
@@ -80,8 +78,7 @@ def _leaves(data: Any) -> list[Any]:
 def _is_nested(data: Any) -> bool:
     items = data.values() if isinstance(data, Mapping) else data if isinstance(data, (list, tuple)) else ()
     return any(
-        isinstance(item, (Mapping, list, tuple)) and all(hasattr(x, "shape") for x in _leaves(item))
-        for item in items
+        isinstance(item, (Mapping, list, tuple)) and all(hasattr(x, "shape") for x in _leaves(item)) for item in items
     )
 
 
@@ -120,9 +117,7 @@ def _by_mapping(data: Mapping[Any, Any], inputs: Sequence[TensorInfo], what: str
     named = {names[key]: array for key, array in data.items()}
     missing = [info.name for info in inputs if info.name not in named]
     if missing:
-        raise OptionError(
-            f"{what} lacks an array for an input.", where=missing[0], got=", ".join(map(str, data))
-        )
+        raise OptionError(f"{what} lacks an array for an input.", where=missing[0], got=", ".join(map(str, data)))
     return named
 
 

@@ -73,14 +73,11 @@ def trace(
     import tensorflow as tf
 
     specs = [
-        tf.TensorSpec(
-            (batch_size if info.shape[0] is None else info.shape[0], *info.shape[1:]), info.dtype, name
-        )
+        tf.TensorSpec((batch_size if info.shape[0] is None else info.shape[0], *info.shape[1:]), info.dtype, name)
         for info, name in zip(infos, map(input_name, range(len(infos))), strict=True)
     ]
     specs += [
-        tf.TensorSpec(tuple(weight.shape), weight.dtype, weight_name(index))
-        for index, weight in enumerate(weights)
+        tf.TensorSpec(tuple(weight.shape), weight.dtype, weight_name(index)) for index, weight in enumerate(weights)
     ]
 
     # AutoGraph would compile the model's Python once more; Keras layers do not need it.
