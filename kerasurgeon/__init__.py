@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from kerasurgeon.rewrite.explain import explain
     from kerasurgeon.rewrite.pipeline import Pipeline, Result, apply_passes
     from kerasurgeon.rewrite.recipe import Recipe
+    from kerasurgeon.rewrite.regions import Region, regions
     from kerasurgeon.rewrite.report import Report
     from kerasurgeon.rewrite.surgery import (
         delete,
@@ -74,6 +75,7 @@ _HOMES = {
     "rewrite.explain": ("explain",),
     "rewrite.pipeline": ("Pipeline", "Result", "apply_passes"),
     "rewrite.recipe": ("Recipe",),
+    "rewrite.regions": ("Region", "regions"),
     "rewrite.report": ("Report",),
     "rewrite.surgery": (
         "delete",
@@ -106,6 +108,7 @@ __all__ = [
     "Pipeline",
     "Recipe",
     "RecipeError",
+    "Region",
     "Report",
     "Result",
     "TensorSpec",
@@ -126,6 +129,7 @@ __all__ = [
     "insert_after",
     "insert_before",
     "lift",
+    "regions",
     "register_rule",
     "rename",
     "replace_layer",
