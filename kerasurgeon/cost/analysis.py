@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import prod
 from typing import Any
 
 from kerasurgeon.cost.liveness import live_bytes
@@ -44,14 +43,13 @@ def cost(model: Any, *, batch_size: int = 1, sizes: Sizes | None = None) -> Cost
     """
     graph = model if isinstance(model, Graph) else lift(model)
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise OptionError(
-            "batch_size cannot be used.", expected="a whole number from 1", got=repr(batch_size)
-        )
+        raise OptionError("batch_size cannot be used.", expected="a whole number from 1", got=repr(batch_size))
     shapes = None if sizes is None else _input_shapes(graph, sizes)
     specs = resolve(graph, rule_for, shapes=shapes)
     batch_specs = specs if batch_size == 1 else resolve(graph, rule_for, shapes=shapes, batch_size=batch_size)
-    nodes = graph.nodes()
-    live = live_bytes(nodes, batch_specs, inputs=values_in(graph.inputs), outputs=values_in(graph.outputs))
+    nodes = [graph[name] for name in specs]
+    sizes_of = {name: [spec.bytes() for spec in outputs] for name, outputs in batch_specs.items()}
+    live = live_bytes(nodes, sizes_of, inputs=values_in(graph.inputs), outputs=values_in(graph.outputs))
     rows: list[CostRow] = []
     unknown: list[Unknown] = []
     seen: set[str] = set()
@@ -63,14 +61,12 @@ def cost(model: Any, *, batch_size: int = 1, sizes: Sizes | None = None) -> Cost
             unknown.append(Unknown(node.name, layer.kind, "activations", _open_sizes(outputs)))
         counted = (0, 0, 0) if node.layer in seen else _weights(graph, node, layer)
         seen.add(node.layer)
-        size = sum(spec.bytes() for spec in outputs)
+        size = sum(sizes_of[node.name])
         rows.append(CostRow(node.name, layer.kind, outputs[0].shape, macs, *counted, size, alive))
     return Cost(graph.name, batch_size, tuple(rows), tuple(unknown))
 
 
-def _macs(
-    graph: Graph, node: Node, specs: Mapping[str, tuple[TensorSpec, ...]], unknown: list[Unknown]
-) -> int | None:
+def _macs(graph: Graph, node: Node, specs: Mapping[str, tuple[TensorSpec, ...]], unknown: list[Unknown]) -> int | None:
     call = call_of(graph, node, specs)
     try:
         return rule_for(call.kind).macs(call)
@@ -86,9 +82,16 @@ def _weights(graph: Graph, node: Node, layer: Layer) -> tuple[int, int, int]:
     while path and trainable:
         trainable = graph.scopes[path].trainable
         path = graph.scopes[path].parent
+    # A layer inside that the graph also calls by itself weighs there.
+    elsewhere = tuple(f"{graph.layers[key].name}/" for key in layer.parts.values())
+    weights = [weight for key, weight in layer.weights.items() if not key.startswith(elsewhere)]
     # A weight that says nothing (None) is as Keras makes it, which is trainable.
-    changing = sum(prod(weight.shape) for weight in layer.weights.values() if weight.trainable is not False)
-    return layer.parameters, changing if trainable else 0, layer.weight_bytes
+    changing = sum(weight.array.size for weight in weights if weight.trainable is not False)
+    return (
+        sum(weight.array.size for weight in weights),
+        changing if trainable else 0,
+        sum(weight.array.nbytes for weight in weights),
+    )
 
 
 def _open_sizes(outputs: Sequence[TensorSpec]) -> str:
@@ -109,9 +112,7 @@ def _input_shapes(graph: Graph, sizes: Sizes) -> dict[str, tuple[int | None, ...
     shapes = {}
     for name, wanted in sizes.items():
         if name not in recorded:
-            raise OptionError(
-                f"The model has no input {name!r}.", where="sizes", hint=did_you_mean(name, recorded)
-            )
+            raise OptionError(f"The model has no input {name!r}.", where="sizes", hint=did_you_mean(name, recorded))
         shape = tuple(wanted)
         whole = all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in shape)
         if len(shape) != len(recorded[name]) - 1 or not whole:

@@ -72,9 +72,7 @@ class CostComparison:
     def table(self) -> Table:
         """A rich table of the totals."""
         unknown = len(self.before.unknown), len(self.after.unknown)
-        table = Table(
-            caption=f"unknown, left out: {unknown[0]} before, {unknown[1]} after" if any(unknown) else None
-        )
+        table = Table(caption=f"unknown, left out: {unknown[0]} before, {unknown[1]} after" if any(unknown) else None)
         for head in ("", "before", "after", "kept"):
             table.add_column(head, justify="right" if head else "left")
         for measure, (label, written) in _MEASURES.items():

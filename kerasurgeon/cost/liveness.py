@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from kerasurgeon.ir.node import Node
-from kerasurgeon.ir.values import TensorSpec, Value
+from kerasurgeon.ir.values import Value
 
 
 def live_bytes(
     order: Sequence[Node],
-    specs: Mapping[str, tuple[TensorSpec, ...]],
+    sizes: Mapping[str, Sequence[int]],
     *,
     inputs: Iterable[Value],
     outputs: Iterable[Value],
@@ -24,7 +24,7 @@ def live_bytes(
 
     Args:
         order: The nodes in the order in which they run.
-        specs: Their outputs, with all sizes known (unknown ones count as 1).
+        sizes: Bytes of each output of each node.
         inputs: The model's inputs.
         outputs: The model's outputs.
 
@@ -32,9 +32,7 @@ def live_bytes(
         Bytes by position in ``order``.
     """
     position = {node.name: index for index, node in enumerate(order)}
-    first = {
-        Value(name, index): start for name, start in position.items() for index in range(len(specs[name]))
-    }
+    first = {Value(name, index): start for name, start in position.items() for index in range(len(sizes[name]))}
     last = dict(first)
     for node in order:
         for value in node.inputs:
@@ -45,7 +43,7 @@ def live_bytes(
         last[value] = len(order) - 1
     change = [0] * (len(order) + 1)
     for value, start in first.items():
-        size = specs[value.node][value.index].bytes()
+        size = sizes[value.node][value.index]
         change[start] += size
         change[last[value] + 1] -= size
     live, total = [], 0

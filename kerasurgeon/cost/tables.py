@@ -38,9 +38,7 @@ def text_table(cost: Cost, *, every: bool = False) -> str:
 
 def render(table: Table) -> str:
     """A rich table as plain text."""
-    console = Console(
-        file=StringIO(), width=_WIDTH, no_color=True, highlight=False, markup=False, emoji=False
-    )
+    console = Console(file=StringIO(), width=_WIDTH, no_color=True, highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
         console.print(table)
     return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())

@@ -13,7 +13,7 @@ from kerasurgeon.rules.rule import Rule
 
 
 class _Attention(Rule):
-    def keeps_batch(self, layer: Layer) -> bool:  # noqa: ARG002
+    def keeps_batch(self, layer: Layer) -> bool:
         """Always."""
         return True
 
@@ -36,11 +36,7 @@ class MultiHeadAttention(_Attention):
         key_dim: int = config["key_dim"]
         value_dim: int = config["value_dim"] or key_dim
         shape = config["output_shape"]
-        out = (
-            elements(query.shape[-1:])
-            if not shape
-            else elements([shape] if isinstance(shape, int) else shape)
-        )
+        out = elements(query.shape[-1:]) if not shape else elements([shape] if isinstance(shape, int) else shape)
         steps = elements(query.shape[:-1])
         total = elements(query.shape) * heads * key_dim
         total += elements(key.shape) * heads * key_dim + elements(value.shape) * heads * value_dim
@@ -88,7 +84,7 @@ class DotAttention(_Attention):
 class AdditiveAttention(DotAttention):
     """AdditiveAttention: its scores are element-wise sums, so that the weighted sum alone counts."""
 
-    def _has_products(self, call: Call) -> bool:  # noqa: ARG002
+    def _has_products(self, call: Call) -> bool:
         return False
 
 

@@ -37,9 +37,7 @@ def _linear_layers() -> dict[str, Rule]:
         **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D"), convolution.Convolution()),
         **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), convolution.DepthwiseConvolution()),
         **dict.fromkeys(("SeparableConv1D", "SeparableConv2D"), convolution.SeparableConvolution()),
-        **dict.fromkeys(
-            ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"), convolution.TransposedConvolution()
-        ),
+        **dict.fromkeys(("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"), convolution.TransposedConvolution()),
         "Dense": dense.Dense(),
         "EinsumDense": dense.EinsumDense(),
         "ReversibleEmbedding": dense.ReversibleEmbedding(),

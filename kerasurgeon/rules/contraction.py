@@ -17,7 +17,7 @@ class MatMul(Rule):
         """Output elements x the contracted axis."""
         return elements(call.output.shape) * elements(call.tensor(0, "x1").shape[-1:])
 
-    def keeps_batch(self, layer: Layer) -> bool:  # noqa: ARG002
+    def keeps_batch(self, layer: Layer) -> bool:
         """Where only axis 0 is unknown, it is the batch or the rows of the first operand."""
         return True
 
@@ -75,6 +75,6 @@ class DotLayer(Rule):
         axis = axes if isinstance(axes, int) else axes[0]
         return elements(call.output.shape) * elements([first[axis]])
 
-    def keeps_batch(self, layer: Layer) -> bool:  # noqa: ARG002
+    def keeps_batch(self, layer: Layer) -> bool:
         """Always."""
         return True

@@ -27,7 +27,7 @@ def channels(spec: TensorSpec, config: Mapping[str, Any]) -> int:
 
 
 class _Convolution(Rule):
-    def keeps_batch(self, layer: Layer) -> bool:  # noqa: ARG002
+    def keeps_batch(self, layer: Layer) -> bool:
         """Always."""
         return True
 

@@ -18,7 +18,7 @@ class Dense(Rule):
         """Output elements x input features."""
         return elements(call.output.shape) * elements(call.input.shape[-1:])
 
-    def keeps_batch(self, layer: Layer) -> bool:  # noqa: ARG002
+    def keeps_batch(self, layer: Layer) -> bool:
         """Always."""
         return True
 
@@ -41,7 +41,7 @@ class EinsumDense(Rule):
         sizes = sizes_of([terms[0], result], [shape, call.output.shape])
         return contraction_macs(equation, [shape, [sizes.get(letter) for letter in terms[1]]])
 
-    def keeps_batch(self, layer: Layer) -> bool:  # noqa: ARG002
+    def keeps_batch(self, layer: Layer) -> bool:
         """The equation may put any axis first."""
         return False
 

@@ -34,10 +34,7 @@ def parse(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
     if any(count < 0 or (count and "..." not in term) for term, count in zip(terms, hidden, strict=True)):
         raise CannotTell(f"the equation {equation!r} does not fit operands with {list(ranks)} axes")
     # Hidden axes are aligned from the right, as in broadcasting.
-    written = [
-        term.replace("...", "".join(reversed(spare[:count])))
-        for term, count in zip(terms, hidden, strict=True)
-    ]
+    written = [term.replace("...", "".join(reversed(spare[:count]))) for term, count in zip(terms, hidden, strict=True)]
     ellipsis = "".join(reversed(spare[: max(hidden, default=0)]))
     if not arrow:
         letters = "".join(term.replace("...", "") for term in terms)

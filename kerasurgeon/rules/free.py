@@ -43,15 +43,18 @@ _IMAGES = _names("""
     RandomTranslation RandomZoom Resizing Solarization
 """)
 
-FREE_LAYERS = (*_STRUCTURE, *_NORMS, *_SPATIAL, *_LOOKUPS, *_IMAGES)
+# Layers of keras.applications that keras.layers does not have.
+_APPLICATIONS = ("custom:keras.src.applications.convnext.LayerScale",)
+
+FREE_LAYERS = (*_STRUCTURE, *_NORMS, *_SPATIAL, *_LOOKUPS, *_IMAGES, *_APPLICATIONS)
 
 _ELEMENTWISE_OPS = _names("""
     abs absolute add angle arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_and bitwise_invert
     bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor cast cbrt ceil clip conj
     conjugate copy cos cosh deg2rad digitize divide divide_no_nan empty_like equal erf erfc erfinv exp exp2
     expm1 fabs floor floor_divide fmax fmin fmod full_like gcd greater greater_equal heaviside hypot i0 imag
-    isclose isfinite isinf isnan isneginf isposinf isreal lcm ldexp left_shift less less_equal log log10 log1p
-    log2 logaddexp logaddexp2 logical_and logical_not logical_or logical_xor maximum minimum mod multiply
+    isclose isfinite isin isinf isnan isneginf isposinf isreal lcm ldexp left_shift less less_equal log
+    log10 log1p log2 logaddexp logaddexp2 logical_and logical_not logical_or logical_xor maximum minimum mod multiply
     nan_to_num negative nextafter not_equal ones_like polar power rad2deg real reciprocal right_shift round
     rsqrt saturate_cast sign signbit sin sinc sinh sqrt square stop_gradient subtract tan tanh true_divide
     trunc where zeros_like

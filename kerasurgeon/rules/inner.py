@@ -27,9 +27,7 @@ def inner_layer(outer: Layer, entry: Any) -> Layer:
     config: Mapping[str, Any] = entry["config"]
     name = str(config.get("name", entry["class_name"]))
     prefix = f"{name}/"
-    weights = {
-        key.removeprefix(prefix): weight for key, weight in outer.weights.items() if key.startswith(prefix)
-    }
+    weights = {key.removeprefix(prefix): weight for key, weight in outer.weights.items() if key.startswith(prefix)}
     custom = outer.custom_objects
     return Layer(name, _class(entry, custom), config, weights=weights, custom_objects=custom)
 
@@ -38,9 +36,7 @@ def _class(entry: Mapping[str, Any], custom: Mapping[str, Any]) -> type[Any]:
     name, registered = str(entry["class_name"]), entry.get("registered_name")
     found: Any = None
     if str(entry.get("module", "")).split(".")[0] == "keras":
-        found = (
-            Functional if name == "Functional" else getattr(keras.layers, name, getattr(keras, name, None))
-        )
+        found = Functional if name == "Functional" else getattr(keras.layers, name, getattr(keras, name, None))
     else:
         for key in (registered, name):
             found = found or (custom.get(key) or keras.saving.get_registered_object(key) if key else None)

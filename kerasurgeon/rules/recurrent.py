@@ -14,7 +14,7 @@ from kerasurgeon.rules.rule import Rule, RuleFor
 
 
 class _Recurrent(Rule):
-    def keeps_batch(self, layer: Layer) -> bool:  # noqa: ARG002
+    def keeps_batch(self, layer: Layer) -> bool:
         """Always."""
         return True
 

@@ -35,9 +35,7 @@ def register_rule(kind: str | type[Any], rule: Rule) -> None:
         raise OptionError(
             "A rule must be an instance of kerasurgeon.rules.Rule.",
             got=repr(rule),
-            hint="register an object, not its class"
-            if isinstance(rule, type)
-            else "derive a class from Rule",
+            hint="register an object, not its class" if isinstance(rule, type) else "derive a class from Rule",
         )
     _REGISTERED[_kind(kind)] = rule
 
@@ -49,9 +47,7 @@ def unregister_rule(kind: str | type[Any]) -> None:
         OptionError: No rule was registered for this kind.
     """
     if _REGISTERED.pop(_kind(kind), None) is None:
-        raise OptionError(
-            f"No rule was registered for {_kind(kind)!r}.", hint=did_you_mean(_kind(kind), _REGISTERED)
-        )
+        raise OptionError(f"No rule was registered for {_kind(kind)!r}.", hint=did_you_mean(_kind(kind), _REGISTERED))
 
 
 def rule_for(kind: str | type[Any]) -> Rule:
@@ -71,4 +67,7 @@ def known_kinds() -> tuple[str, ...]:
 
 
 def _kind(kind: str | type[Any]) -> str:
-    return str(kind_of(kind)) if isinstance(kind, type) else kind
+    if isinstance(kind, str):
+        return kind
+    cls: Any = kind  # mypy holds that classes cannot be hashed, which a cached function asks for
+    return kind_of(cls)

@@ -38,7 +38,7 @@ class Rule:
         """
         raise CannotTell(f"the rule for {call.kind} does not say what a call costs")
 
-    def keeps_batch(self, layer: Layer) -> bool:  # noqa: ARG002 - for overriding
+    def keeps_batch(self, layer: Layer) -> bool:
         """Whether the outputs' axis 0 is as long as the inputs', where both are unknown until run time.
 
         ``False`` is always safe: Keras is then asked for the output shape.
@@ -64,11 +64,11 @@ class Free(Rule):
     def __init__(self, *, keeps_batch: bool) -> None:
         self._keeps_batch = keeps_batch
 
-    def macs(self, call: Call) -> int:  # noqa: ARG002
+    def macs(self, call: Call) -> int:
         """None."""
         return 0
 
-    def keeps_batch(self, layer: Layer) -> bool:  # noqa: ARG002
+    def keeps_batch(self, layer: Layer) -> bool:
         """As the constructor was told."""
         return self._keeps_batch
 

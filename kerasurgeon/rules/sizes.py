@@ -37,14 +37,17 @@ def resolve(
         shapes: Whole shapes of inputs, by the name of their node, that differ from those recorded.
 
     Returns:
-        Specs by node. Sizes that neither rules nor Keras can tell stay ``None``.
+        Specs by node, in the order of ``graph.nodes()``. Sizes that neither rules nor Keras can tell stay
+        ``None``.
 
     Raises:
         OptionError: The model cannot be called with these shapes.
     """
-    resolver = _Resolver(graph, rule_for, derive_all=bool(shapes))
-    for node in graph.nodes():
-        if graph.layers[node.layer].kind == "InputLayer":
+    order = graph.nodes()
+    resolver = _Resolver(graph, order, rule_for, derive_all=bool(shapes))
+    layers = graph.layers
+    for node in order:
+        if layers[node.layer].kind == "InputLayer":
             spec = node.spec
             shape = (shapes or {}).get(node.name, spec.shape)
             resolver.specs[node.name] = (replace(spec, shape=_with_batch(tuple(shape), batch_size)),)
@@ -54,8 +57,10 @@ def resolve(
 
 
 class _Resolver:
-    def __init__(self, graph: Graph, rule_for: RuleFor, *, derive_all: bool) -> None:
+    def __init__(self, graph: Graph, order: Sequence[Node], rule_for: RuleFor, *, derive_all: bool) -> None:
         self.graph = graph
+        self.layers = graph.layers
+        self.recorded = {node.name: node.outputs for node in order}
         self.rule_for = rule_for
         self.derive_all = derive_all
         self.specs: Specs = {}
@@ -64,7 +69,7 @@ class _Resolver:
     def outputs(self, node: Node) -> tuple[TensorSpec, ...]:
         if not self.derive_all and all(None not in spec.shape for spec in node.outputs):
             return node.outputs
-        layer = self.graph.layers[node.layer]
+        layer = self.layers[node.layer]
         rule = self.rule_for(layer.kind)
         if not self.derive_all and rule.keeps_batch(layer):
             known = self._with_batch_of_operands(node)
@@ -76,7 +81,7 @@ class _Resolver:
         """The recorded outputs with their batch filled in, or ``None`` if more than that is unknown."""
         batch: int | None = None
         for value in node.inputs:
-            recorded = self.graph[value.node].outputs[value.index].shape
+            recorded = self.recorded[value.node][value.index].shape
             if recorded and recorded[0] is None:
                 size = self.specs[value.node][value.index].shape[0]
                 if size is None or batch not in (None, size):
@@ -89,8 +94,7 @@ class _Resolver:
         if batch is None or any(None in spec.shape[1:] for spec in node.outputs):
             return None
         return tuple(
-            replace(spec, shape=_with_batch(spec.shape, batch)) if None in spec.shape else spec
-            for spec in node.outputs
+            replace(spec, shape=_with_batch(spec.shape, batch)) if None in spec.shape else spec for spec in node.outputs
         )
 
     def _derived(self, node: Node) -> tuple[TensorSpec, ...]:

@@ -20,7 +20,7 @@ class _Wrapper(Rule):
     def __init__(self, rule_for: RuleFor) -> None:
         self.rule_for = rule_for
 
-    def keeps_batch(self, layer: Layer) -> bool:  # noqa: ARG002
+    def keeps_batch(self, layer: Layer) -> bool:
         """Always."""
         return True
 
@@ -59,12 +59,8 @@ class NestedModel(_Wrapper):
             shapes = dict(zip(names, (spec.shape for spec in call.inputs), strict=True))
             specs = resolve(graph, self.rule_for, shapes=shapes)
         except (KerasurgeonError, ValueError) as error:
-            raise CannotTell(
-                f"the model inside cannot be taken apart: {str(error).splitlines()[0]}"
-            ) from error
-        return sum(
-            self.rule_for(graph.kind(node)).macs(call_of(graph, node, specs)) for node in graph.nodes()
-        )
+            raise CannotTell(f"the model inside cannot be taken apart: {str(error).splitlines()[0]}") from error
+        return sum(self.rule_for(graph.kind(node)).macs(call_of(graph, node, specs)) for node in graph.nodes())
 
 
 def _merged(spec: TensorSpec) -> TensorSpec:
