@@ -28,7 +28,7 @@ from kerasurgeon.ir.layer import Layer, Weight
 from kerasurgeon.ir.node import Node, Scope
 from kerasurgeon.ir.structure import leaves, map_leaves, values_in
 from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
-from kerasurgeon.keras_io.derive import infer
+from kerasurgeon.keras_io.derive import infer, keras_layer
 from kerasurgeon.keras_io.layers import layer_from_keras
 from kerasurgeon.rewrite.calls import call, splice, substitute
 from kerasurgeon.rewrite.context import Context, Site
@@ -84,6 +84,7 @@ __all__ = [
     "infer",
     "insert_after",
     "insert_before",
+    "keras_layer",
     "layer_from_keras",
     "layers",
     "leaves",

@@ -448,6 +448,13 @@ class Graph:
         for layer in self.tied_layers():
             for name in self._calls[layer][:1]:
                 needed |= nx.ancestors(self._digraph, name) | {name}
+        # The call of a nested model reads tensors of its own: a mask, an input that nothing inside uses.
+        waiting = dict(self._scopes)
+        while called := [path for path in waiting if any(in_scope(self[name].scope, path) for name in needed)]:
+            for path in called:
+                scope = waiting.pop(path)
+                for value in values_in((scope.args, dict(scope.kwargs))):
+                    needed |= nx.ancestors(self._digraph, value.node) | {value.node}
         unused = [node.name for node in reversed(self.nodes()) if node.name not in needed]
         for name in unused:
             self.remove(name)
@@ -545,25 +552,39 @@ class Graph:
     def drop_scope(self, path: str) -> None:
         """Forget a nested model: its nodes and the models inside it move to the scope around it.
 
-        What the call of the model said goes on to its nodes: ``training=``, and that a frozen model freezes its layers.
+        What the call of the model said of ``training=`` goes on to the calls inside it, where it wins as in Keras.
+        Trainable flags stay: layers and weights have their own.
+
+        Raises:
+            GraphError: There is no such scope.
         """
+        if path not in self._scopes:
+            raise GraphError(f"There is no scope {path!r}.", hint=did_you_mean(path, self._scopes))
         scope = self._scopes.pop(path)
+        moved = {path: scope.parent}
+        for inner in sorted((name for name in self._scopes if in_scope(name, path)), key=len):
+            parent, _, name = inner.rpartition("/")
+            wanted = f"{path.rpartition('/')[2]}_{name}" if parent == path else name
+            moved[inner] = self._free_scope(f"{moved[parent]}/{wanted}".lstrip("/"))
+            record = replace(self._scopes.pop(inner), path=moved[inner])
+            if parent == path:
+                record = replace(record, kwargs=_with_training(record.kwargs, scope))
+            self._scopes[moved[inner]] = record
         for name, node in list(self._digraph.nodes(data="node")):
-            if not in_scope(node.scope, path):
+            if node.scope not in moved:
                 continue
-            layer = self._layers[node.layer]
-            training = scope.kwargs.get("training")
-            if training is not None and "training" in layer.call_parameters:
-                node = replace(node, kwargs=MappingProxyType({**node.kwargs, "training": training}))
-            if not scope.trainable and layer.config.get("trainable"):
-                self._layers[node.layer] = layer.with_config(trainable=False)
-            self._digraph.nodes[name]["node"] = replace(node, scope=_rebased(node.scope, path, scope.parent))
-        for inner in [name for name in self._scopes if in_scope(name, path)]:
-            moved = self._scopes.pop(inner)
-            self._scopes[_rebased(inner, path, scope.parent)] = replace(
-                moved, path=_rebased(inner, path, scope.parent), trainable=moved.trainable and scope.trainable
-            )
+            kwargs = node.kwargs
+            if node.scope == path and "training" in self._layers[node.layer].call_parameters:
+                kwargs = _with_training(kwargs, scope)
+            self._digraph.nodes[name]["node"] = replace(node, scope=moved[node.scope], kwargs=kwargs)
         self.revision += 1
+
+    def _free_scope(self, wanted: str) -> str:
+        path, count = wanted, 0
+        while path in self._scopes:
+            count += 1
+            path = f"{wanted}_{count}"
+        return path
 
     # ---- checking --------------------------------------------------------------------------------------------
 
@@ -633,12 +654,10 @@ class Graph:
         return GraphError(f"There is no node {name!r}.", where=where, hint=did_you_mean(name, self._digraph.nodes))
 
 
-def _rebased(path: str, old: str, new: str) -> str:
-    """``path`` with its leading ``old`` exchanged for ``new``; the last name of ``old`` stays as a prefix."""
-    rest = path[len(old) :].lstrip("/")
-    if not rest:
-        return new
-    return f"{new + '/' if new else ''}{old.rpartition('/')[2]}_{rest}"
+def _with_training(kwargs: Mapping[str, Any], scope: Scope) -> Mapping[str, Any]:
+    """Keyword operands of a call inside ``scope``, with what the scope's own call says of ``training=``."""
+    training = scope.kwargs.get("training")
+    return kwargs if training is None else MappingProxyType({**kwargs, "training": training})
 
 
 def _swap_kwargs(swap: Any, node: Node) -> Mapping[str, Any]:

@@ -90,6 +90,17 @@ def built_parts(graph: Graph, layer: Layer) -> dict[str, Any]:
     }
 
 
+def keras_layer(graph: Graph, node: Node | str) -> Any:
+    """The Keras layer or op that a node calls, made anew from its definition: built, with its weights.
+
+    Raises:
+        EmitError: It cannot be made from its definition.
+    """
+    node = graph[node] if isinstance(node, str) else node
+    layer = graph.layer_of(node)
+    return built_layer(layer, *symbolic_operands(graph, node), parts=built_parts(graph, layer))
+
+
 def symbolic_operands(graph: Graph, node: Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """A node's operands with fresh symbolic tensors in place of values and weight references."""
     tensors: dict[Value, Any] = {}
