@@ -4,6 +4,8 @@ if __name__ != "kerasurgeon.passes":
     raise ImportError(f"import kerasurgeon.passes, not {__name__}")
 
 from kerasurgeon.passes.fold_batch_norm import FoldBatchNorm
+from kerasurgeon.passes.replace_layers import ReplaceLayers
 from kerasurgeon.passes.simplify import Simplify
+from kerasurgeon.passes.tucker_split import TuckerSplit
 
-__all__ = ["FoldBatchNorm", "Simplify"]
+__all__ = ["FoldBatchNorm", "ReplaceLayers", "Simplify", "TuckerSplit"]
