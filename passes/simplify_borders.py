@@ -1,7 +1,7 @@
 """Rules of ``Simplify`` for what adds and cuts borders.
 
 A convolution that pads itself (``"same"``) puts ``max((ceil(n / s) - 1) s + (k - 1) d + 1 - n, 0)`` zeros around
-an axis of ``n`` elements, half of them in front, rounded down. Zeros in front decide where each window begins: they must
+an axis of ``n`` elements, half of them in front, rounded down. Zeros in front say where each window begins: they must
 be the same as the padding layer's; zeros behind need not be, as long as there are as many windows: those that no window
 reads change nothing. That matters for strides of 2, where (0, 1) around an even size is ``"same"`` and (1, 1) is not.
 """

@@ -1,4 +1,4 @@
-"""Rules of ``Simplify`` for what moves elements and does not change them: reshapes, permutations, alone and in a row."""
+"""Rules of ``Simplify`` for what moves elements and does not change them: reshapes, permutations, also in a row."""
 
 from __future__ import annotations
 
