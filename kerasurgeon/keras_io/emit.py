@@ -25,7 +25,7 @@ from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
 from kerasurgeon.keras_io.compile_state import compile_like
 from kerasurgeon.keras_io.derive import built_layer, check_types, symbolic_operands
 from kerasurgeon.keras_io.internals import KerasNode, has_functional_constructor
-from kerasurgeon.keras_io.layers import aligned, construct, keyed_variables, symbolic
+from kerasurgeon.keras_io.layers import aligned, keyed_variables, symbolic
 from kerasurgeon.keras_io.nesting import Level, canonical, nest
 
 _LOG = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class _Emitter:
         if info.cls is keras.Sequential:
             chain = _chain(graph, self.top, graph.outputs)
             if chain is not None:
-                first = construct(graph.layer_of(values_in(graph.inputs)[0].node))
+                first = built_layer(graph.layer_of(values_in(graph.inputs)[0].node), (), {})
                 return _finish(self._sequential([first], chain, info.name), info.trainable, info.dtype)
         self._connect(self.top, env, derive=False)
         inputs = map_leaves(env.__getitem__, graph.inputs)
@@ -147,7 +147,7 @@ class _Emitter:
                 own = TensorSpec(shape, spec.dtype, spec.sparse)
             # The graph knows the shapes of this call; those of the model itself may be more general.
             derive = derive or own != spec
-            inputs.append(construct(definition.with_config(batch_shape=own.shape)))
+            inputs.append(built_layer(definition.with_config(batch_shape=own.shape), (), {}))
         name = self.names[scope.path]
         if scope.cls is keras.Sequential:
             chain = _chain(self.graph, level, scope.outputs)

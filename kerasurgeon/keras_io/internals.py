@@ -72,8 +72,8 @@ def exchange_part(layer: Any, attribute: str, part: Any) -> None:
 
 def copied_operation(operation: Any, name: str) -> Any:
     """A copy of an op that has been called nowhere yet."""
-    twin = copy.copy(operation)
-    twin.name, twin._inbound_nodes, twin._outbound_nodes = name, [], []
+    twin = object.__new__(type(operation))  # copy.copy would save and load it
+    vars(twin).update(vars(operation), name=name, _inbound_nodes=[], _outbound_nodes=[])
     return twin
 
 

@@ -109,7 +109,8 @@ def capture(operation: Any) -> Layer:
         parent_path=parent_path(operation),
         paths={key: variable.path for key, variable in keyed.items()},
         build_config=build_record(operation),
-        trainable_flags=flags if len(set(flags)) > 1 else (),
+        # Not every config says that its layer is frozen: that of an InputLayer does not, nor some of custom layers.
+        trainable_flags=flags if set(flags) != {bool(config.get("trainable", True))} else (),
         attributes=outside_config(operation),
     )
 
