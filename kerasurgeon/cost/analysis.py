@@ -14,7 +14,7 @@ from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.structure import values_in
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.keras_io import lift
-from kerasurgeon.rules import CannotTell, call_of, resolve, rule_for
+from kerasurgeon.rules import OPEN_SIZE, CannotTell, call_of, resolve, rule_for
 
 Sizes = Sequence[int] | Mapping[str, Sequence[int]]
 
@@ -48,7 +48,7 @@ def cost(model: Any, *, batch_size: int = 1, sizes: Sizes | None = None) -> Cost
     specs = resolve(graph, rule_for, shapes=shapes)
     batch_specs = specs if batch_size == 1 else resolve(graph, rule_for, shapes=shapes, batch_size=batch_size)
     nodes = [graph[name] for name in specs]
-    sizes_of = {name: [spec.bytes() for spec in outputs] for name, outputs in batch_specs.items()}
+    sizes_of = {name: [_bytes(spec) for spec in outputs] for name, outputs in batch_specs.items()}
     live = live_bytes(nodes, sizes_of, inputs=values_in(graph.inputs), outputs=values_in(graph.outputs))
     rows: list[CostRow] = []
     unknown: list[Unknown] = []
@@ -57,13 +57,18 @@ def cost(model: Any, *, batch_size: int = 1, sizes: Sizes | None = None) -> Cost
         layer = graph.layers[node.layer]
         macs = _macs(graph, node, specs, unknown)
         outputs = batch_specs[node.name]
+        size: int | None = sum(sizes_of[node.name])
         if any(None in spec.shape for spec in outputs):
-            unknown.append(Unknown(node.name, layer.kind, "activations", _open_sizes(outputs)))
+            size = None
+            unknown.append(Unknown(node.name, layer.kind, "activations", OPEN_SIZE))
         counted = (0, 0, 0) if node.layer in seen else _weights(graph, node, layer)
         seen.add(node.layer)
-        size = sum(sizes_of[node.name])
         rows.append(CostRow(node.name, layer.kind, outputs[0].shape, macs, *counted, size, alive))
     return Cost(graph.name, batch_size, tuple(rows), tuple(unknown))
+
+
+def _bytes(spec: TensorSpec) -> int:
+    return 0 if None in spec.shape else spec.bytes()
 
 
 def _macs(graph: Graph, node: Node, specs: Mapping[str, tuple[TensorSpec, ...]], unknown: list[Unknown]) -> int | None:
@@ -92,11 +97,6 @@ def _weights(graph: Graph, node: Node, layer: Layer) -> tuple[int, int, int]:
         changing if trainable else 0,
         sum(weight.array.nbytes for weight in weights),
     )
-
-
-def _open_sizes(outputs: Sequence[TensorSpec]) -> str:
-    shown = ", ".join(map(str, outputs))
-    return f"a size is unknown and counts as 1: {shown}; pass sizes= to fix the sizes of the inputs"
 
 
 def _input_shapes(graph: Graph, sizes: Sizes) -> dict[str, tuple[int | None, ...]]:

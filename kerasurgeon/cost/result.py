@@ -22,8 +22,9 @@ class CostRow:
         parameters: Elements of the layer's weights; 0 on every call of a layer but its first.
         trainable_parameters: Those of them that training changes.
         weight_bytes: Bytes of the layer's weights; 0 on every call of a layer but its first.
-        activation_bytes: Bytes of its outputs.
-        live_bytes: Bytes of all tensors alive while it runs, its operands and outputs included.
+        activation_bytes: Bytes of its outputs; ``None`` if a size is unknown.
+        live_bytes: Bytes of all tensors alive while it runs, its operands and outputs included; those of
+            unknown size left out.
     """
 
     name: str
@@ -33,13 +34,13 @@ class CostRow:
     parameters: int
     trainable_parameters: int
     weight_bytes: int
-    activation_bytes: int
+    activation_bytes: int | None
     live_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Something that could not be told, and counts as less than it is.
+    """Something that could not be told, and is left out of the totals.
 
     Attributes:
         name: The node.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _HEADS = ("node", "kind", "output", "MACs", "parameters", "weights", "output size", "alive")
 _TEXT_COLUMNS = 3
 _WIDTH = 200
+_NAMED = 3  # calls that are named per reason
 
 
 def rich_table(cost: Cost, *, every: bool) -> Table:
@@ -86,22 +87,22 @@ def _cells(row: CostRow) -> tuple[str, ...]:
         "?" if row.macs is None else format_count(row.macs),
         format_count(row.parameters),
         format_bytes(row.weight_bytes),
-        format_bytes(row.activation_bytes),
+        "?" if row.activation_bytes is None else format_bytes(row.activation_bytes),
         format_bytes(row.live_bytes),
     )
 
 
 def _total(cost: Cost) -> tuple[str, ...]:
-    unknown = any(item.what == "macs" for item in cost.unknown)
+    unknown = {item.what for item in cost.unknown}
     return (
         "total",
         "",
         "",
-        format_count(cost.macs) + (" + ?" if unknown else ""),
+        format_count(cost.macs) + (" + ?" if "macs" in unknown else ""),
         format_count(cost.parameters),
         format_bytes(cost.weight_bytes),
         "",
-        f"peak {format_bytes(cost.peak_activation_bytes)}",
+        f"peak {format_bytes(cost.peak_activation_bytes)}" + (" + ?" if "activations" in unknown else ""),
     )
 
 
@@ -109,6 +110,11 @@ def _caption(cost: Cost, every: bool) -> str:
     lines = [f"MACs of one sample; sizes for a batch of {cost.batch_size}; most alive at {cost.peak_at!r}"]
     hidden = len(cost.rows) - len(_shown(cost, every))
     if hidden:
-        lines.append(f"{hidden} calls without MACs and weights are not shown")
-    lines += [f"? {item.what} of {item.name!r}: {item.reason}" for item in cost.unknown]
+        lines.append(f"calls without MACs and weights, not shown: {hidden}")
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for item in cost.unknown:
+        reasons.setdefault((item.what, item.reason), []).append(repr(item.name))
+    for (what, reason), names in reasons.items():
+        shown = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+        lines.append(f"? {what} of {shown}: {reason}")
     return "\n".join(lines)

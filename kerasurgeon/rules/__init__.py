@@ -1,11 +1,12 @@
 """Rules: what the library knows about each family of layers, and how users add their own."""
 
-from kerasurgeon.rules.call import Call, CannotTell, call_of, elements
+from kerasurgeon.rules.call import OPEN_SIZE, Call, CannotTell, call_of, elements
 from kerasurgeon.rules.registry import has_rule, known_kinds, register_rule, rule_for, unregister_rule
 from kerasurgeon.rules.rule import Free, Rule, RuleFor
 from kerasurgeon.rules.sizes import resolve
 
 __all__ = [
+    "OPEN_SIZE",
     "Call",
     "CannotTell",
     "Free",

@@ -13,6 +13,8 @@ from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.structure import leaves, map_leaves
 from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
 
+OPEN_SIZE = "a size is unknown until run time; pass sizes= to fix the sizes of the inputs"
+
 Specs = Mapping[str, tuple[TensorSpec, ...]]
 
 
@@ -26,12 +28,10 @@ def elements(shape: Iterable[int | None]) -> int:
     Raises:
         CannotTell: One of them is unknown.
     """
-    sizes = tuple(shape)
     product = 1
-    for size in sizes:
+    for size in shape:
         if size is None:
-            shown = ", ".join("?" if size is None else str(size) for size in sizes)
-            raise CannotTell(f"a size is unknown: ({shown}); pass sizes= to fix the sizes of the inputs")
+            raise CannotTell(OPEN_SIZE)
         product *= size
     return product
 

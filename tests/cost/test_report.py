@@ -82,7 +82,19 @@ def test_text_shows_rows_totals_and_what_is_unknown(found: Cost) -> None:
     assert any(line.startswith("│ total") and "23.0 k + ?" in line for line in lines)
     assert "there is no rule for Lambda" in str(found)
     assert not any(line.startswith("│ relu") for line in lines)
-    assert "2 calls without MACs and weights are not shown" in str(found)
+    assert "calls without MACs and weights, not shown: 2" in str(found)
+
+
+def test_open_sizes_are_shown_as_unknown_and_explained_once() -> None:
+    inputs = x = keras.Input((None, 4), name="steps")
+    for index in range(6):
+        x = layers.Conv1D(4, 1, name=f"conv{index}")(x)
+    found = cost(keras.Model(inputs, layers.GlobalMaxPooling1D()(x)))
+    lines = str(found).splitlines()
+    assert "? macs of 'conv0', 'conv1', 'conv2' and 3 more: a size is unknown" in str(found)
+    (first,) = [line for line in lines if line.startswith("│ conv0")]
+    assert [cell.strip() for cell in first.split("│")[3:-1]] == ["1 x ? x 4", "?", "20", "80 B", "?", "0 B"]
+    assert any("peak 16 B + ?" in line for line in lines)
 
 
 def test_table_of_every_row(found: Cost) -> None:

@@ -71,15 +71,18 @@ UNKNOWN_OPS = {
 }
 
 
+def is_op(item: Any) -> bool:
+    return inspect.isclass(item) and issubclass(item, keras.Operation) and not issubclass(item, layers.Layer)
+
+
 def op_kinds() -> Iterator[str]:
     for module in pkgutil.iter_modules(keras.src.ops.__path__):
         if module.name.endswith("_test"):
             continue
         found: dict[str, Any] = vars(importlib.import_module(f"keras.src.ops.{module.name}"))
         for item in found.values():
-            cls: Any = item
-            if inspect.isclass(cls) and issubclass(cls, keras.Operation) and not issubclass(cls, layers.Layer):
-                yield kind_of(cls)
+            if is_op(item):
+                yield kind_of(item)
 
 
 def layer_classes() -> Iterator[tuple[str, Any]]:
@@ -216,5 +219,5 @@ def test_operands_of_a_call() -> None:
         call.tensor(7, "mask")
     with pytest.raises(CannotTell, match="no operands"):
         _ = Call("empty", Layer("empty", layers.Dense, {}), ()).input
-    with pytest.raises(CannotTell, match=r"a size is unknown: \(2, \?\)"):
+    with pytest.raises(CannotTell, match="a size is unknown"):
         elements((2, None))
