@@ -24,37 +24,16 @@ if TYPE_CHECKING:
 def compress(
     model: options.Model,
     output: options.Outputs,
-    recipe: Annotated[
-        Path | None,
-        typer.Option("--recipe", "-r", metavar="FILE", help="The passes to run: .toml or .json.", show_default=False),
-    ] = None,
-    pass_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--pass",
-            "-p",
-            metavar="NAME",
-            help="Instead of a recipe: a pass by name, or module:Class. May be repeated.",
-            show_default=False,
-        ),
-    ] = None,
+    recipe: options.RecipeFile = None,
+    pass_: options.Passes = None,
     settings: options.Settings = None,
     seed: Annotated[
         int | None,
         typer.Option(min=0, help="All random choices follow from it.", show_default="the recipe's, else 0"),
     ] = None,
-    verify: Annotated[
-        options.Verify | None,
-        typer.Option(help="How each pass's result is checked.", show_default="the recipe's, else exact"),
-    ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.json", help="Also write what --json prints to a file.", show_default=False),
-    ] = None,
-    save_recipe: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Also write what was run as a recipe: .toml or .json.", show_default=False),
-    ] = None,
+    verify: options.VerifyLevel = None,
+    report: options.ReportFile = None,
+    save_recipe: options.SaveRecipe = None,
     overwrite: options.Overwrite = False,
     quantize: options.Quantise = None,
     calibration: options.Calibration = None,

@@ -104,8 +104,37 @@ def _layer_table(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _regions(graph: Any) -> tuple[list[Any], Any]:
-    return [], "regions: not available yet"
+def _regions(graph: Any) -> tuple[list[dict[str, Any]], Table | str]:
+    """The regions as data, and as a table in which those inside others are indented."""
+    from kerasurgeon.rewrite.regions import regions
+
+    found = regions(graph)
+    data = [
+        {
+            "name": region.name,
+            "kind": str(region.kind),
+            "entry": str(region.entry),
+            "exit": str(region.exit),
+            "nodes": list(region.nodes),
+            "parent": region.parent,
+            "depth": region.depth,
+        }
+        for region in found
+    ]
+    if not found:
+        return data, "regions: none of two nodes or more"
+    table = Table(title="regions: one way in, one way out", title_justify="left")
+    for column in ("region", "kind", "nodes", "from", "to"):
+        table.add_column(column, justify="right" if column == "nodes" else "left", overflow="fold")
+    for region in found:
+        table.add_row(
+            "  " * region.depth + region.name,
+            str(region.kind),
+            str(len(region)),
+            f"{region.entry} {region.entry_spec}",
+            f"{region.exit} {region.exit_spec}",
+        )
+    return data, table
 
 
 def _of_file(path: Path) -> tuple[dict[str, Any], list[Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import sys
 import zipfile
 from collections.abc import Sequence
@@ -84,17 +85,18 @@ def _explained(path: Path, error: Exception) -> ModelFileError:
     """What to tell the user of an error that Keras raised."""
     text = str(error)
     first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)[:200]
+    unknown = re.search(r"[Cc]ould not locate (?:class|function) '([^']+)'|Unknown layer: '?(\w+)", text)
     if "safe_mode" in text or "unsafe_deserialization" in text:
         return ModelFileError(
             "The model has Python code of its own (a Lambda layer), which loading it would run on this machine.",
             where=str(path),
             hint="if you trust the file, add --unsafe; better, replace the Lambda by a layer class",
         )
-    if "ould not locate" in text or "register_keras_serializable" in text or "Unknown layer" in text:
+    if unknown or "register_keras_serializable" in text:
         return ModelFileError(
             "The model needs a class or function that is not known here.",
             where=str(path),
-            got=first,
+            got=first if unknown is None else repr(unknown[1] or unknown[2]),
             hint="name the module that defines it: --custom-objects my_layers (or my_layers.py)",
         )
     if "No model config found" in text or "model_config" in text:

@@ -114,3 +114,34 @@ Settings = Annotated[
         show_default=False,
     ),
 ]
+RecipeFile = Annotated[
+    Path | None,
+    typer.Option("--recipe", "-r", metavar="FILE", help="The passes to run: .toml or .json.", show_default=False),
+]
+Passes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pass",
+        "-p",
+        metavar="NAME",
+        help="Instead of a recipe: a pass by name, or module:Class. May be repeated.",
+        show_default=False,
+    ),
+]
+VerifyLevel = Annotated[
+    Verify | None,
+    typer.Option("--verify", help="How each pass's result is checked.", show_default="the recipe's, else exact"),
+]
+ReportFile = Annotated[
+    Path | None,
+    typer.Option("--report", metavar="FILE.json", help="Also write what --json prints to a file.", show_default=False),
+]
+SaveRecipe = Annotated[
+    Path | None,
+    typer.Option(
+        "--save-recipe",
+        metavar="FILE",
+        help="Also write what was run as a recipe: .toml or .json.",
+        show_default=False,
+    ),
+]
