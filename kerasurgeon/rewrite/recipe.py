@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import re
-import tempfile
+import secrets
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -75,20 +75,32 @@ class Recipe:
         return {"seed": self.seed, "verify": self.verify, "pass": steps, "versions": dict(self.versions)}
 
     def to_toml(self) -> str:
-        """The recipe as TOML."""
-        return tomli_w.dumps(_without_none(self.to_dict()))
+        """The recipe as TOML, each pass in a table of its own."""
+        content = _without_none(self.to_dict())
+        steps, versions = content.pop("pass"), content.pop("versions")
+        parts = [tomli_w.dumps(content)]
+        for step in steps:
+            tables = {key: value for key, value in step.items() if _has_tables(value)}
+            plain = {key: value for key, value in step.items() if key not in tables}
+            parts.append(
+                "[[pass]]\n" + tomli_w.dumps(plain) + ("\n" + tomli_w.dumps({"pass": tables}) if tables else "")
+            )
+        if versions:
+            parts.append(tomli_w.dumps({"versions": versions}))
+        return "\n".join(parts)
 
     def save(self, path: str | Path) -> None:
         """Write the recipe to a ``.toml`` or ``.json`` file; it appears whole or not at all."""
         target = Path(path)
         text = json.dumps(self.to_dict(), indent=2) if target.suffix == ".json" else self.to_toml()
+        temporary = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
         try:
-            handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
+            temporary.write_text(text, encoding="utf-8")
             os.replace(temporary, target)
         except OSError as error:
             raise RecipeError(f"The recipe cannot be written to {target}.", got=error.strerror) from error
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def _where(self, index: int, options: Mapping[str, Any]) -> str:
         place = f"pass number {index + 1}"
@@ -202,6 +214,10 @@ def _tuples(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _tuples(item) for key, item in value.items()}
     return value
+
+
+def _has_tables(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(map(_has_tables, value)))
 
 
 def _without_none(value: Any) -> Any:
