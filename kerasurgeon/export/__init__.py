@@ -7,19 +7,26 @@ What cannot be exported yet, and why:
 
 * Subclassed models without a graph of layers, unbuilt models: wrap them in ``keras.Model(x, model(x))``.
 * Inputs of strings, sparse and ragged inputs.
-* Layers whose names hold spaces, colons or letters beyond ASCII: Keras allows them, TensorFlow's scopes do
-  not.
-* TFLite: models quantised by ``model.quantize("int8")``; operations beyond TFLite's own set; more than 2 GiB.
+* Layers whose names hold spaces, colons or letters beyond ASCII (.tflite, .onnx): Keras allows them,
+  TensorFlow's scopes do not. Inputs may be called anything.
+* Operations beyond TFLite's or ONNX's own set: FFT, SVD, ``erfinv``, hashing and lookup layers; also
+  ``keras.ops.argmax`` on floats, which Keras writes with bit casts. Flex and custom operations are never written.
+* TFLite: models quantised by ``model.quantize("int8")``; grouped or channels-first 3-D convolutions; int8 of
+  recurrent layers that are not unrolled (TensorFlow's calibrator dies on loops); more than 2 GiB.
 * TFLite: recurrent layers with a free batch size (``batch_size=None``): the converter needs it fixed.
-* ONNX: opsets 19 and up (tf2onnx stops at 18); more than 2 GiB.
+* ONNX: opsets 19 and up (tf2onnx stops at 18); grouped 3-D convolutions and transposed convolutions with
+  ``output_padding`` or strides beyond the kernel (tf2onnx writes them wrong); more than 2 GiB.
 * Any backend but TensorFlow for .tflite and .onnx: save .keras there, export with
   ``KERAS_BACKEND=tensorflow``.
-* Half-precision models are exported as float32; a note in the report says so.
+
+Models that compute in another precision than float32 are exported as float32 to .tflite and .onnx, stateful layers
+start every run from the state the model is in: notes in the report say so.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -86,6 +93,12 @@ class _CallableModule(ModuleType):
     The function and the package share their name. Were they two objects, then ``kerasurgeon.export`` would be
     whichever was imported last, and either the call or the import of a submodule would fail.
     """
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        from kerasurgeon.export.api import export
+
+        return inspect.signature(export)
 
     def __call__(self, *args: Any, **kwargs: Any) -> ExportReport:
         from kerasurgeon.export.api import export

@@ -18,6 +18,8 @@ _NO_OPS = {"", "Placeholder"}
 _ERROR = re.compile(r"error: (.+)")
 _NO_NEWS = re.compile(r"note: |^\s*(File |Traceback|\^|return |outputs = |raise |see current operation)")
 _LONGEST_LINE = 160
+_REPLACE = "replace the layers that use them, or export another format (.keras, .tflite, .onnx)"
+_FIX_BATCH = "recurrent layers need a fixed batch size: batch_size=1"
 
 
 def converter_error(target: str, error: Exception, captured: str) -> ExportError:
@@ -37,7 +39,7 @@ def converter_error(target: str, error: Exception, captured: str) -> ExportError
             f"The model has operations that {target} lacks.",
             where=", ".join(ops),
             expected=f"operations of {target}'s own set (a file that needs TensorFlow is not written)",
-            hint="replace the layers that use them, or export another format (.keras, .tflite, .onnx)",
+            hint=_FIX_BATCH if any(op.startswith("TensorList") for op in ops) else _REPLACE,
         )
     return ExportError(
         f"The conversion to {target} failed.",

@@ -36,6 +36,8 @@ def quantize_onnx(proto: Any, quantize: str, calibration: Sequence[Feeds], batch
     """
     if quantize == "float16":
         return halve_weights(proto)
+    if quantize == "dynamic":
+        return store_as_int8(proto)
     require("onnxruntime", package="onnxruntime", extra="onnx", needed_for="Quantising ONNX files")
     require("onnxruntime.quantization", package="onnxruntime", extra="onnx", needed_for="Quantising ONNX files")
     import onnx
@@ -44,9 +46,6 @@ def quantize_onnx(proto: Any, quantize: str, calibration: Sequence[Feeds], batch
         source, target = Path(folder, "float.onnx"), Path(folder, "quantised.onnx")
         try:
             onnx.save(proto, source)
-            if quantize == "dynamic":
-                _dynamic(source, target)
-                return store_as_int8(onnx.load(target))
             _static(source, target, _reader(calibration, batch_size))
             return onnx.load(target)
         except Exception as error:
@@ -81,21 +80,23 @@ def halve_weights(proto: Any) -> Any:
     return proto
 
 
-def _dynamic(source: Path, target: Path) -> None:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    # Not Conv: ConvInteger is ten times as slow as the float32 convolution (MobileNetV2: 16.6 and 1.6 ms).
-    quantize_dynamic(
-        source,
-        target,
-        per_channel=True,
-        weight_type=QuantType.QInt8,
-        op_types_to_quantize=["MatMul", "Gemm", "Gather", "LSTM"],
-    )
+# Which operand of an operation is a weight, and which axes of it get a scale each.
+_WEIGHTS: dict[str, tuple[tuple[int, tuple[int, ...]], ...]] = {
+    "Conv": ((1, (0,)),),
+    "ConvTranspose": ((1, (1,)),),
+    "MatMul": ((1, (-1,)),),
+    "Gemm": ((1, (-1,)),),
+    "Gather": ((0, (0,)),),
+    "LSTM": ((1, (0, 1)), (2, (0, 1))),
+    "GRU": ((1, (0, 1)), (2, (0, 1))),
+}
 
 
 def store_as_int8(proto: Any) -> Any:
-    """Store the kernels of convolutions as int8, one scale per channel; they are computed with in float32.
+    """Store large weights as int8, one scale per channel; they are computed with in float32.
+
+    ONNX Runtime's own dynamic quantisation computes in int8. Its convolutions are ten times as slow then as the
+    float32 ones (MobileNetV2: 16.6 and 1.6 ms), and files with a quantised Embedding kill its process.
 
     Args:
         proto: An ``onnx.ModelProto``; changed in place.
@@ -106,19 +107,19 @@ def store_as_int8(proto: Any) -> Any:
     import onnx
 
     graph = proto.graph
-    axes = {node.input[1]: node.op_type == "ConvTranspose" for node in graph.node if "Conv" in node.op_type}
+    axes: dict[str, tuple[int, ...]] = {}
+    for node in graph.node:
+        for operand, kept in _WEIGHTS.get(node.op_type, ()):
+            if operand < len(node.input):
+                axes.setdefault(node.input[operand], kept)
     decoders = []
     for tensor in [tensor for tensor in graph.initializer if tensor.name in axes]:
         if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < _SMALLEST_HALVED:
             continue
-        name, axis = tensor.name, int(axes[tensor.name])
-        kernel = onnx.numpy_helper.to_array(tensor)
-        others = tuple(i for i in range(kernel.ndim) if i != axis)
-        scale = np.abs(kernel).max(axis=others, keepdims=True) / 127
-        scale[scale == 0] = 1
-        integers = np.round(kernel / scale).astype(np.int8)
+        name = tensor.name
+        integers, scale = _to_int8(onnx.numpy_helper.to_array(tensor), axes[name])
         tensor.CopyFrom(onnx.numpy_helper.from_array(integers, f"{name}__int8"))
-        scales = onnx.numpy_helper.from_array(scale.astype(np.float32), f"{name}__scale")
+        scales = onnx.numpy_helper.from_array(scale, f"{name}__scale")
         graph.initializer.append(scales)
         # Not DequantizeLinear: ONNX Runtime runs that every time, and computes these once, when it loads.
         decoders += [
@@ -129,6 +130,15 @@ def store_as_int8(proto: Any) -> Any:
     del graph.node[:]
     graph.node.extend(nodes)
     return proto
+
+
+def _to_int8(array: Array, kept: tuple[int, ...]) -> tuple[Array, Array]:
+    """Integers from -127 to 127, and the scales to multiply them by."""
+    positive = {axis % array.ndim for axis in kept}
+    others = tuple(axis for axis in range(array.ndim) if axis not in positive)
+    scale = np.abs(array).max(axis=others, keepdims=True) / np.float32(127)
+    scale[scale == 0] = 1
+    return np.round(array / scale).astype(np.int8), scale.astype(np.float32)
 
 
 def _static(source: Path, target: Path, reader: Any) -> None:

@@ -120,7 +120,7 @@ def _check_opset(opset: Any, file_format: Format, quantize: Any) -> int:
         return DEFAULT_OPSET
     if file_format != "onnx":
         raise OptionError("opset is of use for .onnx files only.", got=f"opset={opset!r} and format {file_format}")
-    least = _LEAST_INT8_OPSET if quantize in ("int8", "dynamic") else OPSETS.start
+    least = _LEAST_INT8_OPSET if quantize == "int8" else OPSETS.start
     if isinstance(opset, bool) or not isinstance(opset, int) or not least <= opset < OPSETS.stop:
         why = f" for quantize={quantize!r}" if least != OPSETS.start else ""
         raise OptionError(

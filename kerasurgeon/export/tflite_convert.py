@@ -81,6 +81,11 @@ def convert_to_tflite(
     with quiet() as captured:
         try:
             function = trace(model, inputs, batch_size=options.batch_size)
+        except Exception as error:
+            raise converter_error("TFLite", error, captured.tail()) from error
+        if options.quantize == "int8":
+            _refuse_loops(function)
+        try:
             data = _convert(tf, model, function, inputs, options, only_integers=True)
         except Exception as error:
             if options.quantize != "int8" or options.integer_io:
@@ -92,6 +97,19 @@ def convert_to_tflite(
                 raise converter_error("TFLite", second, captured.tail()) from second
             notes = ("some operations have no int8 kernel and stay float32",)
     return name_tensors(data, [i.name for i in inputs], [o.name for o in outputs]), notes
+
+
+def _refuse_loops(function: Any) -> None:
+    """Refuse to calibrate loops: TensorFlow's calibrator kills the process on them."""
+    graph = function.graph.as_graph_def()
+    nodes = [*graph.node, *(node for inner in graph.library.function for node in inner.node_def)]
+    loops = [node.name for node in nodes if node.op in ("While", "StatelessWhile")]
+    if loops:
+        raise ExportError(
+            "TFLite cannot quantise loops to int8.",
+            where=", ".join(loops[:3]),
+            hint="build recurrent layers with unroll=True, or use quantize='dynamic' or the .onnx format",
+        )
 
 
 def _convert(

@@ -199,6 +199,22 @@ def test_recurrent_layers_and_embeddings(tmp_path: Path, recurrent: str, suffix:
     assert relative_error(run_keras(model, {"tokens": inputs})[0], got) < 1e-5
 
 
+def test_quantised_recurrent_layers(tmp_path: Path) -> None:
+    """TensorFlow's calibrator dies on loops, and ONNX Runtime on dynamically quantised Embeddings."""
+    tokens = keras.Input((7,), dtype="int32", name="tokens")
+    x = keras.layers.LSTM(32)(keras.layers.Embedding(60, 64)(tokens))
+    model = keras.Model(tokens, keras.layers.Dense(2, name="d")(x))
+    data = np.random.default_rng(0).integers(0, 60, (8, 7)).astype(np.int32)
+    with pytest.raises(ExportError, match="unroll=True"):
+        export(model, tmp_path / "model.tflite", quantize="int8", calibration=data)
+    with pytest.raises(ExportError, match="fixed batch size"):
+        export(model, tmp_path / "model.tflite", batch_size=None)
+    assert export(model, tmp_path / "model.tflite", quantize="dynamic").relative_error < 0.05
+    assert export(model, tmp_path / "model.onnx", quantize="dynamic").relative_error < 0.05
+    report = export(model, tmp_path / "model.onnx", quantize="int8", calibration=data)
+    assert report.relative_error < 0.1
+
+
 @pytest.mark.parametrize("suffix", ["tflite", "onnx"])
 def test_layers_that_train_by_default_are_traced_for_inference(tmp_path: Path, suffix: str) -> None:
     layers = [keras.Input((6, 6, 3), name="image"), keras.layers.RandomFlip(), keras.layers.Flatten()]
