@@ -38,9 +38,7 @@ class Match:
         try:
             return self.bindings[name]
         except KeyError:
-            raise GraphError(
-                f"The pattern binds no {name!r}.", hint=did_you_mean(name, self.bindings)
-            ) from None
+            raise GraphError(f"The pattern binds no {name!r}.", hint=did_you_mean(name, self.bindings)) from None
 
     def __contains__(self, name: str) -> bool:
         return name in self.bindings

@@ -40,9 +40,7 @@ def near_misses(graph: Graph, pattern: Pattern) -> list[NearMiss]:
     Raises:
         OptionError: The root of the pattern is no call.
     """
-    return [
-        result for result in _at_candidates(graph, pattern) if isinstance(result, NearMiss) and result.matched
-    ]
+    return [result for result in _at_candidates(graph, pattern) if isinstance(result, NearMiss) and result.matched]
 
 
 def match_at(graph: Graph, pattern: Pattern, node: Node | str) -> Match | NearMiss:
@@ -125,9 +123,7 @@ class _Attempt:
             if self._is_closed(state):
                 return self._match(state)
         if self.steps > MAX_STEPS:
-            return replace(
-                self.best, reason=f"gave up after {MAX_STEPS} comparisons; furthest: {self.best.reason}"
-            )
+            return replace(self.best, reason=f"gave up after {MAX_STEPS} comparisons; furthest: {self.best.reason}")
         return self.best
 
     def _root(self, pattern: Pattern, state: _State) -> Iterator[_Step]:
@@ -164,9 +160,7 @@ class _Attempt:
             if same(leaf, slot.leaf):
                 yield state.with_operand(part, (leaf, bound), node, slot), bound
             else:
-                self._fail(
-                    state, part, node, f"{slot} of {node.name!r} is {shown(slot.leaf)}, not {shown(leaf)}"
-                )
+                self._fail(state, part, node, f"{slot} of {node.name!r} is {shown(slot.leaf)}, not {shown(leaf)}")
             return
         for after, bound in self._new_operand(part, node, slot, state):
             yield after.with_operand(part, (slot.leaf, bound), node, slot), bound
@@ -218,14 +212,8 @@ class _Attempt:
     def _producer(self, part: Call, node: Node, slot: Slot, state: _State) -> Iterator[_Step]:
         leaf = slot.leaf
         if not isinstance(leaf, Value):
-            self._fail(
-                state, part, node, f"{slot} of {node.name!r} is {shown(leaf)}, not the result of {part.title}"
-            )
-        elif (
-            part.output is not None
-            and leaf.index != part.output
-            and self._is_kind(part, self.graph[leaf.node])
-        ):
+            self._fail(state, part, node, f"{slot} of {node.name!r} is {shown(leaf)}, not the result of {part.title}")
+        elif part.output is not None and leaf.index != part.output and self._is_kind(part, self.graph[leaf.node]):
             self._fail(
                 state,
                 part,
@@ -279,18 +267,14 @@ class _Attempt:
         for name, group in part.keywords.items():
             given = [slot for slot in slots if slot.parameter == name]
             if len(given) != len(group):
-                self._fail(
-                    state, part, node, f"{node.name!r} has {len(given)} operands {name!r}, not {len(group)}"
-                )
+                self._fail(state, part, node, f"{node.name!r} has {len(given)} operands {name!r}, not {len(group)}")
                 return
             named += zip(group, given, strict=True)
         free = [slot for slot in slots if slot.parameter not in part.keywords]
         wanted, many = len(part.operands), len(free)
         if many < wanted or (many > wanted and not part.rest):
             counted = f"{many} operand{'s' * (many != 1)}{' more' if named else ''}"
-            self._fail(
-                state, part, node, f"{node.name!r} has {counted}, not {'at least ' * part.rest}{wanted}"
-            )
+            self._fail(state, part, node, f"{node.name!r} has {counted}, not {'at least ' * part.rest}{wanted}")
         elif self.graph.kind(node) in COMMUTATIVE:
             for after in self._in_turn(node, named, state):
                 yield from self._permuted(node, part.operands, free, after)
@@ -305,18 +289,14 @@ class _Attempt:
         for after, _ in self._operand(part, node, slot, state):
             yield from self._in_turn(node, pairs[1:], after)
 
-    def _permuted(
-        self, node: Node, parts: tuple[Pattern, ...], free: list[Slot], state: _State
-    ) -> Iterator[_State]:
+    def _permuted(self, node: Node, parts: tuple[Pattern, ...], free: list[Slot], state: _State) -> Iterator[_State]:
         """All ways of giving each part an operand of its own, abandoned where one does not fit."""
         if not parts:
             yield state
             return
         for slot in free:
             for after, _ in self._operand(parts[0], node, slot, state):
-                yield from self._permuted(
-                    node, parts[1:], [other for other in free if other is not slot], after
-                )
+                yield from self._permuted(node, parts[1:], [other for other in free if other is not slot], after)
 
     # ---- the match as a whole ------------------------------------------------------------------------------
 
@@ -329,9 +309,7 @@ class _Attempt:
         elif same(state.bindings[name], bound):
             yield state, bound
         else:
-            self._fail(
-                state, part, node, f"{name!r} would be both {shown(state.bindings[name])} and {shown(bound)}"
-            )
+            self._fail(state, part, node, f"{name!r} would be both {shown(state.bindings[name])} and {shown(bound)}")
 
     def _is_closed(self, state: _State) -> bool:
         """Whether nothing outside the match reads what is computed inside it."""
@@ -341,9 +319,7 @@ class _Attempt:
                 continue
             for index in range(len(node.outputs)):
                 value = Value(name, index)
-                outside = [
-                    use.node for use in self.graph.uses(value) if (use.node, use.position) not in state.edges
-                ]
+                outside = [use.node for use in self.graph.uses(value) if (use.node, use.position) not in state.edges]
                 if outside or self.graph.is_output(value):
                     reason = f"used by {outside[0]!r}" if outside else "an output of the model"
                     self._fail(state, part, node, f"{value} is also {reason}", whole=True)

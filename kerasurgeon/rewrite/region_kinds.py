@@ -13,7 +13,8 @@ RegionKind = Literal["chain", "residual", "dense", "gate", "branches", "run"]
 * ``chain``: one node after another.
 * ``residual``: a sum of the entry and what is made of it; the entry may be projected on the short way.
 * ``dense``: a concatenation of the entry and what is made of it.
-* ``gate``: a product with one factor computed from the other, as in squeeze-and-excite.
+* ``gate``: a product whose one factor is computed from the other or together with it: squeeze-and-excite,
+  hard swish, gated linear units.
 * ``branches``: any other way of splitting and merging, such as an inception cell.
 * ``run``: several regions one after another.
 """
