@@ -281,7 +281,7 @@ class Graph:
         if layer not in self._layers:
             raise GraphError(f"There is no layer {layer!r}.", hint=did_you_mean(layer, self._layers))
         if name is None:
-            name, count = layer, len(self._calls[layer])
+            name, count = layer, max(len(self._calls[layer]) - 1, 0)
             while name in self._digraph or (name != layer and name in self._layers):
                 count += 1
                 name = f"{layer}:{count}"
@@ -366,7 +366,8 @@ class Graph:
                 )
 
         def swap(leaf: Any) -> Any:
-            return new if leaf == old else leaf
+            # A constant array among the operands compares element by element, or refuses to be compared.
+            return new if isinstance(leaf, Value) and leaf == old else leaf
 
         changed = 0
         for user in users:
@@ -385,7 +386,7 @@ class Graph:
         self.spec(new)
         if not self.is_output(old):
             raise GraphError(f"{old} is not an output of the model.")
-        self.outputs = map_leaves(lambda leaf: new if leaf == old else leaf, self.outputs)
+        self.outputs = map_leaves(lambda leaf: new if isinstance(leaf, Value) and leaf == old else leaf, self.outputs)
         self.revision += 1
 
     def set_signature(self, *, inputs: Any = None, outputs: Any = None) -> None:
@@ -468,7 +469,7 @@ class Graph:
         if layer is old:
             return
         self._layers[key] = layer
-        same_form = layer.cls is old.cls and layer.config == old.config and _shapes(layer) == _shapes(old)
+        same_form = layer.cls is old.cls and _equal(layer.config, old.config) and _shapes(layer) == _shapes(old)
         self._touch(*(() if same_form else self._calls[key]))
 
     def set_weight(self, key: str, weight: str, array: Any) -> None:
@@ -662,6 +663,13 @@ def _with_training(kwargs: Mapping[str, Any], scope: Scope) -> Mapping[str, Any]
 
 def _swap_kwargs(swap: Any, node: Node) -> Mapping[str, Any]:
     return MappingProxyType(map_leaves(swap, dict(node.kwargs)))
+
+
+def _equal(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except ValueError:  # arrays inside: of several elements
+        return False
 
 
 def _shapes(layer: Layer) -> dict[str, tuple[tuple[int, ...], str]]:

@@ -15,6 +15,7 @@ import numpy as np
 from kerasurgeon.ir.kinds import kind_of
 from kerasurgeon.ir.values import dtype_bytes
 
+
 def _nothing() -> Mapping[str, Any]:
     return MappingProxyType({})
 
@@ -33,9 +34,9 @@ def read_only(array: Any) -> np.ndarray[Any, Any]:
     return result
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Weight:
-    """One variable of a layer.
+    """One variable of a layer. Equal only to itself, as arrays have no one equality.
 
     Attributes:
         array: The values; read-only, so that copies of a graph can share them.
@@ -59,7 +60,7 @@ class Weight:
         return round(self.array.size * dtype_bytes(str(self.array.dtype)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Layer:
     """A definition of a layer or op: what ``cls.from_config(config)`` plus ``weights`` rebuilds.
 

@@ -25,13 +25,25 @@ def verify_structure(graph: Graph) -> None:
         nodes = graph.nodes()
     except GraphError as error:
         raise VerificationError("I1: the graph has a cycle.", where=error.where) from error
+    calls: dict[str, set[str]] = {}
+    for name, node in graph.digraph.nodes(data="node"):
+        if name != node.name:
+            raise VerificationError(f"I5: node {name!r} is recorded as {node.name!r}.")
+        calls.setdefault(node.layer, set()).add(name)
     for node in nodes:
         _verify_node(graph, node)
     for key, layer in graph.layers.items():
-        if not graph.calls(key):
+        if key not in calls:
             raise VerificationError(
                 f"I4: layer {key!r} ({layer.kind}) is never called.",
                 hint="remove its last node with graph.remove(), which drops the layer too",
+            )
+        recorded = {node.name for node in graph.calls(key)}
+        if recorded != calls[key]:
+            raise VerificationError(
+                f"I4: layer {key!r} ({layer.kind}) is not called by the nodes that the graph lists.",
+                expected=", ".join(sorted(calls[key])),
+                got=", ".join(sorted(recorded)) or "none",
             )
         for path, weight in layer.weights.items():
             if weight.array.flags.writeable:
@@ -51,12 +63,13 @@ def _verify_node(graph: Graph, node: Node) -> None:
         raise fail(f"I9: the node belongs to scope {node.scope!r}, which does not exist.")
     if not node.outputs:
         raise fail("I3: the node has no outputs.")
-    edges = {(source, key, output) for source, _, key, output in graph.digraph.in_edges(node.name, keys=True, data="output")}
+    incoming = graph.digraph.in_edges(node.name, keys=True, data="output")
+    edges = {(source, key, output) for source, _, key, output in incoming}
     operands = set()
     for position, leaf in enumerate(leaves(node.operands)):
         if isinstance(leaf, Value):
             operands.add((leaf.node, position, leaf.index))
-            if leaf.node not in graph or leaf.index >= len(graph[leaf.node].outputs):
+            if not _exists(graph, leaf):
                 raise fail(f"I3: operand {position} is {leaf}, which does not exist.")
         elif isinstance(leaf, WeightRef) and (
             leaf.layer not in graph.layers or leaf.key not in graph.layers[leaf.layer].weights
@@ -66,13 +79,17 @@ def _verify_node(graph: Graph, node: Node) -> None:
         raise fail("I2: the edges do not agree with the operands.", expected=str(operands), got=str(edges))
 
 
+def _exists(graph: Graph, value: Value) -> bool:
+    return value.node in graph and 0 <= value.index < len(graph[value.node].outputs)
+
+
 def _verify_signature(graph: Graph) -> None:
     inputs = values_in(graph.inputs)
     for what, values in (("input", inputs), ("output", values_in(graph.outputs))):
         if not values:
             raise VerificationError(f"I6: the model has no {what}.")
         for value in values:
-            if value.node not in graph or value.index >= len(graph[value.node].outputs):
+            if not _exists(graph, value):
                 raise VerificationError(f"I3: model {what} {value} does not exist.")
     for value in inputs:
         if graph.kind(value.node) != "InputLayer":
