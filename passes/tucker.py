@@ -163,19 +163,19 @@ def squared_norm(array: Array) -> float:
 
 
 @contextmanager
-def one_blas_thread() -> Iterator[bool]:
-    """Let BLAS use one thread, where threadpoolctl is there to tell it so; yields whether it could.
+def one_blas_thread() -> Iterator[None]:
+    """Let BLAS use one thread, where threadpoolctl is there to tell it so.
 
-    NOTE: the matrices here are too small for more. Two OpenBLAS threads take 2 to 4 times as long as one on an idle
-    machine, and 10 times on a busy one; threads over kernels do help.
+    NOTE: the matrices here are too small for more. Two OpenBLAS threads take 2 to 4 times as long as one on two idle
+    cores, and 20 times on two busy ones, where they wait for each other. Threads over kernels do not help either.
     """
     try:
         threadpoolctl = importlib.import_module("threadpoolctl")
     except ImportError:
-        yield False
+        yield
         return
     with threadpoolctl.threadpool_limits(limits=1, user_api="blas"):
-        yield True
+        yield
 
 
 def _spectrum(gram: Array) -> Spectrum:

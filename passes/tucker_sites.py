@@ -117,7 +117,7 @@ def require_splittable(graph: Graph, site: ConvSite, tied: frozenset[str]) -> No
     if not np.all(np.isfinite(kernel)):
         raise Skip("its kernel has entries that are not finite")
     if all(size == 1 for size in layer.config["kernel_size"]):
-        raise Skip("its kernel is 1x1, a matrix: there is no core to tell from the factors")
+        raise Skip("its kernel is 1x1: a matrix, for an SVD, not for a Tucker split")
     if site.channels == (1, 1):
         raise Skip("it has one channel in and out a group: there are no channel modes to truncate")
     if len(site.calls) > 1 and any(graph.is_output(node.value) for node in site.calls):

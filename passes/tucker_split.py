@@ -7,9 +7,7 @@ fourth, sparse convolution beside it holds the largest entries of ``W - W_hat``.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any, ClassVar, final
@@ -127,34 +125,38 @@ class TuckerSplit(Pass):
                 raise self._wrong(option, f"a whole number from {least}")
         if not isinstance(self.only_if_cheaper, bool):
             raise self._wrong("only_if_cheaper", "True or False")
-        patterns = (self.where,) if isinstance(self.where, str) else tuple(self.where)
-        if not all(isinstance(pattern, str) and pattern.strip("!") for pattern in patterns):
-            raise self._wrong("where", 'name patterns, as ("block1_*", "!*_proj")')
-        object.__setattr__(self, "where", patterns)
+        object.__setattr__(self, "where", self._checked_where())
         if self.ranks is not None:
             object.__setattr__(self, "ranks", self._checked_ranks())
 
     def run(self, graph: Graph, context: Context) -> None:
         """Decide for each convolution, decompose the kernels, then change the graph."""
-        sites: list[ConvSite] = []
         tied = graph.tied_layers()
-        for site in convolutions(graph):
-            try:
-                self._require_named(site)
-                require_splittable(graph, site, tied)
-                sites.append(site)
-            except Skip as skip:
-                context.left(site.name, skip.reason)
-        for done, (site, outcome) in enumerate(zip(sites, _over_sites(self._plan, sites), strict=True)):
-            context.progress(done / len(sites), f"{self.name}: {site.name}")
-            if isinstance(outcome, Skip):
-                context.left(site.name, outcome.reason)
-            else:
-                put(graph, site.key, outcome.layers)
-                context.changed(site.name, outcome.report)
+        # What a site is refused for is asked of the graph as it came: factors made here are no sites.
+        sites = [(site, self._refusal(graph, site, tied)) for site in convolutions(graph)]
+        with one_blas_thread():
+            for done, (site, refusal) in enumerate(sites):
+                context.progress(done / len(sites), f"{self.name}: {site.name}")
+                try:
+                    if refusal is not None:
+                        raise refusal
+                    split = self._plan(site)
+                except Skip as skip:
+                    context.left(site.name, skip.reason)
+                    continue
+                put(graph, site.key, split.layers)
+                context.changed(site.name, split.report)
+
+    def _refusal(self, graph: Graph, site: ConvSite, tied: frozenset[str]) -> Skip | None:
+        try:
+            require_conv2d(site)
+            self._require_named(site)
+            require_splittable(graph, site, tied)
+        except Skip as skip:
+            return skip
+        return None
 
     def _require_named(self, site: ConvSite) -> None:
-        require_conv2d(site)
         wanted = [pattern for pattern in self.where if not pattern.startswith("!")]
         if wanted and not any(map(site.matches, wanted)):
             raise Skip(f"where={self.where!r} does not name it")
@@ -165,7 +167,7 @@ class TuckerSplit(Pass):
             raise Skip("no pattern of ranks= names it")
 
     def _plan(self, site: ConvSite) -> _Split:
-        """What becomes of one layer. Runs in a thread beside others while the graph changes: it looks at the site only.
+        """What becomes of one layer.
 
         Raises:
             Skip: It would not pay.
@@ -235,6 +237,13 @@ class TuckerSplit(Pass):
             after += chain_macs(chain, source, result) + whole * kept // kernel.array.size
         return before, after, " an output position" if open_sizes else ""
 
+    def _checked_where(self) -> tuple[str, ...]:
+        patterns = (self.where,) if isinstance(self.where, str) else self.where
+        listed = isinstance(patterns, Sequence)
+        if not listed or not all(isinstance(pattern, str) and pattern.strip("!") for pattern in patterns):
+            raise self._wrong("where", 'name patterns, as ("block1_*", "!*_proj")')
+        return tuple(patterns)
+
     def _checked_ranks(self) -> dict[str, tuple[int, int]]:
         expected = '{"name pattern": (input rank, output rank)}, ranks from 1'
         if not isinstance(self.ranks, Mapping) or not self.ranks:
@@ -257,19 +266,6 @@ class _Split:
 
     layers: SplitLayers
     report: str
-
-
-def _over_sites(plan: Callable[[ConvSite], _Split], sites: Sequence[ConvSite]) -> Iterator[_Split | Skip]:
-    """The plans of all sites in order, some at a time: numpy leaves Python's lock while it decomposes."""
-
-    def attempt(site: ConvSite) -> _Split | Skip:
-        try:
-            return plan(site)
-        except Skip as skip:
-            return skip
-
-    with one_blas_thread() as alone, ThreadPoolExecutor((os.cpu_count() or 1) if alone else 1) as pool:
-        yield from pool.map(attempt, sites)
 
 
 def _known(layer: Layer, source: TensorSpec, result: TensorSpec) -> tuple[TensorSpec, TensorSpec]:
