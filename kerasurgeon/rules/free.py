@@ -43,8 +43,12 @@ _IMAGES = _names("""
     RandomTranslation RandomZoom Resizing Solarization
 """)
 
-# Layers of keras.applications that keras.layers does not have.
-_APPLICATIONS = ("custom:keras.src.applications.convnext.LayerScale",)
+# Layers of keras.applications that keras.layers does not have: a scale, a dropout, a sum with a scaled branch.
+_APPLICATIONS = (
+    "custom:keras.src.applications.convnext.LayerScale",
+    "custom:keras.src.applications.convnext.StochasticDepth",
+    "custom:keras.src.applications.inception_resnet_v2.CustomScaleLayer",
+)
 
 FREE_LAYERS = (*_STRUCTURE, *_NORMS, *_SPATIAL, *_LOOKUPS, *_IMAGES, *_APPLICATIONS)
 
