@@ -29,6 +29,7 @@ from kerasurgeon.authoring import (
     layers,
     substitute,
 )
+from kerasurgeon.passes.simplify_rules import require_free_name, require_inference
 
 Array = np.ndarray[Any, Any]
 
@@ -37,6 +38,8 @@ _TRANSPOSED = ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
 _DEPTHWISE = ("DepthwiseConv1D", "DepthwiseConv2D")
 _SEPARABLE = ("SeparableConv1D", "SeparableConv2D")
 LINEAR = (*_CONVOLUTIONS, *_TRANSPOSED, *_DEPTHWISE, *_SEPARABLE, "Dense")
+# What a linear layer computes with. Adapters and quantised layers have more, and another formula.
+_WEIGHTS = frozenset({"kernel", "depthwise_kernel", "pointwise_kernel", "bias"})
 
 # Layers between a batch norm and a Dense that work on each channel alone and keep constants constant.
 _CHANNELWISE_MEANS = ("GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D")
@@ -83,8 +86,11 @@ class FoldBatchNorm(RewritePass):
 
 def _plan(graph: Graph, bn: Node) -> tuple[Node, Layer, str]:
     """The linear layer that takes a batch norm up, as it is afterwards, and on which side it stands."""
-    if bn.kwargs.get("training"):
-        raise Skip("it is called in training mode")
+    if graph.layer_of(bn).config.get("trainable", True):  # frozen ones use their statistics in any mode
+        require_inference(graph, bn)
+    if graph.spec(bn.inputs[0]) != bn.spec:
+        raise Skip(f"it turns {graph.spec(bn.inputs[0])} into {bn.spec}")
+    require_free_name(graph, bn, bn.inputs[0])
     scale, shift = _affine(graph.layer_of(bn))
     reasons = []
     for side, attempt in (("before", _into_previous), ("behind", _into_next)):
@@ -99,12 +105,15 @@ def _plan(graph: Graph, bn: Node) -> tuple[Node, Layer, str]:
 def _affine(bn: Layer) -> tuple[Array, Array]:
     """``s`` and ``t`` of a batch norm, in float64."""
     mean, variance = _float64(bn, "moving_mean"), _float64(bn, "moving_variance")
-    scale = 1.0 / np.sqrt(variance + bn.config["epsilon"])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = 1.0 / np.sqrt(variance + bn.config["epsilon"])
     if bn.array("gamma") is not None:
         scale = scale * _float64(bn, "gamma")
     shift = -mean * scale
     if bn.array("beta") is not None:
         shift = shift + _float64(bn, "beta")
+    if not np.all(np.isfinite(scale)):
+        raise Skip("it divides by a variance of zero")
     return scale, shift
 
 
@@ -137,14 +146,14 @@ def _into_next(graph: Graph, bn: Node, scale: Array, shift: Array) -> tuple[Node
     if graph.kind(linear) in _CHANNELWISE_MEANS:
         through, linear = linear, _only_user(graph, linear)
     layer = _linear_layer(graph, linear)
-    if linear.inputs[0] != (through or bn).value:
-        raise Skip(f"{linear.name!r} reads it as another operand than its first")
     if through is None:
         _require_axis(graph, bn, layer, bn.value)
     elif layer.kind != "Dense":
         raise Skip(f"{through.name!r} comes between it and {linear.name!r}")
     elif _axis(graph, bn) != _channel_axis(graph.layer_of(through), len(bn.spec.shape)):
         raise Skip(f"{through.name!r} averages over its axis")
+    elif _axis(graph, bn) == 1 and len(through.spec.shape) > 2:
+        raise Skip(f"{linear.name!r} does not read the channels that {through.name!r} leaves on axis 1")
     if np.any(shift != 0) and _pads(layer):
         raise Skip(f"{linear.name!r} pads with zeros, where the batch norm would give its shift")
     arrays, added = _scale_inputs(layer, scale, shift)
@@ -182,9 +191,13 @@ def _linear_layer(graph: Graph, node: Node) -> Layer:
         raise Skip(f"layer {node.layer!r} is shared: it is called {len(graph.calls(node.layer))} times")
     if node.layer in graph.tied_layers():
         raise Skip(f"the weights of {node.layer!r} are used elsewhere too")
-    kernels = [weight.array for key, weight in layer.weights.items() if "kernel" in key]
-    if not kernels or any(kernel.dtype.kind in "iu" for kernel in kernels):
-        raise Skip(f"{node.name!r} has quantised weights")
+    if not _WEIGHTS.issuperset(layer.weights):
+        others = ", ".join(sorted(set(layer.weights) - _WEIGHTS))
+        raise Skip(f"{node.name!r} computes with more than a kernel and a bias: {others}")
+    sizes = node.spec.shape
+    if layer.config.get("data_format") == "channels_first" and sizes[1] == sizes[-1] != 1:
+        # keras.ops.add takes the bias for one of the last axis then (Keras 3.15, backend/tensorflow/numpy.py).
+        raise Skip(f"Keras adds the bias of {node.name!r} along the wrong axis: it has as many channels as columns")
     return layer
 
 
@@ -208,8 +221,10 @@ def _only_user(graph: Graph, node: Node) -> Node:
 def _require_axis(graph: Graph, bn: Node, layer: Layer, value: Value) -> None:
     rank = len(graph.spec(value).shape)
     if _axis(graph, bn) != _channel_axis(layer, rank):
-        raise Skip(f"it normalises axis {_axis(graph, bn)}, {layer.name!r} has its channels on axis "
-                   f"{_channel_axis(layer, rank)}")
+        raise Skip(
+            f"it normalises axis {_axis(graph, bn)}, {layer.name!r} has its channels on axis "
+            f"{_channel_axis(layer, rank)}"
+        )
 
 
 def _axis(graph: Graph, bn: Node) -> int:
@@ -234,7 +249,8 @@ def _pads(layer: Layer) -> bool:
 
 def _sum_taps(kernel: Array) -> Array:
     """A kernel summed over its spatial axes."""
-    return kernel.sum(axis=tuple(range(kernel.ndim - 2)))
+    summed: Array = kernel.sum(axis=tuple(range(kernel.ndim - 2)))
+    return summed
 
 
 def _bias(layer: Layer) -> Array | float:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from kerasurgeon.authoring import Graph, Node, Skip, Value, leaves
-from kerasurgeon.passes.simplify_rules import Rule, bypass, operand, rule, scopes_around
+from kerasurgeon.passes.simplify_rules import Rule, bypass, operand, require_inference, rule
 
 # Layers that do something in training only, with the entry of their config that must be zero for nothing at all.
 _DROPOUTS = {
@@ -31,7 +31,7 @@ TRAINING_KINDS = (*_DROPOUTS, *_AUGMENTATIONS, "ops.stop_gradient")
 @rule("training_layers", *TRAINING_KINDS)
 def training_layer(graph: Graph, node: Node) -> str:
     """Dropout, noise, regularisation of activities, augmentation, stopped gradients."""
-    _require_inference(graph, node)
+    require_inference(graph, node)
     return bypass(graph, node, "it does nothing in inference")
 
 
@@ -170,14 +170,6 @@ def _is_neutral(graph: Graph, node: Node, *, either: bool) -> bool:
     arrays = [array for leaf in node.args if (array := constant_of(leaf)) is not None]
     neutral = 0 if graph.kind(node) in ("ops.add", "ops.subtract") else 1
     return len(arrays) == 1 and bool(np.all(arrays[0] == neutral))
-
-
-def _require_inference(graph: Graph, node: Node) -> None:
-    if operand(graph, node, "training"):
-        raise Skip("it is called in training mode")
-    for scope in scopes_around(graph, node):
-        if scope.kwargs.get("training"):
-            raise Skip(f"nested model {scope.path!r} is called in training mode")
 
 
 def _if_all(graph: Graph, node: Node, entry: str, wanted: int, why: str) -> str:

@@ -16,7 +16,7 @@ The tuple ``RULES`` at the end of each module of rules lists them; ``Simplify`` 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -187,13 +187,15 @@ def operand(graph: Graph, node: Node, name: str) -> Any:
     return node.args[position] if position < len(node.args) else None
 
 
-def scopes_around(graph: Graph, node: Node) -> Iterator[Any]:
-    """The nested models that a node is in, innermost first."""
+def require_inference(graph: Graph, node: Node) -> None:
+    """Refuse a node that the graph calls in training mode, by itself or with a nested model that it is in."""
+    if operand(graph, node, "training"):
+        raise Skip("it is called in training mode")
     path = node.scope
     while path:
-        scope = graph.scopes[path]
-        yield scope
-        path = scope.parent
+        if graph.scopes[path].kwargs.get("training"):
+            raise Skip(f"nested model {path!r} is called in training mode")
+        path = graph.scopes[path].parent
 
 
 __all__ = [
@@ -202,11 +204,11 @@ __all__ = [
     "bypass",
     "operand",
     "require_free_name",
+    "require_inference",
     "require_merged",
     "require_only_user",
     "require_unmasked",
     "require_unshared",
     "rule",
-    "scopes_around",
     "source",
 ]
