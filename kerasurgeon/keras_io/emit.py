@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,7 +27,7 @@ from kerasurgeon.keras_io.compile_state import compile_like
 from kerasurgeon.keras_io.derive import built_layer, check_types, symbolic_operands
 from kerasurgeon.keras_io.internals import KerasNode, has_functional_constructor
 from kerasurgeon.keras_io.layers import aligned, keyed_variables, symbolic
-from kerasurgeon.keras_io.nesting import Level, canonical, nest
+from kerasurgeon.keras_io.nesting import Level, nest, twins
 
 _LOG = logging.getLogger(__name__)
 
@@ -66,9 +67,10 @@ class _Emitter:
         self.top, flattened = nest(graph)
         for path in flattened:
             _LOG.info("%s: nested model %r no longer forms a model; its layers are emitted flat", graph.name, path)
-        self.names = _keras_names(graph, self.top)
+        self.twins = twins(graph, self.top)
+        self.names = _keras_names(graph, self.top, self.twins)
         self.made: dict[str, Any] = {}
-        self.models: dict[str, list[tuple[Any, Any]]] = {}
+        self.models: dict[str, Any] = {}
 
     def run(self) -> Any:
         graph, info = self.graph, self.graph.model
@@ -128,13 +130,10 @@ class _Emitter:
         """The nested model of a level; calls of one unchanged model share it."""
         scope = level.scope
         assert scope is not None
-        form = canonical(self.graph, level)
-        for known, model in self.models.setdefault(scope.model, []):
-            if known == form:
-                return model
-        model = self._make_model(level, scope)
-        self.models[scope.model].append((form, model))
-        return model
+        twin = self.twins[scope.path]
+        if twin not in self.models:
+            self.models[twin] = self._make_model(level, scope)
+        return self.models[twin]
 
     def _make_model(self, level: Level, scope: Scope) -> Any:
         inputs, derive = [], False
@@ -148,7 +147,7 @@ class _Emitter:
             # The graph knows the shapes of this call; those of the model itself may be more general.
             derive = derive or own != spec
             inputs.append(built_layer(definition.with_config(batch_shape=own.shape), (), {}))
-        name = self.names[scope.path]
+        name = self.names[f"/scope/{self.twins[scope.path]}"]
         if scope.cls is keras.Sequential:
             chain = _chain(self.graph, level, scope.outputs)
             if chain is not None:
@@ -236,26 +235,33 @@ def _chain(graph: Graph, level: Level, outputs: Any) -> list[Node | Level] | Non
     return items if list(values_in(outputs)) == [current] else None
 
 
-def _keras_names(graph: Graph, top: Level) -> dict[str, str]:
+def _keras_names(graph: Graph, top: Level, twin_of: Mapping[str, str]) -> dict[str, str]:
     """A Keras name for each layer key and scope path: names are unique within the model they end up in."""
     names: dict[str, str] = {}
 
+    def key_of(item: Node | Level) -> str:
+        if isinstance(item, Level):
+            assert item.scope is not None
+            return f"/scope/{twin_of[item.scope.path]}"
+        return item.layer
+
     def settle(level: Level) -> None:
-        taken: set[str] = set()
-        for item in level.items:
+        keys = {key_of(item): item for item in level.items}
+        taken = {names[key] for key in keys if key in names}
+        for key, item in keys.items():
+            if key in names:
+                continue
             if isinstance(item, Level):
                 assert item.scope is not None
-                key, wanted, twin = item.scope.path, item.scope.name, item.scope.model
+                path, wanted = item.scope.path, item.scope.name
             else:
-                key, wanted, twin = item.layer, graph.layers[item.layer].name, item.layer
-            if names.get(twin, names.get(key)) is None:
-                name, count = wanted, 0
-                while name in taken:
-                    count += 1
-                    name = f"{wanted}_{count}" if "/" not in key or count > 1 else key.replace("/", "_").replace(":", "_")
-                names[key] = names[twin] = name
-            names.setdefault(key, names[twin])
-            taken.add(names[key])
+                path, wanted = key, graph.layers[key].name
+            name, count = wanted, 0
+            while name in taken:
+                count += 1
+                name = f"{wanted}_{count}" if "/" not in path or count > 1 else re.sub("[/:]", "_", path)
+            names[key] = name
+            taken.add(name)
             if isinstance(item, Level):
                 settle(item)
 

@@ -42,7 +42,7 @@ def nest(graph: Graph) -> tuple[Level, tuple[str, ...]]:
     Returns:
         The top level, and the paths of scopes that were flattened.
     """
-    flattened = []
+    flattened: list[str] = []
     while True:
         bad = _first_broken(graph)
         if bad is None:
@@ -139,6 +139,26 @@ def _levels(graph: Graph) -> Level:
         for item in nx.lexicographical_topological_sort(order, key=first.__getitem__):
             level.items.append(levels[item.removeprefix("/scope/")] if item.startswith("/scope/") else graph[item])
     return top
+
+
+def twins(graph: Graph, top: Level) -> dict[str, str]:
+    """For each scope the first one that is a call of the same model: itself, unless the two are still alike."""
+    known: dict[str, list[tuple[Any, str]]] = {}
+    found: dict[str, str] = {}
+
+    def walk(level: Level) -> None:
+        for item in level.items:
+            if isinstance(item, Level):
+                assert item.scope is not None
+                form, path = canonical(graph, item), item.scope.path
+                forms = known.setdefault(item.scope.model, [])
+                found[path] = next((first for other, first in forms if other == form), path)
+                if found[path] == path:
+                    forms.append((form, path))
+                walk(item)
+
+    walk(top)
+    return found
 
 
 def canonical(graph: Graph, level: Level) -> Any:
