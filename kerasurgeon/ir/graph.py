@@ -6,53 +6,25 @@ mutator checks first and changes second, so that a refused change leaves the gra
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, final
 
 import networkx as nx
 
 from kerasurgeon.errors import GraphError, did_you_mean
-from kerasurgeon.ir.layer import Layer, Weight
-from kerasurgeon.ir.node import Node, Scope, in_scope
-from kerasurgeon.ir.structure import leaf_paths, leaves, map_leaves, values_in
-from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
+from kerasurgeon.ir.layer import Layer
+from kerasurgeon.ir.names import GraphNames
+from kerasurgeon.ir.node import Node, in_scope
+from kerasurgeon.ir.reading import ModelInfo, Use
+from kerasurgeon.ir.structure import map_leaves, values_in
+from kerasurgeon.ir.values import TensorSpec, Value
+from kerasurgeon.ir.wiring import swap_kwargs
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
-    """One use of a tensor: by which node, at which position of its flattened operands."""
-
-    node: str
-    position: int
-
-
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """What is known of the whole model beside its graph.
-
-    Attributes:
-        name: The Keras name of the model.
-        cls: Its class; emitted again where its constructor allows that.
-        trainable: The model's own flag.
-        compile_config: What ``get_compile_config`` gave, or ``None`` if it was not compiled.
-        custom_objects: Unregistered objects that the compile configuration names.
-        dtype: The model's own dtype policy, serialised.
-        notes: What could not be carried over, one sentence each.
-    """
-
-    name: str
-    cls: type[Any]
-    trainable: bool = True
-    compile_config: Mapping[str, Any] | None = None
-    custom_objects: Mapping[str, Any] = field(default_factory=dict)
-    dtype: Any = None
-    notes: tuple[str, ...] = ()
-
-
-class Graph:
+@final
+class Graph(GraphNames):
     """A Keras model as a graph that carries its weights.
 
     Read it through the methods; the networkx graph itself is at ``digraph``, read-only. Layers, nodes and weights are
@@ -66,156 +38,6 @@ class Graph:
         outputs: The model's outputs likewise.
         revision: Counts changes: equal revisions mean an unchanged graph.
     """
-
-    def __init__(self, model: ModelInfo) -> None:
-        self.model = model
-        self.inputs: Any = []
-        self.outputs: Any = []
-        self.revision = 0
-        self._layers: dict[str, Layer] = {}
-        self._scopes: dict[str, Scope] = {}
-        self._digraph = nx.MultiDiGraph()
-        self._order: dict[str, tuple[float, int]] = {}
-        self._calls: dict[str, list[str]] = {}
-        self._counter = 0
-        self._unchecked: set[str] = set()
-        self._tied_nodes: set[str] = set()  # nodes that read a weight of a layer as an operand
-
-    # ---- reading ---------------------------------------------------------------------------------------------
-
-    @property
-    def name(self) -> str:
-        """The Keras name of the model."""
-        return self.model.name
-
-    @property
-    def digraph(self) -> nx.MultiDiGraph:
-        """A read-only view of the networkx graph, for its algorithms. Node data: ``node``; edge data: ``output``."""
-        return nx.graphviews.generic_graph_view(self._digraph)
-
-    @property
-    def layers(self) -> Mapping[str, Layer]:
-        """Every layer by key."""
-        return MappingProxyType(self._layers)
-
-    @property
-    def scopes(self) -> Mapping[str, Scope]:
-        """Every inlined call of a nested model by path."""
-        return MappingProxyType(self._scopes)
-
-    def __getitem__(self, name: str) -> Node:
-        try:
-            node: Node = self._digraph.nodes[name]["node"]
-        except KeyError:
-            raise self._no_node(name) from None
-        return node
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._digraph
-
-    def __len__(self) -> int:
-        return len(self._digraph)
-
-    def __iter__(self) -> Iterator[Node]:
-        return iter(self.nodes())
-
-    def __repr__(self) -> str:
-        return f"<Graph {self.name!r}: {len(self)} nodes, {len(self._layers)} layers>"
-
-    def nodes(self) -> tuple[Node, ...]:
-        """All nodes in a stable topological order."""
-        waiting = {name: degree for name, degree in self._digraph.in_degree()}
-        ready = [(self._order[name], name) for name, degree in waiting.items() if not degree]
-        heapq.heapify(ready)
-        ordered = []
-        payload = self._digraph.nodes
-        while ready:
-            _, name = heapq.heappop(ready)
-            ordered.append(payload[name]["node"])
-            for _, user in self._digraph.out_edges(name):
-                waiting[user] -= 1
-                if not waiting[user]:
-                    heapq.heappush(ready, (self._order[user], user))
-        if len(ordered) != len(waiting):
-            cyclic = [name for name, degree in waiting.items() if degree]
-            raise GraphError("The graph has a cycle.", where=", ".join(sorted(cyclic)[:8]))
-        return tuple(ordered)
-
-    def layer_of(self, node: Node | str) -> Layer:
-        """The layer that a node calls."""
-        return self._layers[self._node(node).layer]
-
-    def kind(self, node: Node | str) -> str:
-        """The kind of the layer that a node calls."""
-        return self.layer_of(node).kind
-
-    def calls(self, layer: str) -> tuple[Node, ...]:
-        """The nodes that call a layer, oldest first."""
-        if layer not in self._layers:
-            raise GraphError(f"There is no layer {layer!r}.", hint=did_you_mean(layer, self._layers))
-        return tuple(self[name] for name in self._calls.get(layer, ()))
-
-    def spec(self, value: Value) -> TensorSpec:
-        """What is known of a tensor."""
-        node = self[value.node]
-        if not 0 <= value.index < len(node.outputs):
-            raise GraphError(
-                f"Node {value.node!r} has no output {value.index}.",
-                expected=f"an index below {len(node.outputs)}",
-            )
-        return node.outputs[value.index]
-
-    def producer(self, value: Value) -> Node:
-        """The node that computes a tensor."""
-        return self[value.node]
-
-    def uses(self, value: Value) -> tuple[Use, ...]:
-        """Every use of a tensor as an operand; a use as model output is not in it (see ``is_output``)."""
-        edges = self._digraph.out_edges(value.node, keys=True, data="output")
-        return tuple(Use(user, key) for _, user, key, output in edges if output == value.index)
-
-    def users(self, node: Node | str) -> tuple[Node, ...]:
-        """The nodes that read any output of a node, each once, in order."""
-        name = self._node(node).name
-        return tuple(self[user] for user in sorted(self._digraph.successors(name), key=self._order.__getitem__))
-
-    def is_output(self, value: Value) -> bool:
-        """Whether the model returns this tensor."""
-        return value in values_in(self.outputs)
-
-    def input_nodes(self) -> tuple[Node, ...]:
-        """The ``InputLayer`` nodes, in the order of the flattened inputs."""
-        return tuple(self[value.node] for value in values_in(self.inputs))
-
-    def nodes_in(self, scope: str) -> tuple[Node, ...]:
-        """The nodes of a scope and of those nested in it, in topological order."""
-        return tuple(node for node in self.nodes() if in_scope(node.scope, scope))
-
-    def weight_users(self, layer: str) -> tuple[str, ...]:
-        """Names of the nodes that read a weight of this layer as an operand."""
-        return tuple(
-            name
-            for name in sorted(self._tied_nodes)
-            if any(isinstance(leaf, WeightRef) and leaf.layer == layer for leaf in leaves(self[name].operands))
-        )
-
-    def tied_layers(self) -> frozenset[str]:
-        """Keys of the layers whose weights are operands somewhere, or which another layer holds as a part."""
-        references = {
-            leaf.layer
-            for name in self._tied_nodes
-            for leaf in leaves(self[name].operands)
-            if isinstance(leaf, WeightRef)
-        }
-        return frozenset(references.union(*(layer.parts.values() for layer in self._layers.values() if layer.parts)))
-
-    def unique_name(self, wanted: str) -> str:
-        """``wanted``, or ``wanted_1``, ... if a node or layer has that name already."""
-        name, count = wanted, 0
-        while name in self._digraph or name in self._layers:
-            count += 1
-            name = f"{wanted}_{count}"
-        return name
 
     def copy(self) -> Graph:
         """An independent graph that shares the immutable layers, nodes and weights."""
@@ -236,8 +58,6 @@ class Graph:
         revision = self.revision
         self.__dict__.update(other.copy().__dict__)
         self.revision = max(revision, other.revision) + 1
-
-    # ---- changing --------------------------------------------------------------------------------------------
 
     def add_layer(self, layer: Layer, key: str | None = None) -> str:
         """Add a definition. Returns its key: ``key``, or the layer's name made unique."""
@@ -299,11 +119,6 @@ class Graph:
         self._connect(node)
         self._touch(name)
         return node
-
-    def set_scope(self, scope: Scope) -> None:
-        """Record an inlined call of a nested model, in place of what was recorded under its path."""
-        self._scopes[scope.path] = scope
-        self.revision += 1
 
     def set_operands(
         self, node: Node | str, args: tuple[Any, ...] | None = None, kwargs: Mapping[str, Any] | None = None
@@ -373,7 +188,7 @@ class Graph:
         for user in users:
             node = self[user]
             changed += sum(value == old for value in node.inputs)
-            self._replace_node(replace(node, args=map_leaves(swap, node.args), kwargs=_swap_kwargs(swap, node)))
+            self._replace_node(replace(node, args=map_leaves(swap, node.args), kwargs=swap_kwargs(swap, node)))
         if old in values_in(self.outputs):
             changed += sum(value == old for value in values_in(self.outputs))
             self.outputs = map_leaves(swap, self.outputs)
@@ -428,9 +243,7 @@ class Graph:
             tied = [name for name in self.weight_users(old.layer) if name != old.name]
             tied += [key for key, layer in self._layers.items() if old.layer in layer.parts.values()]
             if tied:
-                raise GraphError(
-                    f"Node {old.name!r} cannot be removed: its weights are used by {', '.join(tied)}."
-                )
+                raise GraphError(f"Node {old.name!r} cannot be removed: its weights are used by {', '.join(tied)}.")
         self._digraph.remove_node(old.name)
         del self._order[old.name]
         self._unchecked.discard(old.name)
@@ -499,171 +312,6 @@ class Graph:
         old = self._node(node)
         self._digraph.nodes[old.name]["node"] = replace(old, origin=origin)
 
-    def rename(self, node: Node | str, name: str) -> Node:
-        """Give a node another name, and its layer too if it is called only here.
-
-        ``name`` is the name inside the node's scope: the scope stays in front of it.
-
-        Raises:
-            GraphError: The name is taken or not legal.
-        """
-        old = self._node(node)
-        if not name or "/" in name or ":" in name:
-            raise GraphError(f"{name!r} is not a legal name.", expected="a name without '/' and ':'")
-        new_name = f"{old.scope}/{name}" if old.scope else name
-        if new_name == old.name:
-            return old
-        if new_name in self._digraph or new_name in self._layers:
-            raise GraphError(f"The name {new_name!r} is taken.", hint=f"{self.unique_name(new_name)!r} is free")
-        alone = len(self._calls[old.layer]) == 1
-
-        def swap(leaf: Any) -> Any:
-            if isinstance(leaf, Value) and leaf.node == old.name:
-                return Value(new_name, leaf.index)
-            if alone and isinstance(leaf, WeightRef) and leaf.layer == old.layer:
-                return WeightRef(new_name, leaf.key)
-            return leaf
-
-        key = new_name if alone else old.layer
-        if alone:
-            self._layers[key] = self._layers.pop(old.layer).with_name(name)
-            self._calls[key] = self._calls.pop(old.layer)
-        self._calls[key] = [new_name if call == old.name else call for call in self._calls[key]]
-        nx.relabel_nodes(self._digraph, {old.name: new_name}, copy=False)
-        for other, payload in list(self._digraph.nodes(data="node")):
-            moved = replace(payload, args=map_leaves(swap, payload.args), kwargs=_swap_kwargs(swap, payload))
-            if other == new_name:
-                moved = replace(moved, name=new_name, layer=key)
-            self._digraph.nodes[other]["node"] = moved
-        if alone:
-            for holder, layer in list(self._layers.items()):
-                if old.layer in layer.parts.values():
-                    parts = {name: key if part == old.layer else part for name, part in layer.parts.items()}
-                    self._layers[holder] = replace(layer, parts=parts)
-        self._order[new_name] = self._order.pop(old.name)
-        for names in (self._unchecked, self._tied_nodes):
-            if old.name in names:
-                names.remove(old.name)
-                names.add(new_name)
-        self.inputs, self.outputs = map_leaves(swap, self.inputs), map_leaves(swap, self.outputs)
-        self._swap_in_scopes(swap)
-        self.revision += 1
-        return self[new_name]
-
-    def drop_scope(self, path: str) -> None:
-        """Forget a nested model: its nodes and the models inside it move to the scope around it.
-
-        What the call of the model said of ``training=`` goes on to the calls inside it, where it wins as in Keras.
-        Trainable flags stay: layers and weights have their own.
-
-        Raises:
-            GraphError: There is no such scope.
-        """
-        if path not in self._scopes:
-            raise GraphError(f"There is no scope {path!r}.", hint=did_you_mean(path, self._scopes))
-        scope = self._scopes.pop(path)
-        moved = {path: scope.parent}
-        for inner in sorted((name for name in self._scopes if in_scope(name, path)), key=len):
-            parent, _, name = inner.rpartition("/")
-            wanted = f"{path.rpartition('/')[2]}_{name}" if parent == path else name
-            moved[inner] = self._free_scope(f"{moved[parent]}/{wanted}".lstrip("/"))
-            record = replace(self._scopes.pop(inner), path=moved[inner])
-            if parent == path:
-                record = replace(record, kwargs=_with_training(record.kwargs, scope))
-            self._scopes[moved[inner]] = record
-        for name, node in list(self._digraph.nodes(data="node")):
-            if node.scope not in moved:
-                continue
-            kwargs = node.kwargs
-            if node.scope == path and "training" in self._layers[node.layer].call_parameters:
-                kwargs = _with_training(kwargs, scope)
-            self._digraph.nodes[name]["node"] = replace(node, scope=moved[node.scope], kwargs=kwargs)
-        self.revision += 1
-
-    def _free_scope(self, wanted: str) -> str:
-        path, count = wanted, 0
-        while path in self._scopes:
-            count += 1
-            path = f"{wanted}_{count}"
-        return path
-
-    # ---- checking --------------------------------------------------------------------------------------------
-
-    @property
-    def unchecked(self) -> frozenset[str]:
-        """Nodes whose recorded specs nobody has derived since they, their layer or their operands changed."""
-        return frozenset(self._unchecked)
-
-    def mark_checked(self, *names: str) -> None:
-        """Note that the recorded specs of these nodes have been derived and agree."""
-        self._unchecked.difference_update(names)
-
-    def expect_change(self, value: Value) -> None:
-        """Mark the users of a tensor as unchecked: what is known of it is more than they were derived from."""
-        self._touch(*(use.node for use in self.uses(value)))
-
-    def _check_operands(self, node: Node) -> None:
-        for path, leaf in leaf_paths(node.operands):
-            if isinstance(leaf, Value):
-                if leaf.node not in self._digraph:
-                    raise self._no_node(leaf.node, f"operand {list(path)} of {node.name!r}")
-                self.spec(leaf)
-            elif isinstance(leaf, WeightRef):
-                layer = self._layers.get(leaf.layer)
-                if layer is None or leaf.key not in layer.weights:
-                    raise GraphError(f"Operand {list(path)} of {node.name!r} names a weight {leaf} that is not there.")
-
-    def _connect(self, node: Node) -> None:
-        self._tied_nodes.discard(node.name)
-        for position, leaf in enumerate(leaves(node.operands)):
-            if isinstance(leaf, Value):
-                self._digraph.add_edge(leaf.node, node.name, key=position, output=leaf.index)
-            elif isinstance(leaf, WeightRef):
-                self._tied_nodes.add(node.name)
-
-    def _replace_node(self, node: Node) -> None:
-        self._digraph.remove_edges_from(list(self._digraph.in_edges(node.name, keys=True)))
-        self._digraph.nodes[node.name]["node"] = node
-        self._connect(node)
-        self._touch(node.name)
-
-    def _touch(self, *names: str) -> None:
-        self._unchecked.update(names)
-        self.revision += 1
-
-    def _swap_in_scopes(self, swap: Any) -> None:
-        for path, scope in self._scopes.items():
-            self._scopes[path] = replace(
-                scope,
-                args=map_leaves(swap, scope.args),
-                kwargs=MappingProxyType(map_leaves(swap, dict(scope.kwargs))),
-                outputs=map_leaves(swap, scope.outputs),
-            )
-
-    def _forget_in_scopes(self, name: str) -> None:
-        def forget(leaf: Any) -> Any:
-            return None if isinstance(leaf, Value) and leaf.node == name else leaf
-
-        for path, scope in self._scopes.items():
-            if any(value.node == name for value in values_in(scope.outputs)):
-                self._scopes[path] = replace(scope, outputs=map_leaves(forget, scope.outputs))
-
-    def _node(self, node: Node | str) -> Node:
-        return self[node] if isinstance(node, str) else self[node.name]
-
-    def _no_node(self, name: str, where: str | None = None) -> GraphError:
-        return GraphError(f"There is no node {name!r}.", where=where, hint=did_you_mean(name, self._digraph.nodes))
-
-
-def _with_training(kwargs: Mapping[str, Any], scope: Scope) -> Mapping[str, Any]:
-    """Keyword operands of a call inside ``scope``, with what the scope's own call says of ``training=``."""
-    training = scope.kwargs.get("training")
-    return kwargs if training is None else MappingProxyType({**kwargs, "training": training})
-
-
-def _swap_kwargs(swap: Any, node: Node) -> Mapping[str, Any]:
-    return MappingProxyType(map_leaves(swap, dict(node.kwargs)))
-
 
 def _equal(one: Any, other: Any) -> bool:
     try:
@@ -676,4 +324,4 @@ def _shapes(layer: Layer) -> dict[str, tuple[tuple[int, ...], str]]:
     return {key: (weight.shape, str(weight.array.dtype)) for key, weight in layer.weights.items()}
 
 
-__all__ = ["Graph", "ModelInfo", "Use", "Weight"]
+__all__ = ["Graph", "ModelInfo", "Use"]

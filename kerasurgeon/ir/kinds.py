@@ -16,17 +16,30 @@ _WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 @cache
-def kind_of(cls: type[Any]) -> str:
+def kind_of(cls: Any) -> str:
     """The kind of a class of layer or op, as patterns and rules name it."""
-    name = cls.__name__
+    name: str = cls.__name__
     if getattr(keras.layers, name, None) is cls:
         return name
+    if cls in _renamed_layers():
+        return _renamed_layers()[cls]
     if cls.__module__.startswith("keras."):
         if issubclass(cls, keras.Model):
             return name
         if issubclass(cls, keras.Operation) and not issubclass(cls, keras.Layer):
             return f"ops.{op_name(name)}"
     return f"custom:{cls.__module__}.{cls.__qualname__}"
+
+
+@cache
+def _renamed_layers() -> dict[Any, str]:
+    """Layers that ``keras.layers`` has under another name than that of their class."""
+    public = {name: getattr(keras.layers, name) for name in sorted(dir(keras.layers))}
+    return {
+        cls: name
+        for name, cls in reversed(public.items())
+        if isinstance(cls, type) and issubclass(cls, keras.Layer) and getattr(keras.layers, cls.__name__, None) is not cls
+    }
 
 
 @cache

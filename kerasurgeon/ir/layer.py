@@ -21,7 +21,7 @@ def _nothing() -> Mapping[str, Any]:
 
 
 @cache
-def _call_parameters(cls: type[Any]) -> frozenset[str]:
+def _call_parameters(cls: Any) -> frozenset[str]:
     return frozenset(inspect.signature(cls.call).parameters)
 
 
@@ -105,12 +105,14 @@ class Layer:
     @property
     def kind(self) -> str:
         """What it is: ``"Conv2D"``, ``"ops.add"``, ``"custom:package.module.Class"``."""
-        return kind_of(self.cls)
+        cls: Any = self.cls  # mypy does not take type[Any] for hashable, as a cache needs
+        return kind_of(cls)
 
     @property
     def call_parameters(self) -> frozenset[str]:
         """Names of the parameters of its ``call``."""
-        return _call_parameters(self.cls)
+        cls: Any = self.cls
+        return _call_parameters(cls)
 
     @property
     def parameters(self) -> int:

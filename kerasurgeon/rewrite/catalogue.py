@@ -75,7 +75,7 @@ def make_pass(name: str, options: Mapping[str, Any], where: str | None = None) -
         RecipeError: There is no such pass or option, or an option has a value that it may not have.
     """
     cls = find_pass(name)
-    known = {item.name for item in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
+    known: set[str] = {item.name for item in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
     for option in options:
         if option not in known:
             raise RecipeError(

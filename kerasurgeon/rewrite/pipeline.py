@@ -323,9 +323,9 @@ def _named_nodes(error: BaseException, graph: Graph) -> Iterator[str]:
         trace = trace.tb_next
     for frame in reversed(frames):
         for value in frame.f_locals.values():
-            name = getattr(getattr(value, "root", value), "name", None)
-            if isinstance(name, str) and name in graph:
-                yield name
+            held = getattr(getattr(value, "root", value), "name", None)
+            if isinstance(held, str) and held in graph:
+                yield held
 
 
 def _describe(error: BaseException) -> str:

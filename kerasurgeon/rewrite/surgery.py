@@ -12,20 +12,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import networkx as nx
 
-from kerasurgeon.errors import GraphError
+from kerasurgeon.errors import GraphError, VerificationError
 from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.structure import leaves, map_leaves, unflatten, values_in
 from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
 from kerasurgeon.keras_io.derive import infer
 from kerasurgeon.keras_io.layers import layer_from_keras
 from kerasurgeon.rewrite.calls import call, splice
 
-Source = keras.Layer | keras.Model | Graph | Callable[..., Any]
+Source: TypeAlias = keras.Layer | keras.Model | Graph | Callable[..., Any]
 
 
 def as_value(graph: Graph, tensor: Value | str) -> Value:
@@ -120,37 +121,43 @@ def replace_layer(graph: Graph, node: str, new: Source, *, carry_weights: bool =
     """
     trial = graph.copy()
     old = trial[node]
-    definition = trial.layer_of(old)
-    name = definition.name
     if isinstance(new, keras.Layer) and not isinstance(new, keras.Model):
-        weights = None
-        if carry_weights and not new.weights and definition.weights:
-            weights = {key: weight.array for key, weight in definition.weights.items()}
-        try:
-            result = call(trial, new, *old.args, weights=weights, like=node, **dict(old.kwargs))
-        except Exception:
-            if weights is None:
-                raise
-            result = call(trial, new, *old.args, like=node, **dict(old.kwargs))  # other weights: as initialised
+        result = _call_instead(trial, new, old, carry_weights=carry_weights)
         results = [Value(result.node, index) for index in range(len(trial[result.node].outputs))]
     else:
         results = list(values_in(splice(trial, new, *old.inputs, like=node)))
-        result = results[0]
-    used = [index for index in range(len(old.outputs)) if _used(trial, Value(node, index))]
+    used = [index for index in range(len(old.outputs)) if trial.is_used(Value(node, index))]
     if used and max(used) >= len(results):
         raise GraphError(
             f"What replaces {node!r} has {len(results)} outputs.", expected=f"output {max(used)}, which is used"
         )
     for index in used:
         trial.replace_uses(Value(node, index), results[index])
+    name = trial.layer_of(old).name
     trial.remove(node)
     infer(trial)
-    if name not in trial and result.node.rpartition("/")[2] != name and len(values_in(result)) == 1:
-        taken = f"{trial[result.node].scope}/{name}".lstrip("/")
-        if taken not in trial and taken not in trial.layers and isinstance(new, keras.Layer):
-            result = trial.rename(result.node, name).value
+    result = _take_name(trial, results[0], name, new_since=graph)
     graph.adopt(trial)
     return result
+
+
+def _call_instead(graph: Graph, new: keras.Layer, old: Node, *, carry_weights: bool) -> Value:
+    weights = {key: weight.array for key, weight in graph.layer_of(old).weights.items()}
+    if carry_weights and weights and not new.weights:
+        try:
+            return call(graph, new, *old.args, weights=weights, like=old, **dict(old.kwargs))
+        except VerificationError:
+            pass  # it wants other weights: as initialised
+    return call(graph, new, *old.args, like=old, **dict(old.kwargs))
+
+
+def _take_name(graph: Graph, value: Value, name: str, *, new_since: Graph) -> Value:
+    """Give the node that computes a tensor a name that has become free, if the node is new. Returns the tensor."""
+    node = graph[value.node]
+    free = f"{node.scope}/{name}" if node.scope else name
+    if node.name in new_since or free in graph or free in graph.layers:
+        return value
+    return Value(graph.rename(node, name).name, value.index)
 
 
 def delete(graph: Graph, node: str) -> Value:
@@ -170,7 +177,7 @@ def delete(graph: Graph, node: str) -> Value:
     trial = graph.copy()
     old = trial[node]
     inputs = dict.fromkeys(old.inputs)
-    used = [index for index in range(len(old.outputs)) if _used(trial, Value(node, index))]
+    used = [index for index in range(len(old.outputs)) if trial.is_used(Value(node, index))]
     if len(inputs) != 1 or used not in ([], [0]):
         raise GraphError(
             f"Node {node!r} ({trial.kind(node)}) cannot be deleted: what should its users read instead?",
@@ -213,8 +220,9 @@ def extract(
     Raises:
         GraphError: An output depends on a model input other than through ``inputs``; the message names the tensors.
     """
-    starts = _values(graph, inputs)
-    ends = _values(graph, outputs)
+    graph = graph.copy()
+    graph.flatten()
+    starts, ends = _values(graph, inputs), _values(graph, outputs)
     needed = _needed(graph, set(starts), ends)
     crossing = sorted(name for name in needed if graph.kind(name) == "InputLayer" and Value(name) not in starts)
     if crossing:
@@ -294,8 +302,11 @@ def replace_region(
                 f"The replacement does not fit at {end}.", expected=str(trial.spec(end)), got=str(trial.spec(result))
             )
         trial.replace_uses(end, result)
+    names = [trial.layer_of(end.node).name for end in ends]
     for node in reversed([node for node in trial.nodes() if node.name in inside]):
         trial.remove(node)
+    pairs = zip(results, names, strict=True)
+    results = tuple(_take_name(trial, result, name, new_since=graph) for result, name in pairs)
     graph.adopt(trial)
     return results
 
@@ -354,10 +365,6 @@ def _values(graph: Graph, tensors: Sequence[Value | str] | Value | str) -> list[
     if not given:
         raise GraphError("No tensor was named.")
     return [as_value(graph, tensor) for tensor in given]
-
-
-def _used(graph: Graph, value: Value) -> bool:
-    return bool(graph.uses(value)) or graph.is_output(value)
 
 
 def _names(graph: Graph) -> list[str]:
