@@ -45,7 +45,7 @@ def compare(
         report = compare_models(*runners, inputs=data, seed=seed, samples=samples)
     same = report.relative_error <= tolerance
     if json:
-        show_json({**report.to_dict(), "tolerance": tolerance, "same": same})
+        show_json({**report.to_dict(), "relative_error": report.relative_error, "tolerance": tolerance, "same": same})
     else:
         show(_table(report), _verdict(report.relative_error, tolerance))
     if not same:

@@ -51,11 +51,14 @@ def compress(
     """
     check_input(model, KERAS_SUFFIXES, "model file")
     check_steps(recipe, pass_ or [], settings or [])
-    check_outputs([report] if report else [], (".json",), overwrite=overwrite)
-    check_outputs([save_recipe] if save_recipe else [], (".toml", ".json"), overwrite=overwrite)
+    others = [path for path in (model, recipe) if path]
+    for path, suffixes in ((report, (".json",)), (save_recipe, (".toml", ".json"))):
+        if path:
+            check_outputs([path], suffixes, overwrite=overwrite, others=others)
+            others.append(path)
     writing = plan(
         output,
-        source=model,
+        others=others,
         overwrite=overwrite,
         quantize=quantize,
         calibration=calibration,

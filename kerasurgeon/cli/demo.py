@@ -40,7 +40,7 @@ def demo(
         bool, typer.Option("--overwrite", "-f", help="Let DIR hold files; the demo's own are replaced.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same split and same weights.")] = 0,
-    quick: Annotated[bool, typer.Option("--quick", help="Train for two epochs only: to see that it runs.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Train for three epochs only: to see that it runs.")] = False,
     json: options.Json = False,
 ) -> None:
     """Train a small network on handwritten digits, compress it, export it, and compare everything. One or two minutes.

@@ -37,7 +37,7 @@ def export(
     check_input(model, KERAS_SUFFIXES, "model file")
     writing = plan(
         output,
-        source=model,
+        others=[model],
         overwrite=overwrite,
         quantize=quantize,
         calibration=calibration,

@@ -44,7 +44,7 @@ def check_input(path: Path, suffixes: Sequence[str], what: str) -> None:
 
 
 def check_outputs(
-    paths: Sequence[Path], suffixes: Sequence[str], *, overwrite: bool, keep: Sequence[Path] = ()
+    paths: Sequence[Path], suffixes: Sequence[str], *, overwrite: bool, others: Sequence[Path] = ()
 ) -> None:
     """Check that files can be written, all of them.
 
@@ -52,14 +52,14 @@ def check_outputs(
         paths: The files.
         suffixes: The suffixes they may have.
         overwrite: Whether files that are there may be replaced.
-        keep: Files that are read, and may not be written.
+        others: What else the command reads or writes.
 
     Raises:
         UsageError: One of them cannot.
     """
     from kerasurgeon.export.staging import check_target
 
-    seen: dict[Path, Path] = {path.resolve(): path for path in keep}
+    seen = {path.resolve() for path in others}
     for path in paths:
         if path.suffix.lower() not in suffixes:
             raise UsageError(
@@ -67,13 +67,10 @@ def check_outputs(
                 where=str(path),
                 expected=" or ".join(suffixes),
                 got=path.suffix or "no suffix",
-                hint=did_you_mean(path.suffix, suffixes) if path.suffix else None,
             )
-        other = seen.setdefault(path.resolve(), path)
-        if other in keep:
-            raise UsageError("The model would be written over itself.", where=str(path), hint="choose another name")
-        if other is not path:
-            raise UsageError("Two outputs have the same name.", where=str(path))
+        if path.resolve() in seen:
+            raise UsageError("The same file is named twice.", where=str(path), hint="choose another name")
+        seen.add(path.resolve())
         if path.is_file() and not overwrite:
             raise UsageError(
                 "The file exists already.",

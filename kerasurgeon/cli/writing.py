@@ -61,7 +61,7 @@ class Writing:
 def plan(
     paths: Sequence[Path],
     *,
-    source: Path,
+    others: Sequence[Path],
     overwrite: bool,
     quantize: Quantize | None,
     calibration: Path | None,
@@ -76,7 +76,7 @@ def plan(
     Raises:
         UsageError: Options do not fit each other or the formats, or a file cannot be read or written.
     """
-    check_outputs(paths, EXPORT_SUFFIXES, overwrite=overwrite, keep=[source])
+    check_outputs(paths, EXPORT_SUFFIXES, overwrite=overwrite, others=others)
     suffixes = {path.suffix.lower() for path in paths}
     quantized = bool(suffixes & {".tflite", ".onnx"}) and quantize is not None
     for wrong, what, needs in (

@@ -37,7 +37,7 @@ def _conv(x: Any, filters: int, name: str, *, strides: int = 1, activate: bool =
 
 def _norm(x: Any, name: str) -> Any:
     # Keras' momentum of 0.99 is for thousands of steps; here are a few hundred.
-    return layers.BatchNormalization(momentum=0.9, name=name)(x)
+    return layers.BatchNormalization(momentum=0.8, name=name)(x)
 
 
 def _residual(x: Any, name: str) -> Any:

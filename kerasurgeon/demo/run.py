@@ -53,7 +53,7 @@ class _Entry:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-QUICK = Effort(epochs=2, tuning_epochs=1, rounds=3)
+QUICK = Effort(epochs=3, tuning_epochs=2, rounds=3)
 
 
 def run_demo(
