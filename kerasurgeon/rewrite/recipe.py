@@ -104,7 +104,7 @@ class Recipe:
 
     def _where(self, index: int, options: Mapping[str, Any]) -> str:
         place = f"pass number {index + 1}"
-        starts = [found.start() for found in re.finditer(r"^\s*\[\[pass\]\]", self._text, re.MULTILINE)]
+        starts = [found.start() for found in re.finditer(r"^[ \t]*\[\[pass\]\]", self._text, re.MULTILINE)]
         if self.source and index < len(starts):
             place = f"{self.source}, line {self._text.count(chr(10), 0, starts[index]) + 1}, {place}"
         elif self.source:
