@@ -1,6 +1,6 @@
 """Ask a network what it costs and what blocks it is made of.
 
-    uv run --all-extras python examples/inspect_model.py [NAME]
+uv run --all-extras python examples/inspect_model.py [NAME]
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Write a pass of your own, try it dry, run it, and keep the recipe.
 
-    uv run --all-extras python examples/own_pass.py
+uv run --all-extras python examples/own_pass.py
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Edit a functional model layer by layer: insert, replace, delete, rename, cut out.
 
-    uv run --all-extras python examples/surgery_by_hand.py
+uv run --all-extras python examples/surgery_by_hand.py
 """
 
 import keras

@@ -78,7 +78,9 @@ def assert_pass(
     return result
 
 
-def assert_same_outputs(one: keras.Model | Graph, other: keras.Model | Graph, *, rtol: float = 0.0, seed: int = 0) -> None:
+def assert_same_outputs(
+    one: keras.Model | Graph, other: keras.Model | Graph, *, rtol: float = 0.0, seed: int = 0
+) -> None:
     """Check that two models or graphs compute the same on seeded inputs.
 
     Args:

@@ -23,9 +23,7 @@ MODULES = (
     kerasurgeon.passes,
     kerasurgeon.rules,
 )
-PUBLIC = sorted(
-    {(module.__name__, name) for module in MODULES for name in module.__all__ if not name.startswith("__")}
-)
+PUBLIC = sorted({(module.__name__, name) for module in MODULES for name in module.__all__ if not name.startswith("__")})
 
 
 @pytest.mark.parametrize(("module", "name"), PUBLIC)
@@ -38,9 +36,7 @@ def test_public_objects_are_documented(module: str, name: str) -> None:
     assert text.splitlines()[0].endswith((".", ":")), f"{module}.{name}: the first line is a sentence"
     if inspect.isfunction(thing):
         documented = [
-            parameter
-            for parameter in inspect.signature(thing).parameters
-            if parameter not in ("self", "cls", "_")
+            parameter for parameter in inspect.signature(thing).parameters if parameter not in ("self", "cls", "_")
         ]
         if len(documented) > 2:
             missing = [parameter for parameter in documented if f"{parameter}:" not in text]

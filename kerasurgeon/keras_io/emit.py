@@ -181,7 +181,8 @@ class _Emitter:
             name = self.names.get(key, definition.name)
             if name != definition.name:
                 definition = definition.with_name(name)
-            parts = {attribute: self._early(part) for attribute, part in definition.parts.items() if part in self.graph.layers}
+            held = {name: part for name, part in definition.parts.items() if part in self.graph.layers}
+            parts = {name: self._early(part) for name, part in held.items()}
             made = self.made[key] = built_layer(definition, args, kwargs, parts=parts)
         return made
 

@@ -34,7 +34,6 @@ from kerasurgeon.keras_io.internals import (
     set_build_record,
 )
 
-
 # Keras numbers variables without a name over the whole process, so that number says nothing.
 _AUTO_NAME = re.compile(r"(^|/)variable_\d+$")
 
@@ -76,7 +75,7 @@ def capture(operation: Any) -> Layer:
         config = own_config(operation)
     except Exception as error:
         if not isinstance(operation, keras.Layer):
-            # An op made from Python functions (while_loop, cond, ...): no config can say it, but a copy can stand for it.
+            # An op made from Python functions (while_loop, cond, ...): no config says it, but a copy can stand for it.
             return Layer(operation.name, type(operation), {"name": operation.name}, prototype=operation)
         said = " ".join(str(error).split())
         raise LiftError(

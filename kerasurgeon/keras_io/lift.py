@@ -16,8 +16,8 @@ from kerasurgeon.ir.node import Scope
 from kerasurgeon.ir.structure import leaves, map_leaves, values_in
 from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
 from kerasurgeon.keras_io.compile_state import compile_state
-from kerasurgeon.keras_io.internals import Functional, KerasNode, functional_graph, has_functional_constructor, nodes_of
 from kerasurgeon.keras_io.derive import infer
+from kerasurgeon.keras_io.internals import Functional, KerasNode, functional_graph, has_functional_constructor, nodes_of
 from kerasurgeon.keras_io.layers import capture
 from kerasurgeon.keras_io.nesting import call_operand
 
@@ -80,7 +80,10 @@ class _Lifter:
         self.model = model
         config, custom, notes = compile_state(model)
         if not isinstance(model, keras.Sequential) and not has_functional_constructor(type(model)):
-            notes = (*notes, f"the model is emitted as keras.Model: {type(model).__name__} has a constructor of its own")
+            notes = (
+                *notes,
+                f"the model is emitted as keras.Model: {type(model).__name__} has a constructor of its own",
+            )
         self.graph = Graph(
             ModelInfo(
                 name=model.name,

@@ -42,9 +42,7 @@ def draw_array(
 ) -> np.ndarray[Any, Any]:
     """Draw one array for a spec; see ``sample_inputs``."""
     free = _FREE_SIZE.get(len(spec.shape), _FREE_SIZE_ELSE)
-    shape = tuple(
-        (batch_size if axis == 0 else free) if size is None else size for axis, size in enumerate(spec.shape)
-    )
+    shape = tuple((batch_size if axis == 0 else free) if size is None else size for axis, size in enumerate(spec.shape))
     if spec.dtype == "bool":
         return generator.random(shape) < 0.5
     if "int" in spec.dtype:

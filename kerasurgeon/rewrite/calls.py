@@ -35,7 +35,7 @@ def call(
         graph: The graph.
         layer: A Keras layer, built or not, or a definition. It is only read.
         *args: Positional operands: values, nested as the layer takes them, or constants.
-        weights: Arrays by path (``{"kernel": ..., "bias": ...}``), cast to the layer's dtype. Without them a built layer
+        weights: Arrays by path (``{"kernel": ...}``), cast to the layer's dtype. Without them a built layer
             brings its own, and one that is not built is initialised by its initialisers.
         name: Wanted name, made unique; by default the layer's own.
         like: A node that the new one stands in for: it takes its place in nested models, its position and its origin.
@@ -89,12 +89,21 @@ def substitute(graph: Graph, node: Node | str, value: Value) -> None:
         GraphError: Other outputs of the node are used, or ``value`` is computed from it.
     """
     old = graph[node if isinstance(node, str) else node.name]
-    returned = graph.is_output(old.value)
+    others = [index for index in range(1, len(old.outputs)) if graph.is_used(Value(old.name, index))]
+    if others:
+        raise GraphError(
+            f"{value} cannot take the place of {old.name!r}: other outputs of it are used.",
+            got=f"outputs {', '.join(map(str, others))}",
+        )
+    returned, name = graph.is_output(old.value), graph.layer_of(old).name
+    successor = graph.producer(value)
     graph.replace_uses(old.value, value)
     graph.remove(old)
-    successor = graph.producer(value)
-    if returned and successor.scope == old.scope and len(graph.calls(successor.layer)) == 1 and successor.inputs:
-        graph.rename(successor, old.name.rpartition("/")[2])
+    free = f"{successor.scope}/{name}" if successor.scope else name
+    taken = free in graph or free in graph.layers
+    alone = len(graph.calls(successor.layer)) == 1 and successor.inputs and successor.scope == old.scope
+    if returned and alone and not taken:
+        graph.rename(successor, name)
 
 
 def splice(
@@ -125,7 +134,8 @@ def splice(
     inputs = values_in(inner.inputs)
     if len(inputs) != len(operands):
         raise GraphError(
-            f"{inner.name!r} takes {len(inputs)} inputs.", got=f"{len(operands)} operands: {', '.join(map(str, operands))}"
+            f"{inner.name!r} takes {len(inputs)} inputs.",
+            got=f"{len(operands)} operands: {', '.join(map(str, operands))}",
         )
     for theirs, ours in zip(inputs, operands, strict=True):
         if not inner.spec(theirs).accepts(graph.spec(ours)):
@@ -134,6 +144,9 @@ def splice(
                 expected=str(inner.spec(theirs)),
                 got=str(graph.spec(ours)),
             )
+    if inner.scopes:
+        inner = inner.copy()
+        inner.flatten()
     trial = graph.copy()
     outputs = _copy_nodes(trial, inner, dict(zip(inputs, operands, strict=True)), like, prefix)
     graph.adopt(trial)

@@ -27,7 +27,9 @@ GROUP = "kerasurgeon.passes"
 @cache
 def catalogue() -> Mapping[str, str]:
     """Where every installed pass can be imported from, by name. Nothing is imported: see ``find_pass``."""
-    return MappingProxyType({point.name: point.value for point in sorted(entry_points(group=GROUP), key=_built_in_last)})
+    return MappingProxyType(
+        {point.name: point.value for point in sorted(entry_points(group=GROUP), key=_built_in_last)}
+    )
 
 
 def _built_in_last(point: EntryPoint) -> tuple[bool, str]:

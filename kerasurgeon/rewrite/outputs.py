@@ -61,7 +61,9 @@ def require_finite(weights: Mapping[str, Any]) -> None:
         f"{key}.{path}"
         for key, layer in weights.items()
         for path, weight in layer.weights.items()
-        if _is_float(weight.array) and not np.isfinite(np.sum(weight.array, dtype="float64")) and not _all_finite(weight)
+        if _is_float(weight.array)
+        and not np.isfinite(np.sum(weight.array, dtype="float64"))
+        and not _all_finite(weight)
     ]
     if bad:
         raise VerificationError(

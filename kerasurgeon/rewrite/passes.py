@@ -14,7 +14,6 @@ from kerasurgeon.rewrite.context import Context
 from kerasurgeon.rewrite.matching import Match, find, match_at, near_misses
 from kerasurgeon.rewrite.patterns import Pattern
 
-
 VERIFY_LEVELS = ("structure", "types", "exact", "outputs")
 """How much of a pass's result is checked, see ``Pipeline.run``; each level includes those before it."""
 
@@ -116,7 +115,7 @@ class RewritePass(Pass):
                     rewritten += 1
                 if rewritten > limit:
                     raise PassError(
-                        f"{self.name} does not come to an end: it rewrote {limit} sites, more than the graph has nodes.",
+                        f"{self.name} does not come to an end: it rewrote {limit} sites, more than there are nodes.",
                         where=f"last site {match.root.name!r}",
                         hint="the pattern matches what rewrite() puts there; refuse that in check()",
                     )

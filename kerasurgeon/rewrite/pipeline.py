@@ -31,6 +31,7 @@ from kerasurgeon.rewrite.report import PassReport, Report, Size
 
 _LOG = logging.getLogger(__name__)
 
+
 @dataclass(frozen=True)
 class Result:
     """What a pipeline gives back.
@@ -134,7 +135,6 @@ class Pipeline:
         report = Report(model.name, tuple(reports), time.perf_counter() - started, notes)
         recipe = Recipe.of(self.passes, seed=seed, verify=verify)
         return Result(result, report, recipe, run.graph)
-
 
     def dry_run(self, graph: Graph, *, seed: int = 0) -> tuple[Site, ...]:
         """Run the passes on a copy of a graph and return only what they say of each site."""
@@ -287,9 +287,7 @@ class _Run:
         self.emitted = work.revision, model
         return difference
 
-    def _guarded(
-        self, item: Pass, index: int, passes: tuple[Pass, ...], work: Graph, step: Callable[[], None]
-    ) -> None:
+    def _guarded(self, item: Pass, index: int, passes: tuple[Pass, ...], work: Graph, step: Callable[[], None]) -> None:
         try:
             step()
         except PassError:

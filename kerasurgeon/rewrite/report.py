@@ -124,7 +124,16 @@ class Report:
     def table(self) -> Table:
         """One row a pass."""
         table = Table(title=f"{self.model}: {self.seconds:.1f} s", title_justify="left")
-        for column in ("pass", "sites changed", "left alone", "nodes", "parameters", "MACs", "weights", "output change"):
+        for column in (
+            "pass",
+            "sites changed",
+            "left alone",
+            "nodes",
+            "parameters",
+            "MACs",
+            "weights",
+            "output change",
+        ):
             table.add_column(column, justify="left" if column == "pass" else "right")
         for item in self.passes:
             before, after = item.before, item.after

@@ -66,9 +66,7 @@ def insert_after(graph: Graph, tensor: Value | str, new: Source, *, name: str | 
     return result
 
 
-def insert_before(
-    graph: Graph, node: str, new: Source, *, operand: int = 0, name: str | None = None
-) -> Value:
+def insert_before(graph: Graph, node: str, new: Source, *, operand: int = 0, name: str | None = None) -> Value:
     """Let one node read what ``new`` makes of one of its operands; other users of that tensor keep it.
 
     Args:
@@ -232,30 +230,22 @@ def extract(
             hint="add the tensors that go around to inputs",
         )
     part = Graph(replace(graph.model, name=f"{graph.name}_part", cls=keras.Model, compile_config=None))
-    bound: dict[Value, Value] = {}
-    for value in starts:
-        name = part.unique_name(str(value).rpartition("/")[2].replace("#", "_").replace(":", "_"))
-        bound[value] = part.add_node(part.add_layer(_input_layer(name, graph.spec(value))), outputs=[graph.spec(value)]).value
+    kept = [node for node in graph.nodes() if node.name in needed and graph.kind(node) != "InputLayer"]
+    taken = {node.name for node in kept} | {node.layer for node in kept}
+    bound = {value: _add_input(part, value, graph.spec(value), taken) for value in starts}
 
     def translate(leaf: Any) -> Any:
+        if isinstance(leaf, WeightRef) and leaf.layer not in taken:
+            return graph.layers[leaf.layer].weights[leaf.key].array  # its layer stays outside: a constant here
         return bound.get(leaf, leaf) if isinstance(leaf, Value) else leaf
 
-    for node in graph.nodes():
-        if node.name not in needed or graph.kind(node) == "InputLayer":
-            continue
-        for key in [node.layer, *(leaf.layer for leaf in leaves(node.operands) if isinstance(leaf, WeightRef))]:
-            if key not in part.layers:
-                part.add_layer(graph.layers[key], key)
-        part.add_node(
-            node.layer,
-            map_leaves(translate, node.args),
-            map_leaves(translate, dict(node.kwargs)),
-            outputs=node.outputs,
-            name=node.name if node.name not in part else part.unique_name(node.name),
-            origin=node.origin,
-        )
+    for key in dict.fromkeys(node.layer for node in kept):
+        part.add_layer(graph.layers[key], key)
+    for node in kept:
+        args, kwargs = map_leaves(translate, node.args), map_leaves(translate, dict(node.kwargs))
+        part.add_node(node.layer, args, kwargs, outputs=node.outputs, name=node.name, origin=node.origin)
     structure_in = [bound[value] for value in starts]
-    structure_out = [translate(value) for value in ends]
+    structure_out = [bound.get(value, value) for value in ends]
     part.set_signature(
         inputs=structure_in[0] if len(structure_in) == 1 else structure_in,
         outputs=structure_out[0] if len(structure_out) == 1 else structure_out,
@@ -326,8 +316,7 @@ def check_border(graph: Graph, inside: Iterable[str], starts: Sequence[Value], e
         Value(name, index)
         for name in names
         for index in range(len(graph[name].outputs))
-        if graph.is_output(Value(name, index))
-        or any(use.node not in names for use in graph.uses(Value(name, index)))
+        if graph.is_output(Value(name, index)) or any(use.node not in names for use in graph.uses(Value(name, index)))
     } - set(ends)
     for what, values in (("enter", entering | inputs), ("leave", leaving)):
         if values:
@@ -371,7 +360,11 @@ def _names(graph: Graph) -> list[str]:
     return [node.name for node in graph.nodes()]
 
 
-def _input_layer(name: str, spec: TensorSpec) -> Any:
-    return layer_from_keras(
-        keras.layers.InputLayer(batch_shape=spec.shape, dtype=spec.dtype, sparse=spec.sparse, name=name)
-    )
+def _add_input(graph: Graph, value: Value, spec: TensorSpec, taken: set[str]) -> Value:
+    """A model input that stands for a tensor of another graph, named after it."""
+    wanted = str(value).rpartition("/")[2].replace("#", "_").replace(":", "_")
+    wanted = f"{wanted}_input" if wanted in taken else wanted
+    while wanted in taken or wanted in graph:
+        wanted += "_"
+    layer = keras.layers.InputLayer(batch_shape=spec.shape, dtype=spec.dtype, sparse=spec.sparse, name=wanted)
+    return graph.add_node(graph.add_layer(layer_from_keras(layer)), outputs=[spec]).value
