@@ -28,14 +28,15 @@ def decaying(*shape: int, power: float = 0.6, seed: int = 0, dtype: str = "float
     inputs, outputs = shape[-2:]
     scale = np.outer(np.arange(1, inputs + 1) ** -power, np.arange(1, outputs + 1) ** -power)
     left, right = (np.linalg.qr(rng.standard_normal((size, size)))[0] for size in (inputs, outputs))
-    return np.asarray(left @ (rng.standard_normal(shape) * scale) @ right, dtype)
+    kernel: Array = left @ (rng.standard_normal(shape) * scale) @ right
+    return kernel.astype(dtype)
 
 
 def reconstructed(factors: Tucker2) -> Array:
     """The kernel of factors, by the definition."""
     u_in = np.eye(factors.core.shape[-2]) if factors.u_in is None else factors.u_in
     u_out = np.eye(factors.core.shape[-1]) if factors.u_out is None else factors.u_out
-    return np.einsum("...rq,cr,nq->...cn", factors.core.astype("float64"), u_in, u_out)
+    return np.asarray(np.einsum("...rq,cr,nq->...cn", factors.core.astype("float64"), u_in, u_out))
 
 
 def relative_error(kernel: Array, factors: Tucker2) -> float:
@@ -46,8 +47,8 @@ def relative_error(kernel: Array, factors: Tucker2) -> float:
 def tensorly_error(kernel: Array, rank_in: int, rank_out: int) -> float:
     exact = kernel.astype("float64")
     (core, _), _ = partial_tucker(exact, rank=[rank_in, rank_out], modes=[kernel.ndim - 2, kernel.ndim - 1])
-    lost = np.linalg.norm(exact) ** 2 - np.linalg.norm(core) ** 2
-    return float(np.sqrt(max(lost, 0.0)) / np.linalg.norm(exact))
+    lost = float(np.linalg.norm(exact)) ** 2 - float(np.linalg.norm(core)) ** 2
+    return float(max(lost, 0.0) ** 0.5 / np.linalg.norm(exact))
 
 
 @pytest.mark.parametrize(
