@@ -100,6 +100,11 @@ class GraphNames(GraphWiring):
             self._digraph.nodes[name]["node"] = replace(node, scope=moved[node.scope], kwargs=kwargs)
         self.revision += 1
 
+    def flatten(self) -> None:
+        """Forget all nested models, outermost first; see ``drop_scope``."""
+        while self._scopes:
+            self.drop_scope(min(self._scopes, key=lambda path: (path.count("/"), path)))
+
     def _free_scope(self, wanted: str) -> str:
         path, count = wanted, 0
         while path in self._scopes:

@@ -169,6 +169,10 @@ class GraphReader:
         """Whether the model returns this tensor."""
         return value in values_in(self.outputs)
 
+    def is_used(self, value: Value) -> bool:
+        """Whether a node reads this tensor or the model returns it."""
+        return bool(self.uses(value)) or self.is_output(value)
+
     def input_nodes(self) -> tuple[Node, ...]:
         """The ``InputLayer`` nodes, in the order of the flattened inputs."""
         return tuple(self[value.node] for value in values_in(self.inputs))
