@@ -53,7 +53,8 @@ def emit(graph: Graph, *, compile: bool = True) -> keras.Model:
     if graph.unchecked:
         check_types(graph)
     with _collector_paused():
-        model = _Emitter(graph.copy()).run()
+        # Putting nested models together may drop scopes, which is for this emission only.
+        model = _Emitter(graph.copy() if graph.scopes else graph).run()
     if compile and graph.model.compile_config is not None:
         note = compile_like(model, graph.model.compile_config, graph.model.custom_objects)
         if note:
