@@ -95,14 +95,15 @@ def put(graph: Graph, key: str, parts: SplitLayers) -> None:
         parts: The layers.
     """
     made: dict[str, Node] = {}
-    base, nodes = graph.layers[key].name, graph.calls(key)
-    for node in nodes:
+    base, names = graph.layers[key].name, [node.name for node in graph.calls(key)]
+    for name in names:
+        node = graph[name]  # as it is now: a later call may read an earlier one
 
         def run(part: Part, *operands: Any, node: Node = node) -> Value:
             first = made.get(part.role)
             if first is None:
-                name = f"{base}_{part.role}"
-                value = call(graph, part.layer, *operands, weights=part.weights or None, name=name, like=node)
+                role = f"{base}_{part.role}"
+                value = call(graph, part.layer, *operands, weights=part.weights or None, name=role, like=node)
                 made[part.role] = graph[value.node]
                 return value
             return _call_again(graph, first, operands, node)
@@ -115,7 +116,7 @@ def put(graph: Graph, key: str, parts: SplitLayers) -> None:
         for part in parts.behind[1:]:
             value = run(part, value)
         substitute(graph, node, value)
-    if len(nodes) > 1:
+    if len(names) > 1:
         infer(graph)
 
 

@@ -377,6 +377,15 @@ def test_calls_of_a_shared_layer_are_split_alike(tmp_path: Path) -> None:
     assert_lives(result.model, tmp_path)
 
 
+def test_a_shared_layer_may_read_itself() -> None:
+    inputs = image(channels=12)
+    shared = layers.Conv2D(12, 3, padding="same", name="conv")
+    model = model_of(inputs, layers.ReLU(name="end")(shared(layers.Activation("tanh")(shared(shared(inputs))))))
+    result = run(TuckerSplit(ratio=0.4, sparsity=0.1), model)
+    assert "3 calls" in changed(result)["conv"]
+    assert difference(with_kernel(model, "conv", kernel_of(result.model, "conv")), result.model) < 1e-5
+
+
 def test_a_nested_model_called_twice_stays_one_model() -> None:
     inner_inputs = keras.Input((10, 10, 8))
     x = layers.Conv2D(12, 3, padding="same", activation="relu", name="conv")(inner_inputs)
@@ -596,7 +605,13 @@ def test_the_contract(sparsity: float) -> None:
     assert state_of(model) == before
 
 
-@pytest.mark.parametrize("name", sorted(name for name, case in ZOO.items() if "low_precision" not in case.tags))
+# Low precision rounds more than this test allows, and one case has a layer that nothing can copy.
+ZOO_HERE = sorted(
+    name for name, case in ZOO.items() if "low_precision" not in case.tags and name != "custom_without_config"
+)
+
+
+@pytest.mark.parametrize("name", ZOO_HERE)
 @pytest.mark.sweep
 def test_the_zoo_at_full_rank(name: str) -> None:
     model = build(name)
