@@ -16,7 +16,7 @@ from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.structure import map_leaves, values_in
 from kerasurgeon.ir.text import neighbourhood
 from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
-from kerasurgeon.keras_io.layers import build, capture, construct, symbolic
+from kerasurgeon.keras_io.layers import build, capture, construct, specs_of, symbolic
 
 
 def derive_specs(graph: Graph, node: Node | str, made: Any = None) -> tuple[TensorSpec, ...]:
@@ -57,14 +57,12 @@ def derive_specs(graph: Graph, node: Node | str, made: Any = None) -> tuple[Tens
             hint="the operands' shapes and the layer's config do not go together",
             context=neighbourhood(graph, node.name),
         ) from error
-    return _specs(outputs)
+    return _specs(made, args, kwargs, outputs)
 
 
-def _specs(outputs: Any) -> tuple[TensorSpec, ...]:
-    return tuple(
-        TensorSpec(tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype), bool(tensor.sparse))
-        for tensor in keras.tree.flatten(outputs)
-    )
+def _specs(made: Any, args: Any, kwargs: Any, outputs: Any) -> tuple[TensorSpec, ...]:
+    operands = [leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, keras.KerasTensor)]
+    return specs_of(made, operands, outputs)
 
 
 def built_layer(
@@ -215,4 +213,4 @@ def derive_new(
         raise VerificationError(
             f"Keras refuses the call of {what}.", got=_condensed(error), where=f"operands: {operands}"
         ) from error
-    return replace(capture(made), parent_path=layer.parent_path), _specs(outputs)
+    return replace(capture(made), parent_path=layer.parent_path), _specs(made, symbolic_args, symbolic_kwargs, outputs)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +274,20 @@ def _assets(layer: Any) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         layer.save_assets(folder)
         return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.is_file()}
+
+
+def specs_of(operation: Any, operands: Iterable[Any], outputs: Any) -> tuple[TensorSpec, ...]:
+    """The specs of what a layer or op gave for operands.
+
+    Keras calls the product of a dense tensor and a number sparse; only what is made sparse is.
+    """
+    sparse = bool(getattr(operation, "sparse", False)) or any(operand.sparse for operand in operands)
+    return tuple(
+        TensorSpec(
+            tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype), sparse and bool(tensor.sparse)
+        )
+        for tensor in keras.tree.flatten(outputs)
+    )
 
 
 def symbolic(spec: TensorSpec) -> Any:

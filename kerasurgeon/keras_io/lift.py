@@ -14,11 +14,11 @@ from kerasurgeon.ir.graph import Graph, ModelInfo
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.node import Scope
 from kerasurgeon.ir.structure import leaves, map_leaves, values_in
-from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
+from kerasurgeon.ir.values import Value, WeightRef
 from kerasurgeon.keras_io.compile_state import compile_state
 from kerasurgeon.keras_io.derive import infer
 from kerasurgeon.keras_io.internals import Functional, KerasNode, functional_graph, has_functional_constructor, nodes_of
-from kerasurgeon.keras_io.layers import capture
+from kerasurgeon.keras_io.layers import capture, specs_of
 from kerasurgeon.keras_io.nesting import call_operand
 
 SUBCLASSED_HINT = (
@@ -175,7 +175,8 @@ class _Lifter:
             name = base if not count else f"{base}:{count}"
             if name in self.graph:
                 name = self.graph.unique_name(name)
-            outputs = [TensorSpec(tuple(t.shape), str(t.dtype), bool(t.sparse)) for t in node.outputs]
+            operands = [self.graph.spec(value) for value in values_in((args, kwargs))]
+            outputs = specs_of(operation, operands, node.outputs)
             self.graph.add_node(key, args, kwargs, outputs=outputs, name=name, scope=scope, origin=(name,))
             for index, tensor in enumerate(node.outputs):
                 values[id(tensor)] = Value(name, index)
@@ -248,13 +249,26 @@ def _inlinable(operation: Any, calls: list[KerasNode]) -> Functional | None:
             isinstance(given, keras.KerasTensor)
             and given.dtype == taken.dtype
             and len(given.shape) == len(taken.shape)
-            and bool(given.sparse) == bool(taken.sparse)
+            and _sparse(given) == bool(taken.sparse)
             for given, taken in zip(operands, inner.inputs, strict=True)
         ):
             return None
         if len({id(given) for given in operands}) != len(operands):
             return None  # one tensor for two inputs: see above
     return inner
+
+
+def _sparse(tensor: Any) -> bool:
+    """Whether a tensor is sparse at run time, which takes more than Keras calling it so: see ``specs_of``."""
+    waiting, seen = [tensor] if tensor.sparse else [], set()
+    while waiting:
+        operation, node_index, _ = waiting.pop()._keras_history
+        if getattr(operation, "sparse", False):
+            return True
+        if (id(operation), node_index) not in seen:
+            seen.add((id(operation), node_index))
+            waiting.extend(each for each in operation._inbound_nodes[node_index].input_tensors if each.sparse)
+    return False
 
 
 def _ordered(functional: Functional) -> list[KerasNode]:

@@ -21,8 +21,8 @@ NESTED = [name for name in SAME if "nested" in ZOO[name].tags]
 
 def flattened(graph: Graph) -> Graph:
     flat = graph.copy()
-    while flat.scopes:
-        flat.drop_scope(min(flat.scopes, key=len))
+    flat.flatten()
+    assert not flat.scopes
     return flat
 
 
@@ -179,3 +179,13 @@ def test_a_sequential_that_is_no_chain_any_more_becomes_functional() -> None:
     assert emitted.name == model.name
     assert bitwise_equal(predict(emitted, sample_inputs(model))[1:], predict(model, sample_inputs(model)))
     assert len(values(emitted.weights)) == len(model.weights)
+
+
+def test_a_scaled_operand_does_not_hide_a_nested_model() -> None:
+    """Keras calls the product of a tensor and a number sparse, which no model's input is."""
+    inputs = keras.Input((6,), name="features")
+    model = keras.Model(inputs, backbone()(inputs * 2.0))
+    graph = lift(model)
+    assert set(graph.scopes) == {"backbone"}
+    assert not any(spec.sparse for node in graph for spec in node.outputs)
+    assert bitwise_equal(predict(emit(graph), sample_inputs(model)), predict(model, sample_inputs(model)))
