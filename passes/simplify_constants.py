@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasurgeon.authoring import Graph, Layer, Node, Skip, Value, WeightRef, leaves, map_leaves, values_in
+from kerasurgeon.authoring import Graph, Layer, Node, Skip, Value, WeightRef, infer, leaves, map_leaves, values_in
 from kerasurgeon.passes.simplify_rules import Rule, require_merged, require_unshared, rule, source
 
 LARGEST_CONSTANT = 65_536
@@ -18,32 +18,44 @@ _LIKE = ("ops.full_like", "ops.ones_like", "ops.zeros_like")
 
 
 def _is_constant(graph: Graph, node: Node) -> bool:
-    kind = graph.kind(node)
-    if not kind.startswith("ops.") or graph.layer_of(node).prototype is not None:
-        return False
-    operands = list(leaves(node.operands))
-    rest = node.inputs[1:] if kind in _LIKE else node.inputs
-    return not rest and not any(isinstance(leaf, WeightRef) for leaf in operands)
+    return _is_function(graph, node) and not (node.inputs[1:] if graph.kind(node) in _LIKE else node.inputs)
+
+
+def _is_function(graph: Graph, node: Node) -> bool:
+    """Whether a node is an op that can be computed here once its operands are known."""
+    known = graph.kind(node).startswith("ops.") and graph.layer_of(node).prototype is None
+    return known and not any(isinstance(leaf, WeightRef) for leaf in leaves(node.operands))
 
 
 @rule("constants", sites=_is_constant)
 def constant_op(graph: Graph, node: Node) -> str:
     """An op whose operands are all constants: the result is one too. Weights are none, since they may train."""
     _require_foldable(graph, node)
+    waiting, done = [node.name], []
+    while waiting:
+        name = waiting.pop()
+        users = [user.name for user in graph.users(name)]
+        _write_into(graph, graph[name], users)
+        done.append(name)
+        waiting += [user for user in users if user not in waiting and _is_constant(graph, graph[user])]
+    infer(graph)  # Keras takes arrays for sparse where it multiplies by them
+    return f"computed, with what follows from it: {', '.join(map(repr, done))}"
+
+
+def _write_into(graph: Graph, node: Node, users: list[str]) -> None:
+    """Let the users of a constant node read its value, and remove it."""
     results = _evaluate(graph, node)
-    readers = _readers(graph, node)
-    for reader in readers:
-        graph.set_operands(
-            reader,
-            *map_leaves(
-                lambda leaf: results.get(leaf, leaf) if isinstance(leaf, Value) else leaf, graph[reader].operands
-            ),
-        )
+
+    def swap(leaf: Any) -> Any:
+        return results.get(leaf, leaf) if isinstance(leaf, Value) else leaf
+
+    for user in users:
+        graph.set_operands(user, *map_leaves(swap, graph[user].operands))
     graph.remove(node)
-    return f"computed: a constant operand of {', '.join(map(repr, readers))}"
 
 
 def _require_foldable(graph: Graph, node: Node) -> None:
+    """Refuse a constant that cannot be written into what reads it, or makes something constant that cannot be."""
     values = [Value(node.name, index) for index in range(len(node.outputs))]
     for value in values:
         spec = graph.spec(value)
@@ -51,21 +63,18 @@ def _require_foldable(graph: Graph, node: Node) -> None:
             raise Skip(f"its shape {spec} is not known before the model runs")
         if spec.elements() > LARGEST_CONSTANT:
             raise Skip(f"it has {spec.elements()} elements, more than {LARGEST_CONSTANT}")
-        if spec.dtype in ("bfloat16", "string") or spec.sparse:
+        if spec.dtype in ("bfloat16", "string"):
             raise Skip(f"Keras cannot save a constant of {spec.dtype}")
         if graph.is_output(value):
-            raise Skip("it is an output of the model")
+            raise Skip(f"{node.name!r} is an output of the model")
         for path, scope in graph.scopes.items():
             if value in values_in((scope.args, dict(scope.kwargs), scope.outputs)):
-                raise Skip(f"it crosses the border of nested model {path!r}")
-    for name in _readers(graph, node):
-        reader = graph[name]
-        if not graph.kind(reader).startswith("ops.") and not set(reader.inputs) - set(values):
-            raise Skip(f"layer {name!r} would read nothing but constants")
-
-
-def _readers(graph: Graph, node: Node) -> list[str]:
-    return [user.name for user in graph.users(node)]
+                raise Skip(f"{node.name!r} crosses the border of nested model {path!r}")
+    for user in graph.users(node):
+        if set(user.inputs) <= set(values):
+            if not _is_function(graph, user):
+                raise Skip(f"{user.name!r} would read nothing but constants")
+            _require_foldable(graph, user)
 
 
 def _evaluate(graph: Graph, node: Node) -> dict[Value, np.ndarray[Any, Any]]:

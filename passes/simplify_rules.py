@@ -23,7 +23,7 @@ from typing import Any
 import keras
 import networkx as nx
 
-from kerasurgeon.authoring import Graph, Layer, Node, Skip, Value, substitute, values_in
+from kerasurgeon.authoring import Graph, Layer, Node, Skip, Value, infer, substitute, values_in
 
 Action = Callable[[Graph, Node], str]
 """What a rule does at a node: change the graph and say what was done, or raise ``Skip``."""
@@ -83,11 +83,14 @@ def bypass(graph: Graph, node: Node, why: str, value: Value | None = None) -> st
     value = source(node) if value is None else value
     if len(node.outputs) != 1:
         raise Skip(f"it has {len(node.outputs)} outputs")
-    if graph.spec(value) != node.spec:
-        raise Skip(f"it turns {graph.spec(value)} into {node.spec}")
+    before, after = graph.spec(value), node.spec
+    if (before.shape, before.dtype) != (after.shape, after.dtype) or before.sparse > after.sparse:
+        raise Skip(f"it turns {before} into {after}")
     require_unmasked(graph, node, value)
     require_free_name(graph, node, value)
     substitute(graph, node, value)
+    if before != after:  # Keras records what it multiplies by a number as sparse; what reads it need not be
+        infer(graph)
     return f"removed: {why}"
 
 
@@ -189,7 +192,10 @@ def operand(graph: Graph, node: Node, name: str) -> Any:
 
 def require_inference(graph: Graph, node: Node) -> None:
     """Refuse a node that the graph calls in training mode, by itself or with a nested model that it is in."""
-    if operand(graph, node, "training"):
+    call = inspect.signature(graph.layer_of(node).cls.call).parameters
+    # Augmentations are in training mode unless they are told otherwise: nobody asked for it.
+    by_default = "training" in call and call["training"].default is True
+    if operand(graph, node, "training") and not by_default:
         raise Skip("it is called in training mode")
     path = node.scope
     while path:
