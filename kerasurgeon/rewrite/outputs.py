@@ -42,6 +42,19 @@ def relative_difference(before: Arrays, after: Arrays) -> float:
     return worst
 
 
+def differ_between_samples(outputs: Arrays) -> bool:
+    """Whether any output differs from one sample of the batch to the next by more than rounding."""
+    for output in outputs:
+        if output.ndim == 0 or len(output) < 2:
+            return True  # nothing to tell it by
+        if not _is_float(output):
+            if not np.array_equal(output[:1], output[1:2]):
+                return True
+        elif np.max(np.abs(output[0] - output[1]), initial=0.0) > 1e-6 * np.max(np.abs(output), initial=0.0):
+            return True
+    return False
+
+
 def tolerance(graph: Graph, rtol: float) -> float:
     """``rtol`` as it applies to a graph: coarser where layers compute in half precision."""
     dtypes = {spec.dtype for node in graph.nodes() for spec in node.outputs}
@@ -81,4 +94,4 @@ def _is_float(array: np.ndarray[Any, Any]) -> bool:
     return array.dtype.kind == "f" or str(array.dtype) == "bfloat16"
 
 
-__all__ = ["relative_difference", "require_finite", "run_model", "sample_inputs", "tolerance"]
+__all__ = ["differ_between_samples", "relative_difference", "require_finite", "run_model", "sample_inputs", "tolerance"]

@@ -24,7 +24,7 @@ from kerasurgeon.keras_io.emit import emit
 from kerasurgeon.keras_io.lift import lift
 from kerasurgeon.keras_io.samples import sample_inputs
 from kerasurgeon.rewrite.context import Context, Progress, Site, no_progress
-from kerasurgeon.rewrite.outputs import Arrays, relative_difference, require_finite, run_model, tolerance
+from kerasurgeon.rewrite.outputs import Arrays, differ_between_samples, relative_difference, require_finite, run_model, tolerance
 from kerasurgeon.rewrite.passes import VERIFY_LEVELS, Pass, Preserves
 from kerasurgeon.rewrite.recipe import Recipe, read_recipe
 from kerasurgeon.rewrite.report import PassReport, Report, Size
@@ -131,7 +131,7 @@ class Pipeline:
         reports = [run.one(item, index, self.passes) for index, item in enumerate(self.passes)]
         # The model of the last comparison is the emitted graph already, unless a pass has run since.
         result = run.take_model()
-        notes = graph.model.notes
+        notes = (*graph.model.notes, *run.notes)
         report = Report(model.name, tuple(reports), time.perf_counter() - started, notes)
         recipe = Recipe.of(self.passes, seed=seed, verify=verify)
         return Result(result, report, recipe, run.graph)
@@ -203,6 +203,7 @@ class _Run:
         self.inputs: Any = None
         self.outputs: tuple[int, Arrays] | None = None  # the revision they belong to, and the arrays
         self.emitted: tuple[int, keras.Model] | None = None
+        self.notes: list[str] = []
 
     def one(self, item: Pass, index: int, passes: tuple[Pass, ...]) -> PassReport:
         def progress(fraction: float, message: str) -> None:
@@ -272,6 +273,11 @@ class _Run:
             fresh = self.source is not None and self.graph.revision == 0
             before = self.source if fresh else emit(self.graph, compile=False)
             self.outputs = self.graph.revision, run_model(before, self.inputs)
+            if not self.notes and not differ_between_samples(self.outputs[1]):
+                self.notes.append(
+                    "the model gives the same outputs for every sample input, so that comparing them proves little; "
+                    "are its weights trained?"
+                )
         model = emit(work)
         arrays = run_model(model, self.inputs)
         difference = relative_difference(self.outputs[1], arrays)
