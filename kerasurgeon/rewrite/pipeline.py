@@ -24,7 +24,14 @@ from kerasurgeon.keras_io.emit import emit
 from kerasurgeon.keras_io.lift import lift
 from kerasurgeon.keras_io.samples import sample_inputs
 from kerasurgeon.rewrite.context import Context, Progress, Site, no_progress
-from kerasurgeon.rewrite.outputs import Arrays, differ_between_samples, relative_difference, require_finite, run_model, tolerance
+from kerasurgeon.rewrite.outputs import (
+    Arrays,
+    differ_between_samples,
+    relative_difference,
+    require_finite,
+    run_model,
+    tolerance,
+)
 from kerasurgeon.rewrite.passes import VERIFY_LEVELS, Pass, Preserves
 from kerasurgeon.rewrite.recipe import Recipe, read_recipe
 from kerasurgeon.rewrite.report import PassReport, Report, Size
