@@ -162,7 +162,7 @@ def _reader(calibration: Sequence[Feeds], batch_size: int | None) -> Any:
 
     size = batch_size or 1
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]  # no types there
+    class Reader(CalibrationDataReader):
         def __init__(self) -> None:
             self._next: Callable[[], Feeds | None] = iter_batches(calibration, size).__next__
 

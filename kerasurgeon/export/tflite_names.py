@@ -86,7 +86,7 @@ def _map(schema: Any, name: str, index: int) -> Any:
 def _aligned_builder(size: int) -> Any:
     flatbuffers = require("flatbuffers", package="flatbuffers", extra="tflite", needed_for="TFLite export")
 
-    class AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc,name-defined]  # no types there
+    class AlignedBuilder(flatbuffers.Builder):  # type: ignore[name-defined]  # no types there
         def CreateNumpyVector(self, x: np.ndarray[Any, Any]) -> Any:  # noqa: N802 - overrides theirs
             if x.dtype != np.uint8:
                 return super().CreateNumpyVector(x)

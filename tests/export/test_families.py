@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import warnings
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -58,20 +60,39 @@ def test_onnx_parity(family: str, tmp_path: Path) -> None:
     assert report.relative_error < 1e-4
 
 
-@pytest.mark.parametrize("suffix", ["tflite", "onnx"])
 @pytest.mark.parametrize("family", [_marked(family, (INT8_ALWAYS,)) for family in INT8])
-def test_int8_keeps_the_signal(family: str, suffix: str, tmp_path: Path) -> None:
+def test_int8_is_as_good_as_tensorflows_own(family: str, tmp_path: Path) -> None:
+    """Random networks quantise badly (noise of 0.5 to 33 % here), so what counts is the noise that must be."""
     model = build_application(FAMILIES[family])
-    path = tmp_path / f"model.{suffix}"
     data = application_inputs(model, seed=7, batch=24)
-    report = export(model, path, quantize="int8", calibration=data, inputs=data[:4])
     (expected,) = run_keras(model, {"image": data[:8]})
-    run = run_tflite if suffix == "tflite" else run_onnx
-    (got,) = run(path, {_input_name(model): data[:8]}).values()
-    noise = float(np.mean((expected - got) ** 2) / np.mean(expected**2))
-    # Random networks quantise badly: the measured noise of these is 0.1 to 5 %. A wrong scale gives 100 %.
-    assert noise < 0.2, f"{family}: {noise:.2e}"
-    assert report.bytes < 0.5 * 4 * model.count_params()
+    (tmp_path / "plain.tflite").write_bytes(_tensorflows_int8(model, data))
+    (plain,) = run_tflite(tmp_path / "plain.tflite", {str(model.inputs[0].name): data[:8]}).values()
+    unavoidable = _noise(expected, plain)
+    for suffix, run in (("tflite", run_tflite), ("onnx", run_onnx)):
+        path = tmp_path / f"model.{suffix}"
+        report = export(model, path, quantize="int8", calibration=data, inputs=data[:4])
+        (got,) = run(path, {_input_name(model): data[:8]}).values()
+        noise = _noise(expected, got)
+        # The same calibration by another quantiser; a wrong scale would give a noise of 1.
+        assert noise < 1.5 * unavoidable + 0.01, f"{family}, {suffix}: {noise:.3f}, {unavoidable:.3f}"
+        assert report.bytes < 0.5 * 4 * model.count_params()
+
+
+def _noise(expected: np.ndarray, got: np.ndarray) -> float:
+    return float(np.mean((expected - got) ** 2) / np.mean(expected**2))
+
+
+def _tensorflows_int8(model: keras.Model, data: np.ndarray) -> bytes:
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([data[i : i + 1]] for i in range(len(data)))
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return bytes(converter.convert())
 
 
 def _input_name(model: object) -> str:
