@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 from typing import Any
 
 import pytest
 
-import kerasurgeon
-import kerasurgeon.authoring
-import kerasurgeon.cost
-import kerasurgeon.export
 import kerasurgeon.passes
-import kerasurgeon.rules
 from kerasurgeon.authoring import Pass
 
-MODULES = (
-    kerasurgeon,
-    kerasurgeon.authoring,
-    kerasurgeon.cost,
-    kerasurgeon.passes,
-    kerasurgeon.rules,
-)
+NAMES = ("kerasurgeon", "kerasurgeon.authoring", "kerasurgeon.cost", "kerasurgeon.passes", "kerasurgeon.rules")
+MODULES = tuple(importlib.import_module(name) for name in NAMES)
 PUBLIC = sorted({(module.__name__, name) for module in MODULES for name in module.__all__ if not name.startswith("__")})
 
 
@@ -58,7 +49,7 @@ def passes() -> list[type[Pass]]:
 @pytest.mark.parametrize("cls", passes(), ids=lambda cls: cls.__name__)
 def test_passes_are_frozen_dataclasses_that_describe_every_option(cls: type[Pass]) -> None:
     assert dataclasses.is_dataclass(cls)
-    assert cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    assert cls.__dataclass_params__.frozen
     text = inspect.getdoc(cls) or ""
     for option in dataclasses.fields(cls):
         assert f"{option.name}:" in text, f"{cls.__name__} does not describe its option {option.name}"
