@@ -100,21 +100,23 @@ class ReplaceLayers(Pass):
         selection = Selection(self.pattern, self.where)
         matches, left = selection.sites(graph)
         done: set[str] = set()
-        for position, match in enumerate(matches):
-            context.progress(position / len(matches), f"{self.name}: {match.root.name}")
-            nodes = [node.name for node in match.nodes]
-            if done.intersection(nodes):
-                if match.root.name not in done:
-                    context.left(match.root.name, "part of it belongs to another match, which was replaced")
+        for position, found in enumerate(matches):
+            root = found.root.name
+            context.progress(position / len(matches), f"{self.name}: {root}")
+            if root in done:
                 continue
-            calls = graph.calls(match.root.layer) if len(nodes) == 1 else (match.root,)
-            done.update(nodes, (call.name for call in calls))
+            match = selection.again(graph, root)
+            if match is None or done.intersection(node.name for node in match.nodes):
+                context.left(root, "a part of it was replaced with another match")
+                continue
+            calls = graph.calls(match.root.layer) if len(match.nodes) == 1 else (match.root,)
+            done.update(node.name for node in (*match.nodes, *calls))
             try:
                 what = self._replace(graph, match, calls)
             except Skip as skip:
-                context.left(match.root.name, skip.reason)
+                context.left(root, skip.reason)
             else:
-                context.changed(match.root.name, what)
+                context.changed(root, what)
         for name, reason in left.items():
             context.left(name, reason)
         if not context.sites:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -14,6 +15,7 @@ from kerasurgeon.authoring import (
     Layer,
     Match,
     Node,
+    Skip,
     Value,
     call,
     infer,
@@ -27,7 +29,7 @@ _FLAGS = ("mask", "training")
 
 
 def put_layer(graph: Graph, calls: tuple[Node, ...], new: keras.Layer, *, carry_weights: bool) -> str:
-    """Put a layer in place of another one, for all its calls.
+    """Put a layer in place of another one, for all its calls, under the old layer's name.
 
     Args:
         graph: The graph; it is changed as a whole or not at all.
@@ -36,42 +38,31 @@ def put_layer(graph: Graph, calls: tuple[Node, ...], new: keras.Layer, *, carry_
         carry_weights: Give the new layer, if it is not built, the old weights of the same path and shape.
 
     Raises:
+        Skip: Weights that others use would be gone.
+        GraphError: An output that is used would be gone.
         VerificationError: The new layer, or one further on, cannot take its operands.
     """
     trial = graph.copy()
-    old = trial.layer_of(calls[0])
+    key, old = calls[0].layer, graph.layer_of(calls[0])
     built = bool(layer_from_keras(new).weights)
-    made = [_first_call(trial, calls[0], new)]
-    key = trial[made[0].node].layer
-    carried = _carry(trial, key, old) if carry_weights and not built else ()
-    for node in calls[1:]:
-        args, kwargs = _operands(trial, key, node)
-        name = trial.unique_name(f"{node.scope}/{trial.layers[key].name}".lstrip("/"))
-        twin = trial.add_node(
-            *(key, args, kwargs),
-            outputs=trial[made[0].node].outputs,
-            name=name,
-            scope=node.scope,
-            origin=node.origin,
-            near=node.name,
-        )
-        made.append(twin.value)
-        infer(trial)
-    for node, value in zip(calls, made, strict=True):
-        _exchange(trial, node, [Value(value.node, index) for index in range(len(trial[value.node].outputs))])
-        trial.remove(node)
+    made, count = _built(graph, calls[0], new)
+    for node in calls:
+        _require_outputs(graph, node, count)
+    carried = _shared_paths(made, old) if carry_weights and not built else ()
+    made = made.with_weights(**{path: old.weights[path].array for path in carried})
+    if key in graph.tied_layers() and set(old.weights) - set(made.weights):
+        raise Skip(f"the weights of {key!r} are used elsewhere too, and the new layer has others")
+    trial.update_layer(key, replace(made.with_name(old.name), parent_path=old.parent_path))
+    for node in calls:
+        trial.set_operands(node, kwargs=_known_flags(made, node))
     infer(trial)
-    result = made[0].node
-    if len(calls) == 1:
-        result = _take_name(trial, made[0], calls[0]).node
-    kind, weights = trial.kind(result), trial.layer_of(result).weights
     graph.adopt(trial)
-    fresh = [path for path in weights if path not in carried]
-    said = f"replaced by {kind} {result!r}"
+    fresh = [path for path in made.weights if path not in carried]
+    said = f"replaced by {made.kind}"
     if carried:
         said += f" with the old {', '.join(carried)}"
     if fresh:
-        said += f" with {'its own' if built else 'new'} {', '.join(fresh)}"
+        said += f"{' and' if carried else ' with'} {'its own' if built else 'new'} {', '.join(fresh)}"
     return said
 
 
@@ -117,43 +108,42 @@ def put_region(graph: Graph, match: Match | None, root: Node, new: Any) -> str:
     return f"{what} {', '.join(kinds) or str(result)}"
 
 
-def _first_call(graph: Graph, node: Node, new: keras.Layer) -> Value:
-    definition = layer_from_keras(new)
-    kwargs = {
-        key: value for key, value in node.kwargs.items() if key not in _FLAGS or key in definition.call_parameters
-    }
-    return call(graph, new, *node.args, like=node, **kwargs)
+def _built(graph: Graph, node: Node, new: keras.Layer) -> tuple[Layer, int]:
+    """The definition of a new layer, built for the operands of a node, and how many outputs it has."""
+    scratch = graph.copy()
+    kwargs = _known_flags(layer_from_keras(new), node)
+    made = scratch.producer(call(scratch, new, *node.args, like=node, **kwargs))
+    return scratch.layer_of(made), len(made.outputs)
 
 
-def _operands(graph: Graph, key: str, node: Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    known = graph.layers[key].call_parameters
-    return node.args, {name: value for name, value in node.kwargs.items() if name not in _FLAGS or name in known}
+def _known_flags(layer: Layer, node: Node) -> dict[str, Any]:
+    """The keyword operands of a node, without those flags that a layer does not take."""
+    known = layer.call_parameters
+    return {name: value for name, value in node.kwargs.items() if name not in _FLAGS or name in known}
 
 
-def _carry(graph: Graph, key: str, old: Layer) -> tuple[str, ...]:
-    """Set those weights of a layer that the old layer has too, in the same shape. Returns their paths."""
-    new = graph.layers[key]
-    shared = [
-        path for path, weight in new.weights.items() if path in old.weights and old.weights[path].shape == weight.shape
-    ]
-    for path in shared:
-        graph.set_weight(key, path, old.weights[path].array)
-    return tuple(shared)
+def _shared_paths(new: Layer, old: Layer) -> tuple[str, ...]:
+    """Paths of the weights that two layers have in the same shape."""
+    common = [path for path in new.weights if path in old.weights]
+    return tuple(path for path in common if new.weights[path].shape == old.weights[path].shape)
+
+
+def _require_outputs(graph: Graph, node: Node, count: int) -> None:
+    for index in range(count, len(node.outputs)):
+        if graph.is_output(Value(node.name, index)) or any(
+            value == Value(node.name, index) for user in graph.users(node) for value in user.inputs
+        ):
+            raise GraphError(
+                f"What replaces {node.name!r} has {count} outputs.", expected=f"output {index} too, which is used"
+            )
 
 
 def _exchange(graph: Graph, node: Node, results: list[Value]) -> None:
     """Let everything that reads a node's outputs read others instead."""
-    made = nx.ancestors(graph.digraph, results[0].node) | {results[0].node} if results else set()
-    for index in range(len(node.outputs)):
-        value = Value(node.name, index)
-        if not graph.uses(value) and not graph.is_output(value):
-            continue
-        if index >= len(results):
-            raise GraphError(
-                f"What replaces {node.name!r} has {len(results)} outputs.",
-                expected=f"output {index} too, which is used",
-            )
-        graph.replace_uses(value, results[index], keep=made)
+    _require_outputs(graph, node, len(results))
+    for index, result in enumerate(results[: len(node.outputs)]):
+        made = nx.ancestors(graph.digraph, result.node) | {result.node}
+        graph.replace_uses(Value(node.name, index), result, keep=made)
 
 
 def _take_name(graph: Graph, value: Value, old: Node) -> Value:

@@ -51,34 +51,50 @@ class Selection:
 
     def sites(self, graph: Graph) -> tuple[list[Match], dict[str, str]]:
         """Every match, and the reasons for nodes that were looked at and are no match."""
-        matches: dict[str, Match] = {}
+        roots: dict[str, Match] = {}
         left: dict[str, str] = {}
         for choice in self.choices:
             if isinstance(choice, Pattern):
                 found = find(graph, choice)
                 left |= {miss.root: miss.reason for miss in near_misses(graph, choice)}
             else:
-                names = [node.name for node in graph.nodes() if values_in(node.operands) and choice(graph, node)]
-                tried = [match_at(graph, any_op().shared_ok(), name) for name in names]
-                found = [match for match in tried if isinstance(match, Match)]
+                found = [match for node in graph.nodes() if (match := _match(graph, choice, node.name)) is not None]
             for match in found:
                 verdict = self.where(match.root, graph.layer_of(match.root))
                 if verdict is True:
-                    matches.setdefault(match.root.name, match)
+                    roots.setdefault(match.root.name, match)
                 else:
                     left[match.root.name] = verdict if isinstance(verdict, str) else "where refuses it"
         order = {node.name: index for index, node in enumerate(graph.nodes())}
-        for name in matches:
+        for name in roots:
             left.pop(name, None)
-        return sorted(matches.values(), key=lambda match: order[match.root.name]), left
+        return sorted(roots.values(), key=lambda match: order[match.root.name]), left
+
+    def again(self, graph: Graph, root: str) -> Match | None:
+        """The match at a root as it is now: what was replaced before may have changed its surroundings."""
+        if root not in graph:
+            return None
+        found = (_match(graph, choice, root) for choice in self.choices)
+        return next((match for match in found if match is not None), None)
 
     def why_nothing(self, graph: Graph) -> str:
         """The reason why a whole graph was left alone."""
-        reason = f"nothing in it matches {self.given if isinstance(self.given, str) else 'the pattern'!r}"
+        reason = f"nothing in it matches {repr(self.given) if isinstance(self.given, str) else 'the pattern'}"
         if not isinstance(self.given, str):
             return reason
         known = {graph.kind(node) for node in graph.nodes()} | {node.name for node in graph.nodes()}
         return f"{reason}: {did_you_mean(self.given, known)}"
+
+
+def _match(graph: Graph, choice: Any, root: str) -> Match | None:
+    node = graph[root]
+    if isinstance(choice, Pattern):
+        match = match_at(graph, choice, root)
+    elif values_in(node.operands) and choice(graph, node):
+        match = match_at(graph, any_op().shared_ok(), root)
+    else:
+        return None
+    return match if isinstance(match, Match) else None
 
 
 def _choices(pattern: Any) -> list[Any]:

@@ -72,11 +72,12 @@ def two_3x3(layer: Any, site: ReplaceSite, *, filters: int | None = None, rounds
     return [first, second]
 
 
-def separable(layer: Any, *, depth_multiplier: int = 1) -> Any:
+def separable(layer: Any, site: ReplaceSite, *, depth_multiplier: int = 1) -> Any:
     """SeparableConv2D instead of Conv2D, its kernels the nearest to the old one: an SVD for each input channel.
 
     Args:
         layer: A Conv2D without groups.
+        site: Where it is.
         depth_multiplier: Spatial filters per input channel; as many as the kernel has taps are exact.
     """
     if type(layer) is not keras.layers.Conv2D or layer.groups != 1:
@@ -98,8 +99,7 @@ def separable(layer: Any, *, depth_multiplier: int = 1) -> Any:
     new = keras.layers.SeparableConv2D.from_config(
         {**config, "kernel_size": layer.kernel_size, "depth_multiplier": rank}
     )
-    first = layer.data_format == "channels_first"
-    new.build((None, channels, height, width) if first else (None, height, width, channels))
+    new.build(site.inputs[0].shape)
     new.depthwise_kernel.assign(depthwise.reshape(height, width, channels, rank))
     new.pointwise_kernel.assign(pointwise)
     if layer.use_bias:

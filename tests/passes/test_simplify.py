@@ -736,7 +736,7 @@ def test_some_applications(architecture: str) -> None:
     model = build_application(architecture)
     result = run(ALL, model)
     assert difference(model, result.model, application_inputs(model)) < 1e-5
-    # (0, 1) before a convolution with stride 2 is what it pads itself; ResNet's (3, 3) and (1, 1) before strides are not.
+    # (0, 1) before a stride of 2 is what a convolution pads itself; (1, 1) and ResNet's (3, 3) are not.
     padded = {kind for kind in kinds(result.model) if kind == "ZeroPadding2D"}
     assert sum(what.startswith("merged into") for what in changed(result).values()) > 3
     assert bool(padded) == (architecture == "ResNet50V2")
