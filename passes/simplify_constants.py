@@ -7,7 +7,19 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasurgeon.authoring import Graph, Layer, Node, Skip, Value, WeightRef, infer, leaves, map_leaves, values_in
+from kerasurgeon.authoring import (
+    Graph,
+    Layer,
+    Node,
+    Skip,
+    Value,
+    WeightRef,
+    infer,
+    keras_layer,
+    leaves,
+    map_leaves,
+    values_in,
+)
 from kerasurgeon.passes.simplify_rules import Rule, require_merged, require_unshared, rule, source
 
 LARGEST_CONSTANT = 65_536
@@ -79,15 +91,12 @@ def _require_foldable(graph: Graph, node: Node) -> None:
 
 def _evaluate(graph: Graph, node: Node) -> dict[Value, np.ndarray[Any, Any]]:
     """What a constant op computes, by output."""
-    layer = graph.layer_of(node)
     # Of what a *_like op reads, only the shape matters.
     args, kwargs = map_leaves(
         lambda leaf: np.zeros(graph.spec(leaf).shape, graph.spec(leaf).dtype) if isinstance(leaf, Value) else leaf,
         node.operands,
     )
-    with keras.saving.custom_object_scope(dict(layer.custom_objects)):
-        made = layer.cls.from_config(dict(layer.config))
-    results = keras.tree.flatten(made(*args, **kwargs))
+    results = keras.tree.flatten(keras_layer(graph, node)(*args, **kwargs))
     arrays = [np.asarray(keras.ops.convert_to_numpy(result)) for result in results]
     return {Value(node.name, index): array for index, array in enumerate(arrays)}
 

@@ -740,3 +740,12 @@ def test_some_applications(architecture: str) -> None:
     padded = {kind for kind in kinds(result.model) if kind == "ZeroPadding2D"}
     assert sum(what.startswith("merged into") for what in changed(result).values()) > 3
     assert bool(padded) == (architecture == "ResNet50V2")
+
+
+@pytest.mark.sweep
+def test_applications(application: str) -> None:
+    model = build_application(application)
+    result = run(Simplify(training_layers=True), model)
+    assert difference(model, result.model, application_inputs(model)) < 1e-4
+    assert result.model.output_names == model.output_names
+    assert not changed(run(Simplify(training_layers=True), result.model))
