@@ -47,7 +47,8 @@ def compare(
     if json:
         show_json({**report.to_dict(), "relative_error": report.relative_error, "tolerance": tolerance, "same": same})
     else:
-        show(_table(report), _verdict(report.relative_error, tolerance))
+        head = f"{report.candidate} against {report.reference}, {report.samples} samples"
+        show(head, _table(report), _verdict(report.relative_error, tolerance))
     if not same:
         raise typer.Exit(1)
 
@@ -65,9 +66,7 @@ def _open(path: Path, now: Activity, *, unsafe: bool, custom_objects: list[str] 
 
 
 def _table(report: Any) -> Table:
-    table = Table(
-        title=f"{report.candidate} against {report.reference}, {report.samples} samples", title_justify="left"
-    )
+    table = Table()
     for column in ("output", "largest difference", "relative", "same argmax"):
         table.add_column(column, justify="left" if column == "output" else "right")
     for item in report.outputs:

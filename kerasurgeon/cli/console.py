@@ -78,8 +78,11 @@ class _Bar(Activity):
 
     def __init__(self, console: Console) -> None:
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.table import Column
 
-        columns = (SpinnerColumn(), BarColumn(24), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+        line = Column(no_wrap=True, overflow="ellipsis")
+        text = TextColumn("{task.description}", markup=False, table_column=line)
+        columns = (SpinnerColumn(), BarColumn(24), TimeElapsedColumn(), text)
         # The streams are redirected elsewhere while TensorFlow works; two redirections would undo each other.
         self.bar = Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
         self.task = self.bar.add_task("", total=None)

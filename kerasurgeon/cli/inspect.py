@@ -144,7 +144,7 @@ def _of_file(path: Path) -> tuple[dict[str, Any], list[Any]]:
 
     runner = open_runner(path)
     rows = [("input", info) for info in runner.inputs] + [("output", info) for info in runner.outputs]
-    table = Table(title=f"{path}: {runner.kind}, {format_bytes(path.stat().st_size)}", title_justify="left")
+    table = Table()
     for column in ("", "name", "dtype and shape", "quantisation"):
         table.add_column(column, overflow="fold")
     for side, info in rows:
@@ -160,4 +160,7 @@ def _of_file(path: Path) -> tuple[dict[str, Any], list[Any]]:
         }
         for side, info in rows
     ]
-    return {"kind": runner.kind, "tensors": data}, [table]
+    return {"kind": runner.kind, "tensors": data}, [
+        f"{path}: {runner.kind}, {format_bytes(path.stat().st_size)}",
+        table,
+    ]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import json as json_module
 from pathlib import Path
+from textwrap import wrap
 from typing import Annotated
 
 import typer
@@ -34,12 +37,12 @@ def check(
         steps = [{"name": item.name, "options": {k: str(v) for k, v in item.options.items()}} for item in passes]
         show_json({"recipe": str(file), "seed": recipe.seed, "verify": recipe.verify, "passes": steps})
         return
-    table = Table(title=f"{file}: seed {recipe.seed}, verify {recipe.verify}", title_justify="left")
+    table = Table()
     table.add_column("pass")
     table.add_column("options", overflow="fold")
     for item in passes:
         table.add_row(item.name, ", ".join(f"{key}={value!r}" for key, value in item.options.items()) or "none")
-    show(table, "the recipe can be run")
+    show(f"{file} can be run: seed {recipe.seed}, verify {recipe.verify}", table)
 
 
 @app.command()
@@ -55,15 +58,27 @@ def new(
             with activity() as now:
                 start_keras(now)
                 found = import_pass(name)
-        lines += ["", f"[[pass]]  # {found.summary}", f'name = "{name}"']
-        lines += [_line(option) for option in found.options]
+        lines += ["", *_comment(found.summary), "[[pass]]", f'name = "{name}"']
+        for option in found.options:
+            lines += ["", *_comment(f"{option.doc} ({option.type})"), _line(option)]
     show("\n".join(lines))
+
+
+def _comment(text: str) -> list[str]:
+    return wrap(text, 100, initial_indent="# ", subsequent_indent="# ")
 
 
 def _line(option: Option) -> str:
     """An option at its default, as a comment: what is in force without it."""
-    meaning = f"{option.type}: {option.doc}" if option.doc else option.type
     if option.default == "required":
-        return f"{option.name} =   # required. {meaning}"
-    value = {"True": "true", "False": "false", "None": "none"}.get(option.default, option.default)
-    return f"# {option.name} = {value}  # {meaning}"
+        return f"{option.name} =  # required"
+    try:
+        value = _toml(ast.literal_eval(option.default))
+    except ValueError:  # an expression, such as field(default_factory=dict)
+        value = option.default
+    return f"# {option.name} = {value}"
+
+
+def _toml(value: object) -> str:
+    # Numbers, texts, lists and truth values look the same in TOML and JSON.
+    return "(not set)" if value is None else json_module.dumps(value)

@@ -8,7 +8,7 @@ import sys
 import warnings
 
 from kerasurgeon.cli.console import Activity
-from kerasurgeon.errors import missing_extra
+from kerasurgeon.errors import MissingExtraError, missing_extra
 
 
 def start_keras(activity: Activity) -> None:
@@ -27,14 +27,19 @@ def start_keras(activity: Activity) -> None:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     activity.phase("starting Keras")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     try:
         import_quietly("keras")
     except ModuleNotFoundError as error:
-        backend = (error.name or "").split(".")[0]
-        if backend not in ("tensorflow", "jax", "torch"):
+        missing = (error.name or "").split(".")[0]
+        if missing not in ("tensorflow", "jax", "torch"):
             raise
-        raise missing_extra(backend, "tensorflow", "Keras") from error
+        if missing == "tensorflow":
+            raise missing_extra("tensorflow", "tensorflow", "Keras") from error
+        raise MissingExtraError(
+            f"Keras is set to work with {missing}, which is not installed.",
+            where="KERAS_BACKEND, or ~/.keras/keras.json",
+            hint=f"pip install {missing}, or set KERAS_BACKEND=tensorflow",
+        ) from error
     for name in ("absl", "tensorflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for module in ("keras", "tensorflow"):

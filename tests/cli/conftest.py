@@ -120,15 +120,19 @@ def small_model() -> keras.Model:
     return model
 
 
-def save_custom_model(path: Path, *, module: str, source: str) -> None:
-    """Write a module with a layer class ``Custom`` beside a model that uses it, and forget the module again."""
+def save_custom_model(path: Path, *, module: str, source: str, build: Callable[[Any], Any] | None = None) -> None:
+    """Write a module with a class ``Custom`` beside a model that uses it, and forget the module again."""
     path.with_name(f"{module}.py").write_text(source)
     sys.path.insert(0, str(path.parent))
     importlib.invalidate_caches()
     try:
         custom = importlib.import_module(module).Custom
-        vector = keras.Input((4,), name="vector")
-        keras.Model(vector, custom(name="custom")(vector)).save(path)
+        (build or _around_layer)(custom).save(path)
     finally:
         sys.path.remove(str(path.parent))
         sys.modules.pop(module, None)
+
+
+def _around_layer(custom: Any) -> keras.Model:
+    vector = keras.Input((4,), name="vector")
+    return keras.Model(vector, custom(name="custom")(vector))
