@@ -14,13 +14,25 @@ from kerasurgeon.keras_io.samples import sample_inputs
 
 Arrays = list[np.ndarray[Any, Any]]
 
+CONSTANT_OUTPUTS = (
+    "the model gives the same outputs for every sample input, so that comparing them proves little; "
+    "are its weights trained?"
+)
+
 # Rounding differs by this much where half precision stands in for float32; relative to float32's tolerance.
 _COARSER = {"bfloat16": 800.0, "float16": 100.0}
 
 
 def run_model(model: keras.Model, inputs: Any) -> Arrays:
     """A model's outputs in inference, flattened, as float64 arrays where they are floats."""
-    outputs = keras.tree.flatten(model(inputs, training=False))
+    try:
+        outputs = keras.tree.flatten(model(inputs, training=False))
+    except Exception as error:
+        raise VerificationError(
+            f"Model {model.name!r} cannot be run to compare its outputs.",
+            got=f"{type(error).__name__}: {str(error).strip()[:400]}",
+            hint="verify='types' checks shapes and dtypes without running it",
+        ) from error
     arrays = [np.asarray(keras.ops.convert_to_numpy(output)) for output in outputs]
     return [array.astype("float64") if _is_float(array) else array for array in arrays]
 
@@ -94,4 +106,12 @@ def _is_float(array: np.ndarray[Any, Any]) -> bool:
     return array.dtype.kind == "f" or str(array.dtype) == "bfloat16"
 
 
-__all__ = ["differ_between_samples", "relative_difference", "require_finite", "run_model", "sample_inputs", "tolerance"]
+__all__ = [
+    "CONSTANT_OUTPUTS",
+    "differ_between_samples",
+    "relative_difference",
+    "require_finite",
+    "run_model",
+    "sample_inputs",
+    "tolerance",
+]

@@ -163,8 +163,8 @@ def check_fraction(owner: Pass, option: str, value: float, *, zero: bool = False
     Raises:
         OptionError: ``value`` is outside (0, 1], or [0, 1] if ``zero`` is allowed.
     """
-    low_ok = value >= 0 if zero else value > 0
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low_ok or not value <= 1:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not (0 <= value <= 1) or (value == 0 and not zero):
         raise OptionError(
             f"{owner.name}: option {option!r} must be a fraction.",
             expected=f"a number in {'[' if zero else '('}0, 1]",

@@ -17,6 +17,7 @@ import numpy as np
 from kerasurgeon.cost import cost
 from kerasurgeon.errors import KerasurgeonError, OptionError, PassError, VerificationError
 from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.text import neighbourhood
 from kerasurgeon.ir.verify import verify_structure
 from kerasurgeon.keras_io.derive import check_types
@@ -25,6 +26,7 @@ from kerasurgeon.keras_io.lift import lift
 from kerasurgeon.keras_io.samples import sample_inputs
 from kerasurgeon.rewrite.context import Context, Progress, Site, no_progress
 from kerasurgeon.rewrite.outputs import (
+    CONSTANT_OUTPUTS,
     Arrays,
     differ_between_samples,
     relative_difference,
@@ -133,11 +135,13 @@ class Pipeline:
         if verify not in VERIFY_LEVELS:
             raise OptionError(f"verify={verify!r} is not a level.", expected=" or ".join(map(repr, VERIFY_LEVELS)))
         started = time.perf_counter()
-        graph = lift(model)
-        run = _Run(model, graph, verify, data, loss, evaluate, seed, progress or no_progress)
-        reports = [run.one(item, index, self.passes) for index, item in enumerate(self.passes)]
-        # The model of the last comparison is the emitted graph already, unless a pass has run since.
-        result = run.take_model()
+        with _seeded(seed):
+            graph = lift(model)
+            run = _Run(model, graph, verify, data, loss, evaluate, seed, progress or no_progress)
+            reports = [run.one(item, index, self.passes) for index, item in enumerate(self.passes)]
+            # The model of the last comparison is the emitted graph already, unless a pass has run since.
+            result = run.take_model()
+            run.advance(1.0, "done")
         notes = (*graph.model.notes, *run.notes)
         report = Report(model.name, tuple(reports), time.perf_counter() - started, notes)
         recipe = Recipe.of(self.passes, seed=seed, verify=verify)
@@ -205,16 +209,21 @@ class _Run:
     ) -> None:
         self.source, self.graph, self.verify = model, graph, verify
         self.data, self.loss, self.evaluate = data, loss, evaluate
-        self.seed, self.progress = seed, progress
+        self.seed, self.progress, self.fraction = seed, progress, 0.0
         self.size: Size | None = None
         self.inputs: Any = None
         self.outputs: tuple[int, Arrays] | None = None  # the revision they belong to, and the arrays
         self.emitted: tuple[int, keras.Model] | None = None
         self.notes: list[str] = []
 
+    def advance(self, fraction: float, message: str) -> None:
+        """Tell the user how far the run has come; a pass that starts over does not take the bar back."""
+        self.fraction = max(self.fraction, fraction)
+        self.progress(self.fraction, message)
+
     def one(self, item: Pass, index: int, passes: tuple[Pass, ...]) -> PassReport:
         def progress(fraction: float, message: str) -> None:
-            self.progress((index + min(max(fraction, 0.0), 1.0)) / len(passes), message)
+            self.advance((index + min(max(fraction, 0.0), 1.0)) / len(passes), message)
 
         progress(0.0, item.name)
         compare = self.verify == "outputs" or (self.verify == "exact" and item.preserves is Preserves.EXACT)
@@ -242,6 +251,7 @@ class _Run:
             removed = work.remove_unused()
             if self.verify != "structure":
                 check_types(work)
+                require_finite(_changed_layers(self.graph, work))
 
         seconds = time.perf_counter() - started
         self._guarded(item, index, passes, work, tidy_and_check)
@@ -281,10 +291,7 @@ class _Run:
             before = self.source if fresh else emit(self.graph, compile=False)
             self.outputs = self.graph.revision, run_model(before, self.inputs)
             if not self.notes and not differ_between_samples(self.outputs[1]):
-                self.notes.append(
-                    "the model gives the same outputs for every sample input, so that comparing them proves little; "
-                    "are its weights trained?"
-                )
+                self.notes.append(CONSTANT_OUTPUTS)
         model = emit(work)
         arrays = run_model(model, self.inputs)
         difference = relative_difference(self.outputs[1], arrays)
@@ -339,6 +346,10 @@ def _named_nodes(error: BaseException, graph: Graph) -> Iterator[str]:
                 yield held
 
 
+def _changed_layers(before: Graph, after: Graph) -> dict[str, Layer]:
+    return {key: layer for key, layer in after.layers.items() if before.layers.get(key) is not layer}
+
+
 def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
@@ -350,7 +361,7 @@ def _size(graph: Graph) -> Size:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Keras draws initialiser seeds from Python's generator: seed it for a pass, and give the user's state back."""
+    """Keras draws seeds from Python's generator: seed it for a while, and give the user's state back."""
     state = random.getstate()
     random.seed(seed)
     try:

@@ -48,7 +48,7 @@ class Recipe:
     @classmethod
     def of(cls, passes: Sequence[Pass], *, seed: int = 0, verify: str = "exact") -> Recipe:
         """The recipe of these passes, with today's versions."""
-        steps = tuple((name_of(type(item)), _changed_options(item)) for item in passes)
+        steps = tuple((_name(type(item)), _changed_options(item)) for item in passes)
         return cls(steps, seed, verify, _versions())
 
     def make_passes(self) -> list[Pass]:
@@ -66,8 +66,15 @@ class Recipe:
         """The recipe as plain data.
 
         Raises:
-            RecipeError: An option holds something that cannot be written, such as a lambda.
+            RecipeError: A pass or an option cannot be written: a local class, a lambda.
         """
+        for name, _ in self.steps:
+            if "<" in name:
+                raise RecipeError(
+                    f"The pass {name} cannot be written to a recipe.",
+                    expected="a class at the top level of a module",
+                    hint="move it to a module that can be imported",
+                )
         steps = [
             {"name": name, **{key: _writable(value, f"{name}.{key}") for key, value in options.items()}}
             for name, options in self.steps
@@ -171,6 +178,11 @@ def _parse(content: Any, source: str | None, text: str) -> Recipe:
 def _line_of(text: str, key: str) -> int | None:
     found = re.search(rf"^\s*\[*\"?{re.escape(key)}\"?\s*[\]=:]", text, re.MULTILINE)
     return None if found is None else text.count("\n", 0, found.end()) + 1
+
+
+def _name(cls: type[Pass]) -> str:
+    """How to find a pass again; a local class has no such name, which is an error only once a recipe is written."""
+    return f"{cls.__module__}:{cls.__qualname__}" if "<" in cls.__qualname__ else name_of(cls)
 
 
 def _changed_options(item: Pass) -> dict[str, Any]:
