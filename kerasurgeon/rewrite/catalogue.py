@@ -76,7 +76,11 @@ def make_pass(name: str, options: Mapping[str, Any], where: str | None = None) -
     Raises:
         RecipeError: There is no such pass or option, or an option has a value that it may not have.
     """
-    cls = find_pass(name)
+    try:
+        cls = find_pass(name)
+    except RecipeError as error:
+        parts = {"expected": error.expected, "got": error.got, "hint": error.hint}
+        raise RecipeError(error.what, where=where, **parts) from error
     known: set[str] = {item.name for item in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
     for option in options:
         if option not in known:

@@ -33,7 +33,7 @@ def import_object(path: str, where: str = "the option") -> Any:
     """
     module, colon, name = path.partition(":")
     try:
-        if not colon or not name:
+        if not module or not colon or not name:
             raise ImportError("it is not of the form 'module:name'")
         found: Any = importlib.import_module(module)
         for part in name.split("."):

@@ -82,9 +82,15 @@ class Recipe:
         return {"seed": self.seed, "verify": self.verify, "pass": steps, "versions": dict(self.versions)}
 
     def to_toml(self) -> str:
-        """The recipe as TOML, each pass in a table of its own."""
-        content = _without_none(self.to_dict())
+        """The recipe as TOML, each pass in a table of its own.
+
+        Raises:
+            RecipeError: A pass or an option cannot be written; ``None`` cannot in TOML, but can in JSON.
+        """
+        content = self.to_dict()
         steps, versions = content.pop("pass"), content.pop("versions")
+        for step in steps:
+            _require_no_none(step, step["name"])
         parts = [tomli_w.dumps(content)]
         for step in steps:
             tables = {key: value for key, value in step.items() if _has_tables(value)}
@@ -162,6 +168,9 @@ def _parse(content: Any, source: str | None, text: str) -> Recipe:
         raise fail(
             "There is no such level of verification.", "verify", expected=" or ".join(VERIFY_LEVELS), got=repr(verify)
         )
+    versions = content.get("versions", {})
+    if not isinstance(versions, Mapping):
+        raise fail("The versions are written as a table.", "versions", expected="[versions]", got=repr(versions))
     steps = content.get("pass", [])
     if not isinstance(steps, list) or not all(isinstance(step, Mapping) for step in steps):
         raise fail("Passes are written as [[pass]] tables.", "pass", expected='[[pass]]\nname = "FoldBatchNorm"')
@@ -172,7 +181,7 @@ def _parse(content: Any, source: str | None, text: str) -> Recipe:
                 f"Pass number {index + 1} has no name.", "pass", expected=f"one of {', '.join(sorted(catalogue()))}"
             )
         parsed.append((step["name"], {key: _tuples(value) for key, value in step.items() if key != "name"}))
-    return Recipe(tuple(parsed), seed, verify, dict(content.get("versions", {})), source, text)
+    return Recipe(tuple(parsed), seed, verify, dict(versions), source, text)
 
 
 def _line_of(text: str, key: str) -> int | None:
@@ -232,12 +241,12 @@ def _has_tables(value: Any) -> bool:
     return isinstance(value, dict) or (isinstance(value, list) and any(map(_has_tables, value)))
 
 
-def _without_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_without_none(item) for item in value if item is not None]
-    return value
+def _require_no_none(value: Any, where: str) -> None:
+    if value is None:
+        raise RecipeError(f"Option {where} is None, which TOML cannot say.", hint="save the recipe as .json")
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in parts:
+        _require_no_none(part, f"{where}.{key}")
 
 
 def _versions() -> dict[str, str]:
