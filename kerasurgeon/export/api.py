@@ -23,6 +23,7 @@ from kerasurgeon.export.signature import check_finite_weights, check_model, chec
 from kerasurgeon.export.staging import check_target, staged
 from kerasurgeon.export.tensors import Feeds, bind
 from kerasurgeon.export.writing import Progress, run_file, write_file
+from kerasurgeon.rewrite.outputs import CONSTANT_OUTPUTS, differ_between_samples
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +103,8 @@ def export(
     )
     tell(0.05, "running the Keras model")
     expected = _run_reference(reference, feeds)
+    if not differ_between_samples(list(expected.values())):
+        notes = (*notes, CONSTANT_OUTPUTS)
     with staged(target) as temporary:
         notes += write_file(reference, temporary, options, batches, tell)
         tell(0.85, f"running the {options.format} file")

@@ -38,16 +38,25 @@ def sample_inputs(graph: Graph, *, seed: int = 0, batch_size: int = 2) -> Any:
 
 
 def draw_array(
-    spec: TensorSpec, generator: np.random.Generator, *, batch_size: int = 2, below: int = 2
+    spec: TensorSpec, generator: np.random.Generator, *, batch_size: int = 2, below: int = 2, low: float = -1.0
 ) -> np.ndarray[Any, Any]:
-    """Draw one array for a spec; see ``sample_inputs``."""
+    """Draw one array for a spec.
+
+    Args:
+        spec: Its shape and dtype; unknown sizes are chosen.
+        generator: Where the numbers come from.
+        batch_size: Size of axis 0 if unknown.
+        below: Integers are drawn below this.
+        low: Reals are drawn between this and 1.
+    """
     free = _FREE_SIZE.get(len(spec.shape), _FREE_SIZE_ELSE)
     shape = tuple((batch_size if axis == 0 else free) if size is None else size for axis, size in enumerate(spec.shape))
     if spec.dtype == "bool":
         return generator.random(shape) < 0.5
     if "int" in spec.dtype:
         return generator.integers(0, below, shape).astype(spec.dtype)
-    return generator.uniform(-1, 1, shape).astype("float64" if spec.dtype == "float64" else "float32")
+    dtype = np.float64 if spec.dtype == "float64" else np.float32
+    return low + (1 - low) * generator.random(shape, dtype=dtype)
 
 
 def _vocabulary(graph: Graph, value: Value) -> int:
