@@ -38,7 +38,9 @@ def _renamed_layers() -> dict[Any, str]:
     return {
         cls: name
         for name, cls in reversed(public.items())
-        if isinstance(cls, type) and issubclass(cls, keras.Layer) and getattr(keras.layers, cls.__name__, None) is not cls
+        if isinstance(cls, type)
+        and issubclass(cls, keras.Layer)
+        and getattr(keras.layers, cls.__name__, None) is not cls
     }
 
 

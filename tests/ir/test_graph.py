@@ -77,7 +77,7 @@ def test_other_outputs_have_uses_of_their_own() -> None:
 
 
 def test_the_networkx_view_is_read_only() -> None:
-    with pytest.raises(Exception, match="[Ff]rozen"):
+    with pytest.raises(Exception, match=r"[Ff]rozen"):
         diamond().digraph.add_node("stray")
     with pytest.raises(TypeError):
         diamond().layers["stray"] = dense("stray")  # type: ignore[index]
@@ -121,7 +121,8 @@ def test_set_operands_moves_the_edges() -> None:
     assert graph["add"].inputs == (Value("relu"), Value("x"))
     assert graph.unchecked == {"add"}
     graph.set_operands("add", kwargs={"extra": Value("x")})
-    assert graph["add"].inputs == (Value("relu"), Value("x"), Value("x"))
+    extended = graph["add"].inputs
+    assert extended == (Value("relu"), Value("x"), Value("x"))
     verify_structure(graph)
 
 
@@ -250,7 +251,7 @@ CHANGE_REFUSALS: dict[str, tuple[Callable[[Graph], Any], str]] = {
     "output of no node": (lambda g: g.set_signature(outputs=Value("nope")), "no node 'nope'"),
     "removes what is used": (lambda g: g.remove("relu"), "its result is used"),
     "removes an output": (lambda g: g.remove("tied"), "it is an output"),
-    "removes an input": (lambda g: (g.add_node("relu", outputs=[SPEC]), g.remove("x")), "its result is used"),
+    "removes an input": (lambda g: g.remove("x"), "its result is used"),
     "updates no layer": (lambda g: g.update_layer("nope", plain("nope")), "no layer 'nope'"),
     "sets no weight": (lambda g: g.set_weight("shared", "kernle", 0), "did you mean 'kernel'"),
     "sets a weight of no layer": (lambda g: g.set_weight("nope", "kernel", 0), "no weight 'kernel'"),

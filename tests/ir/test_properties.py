@@ -19,7 +19,9 @@ Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 def value(graph: Graph, draw: Draw) -> Value:
     """Mostly a tensor of the graph; sometimes one that is not there."""
-    return Value(draw(st.sampled_from([*(node.name for node in graph.nodes()), "nope"])), draw(st.sampled_from([0, 0, 0, 1])))
+    return Value(
+        draw(st.sampled_from([*(node.name for node in graph.nodes()), "nope"])), draw(st.sampled_from([0, 0, 0, 1]))
+    )
 
 
 def node(graph: Graph, draw: Draw) -> str:
@@ -29,7 +31,8 @@ def node(graph: Graph, draw: Draw) -> str:
 def operands(graph: Graph, draw: Draw) -> tuple[Any, ...]:
     many = [value(graph, draw) for _ in range(draw(st.integers(1, 3)))]
     tied = WeightRef(draw(st.sampled_from(sorted(graph.layers))), draw(st.sampled_from(["kernel", "nope"])))
-    return draw(st.sampled_from([(many[0],), (many, 3), (many[0], tied)]))
+    chosen: tuple[Any, ...] = draw(st.sampled_from([(many[0],), (many, 3), (many[0], tied)]))
+    return chosen
 
 
 def add(graph: Graph, draw: Draw) -> None:
@@ -52,7 +55,9 @@ def rewire(graph: Graph, draw: Draw) -> None:
 
 
 def replace_uses(graph: Graph, draw: Draw) -> None:
-    graph.replace_uses(value(graph, draw), value(graph, draw), keep=draw(st.sampled_from([[], ["add"], ["relu", "new"]])))
+    graph.replace_uses(
+        value(graph, draw), value(graph, draw), keep=draw(st.sampled_from([[], ["add"], ["relu", "new"]]))
+    )
 
 
 def remove(graph: Graph, draw: Draw) -> None:
@@ -76,7 +81,9 @@ def set_output(graph: Graph, draw: Draw) -> None:
 
 
 def set_weight(graph: Graph, draw: Draw) -> None:
-    graph.set_weight(draw(st.sampled_from(["shared", "relu", "one"])), "kernel", np.full((4, 4), draw(st.integers(0, 9))))
+    graph.set_weight(
+        draw(st.sampled_from(["shared", "relu", "one"])), "kernel", np.full((4, 4), draw(st.integers(0, 9)))
+    )
 
 
 CHANGES = (add, add, rewire, replace_uses, remove, remove_unused, fork, rename, set_output, set_weight)

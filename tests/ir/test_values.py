@@ -113,7 +113,8 @@ def test_which_specs_stand_for_which(mine: TensorSpec, theirs: TensorSpec, accep
     ],
 )
 def test_kinds_of_layers(operation: Any, kind: str) -> None:
-    assert kind_of(type(operation)) == kind
+    cls: Any = type(operation)
+    assert kind_of(cls) == kind
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,8 @@ def test_kinds_of_layers(operation: Any, kind: str) -> None:
 )
 def test_kinds_of_ops(function: Any, kind: str) -> None:
     result = function(keras.Input((4, 4)))
-    assert kind_of(type(result._keras_history.operation)) == kind
+    cls: Any = type(result._keras_history.operation)
+    assert kind_of(cls) == kind
 
 
 def layer() -> Layer:

@@ -23,7 +23,7 @@ from kerasurgeon.rewrite.patterns import (
 from tests.rewrite.pattern_cases import CONV_BN, conv_bn, graph_of, image, only, why_not
 
 
-class Doubling(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no types
+class Doubling(keras.layers.Layer):
     """A layer that is not Keras'."""
 
     def call(self, inputs: Any) -> Any:

@@ -185,9 +185,7 @@ def other_norms() -> keras.Model:
 @case("spectral normalisation wraps a conv: a wrapper with state and the wrapped layer's weights")
 def spectral_normalization() -> keras.Model:
     inputs = image()
-    wrapped = layers.SpectralNormalization(
-        layers.Conv2D(4, 3, name="inner_conv"), power_iterations=2, name="sn"
-    )
+    wrapped = layers.SpectralNormalization(layers.Conv2D(4, 3, name="inner_conv"), power_iterations=2, name="sn")
     return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(wrapped(inputs))))
 
 

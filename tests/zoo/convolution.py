@@ -115,9 +115,7 @@ def layout() -> keras.Model:
 def layout_1d_3d() -> keras.Model:
     a, b = sequence(8, 3, name="signal"), volume(4)
     a_out = layers.Cropping1D((1, 2))(layers.UpSampling1D(2)(layers.ZeroPadding1D((0, 3))(a)))
-    return keras.Model(
-        [a, b], [a_out, layers.Cropping3D(1)(layers.UpSampling3D(2)(layers.ZeroPadding3D(1)(b)))]
-    )
+    return keras.Model([a, b], [a_out, layers.Cropping3D(1)(layers.UpSampling3D(2)(layers.ZeroPadding3D(1)(b)))])
 
 
 @case("every pooling: max, average, global with keepdims, adaptive; same padding, overlap")

@@ -60,9 +60,7 @@ def lambda_named_function() -> keras.Model:
 @case("Lambda with a Python lambda: code inside the file, refused by safe_mode", "custom", "lambda")
 def lambda_layer() -> keras.Model:
     inputs = vector()
-    return keras.Model(
-        inputs, layers.Dense(3)(layers.Lambda(lambda x: x * 2.0 + 1.0, output_shape=(6,))(inputs))
-    )
+    return keras.Model(inputs, layers.Dense(3)(layers.Lambda(lambda x: x * 2.0 + 1.0, output_shape=(6,))(inputs)))
 
 
 # Layers
@@ -191,12 +189,8 @@ class RunningMean(layers.Layer):
     """Subtracts a running mean that training updates, and counts its training calls."""
 
     def build(self, input_shape: Any) -> None:
-        self.mean = self.add_weight(
-            shape=(input_shape[-1],), initializer="zeros", trainable=False, name="mean"
-        )
-        self.count = self.add_weight(
-            shape=(), initializer="zeros", dtype="int32", trainable=False, name="count"
-        )
+        self.mean = self.add_weight(shape=(input_shape[-1],), initializer="zeros", trainable=False, name="mean")
+        self.count = self.add_weight(shape=(), initializer="zeros", dtype="int32", trainable=False, name="count")
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         if training:
@@ -231,9 +225,7 @@ def custom_dict_output() -> keras.Model:
 class Blend(layers.Layer):
     """Takes operands in every way: positional, in a dict, by keyword, and a plain Python value."""
 
-    def call(
-        self, first: Tensor, others: dict[str, Any], *, extra: Tensor | None = None, ratio: float = 0.5
-    ) -> Tensor:
+    def call(self, first: Tensor, others: dict[str, Any], *, extra: Tensor | None = None, ratio: float = 0.5) -> Tensor:
         x = ratio * first + (1 - ratio) * others["a"] * others["b"][0]
         return x if extra is None else x + extra
 
@@ -376,7 +368,7 @@ class MaskMaker(layers.Layer):
     def call(self, inputs: Tensor) -> Tensor:
         return inputs
 
-    def compute_mask(self, inputs: Tensor, previous_mask: Tensor) -> Tensor:  # noqa: ARG002 (Keras passes it)
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor) -> Tensor:
         return inputs[..., 0] > 0
 
 

@@ -37,9 +37,7 @@ def numpy_constants() -> keras.Model:
 @case("backend tensors (not numpy arrays) as operands")
 def backend_constants() -> keras.Model:
     inputs = vector()
-    return keras.Model(
-        inputs, layers.Dense(3)(inputs * ops.convert_to_tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]))
-    )
+    return keras.Model(inputs, layers.Dense(3)(inputs * ops.convert_to_tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])))
 
 
 @case("a constant operand of 64 kB, used twice")
@@ -103,9 +101,7 @@ def list_operands() -> keras.Model:
 @case("a list operand that mixes tensors and numpy arrays")
 def list_operand_with_constant() -> keras.Model:
     inputs = keras.Input(batch_shape=(2, 6), name="features")
-    return keras.Model(
-        inputs, layers.Dense(3)(ops.concatenate([inputs, np.ones((2, 2), "float32")], axis=-1))
-    )
+    return keras.Model(inputs, layers.Dense(3)(ops.concatenate([inputs, np.ones((2, 2), "float32")], axis=-1)))
 
 
 @case("where: a boolean tensor, a tensor and a scalar")
@@ -253,9 +249,7 @@ def layers_and_ops_of_one_name() -> keras.Model:
     y = ops.add(inputs, ops.reshape(inputs, (-1, 6)))
     z = layers.Softmax()(x) + ops.softmax(y)
     joined = layers.Concatenate()([x, y, z])
-    return keras.Model(
-        inputs, ops.concatenate([joined, layers.Multiply()([z, x]), ops.multiply(z, y)], axis=-1)
-    )
+    return keras.Model(inputs, ops.concatenate([joined, layers.Multiply()([z, x]), ops.multiply(z, y)], axis=-1))
 
 
 @case("a merge called twice, with operands of different widths", "shared")

@@ -46,9 +46,7 @@ class ZooCase:
 ZOO: dict[str, ZooCase] = {}
 
 
-def case(
-    feature: str, *tags: str, custom_objects: Mapping[str, Any] | None = None
-) -> Callable[[Builder], Builder]:
+def case(feature: str, *tags: str, custom_objects: Mapping[str, Any] | None = None) -> Callable[[Builder], Builder]:
     """Enter the decorated builder in ``ZOO`` under its own name."""
 
     def register(builder: Builder) -> Builder:

@@ -10,9 +10,7 @@ import keras
 import ml_dtypes
 import numpy as np
 
-FREE_DIM = (
-    8  # what a None dimension other than the batch becomes: divisible by 2 and 4, for down- and upsampling
-)
+FREE_DIM = 8  # what a None dimension other than the batch becomes: divisible by 2 and 4, for down- and upsampling
 DEFAULT_VOCABULARY = 10
 
 
@@ -46,9 +44,7 @@ def randomise(model: keras.Model, seed: int = 0, gain: float = 1.2, shift: float
         weight.assign(_values(weight, rng, gain, shift, is_depthwise=id(weight) in depthwise))
 
 
-def _values(
-    weight: Any, rng: np.random.Generator, gain: float, shift: float, *, is_depthwise: bool
-) -> np.ndarray:
+def _values(weight: Any, rng: np.random.Generator, gain: float, shift: float, *, is_depthwise: bool) -> np.ndarray:
     role = weight.path.rsplit("/", 1)[-1]
     shape = tuple(weight.shape)
     if "variance" in role or "gamma" in role or role == "scale":

@@ -122,9 +122,7 @@ def attention_by_keyword() -> keras.Model:
 @case("causal self-attention: a Python flag as a call argument")
 def attention_causal() -> keras.Model:
     inputs = sequence()
-    return keras.Model(
-        inputs, layers.MultiHeadAttention(2, 4, dropout=0.1)(inputs, inputs, use_causal_mask=True)
-    )
+    return keras.Model(inputs, layers.MultiHeadAttention(2, 4, dropout=0.1)(inputs, inputs, use_causal_mask=True))
 
 
 @case("grouped-query attention: fewer key and value heads than query heads")
@@ -210,9 +208,9 @@ def bidirectional() -> keras.Model:
     inputs = sequence()
     x = layers.Bidirectional(layers.LSTM(3, return_sequences=True), name="joined")(inputs)
     x = layers.Bidirectional(layers.GRU(4, return_sequences=True), merge_mode="sum", name="summed")(x)
-    forward, backward, *states = layers.Bidirectional(
-        layers.LSTM(2, return_state=True), merge_mode=None, name="apart"
-    )(x)
+    forward, backward, *states = layers.Bidirectional(layers.LSTM(2, return_state=True), merge_mode=None, name="apart")(
+        x
+    )
     return keras.Model(inputs, [forward, backward, states[1]])
 
 
@@ -266,8 +264,5 @@ def mixed_inputs() -> keras.Model:
         "user": tokens(1, name="user"),
         "price": vector(2, "price"),
     }
-    parts = [
-        layers.Flatten()(layers.Embedding(10, 3, name=f"{key}_table")(inputs[key]))
-        for key in ("item", "user")
-    ]
+    parts = [layers.Flatten()(layers.Embedding(10, 3, name=f"{key}_table")(inputs[key])) for key in ("item", "user")]
     return keras.Model(inputs, layers.Dense(2)(layers.Concatenate()([*parts, inputs["price"]])))

@@ -63,9 +63,7 @@ def float64() -> keras.Model:
     return keras.Model(inputs, ops.add(layers.Dense(3, dtype="float64")(x), 0.25))
 
 
-@case(
-    "a policy per layer, one with autocast off, which no config records", "low_precision", "saves_differently"
-)
+@case("a policy per layer, one with autocast off, which no config records", "low_precision", "saves_differently")
 def mixed_policies() -> keras.Model:
     inputs = vector()
     x = layers.Dense(6, dtype="mixed_float16", name="half")(inputs)
@@ -275,9 +273,7 @@ def compiled() -> keras.Model:
     }
     model = keras.Model(inputs, outputs)
     model.compile(
-        optimizer=keras.optimizers.AdamW(
-            keras.optimizers.schedules.CosineDecay(1e-3, 100), weight_decay=1e-4
-        ),
+        optimizer=keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(1e-3, 100), weight_decay=1e-4),
         loss={"class": "sparse_categorical_crossentropy", "value": keras.losses.Huber(delta=0.5)},
         loss_weights={"class": 1.0, "value": 0.3},
         metrics={"class": ["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(2)], "value": ["mae"]},
@@ -291,9 +287,7 @@ def compiled() -> keras.Model:
 @case("compiled and trained for a step: the optimizer has slots, the metrics have counts", "compiled")
 def compiled_and_fitted() -> keras.Model:
     model = classifier()
-    model.compile(
-        optimizer=keras.optimizers.SGD(0.01, momentum=0.9), loss="mse", metrics=["mae"], jit_compile=False
-    )
+    model.compile(optimizer=keras.optimizers.SGD(0.01, momentum=0.9), loss="mse", metrics=["mae"], jit_compile=False)
     rng = np.random.default_rng(0)
     model.fit(rng.normal(size=(4, 8, 8, 3)), rng.normal(size=(4, 3)), epochs=1, verbose=0)
     return model

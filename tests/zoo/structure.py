@@ -45,9 +45,7 @@ def plain_chain() -> keras.Model:
 
 @case("Sequential without an Input, built by build(): its InputLayer is implicit")
 def sequential_built() -> keras.Model:
-    model = keras.Sequential(
-        [layers.Conv2D(4, 3), layers.ReLU(), layers.Flatten(), layers.Dense(3)], name="seq"
-    )
+    model = keras.Sequential([layers.Conv2D(4, 3), layers.ReLU(), layers.Flatten(), layers.Dense(3)], name="seq")
     model.build((None, 6, 6, 3))
     return model
 
@@ -214,9 +212,7 @@ def doubly_nested() -> keras.Model:
 @case("a nested model with two inputs and two outputs", "nested")
 def nested_multi_io() -> keras.Model:
     a, b = vector(4, name="a"), vector(4, name="b")
-    inner = keras.Model(
-        [a, b], [layers.Add()([a, b]), layers.Dense(4)(layers.Multiply()([a, b]))], name="inner"
-    )
+    inner = keras.Model([a, b], [layers.Add()([a, b]), layers.Dense(4)(layers.Multiply()([a, b]))], name="inner")
     left, right = vector(4, name="left"), vector(4, name="right")
     total, product = inner([right, left])
     return keras.Model([left, right], layers.Concatenate()([product, total, left]))
