@@ -121,8 +121,8 @@ def test_set_operands_moves_the_edges() -> None:
     assert graph["add"].inputs == (Value("relu"), Value("x"))
     assert graph.unchecked == {"add"}
     graph.set_operands("add", kwargs={"extra": Value("x")})
-    extended = graph["add"].inputs
-    assert extended == (Value("relu"), Value("x"), Value("x"))
+    extended: tuple[Value, ...] = (Value("relu"), Value("x"), Value("x"))
+    assert graph["add"].inputs == extended
     verify_structure(graph)
 
 
