@@ -32,7 +32,10 @@ class _Given(keras.initializers.Initializer):
 
 @contextlib.contextmanager
 def injected(layer: Any, definition: Layer) -> Iterator[None]:
-    """While active, weights that ``layer`` or its sublayers create take their values from ``definition``."""
+    """While active, weights that ``layer`` or its sublayers create take their values from ``definition``.
+
+    ``layer`` is ``None`` while it is being constructed: wrappers build what they wrap then, under a shorter path.
+    """
     if not definition.weights:
         yield
         return
@@ -63,8 +66,10 @@ def injected(layer: Any, definition: Layer) -> Iterator[None]:
 def _lookup(owner: Any, root: Any, name: str | None, definition: Layer, taken: dict[str, int]) -> Weight | None:
     with name_scope(owner.name, caller=owner):
         path = f"{current_path()}/{name or 'variable'}"
-    root_path = f"{root._parent_path}/{root.name}/" if getattr(root, "_parent_path", None) else f"{root.name}/"
-    relative = path.removeprefix(root_path)
+    relative = path
+    if root is not None:
+        parent = f"{root._parent_path}/" if getattr(root, "_parent_path", None) else ""
+        relative = path.removeprefix(f"{parent}{root.name}/")
     count = taken.get(relative, 0)
     taken[relative] = count + 1
     return definition.weights.get(relative if not count else f"{relative}#{count}")

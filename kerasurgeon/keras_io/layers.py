@@ -142,7 +142,7 @@ def construct(definition: Layer, parts: Mapping[str, Any] | None = None) -> Any:
     try:
         if issubclass(definition.cls, keras.layers.Lambda):
             return definition.cls(**config)
-        with keras.saving.custom_object_scope(dict(definition.custom_objects)):
+        with injected(None, definition), keras.saving.custom_object_scope(dict(definition.custom_objects)):
             made = definition.cls.from_config(config)
     except Exception as error:
         raise EmitError(
@@ -283,9 +283,7 @@ def specs_of(operation: Any, operands: Iterable[Any], outputs: Any) -> tuple[Ten
     """
     sparse = bool(getattr(operation, "sparse", False)) or any(operand.sparse for operand in operands)
     return tuple(
-        TensorSpec(
-            tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype), sparse and bool(tensor.sparse)
-        )
+        TensorSpec(tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype), sparse and bool(tensor.sparse))
         for tensor in keras.tree.flatten(outputs)
     )
 
