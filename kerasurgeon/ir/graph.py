@@ -254,9 +254,28 @@ class Graph(GraphNames):
         self._forget_in_scopes(old.name)
         self.revision += 1
 
-    def remove_unused(self) -> tuple[str, ...]:
-        """Remove every node that no model output depends on, inputs excepted. Returns their names."""
-        needed = {value.node for value in values_in((self.outputs, self.inputs))}
+    def unused(self) -> tuple[str, ...]:
+        """Names of the nodes that no model output depends on, inputs excepted; users before what they read."""
+        needed = self._needed_by(value.node for value in values_in((self.outputs, self.inputs)))
+        return tuple(node.name for node in reversed(self.nodes()) if node.name not in needed)
+
+    def remove_unused(self, *, keep: Iterable[str] = ()) -> tuple[str, ...]:
+        """Remove every node that no model output depends on, inputs excepted.
+
+        Args:
+            keep: Nodes to leave all the same, with what they read.
+
+        Returns:
+            The names of the removed nodes.
+        """
+        kept = self._needed_by(name for name in keep if name in self)
+        unused = tuple(name for name in self.unused() if name not in kept)
+        for name in unused:
+            self.remove(name)
+        return unused
+
+    def _needed_by(self, names: Iterable[str]) -> set[str]:
+        needed = set(names)
         for name in tuple(needed):
             needed |= nx.ancestors(self._digraph, name)
         for layer in self.tied_layers():
@@ -269,10 +288,7 @@ class Graph(GraphNames):
                 scope = waiting.pop(path)
                 for value in values_in((scope.args, dict(scope.kwargs))):
                     needed |= nx.ancestors(self._digraph, value.node) | {value.node}
-        unused = [node.name for node in reversed(self.nodes()) if node.name not in needed]
-        for name in unused:
-            self.remove(name)
-        return tuple(unused)
+        return needed
 
     def update_layer(self, key: str, layer: Layer) -> None:
         """Put another definition in place of a layer, for all its calls."""

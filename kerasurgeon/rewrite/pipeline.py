@@ -248,7 +248,7 @@ class _Run:
         def tidy_and_check() -> None:
             nonlocal removed
             verify_structure(work)
-            removed = work.remove_unused()
+            removed = work.remove_unused(keep=self.graph.unused())  # what led nowhere before is the user's
             if self.verify != "structure":
                 check_types(work)
                 require_finite(_changed_layers(self.graph, work))

@@ -146,7 +146,9 @@ def read_recipe(source: str | Path | Mapping[str, Any]) -> Recipe:
         content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except ValueError as error:  # both parsers name line and column in their message
         kind = "JSON" if path.suffix == ".json" else "TOML"
-        raise RecipeError(f"Recipe {str(path)!r} is not valid {kind}.", got=str(error)) from error
+        raise RecipeError(
+            f"Recipe {str(path)!r} is not valid {kind}.", got=str(error), hint="fix the file there"
+        ) from error
     return _parse(content, str(path), text)
 
 

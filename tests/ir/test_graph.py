@@ -167,6 +167,15 @@ def test_remove_unused_keeps_inputs_and_what_owns_a_tied_weight() -> None:
     verify_structure(graph)
 
 
+def test_remove_unused_leaves_what_it_is_told_to() -> None:
+    graph = diamond()
+    put(graph, plain("dead"), put(graph, plain("dying"), Value("add")))
+    put(graph, plain("other"), Value("add"))
+    assert set(graph.unused()) == {"other", "dead", "dying"}
+    assert graph.remove_unused(keep=["dead", "gone"]) == ("other",)
+    assert set(graph.unused()) == {"dead", "dying"}
+
+
 def test_update_layer_and_set_weight() -> None:
     graph = diamond()
     graph.set_weight("shared", "kernel", np.full((4, 4), 2.0))

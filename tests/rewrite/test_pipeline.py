@@ -102,6 +102,13 @@ def test_nodes_that_become_unused_are_removed_and_named(model: Any) -> None:
     assert set(report.removed) == {"act", "logits"}
 
 
+def test_what_led_nowhere_before_stays() -> None:
+    model = build("nested_unused_output")
+    result = Pipeline([LookOnly(), ScaleKernels()]).run(model)
+    assert [report.removed for report in result.report.passes] == [(), ()]
+    assert [weight.path for weight in result.model.weights] == [weight.path for weight in model.weights]
+
+
 def test_notes_reach_the_report() -> None:
     notes = Pipeline([]).run(build("functional_subclass_with_options")).report.notes
     assert any("WithOptions" in note for note in notes)
