@@ -30,17 +30,17 @@ def hidden() -> Any:
 # What is done, the error, and what its message must hold: what failed, where, what to do.
 CASES: dict[str, tuple[Callable[[Path], Any], type[ks.KerasurgeonError], list[str]]] = {
     "subclassed model": (
-        lambda _: ks.apply_passes(BAD["subclassed_model"](), []),  # type: ignore[arg-type]
+        lambda _: ks.apply_passes(BAD["subclassed_model"](), []),
         ks.LiftError,
         ["'subclassed' (Subclassed) is a subclassed model", "functional = keras.Model(inputs, model.call(inputs))"],
     ),
     "unbuilt model": (
-        lambda _: ks.apply_passes(BAD["unbuilt_sequential"](), []),  # type: ignore[arg-type]
+        lambda _: ks.apply_passes(BAD["unbuilt_sequential"](), []),
         ks.LiftError,
         ["'unbuilt' is not built", "model.build(input_shape)"],
     ),
     "a path for a model": (
-        lambda _: ks.apply_passes("model.keras", []),  # type: ignore[arg-type]
+        lambda _: ks.apply_passes("model.keras", []),
         ks.LiftError,
         ["not a Keras model", "keras.saving.load_model(path)"],
     ),
@@ -90,12 +90,12 @@ CASES: dict[str, tuple[Callable[[Path], Any], type[ks.KerasurgeonError], list[st
         ["CutsTooMuch", "where: node 'hidden'", "(?, 6) float32 (recorded)", "infer(graph)"],
     ),
     "NaN weights": (
-        lambda _: ks.apply_passes(BAD["nan_weights"](), [FoldBatchNorm()]),  # type: ignore[arg-type]
+        lambda _: ks.apply_passes(BAD["nan_weights"](), [FoldBatchNorm()]),
         ks.VerificationError,
         ["NaN or infinite", "where: broken.kernel", "train it to finite weights first"],
     ),
     "infinite weights": (
-        lambda _: ks.apply_passes(BAD["infinite_weights"](), [FoldBatchNorm()]),  # type: ignore[arg-type]
+        lambda _: ks.apply_passes(BAD["infinite_weights"](), [FoldBatchNorm()]),
         ks.VerificationError,
         ["NaN or infinite", "where: broken.kernel"],
     ),
@@ -164,4 +164,4 @@ def test_a_truncated_model_file_is_no_model(tmp_path: Path) -> None:
     content = (tmp_path / "m.keras").read_bytes()
     (tmp_path / "half.keras").write_bytes(content[: len(content) // 2])
     with pytest.raises(ks.LiftError, match="not a Keras model"):
-        ks.lift(str(tmp_path / "half.keras"))  # type: ignore[arg-type]
+        ks.lift(str(tmp_path / "half.keras"))

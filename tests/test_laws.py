@@ -216,7 +216,7 @@ def test_law_8_same_recipe_same_bytes_in_another_process(tmp_path: Path) -> None
 def test_law_9_no_error_is_foreign() -> None:
     for name, make in BAD.items():
         with pytest.raises(ks.KerasurgeonError) as caught:
-            ks.apply_passes(make(), [LookOnly()])  # type: ignore[arg-type]
+            ks.apply_passes(make(), [LookOnly()])
         assert caught.value.what, name
         assert caught.value.hint or caught.value.expected, name
         assert arrays([]) == []

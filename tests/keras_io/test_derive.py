@@ -103,7 +103,9 @@ def test_a_call_that_keras_refuses(graph: Graph) -> None:
     with pytest.raises(VerificationError, match=r"'norm'"):
         check_types(graph)
     graph.set_operands("norm", (Value("conv"),))
-    with pytest.raises(VerificationError, match=r"Keras refuses the call of 'flat' \(Flatten\)(.|\n)*do not go together"):
+    with pytest.raises(
+        VerificationError, match=r"Keras refuses the call of 'flat' \(Flatten\)(.|\n)*do not go together"
+    ):
         check_types(graph)
 
 

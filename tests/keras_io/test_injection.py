@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -12,6 +13,7 @@ from keras import layers
 from kerasurgeon.keras_io import emit, lift
 from tests.keras_io.facts import bitwise_equal, values
 from tests.zoo import build
+
 
 @pytest.fixture
 def no_drawing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -27,7 +29,7 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ran
 
 
-BUILT_IN = {
+BUILT_IN: dict[str, Callable[[], Any]] = {
     "dense": lambda: layers.Dense(4),
     "conv": lambda: layers.Conv1D(4, 2, kernel_initializer="he_normal"),
     "separable": lambda: layers.SeparableConv1D(4, 2),

@@ -84,7 +84,7 @@ def test_what_cannot_be_lifted(name: str) -> None:
 
 
 def test_the_way_out_of_a_subclassed_model_works() -> None:
-    model = BAD["subclassed_model"]()
+    model: Any = BAD["subclassed_model"]()
     x = np.random.default_rng(0).normal(size=(2, 4)).astype("float32")
     inputs = keras.Input((4,))
     functional = keras.Model(inputs, model.call(inputs))  # as the hint says

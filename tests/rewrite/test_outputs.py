@@ -82,6 +82,8 @@ def test_infinities_that_cancel_are_found() -> None:
         require_finite(layer(np.array([INF, -INF], "float32")))
 
 
-@pytest.mark.parametrize("array", [np.array([60000.0] * 9, "float16"), np.array([3e38] * 9, "float32"), np.array([1, 2])])
+@pytest.mark.parametrize(
+    "array", [np.array([60000.0] * 9, "float16"), np.array([3e38] * 9, "float32"), np.array([1, 2])]
+)
 def test_what_is_large_is_still_finite(array: Any) -> None:
     require_finite(layer(array))

@@ -143,7 +143,7 @@ def test_the_users_generators_are_left_alone(model: Any) -> None:
 
     random.seed(5)
     np.random.seed(5)  # noqa: NPY002 - the legacy generator is the user's, and global
-    wanted = random.Random(5).random(), np.random.RandomState(5).random()  # noqa: NPY002
+    wanted = random.Random(5).random(), np.random.RandomState(5).random()
     Pipeline([AddRandom()]).run(model)
     assert (random.random(), np.random.random()) == wanted  # noqa: NPY002
 

@@ -85,7 +85,7 @@ def test_a_run_again_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_options_of_numpy(tmp_path: Path) -> None:
-    Recipe.of([ScaleKernels(np.float32(0.5), only=None, table={"v": np.arange(3)})]).save(tmp_path / "r.toml")
+    Recipe.of([ScaleKernels(np.float64(0.5), only=None, table={"v": np.arange(3)})]).save(tmp_path / "r.toml")
     assert Pipeline.from_recipe(tmp_path / "r.toml").passes == (ScaleKernels(0.5, table={"v": (0, 1, 2)}),)
 
 
