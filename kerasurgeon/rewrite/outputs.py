@@ -10,6 +10,7 @@ import numpy as np
 
 from kerasurgeon.errors import VerificationError
 from kerasurgeon.ir.graph import Graph
+from kerasurgeon.keras_io.emit import emit
 from kerasurgeon.keras_io.samples import sample_inputs
 
 Arrays = list[np.ndarray[Any, Any]]
@@ -75,6 +76,33 @@ def tolerance(graph: Graph, rtol: float) -> float:
     return rtol * max((_COARSER.get(dtype, 1.0) for dtype in dtypes), default=1.0)
 
 
+def rounding_sensitivity(graph: Graph, inputs: Any, outputs: Arrays, *, seed: int = 0) -> float:
+    """How far a model's outputs move when each weight moves by one unit in the last place, up or down at random.
+
+    A pass that computes new weights rounds them at least once. No exactness beyond this can be asked of it: deep
+    networks, untrained ones above all, blow such differences up by factors of thousands.
+
+    Args:
+        graph: The model before the pass; it is only read.
+        inputs: What it is run on.
+        outputs: What it gives there.
+        seed: Seed of the directions.
+    """
+    generator = np.random.default_rng(seed)
+    moved = graph.copy()
+    for key, layer in graph.layers.items():
+        arrays = {
+            path: np.nextafter(
+                weight.array, generator.choice([-np.inf, np.inf], weight.shape).astype(weight.array.dtype)
+            )
+            for path, weight in layer.weights.items()
+            if weight.array.dtype.kind == "f"
+        }
+        if arrays:
+            moved.update_layer(key, layer.with_weights(**arrays))
+    return relative_difference(outputs, run_model(emit(moved, compile=False), inputs))
+
+
 def require_finite(weights: Mapping[str, Any]) -> None:
     """Refuse weights that hold NaN or infinity.
 
@@ -113,6 +141,7 @@ __all__ = [
     "differ_between_samples",
     "relative_difference",
     "require_finite",
+    "rounding_sensitivity",
     "run_model",
     "sample_inputs",
     "tolerance",

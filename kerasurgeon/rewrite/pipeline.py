@@ -31,6 +31,7 @@ from kerasurgeon.rewrite.outputs import (
     differ_between_samples,
     relative_difference,
     require_finite,
+    rounding_sensitivity,
     run_model,
     tolerance,
 )
@@ -39,6 +40,9 @@ from kerasurgeon.rewrite.recipe import Recipe, read_recipe
 from kerasurgeon.rewrite.report import PassReport, Report, Size
 
 _LOG = logging.getLogger(__name__)
+
+# New weights are a product and a sum of old ones, each rounded: a few times what one rounding does.
+_ROUNDINGS = 4
 
 
 @dataclass(frozen=True)
@@ -295,17 +299,32 @@ class _Run:
         model = emit(work)
         arrays = run_model(model, self.inputs)
         difference = relative_difference(self.outputs[1], arrays)
-        allowed = tolerance(work, item.rtol)
-        if item.preserves is Preserves.EXACT and not difference <= allowed:
-            raise VerificationError(
-                f"{item.name} claims to be exact, but the outputs changed.",
-                expected=f"a relative difference of at most {allowed:.1e}",
-                got=f"{difference:.3e}",
-                hint="run it on parts of the model to find the site, or with verify='types' to look at the result",
-            )
+        if item.preserves is Preserves.EXACT:
+            self._require_exact(item, work, difference)
         self.outputs = work.revision, arrays
         self.emitted = work.revision, model
         return difference
+
+    def _require_exact(self, item: Pass, work: Graph, difference: float) -> None:
+        allowed = tolerance(work, item.rtol)
+        if difference <= allowed:
+            return
+        assert self.outputs is not None
+        # Rare, and it takes a model and a run more: ask how much of this rounding alone accounts for.
+        rounding = rounding_sensitivity(self.graph, self.inputs, self.outputs[1], seed=self.seed)
+        if difference <= _ROUNDINGS * rounding:
+            self.notes.append(
+                f"{item.name}: outputs changed by {difference:.1e}, which is rounding: the last bit of each weight "
+                f"alone moves them by {rounding:.1e}"
+            )
+            return
+        raise VerificationError(
+            f"{item.name} claims to be exact, but the outputs changed.",
+            expected=f"a relative difference of at most {allowed:.1e}, or {_ROUNDINGS} times the {rounding:.1e} that "
+            "the last bit of each weight accounts for",
+            got=f"{difference:.3e}",
+            hint="run it on parts of the model to find the site, or with verify='types' to look at the result",
+        )
 
     def _guarded(self, item: Pass, index: int, passes: tuple[Pass, ...], work: Graph, step: Callable[[], None]) -> None:
         try:
