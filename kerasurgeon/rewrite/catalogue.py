@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
@@ -65,36 +65,41 @@ def name_of(cls: type[Pass]) -> str:
     return import_path(cls, "the pass")
 
 
-def make_pass(name: str, options: Mapping[str, Any], where: str | None = None) -> Pass:
+def make_pass(name: str, options: Mapping[str, Any], where: Callable[[str | None], str] | None = None) -> Pass:
     """An instance of a pass with options.
 
     Args:
         name: As for ``find_pass``.
         options: Options by name.
-        where: What to say in errors about where the options were read.
+        where: Says in errors where an option was read, or the pass itself if asked for ``None``.
 
     Raises:
         RecipeError: There is no such pass or option, or an option has a value that it may not have.
     """
+
+    def place(option: str | None) -> str | None:
+        return None if where is None else where(option)
+
     try:
         cls = find_pass(name)
     except RecipeError as error:
         parts = {"expected": error.expected, "got": error.got, "hint": error.hint}
-        raise RecipeError(error.what, where=where, **parts) from error
+        raise RecipeError(error.what, where=place(None), **parts) from error
     known: set[str] = {item.name for item in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
     for option in options:
         if option not in known:
             raise RecipeError(
                 f"{name} has no option {option!r}.",
-                where=where,
+                where=place(option),
                 hint=did_you_mean(option, known) if known else "it takes no options",
             )
     try:
         return cls(**options)
     except (ValueError, TypeError) as error:
+        named = next((option for option in options if repr(option) in str(error) or f"{option}=" in str(error)), None)
         raise RecipeError(
             f"{name} cannot be made with these options.",
-            where=where,
+            where=place(named),
             got=str(error).strip(),
             hint=f"`kerasurgeon passes {name}` shows what each option may be",
         ) from error

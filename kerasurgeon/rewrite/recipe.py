@@ -10,6 +10,7 @@ import secrets
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ class Recipe:
             RecipeError: A pass or an option does not exist, or an option's value is not allowed.
         """
         return [
-            make_pass(name, options, where=self._where(index, options))
+            make_pass(name, options, where=partial(self._where, index))
             for index, (name, options) in enumerate(self.steps)
         ]
 
@@ -115,14 +116,21 @@ class Recipe:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _where(self, index: int, options: Mapping[str, Any]) -> str:
-        place = f"pass number {index + 1}"
+    def _where(self, index: int, option: str | None) -> str:
+        """Where a pass stands, or the key of one of its options: file, line, number of the pass."""
+        place = f"pass number {index + 1}" + (f", key {option!r}" if option else "")
+        if self.source is None:
+            return place
         starts = [found.start() for found in re.finditer(r"^[ \t]*\[\[pass\]\]", self._text, re.MULTILINE)]
-        if self.source and index < len(starts):
-            place = f"{self.source}, line {self._text.count(chr(10), 0, starts[index]) + 1}, {place}"
-        elif self.source:
-            place = f"{self.source}, {place}"
-        return place if not options else f"{place}, keys {', '.join(options)}"
+        if index >= len(starts):
+            return f"{self.source}, {place}"
+        at, end = starts[index], [*starts, len(self._text)][index + 1]
+        found = None
+        if option is not None:
+            key = re.compile(rf"^[ \t]*[\"']?{re.escape(option)}[\"']?[ \t]*=", re.MULTILINE)
+            found = key.search(self._text, at, end)
+        line = self._text.count("\n", 0, found.start() if found else at) + 1
+        return f"{self.source}, line {line}, {place}"
 
 
 def read_recipe(source: str | Path | Mapping[str, Any]) -> Recipe:

@@ -126,7 +126,7 @@ TOML_ERRORS: dict[str, tuple[str, list[str]]] = {
     "no pass": (f'[[pass]]\nname = "{OWN}:some_function"\n', ["is not a pass"]),
     "misspelt option": (
         f'[[pass]]\nname = "{OWN}:LookOnly"\n\n[[pass]]\nname = "{OWN}:ScaleKernels"\nfactr = 2.0\n',
-        ["has no option 'factr'", "did you mean 'factor'", "line 4, pass number 2"],
+        ["has no option 'factr'", "did you mean 'factor'", "line 6, pass number 2, key 'factr'"],
     ),
     "no options": (f'[[pass]]\nname = "{OWN}:NotADataclass"\nx = 1\n', ["no option 'x'", "takes no options"]),
     "missing option": (f'[[pass]]\nname = "{OWN}:Needs"\n', ["cannot be made with these options", "units"]),
