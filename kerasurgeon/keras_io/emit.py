@@ -25,7 +25,7 @@ from kerasurgeon.ir.text import neighbourhood
 from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
 from kerasurgeon.keras_io.compile_state import compile_like
 from kerasurgeon.keras_io.derive import built_layer, check_types, symbolic_operands
-from kerasurgeon.keras_io.internals import KerasNode, has_functional_constructor
+from kerasurgeon.keras_io.internals import KerasNode, has_functional_constructor, set_keras_mask
 from kerasurgeon.keras_io.layers import aligned, keyed_variables, symbolic
 from kerasurgeon.keras_io.nesting import Level, nest, twins
 
@@ -120,6 +120,10 @@ class _Emitter:
         assert scope is not None
         model = self._model(level)
         args, kwargs = self._operands(scope.args, env), self._operands(dict(scope.kwargs), env)
+        masks = list(leaves(kwargs.get("mask")))
+        if masks != [None]:  # lifted as such only where the tensors carry these masks themselves
+            for tensor, mask in zip(leaves(args[0] if args else kwargs["inputs"]), masks, strict=False):
+                set_keras_mask(tensor, mask)
         values = values_in(scope.outputs)
         if derive:
             outputs = keras.tree.flatten(model(*args, **kwargs))

@@ -24,11 +24,13 @@ __all__ = [
     "flatten_layers",
     "functional_graph",
     "has_functional_constructor",
+    "keras_mask",
     "nodes_of",
     "outside_config",
     "own_config",
     "parent_path",
     "set_build_record",
+    "set_keras_mask",
 ]
 
 
@@ -52,6 +54,16 @@ def nodes_of(functional: Functional) -> Iterator[tuple[KerasNode, int]]:
 def has_functional_constructor(cls: type[Any]) -> bool:
     """Whether ``cls(inputs, outputs, name=...)`` builds a model."""
     return bool(functional_like_constructor(cls))
+
+
+def keras_mask(tensor: Any) -> Any:
+    """The mask that a tensor carries, or ``None``."""
+    return getattr(tensor, "_keras_mask", None)
+
+
+def set_keras_mask(tensor: Any, mask: Any) -> None:
+    """Let a symbolic tensor carry a mask, as it would if its layer had been called."""
+    tensor._keras_mask = mask
 
 
 def flatten_layers(layer: Any) -> list[Any]:

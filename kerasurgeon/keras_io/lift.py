@@ -17,7 +17,14 @@ from kerasurgeon.ir.structure import leaves, map_leaves, values_in
 from kerasurgeon.ir.values import Value, WeightRef
 from kerasurgeon.keras_io.compile_state import compile_state
 from kerasurgeon.keras_io.derive import infer
-from kerasurgeon.keras_io.internals import Functional, KerasNode, functional_graph, has_functional_constructor, nodes_of
+from kerasurgeon.keras_io.internals import (
+    Functional,
+    KerasNode,
+    functional_graph,
+    has_functional_constructor,
+    keras_mask,
+    nodes_of,
+)
 from kerasurgeon.keras_io.layers import capture, specs_of
 from kerasurgeon.keras_io.nesting import call_operand
 
@@ -255,7 +262,15 @@ def _inlinable(operation: Any, calls: list[KerasNode]) -> Functional | None:
             return None
         if len({id(given) for given in operands}) != len(operands):
             return None  # one tensor for two inputs: see above
+        if len(node.arguments.args) > 1 or not _own_masks(operands, node.arguments.kwargs.get("mask")):
+            return None
     return inner
+
+
+def _own_masks(operands: list[Any], mask: Any) -> bool:
+    """Whether a call is given no masks but those that its tensors carry anyway, also to nodes that are inlined."""
+    given = [leaf for leaf in leaves(mask) if leaf is not None]
+    return not given or {id(leaf) for leaf in given} <= {id(keras_mask(tensor)) for tensor in operands}
 
 
 def _sparse(tensor: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import keras
@@ -189,3 +190,27 @@ def test_a_scaled_operand_does_not_hide_a_nested_model() -> None:
     assert set(graph.scopes) == {"backbone"}
     assert not any(spec.sparse for node in graph for spec in node.outputs)
     assert bitwise_equal(predict(emit(graph), sample_inputs(model)), predict(model, sample_inputs(model)))
+
+
+def test_a_mask_given_to_a_nested_model_is_not_lost_on_flattening() -> None:
+    """A mask that the tensor does not carry itself would not reach inlined layers: such a model stays whole."""
+    inner_in = keras.Input((6, 4))
+    inner = keras.Model(inner_in, layers.LSTM(3)(layers.Dropout(0.1)(inner_in)), name="inner")
+    steps, mask = keras.Input((6, 4), name="steps"), keras.Input((6,), dtype="bool", name="mask")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Layer 'inner'")
+        model = keras.Model([steps, mask], inner(steps, mask=mask))
+        graph = lift(model)
+        emitted = emit(flattened(graph))
+    rng = np.random.default_rng(0)
+    x = [rng.normal(size=(2, 6, 4)).astype("float32"), np.array([[True] * 3 + [False] * 3, [True] * 6])]
+    assert not graph.scopes
+    assert bitwise_equal(predict(emitted, x), predict(model, x))
+    assert not np.array_equal(predict(model, x)[0], predict(model, [x[0], np.ones((2, 6), bool)])[0])
+
+
+@pytest.mark.parametrize("name", ["mask_into_nested", "mask_through_sequential"])
+def test_a_model_given_its_tensors_own_mask_is_inlined_each_time(name: str) -> None:
+    graph = lift(build(name))
+    assert graph.scopes
+    assert set(lift(emit(graph)).scopes) == set(graph.scopes)
