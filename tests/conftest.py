@@ -3,7 +3,8 @@
 The rule for sweeps: a test that takes ``application`` runs over ``SPREAD``, as part of every run. With
 ``--all-architectures`` it runs over all of keras.applications instead and is marked ``sweep``, so that
 ``pytest -m sweep --all-architectures`` runs every architecture and nothing else. A test that is itself marked
-``sweep`` runs only with that option or with a ``-m`` expression that names sweep.
+``sweep`` runs only with that option or with a ``-m`` expression that names sweep; one marked ``example``
+only with a ``-m`` expression that names example.
 """
 
 from __future__ import annotations
@@ -52,12 +53,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--all-architectures") or "sweep" in config.getoption("-m"):
-        return
-    swept = [item for item in items if item.get_closest_marker("sweep")]
-    if swept:
-        config.hook.pytest_deselected(items=swept)
-        items[:] = [item for item in items if item not in swept]
+    expression = config.getoption("-m")
+    asked_for = {
+        "sweep": config.getoption("--all-architectures") or "sweep" in expression,
+        "example": "example" in expression,
+    }
+    left_out = [
+        item for item in items if any(item.get_closest_marker(mark) for mark, asked in asked_for.items() if not asked)
+    ]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(autouse=True)
