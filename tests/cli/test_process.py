@@ -77,6 +77,8 @@ def test_an_interrupted_run_leaves_nothing_behind(number: int, folder: Path) -> 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell that starts the tests in the background has them ignore the signal, and what they start as well.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
     _wait_for(folder / "waiting", process)
     assert list(folder.glob(".out-*.keras"))
