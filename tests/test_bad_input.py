@@ -57,12 +57,12 @@ CASES: dict[str, tuple[Callable[[Path], Any], type[ks.KerasurgeonError], list[st
     "misspelt option in a recipe": (
         lambda path: recipe(path, '[[pass]]\nname = "TuckerSplit"\nenergi = 0.9\n'),
         ks.RecipeError,
-        ["TuckerSplit has no option 'energi'", "recipe.toml, line 1", "did you mean 'energy'"],
+        ["TuckerSplit has no option 'energi'", "recipe.toml, line 3", "did you mean 'energy'"],
     ),
     "an option out of range": (
         lambda path: recipe(path, '[[pass]]\nname = "TuckerSplit"\nenergy = 1.5\n'),
         ks.RecipeError,
-        ["energy", "1.5", "recipe.toml, line 1"],
+        ["energy", "1.5", "recipe.toml, line 3"],
     ),
     "truncated recipe": (
         lambda path: recipe(path, '[[pass]]\nname = "Fold'),

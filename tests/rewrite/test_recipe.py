@@ -132,7 +132,7 @@ TOML_ERRORS: dict[str, tuple[str, list[str]]] = {
     "missing option": (f'[[pass]]\nname = "{OWN}:Needs"\n', ["cannot be made with these options", "units"]),
     "refused value": (
         f'[[pass]]\nname = "{OWN}:ScaleKernels"\nfactor = 0\n',
-        ["cannot be made", "must not be 0", "line 1, pass number 1"],
+        ["cannot be made", "must not be 0", "line 3, pass number 1"],
     ),
     "versions of a wrong type": ("versions = 3\n", ["versions", "line 1"]),
 }
