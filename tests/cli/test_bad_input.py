@@ -81,8 +81,8 @@ RECIPES = {
     '[[pass]\nname = "Simplify"': ["not valid TOML", "line 1"],
     "[[pass]]\nenergy = 0.5": ["Pass number 1 has no name", "FoldBatchNorm"],
     '\n[[pass]]\nname = "FoldBatchNorms"': ["There is no pass 'FoldBatchNorms'", "did you mean 'FoldBatchNorm'"],
-    '\n[[pass]]\nname = "Simplify"\nconstant = true': ["line 2", "constant", "did you mean 'constants'"],
-    '[[pass]]\nname = "TuckerSplit"\nratio = 2.0': ["line 1", "ratio", "(0, 1]", "2.0"],
+    '\n[[pass]]\nname = "Simplify"\nconstant = true': ["line 4", "constant", "did you mean 'constants'"],
+    '[[pass]]\nname = "TuckerSplit"\nratio = 2.0': ["line 3", "ratio", "(0, 1]", "2.0"],
 }
 
 
