@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 # A room may import itself and what stands before it.
-ORDER = ("errors", "ir", "keras_io", "rules", "cost", "rewrite", "export", "authoring", "testing", "demo", "cli")
+ORDER = ("errors", "ir", "keras_io", "rules", "cost", "rewrite", "channels", "export", "authoring", "testing", "demo", "cli")
 # The root gathers the public names, so that only the outermost rooms may import it.
 MAY_IMPORT_ROOT = {"demo", "cli"}
 

@@ -6,8 +6,9 @@ import keras
 
 from kerasurgeon.ir.kinds import kind_of
 from kerasurgeon.rules import attention, contraction, convolution, dense, recurrent, wrappers
+from kerasurgeon.rules.channel_table import channel_rules
 from kerasurgeon.rules.free import FREE_BATCHWISE_OPS, FREE_LAYERS, FREE_MOVING_OPS
-from kerasurgeon.rules.rule import Concatenation, Free, Rule, RuleFor
+from kerasurgeon.rules.rule import Free, Rule, RuleFor
 
 
 def built_in_rules(rule_for: RuleFor) -> dict[str, Rule]:
@@ -21,7 +22,7 @@ def built_in_rules(rule_for: RuleFor) -> dict[str, Rule]:
         **dict.fromkeys(FREE_LAYERS, batchwise),
         **dict.fromkeys((f"ops.{name}" for name in FREE_BATCHWISE_OPS), batchwise),
         **dict.fromkeys((f"ops.{name}" for name in FREE_MOVING_OPS), moving),
-        "Concatenate": Concatenation(),
+        **channel_rules(),
         **_linear_layers(),
         **_linear_ops(),
         **_recurrent_layers(rule_for),

@@ -10,9 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.rules.call import Call, elements
+from kerasurgeon.rules.channel_call import ChannelCall
+from kerasurgeon.rules.labels import Ids, Labels
 from kerasurgeon.rules.rule import Rule
 
 
@@ -41,6 +45,19 @@ class Convolution(_Convolution):
         per_group: int = channels(call.input, config) // config["groups"]
         return elements(call.output.shape) * elements(config["kernel_size"]) * per_group
 
+    def channels(self, call: ChannelCall) -> Labels:
+        """New channels; of a grouped convolution, whole groups or one channel of every group."""
+        axis = channel_axis(call.config)
+        reads = call.along(call.only(call.input, axis), axis)
+        makes = call.fresh(call.config["filters"])
+        if call.config["groups"] > 1:
+            reads = _tie_groups(call, reads, makes)
+        else:
+            call.count(filters=makes)
+        call.weight("kernel", {-2: reads, -1: makes}, contracts=-2)
+        call.weight("bias", {0: makes})
+        return call.output(makes, axis)
+
 
 class DepthwiseConvolution(_Convolution):
     """DepthwiseConv1D, DepthwiseConv2D."""
@@ -48,6 +65,15 @@ class DepthwiseConvolution(_Convolution):
     def macs(self, call: Call) -> int:
         """Output elements x kernel positions."""
         return elements(call.output.shape) * elements(call.config["kernel_size"])
+
+    def channels(self, call: ChannelCall) -> Labels:
+        """Every channel gives ``depth_multiplier`` channels, which go with it."""
+        axis = channel_axis(call.config)
+        reads = call.along(call.only(call.input, axis), axis)
+        makes = None if reads is None else np.repeat(reads, call.config["depth_multiplier"])
+        call.weight("kernel", {-2: reads})
+        call.weight("bias", {0: makes})
+        return call.output(makes, axis) if makes is not None else Labels(call.shape, (), call.input.why)
 
 
 class SeparableConvolution(_Convolution):
@@ -61,6 +87,18 @@ class SeparableConvolution(_Convolution):
         positions = elements(call.output.shape) // filters
         return positions * middle * (elements(config["kernel_size"]) + filters)
 
+    def channels(self, call: ChannelCall) -> Labels:
+        """As a depthwise convolution and then one over channels."""
+        axis = channel_axis(call.config)
+        reads = call.along(call.only(call.input, axis), axis)
+        makes = call.fresh(call.config["filters"])
+        middle = None if reads is None else np.repeat(reads, call.config["depth_multiplier"])
+        call.weight("depthwise_kernel", {-2: reads})
+        call.weight("pointwise_kernel", {-2: middle, -1: makes}, contracts=-2)
+        call.weight("bias", {0: makes})
+        call.count(filters=makes)
+        return call.output(makes, axis)
+
 
 class TransposedConvolution(_Convolution):
     """Conv1DTranspose, Conv2DTranspose, Conv3DTranspose."""
@@ -69,6 +107,41 @@ class TransposedConvolution(_Convolution):
         """Input elements x kernel positions x filters."""
         filters: int = call.config["filters"]
         return elements(call.input.shape) * elements(call.config["kernel_size"]) * filters
+
+    def channels(self, call: ChannelCall) -> Labels:
+        """New channels."""
+        axis = channel_axis(call.config)
+        reads = call.along(call.only(call.input, axis), axis)
+        makes = call.fresh(call.config["filters"])
+        call.weight("kernel", {-1: reads, -2: makes}, contracts=-1)
+        call.weight("bias", {0: makes})
+        call.count(filters=makes)
+        return call.output(makes, axis)
+
+
+def _tie_groups(call: ChannelCall, reads: Ids | None, makes: Ids) -> Ids | None:
+    """Keep the groups of a grouped convolution equally large.
+
+    Either whole groups go, with what they read and what they make, or the same channel of every group goes: whichever
+    leaves more to choose from. Returns the labels along the kernel's axis of channels read.
+    """
+    groups = call.config["groups"]
+    made = makes.reshape(groups, -1)
+    if reads is None:
+        call.tie(made, made[:1])
+        call.count(filters=makes)
+        return None
+    read = reads.reshape(groups, -1)
+    if groups >= min(made.shape[1], read.shape[1]):
+        call.tie(made, made[:, :1])
+        call.tie(read, made[:, :1])
+        call.count(filters=makes, groups=np.ascontiguousarray(made[:, 0]))
+        return None
+    call.tie(made, made[:1])
+    call.tie(read, read[:1])
+    call.count(filters=makes)
+    kept: Ids = read[0]
+    return kept
 
 
 class ConvolutionOp(_Convolution):

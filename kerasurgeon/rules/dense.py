@@ -7,7 +7,9 @@ from dataclasses import replace
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.rules.call import Call, CannotTell, elements
+from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.einsum import contraction_macs, parse, sizes_of
+from kerasurgeon.rules.labels import Factor, Labels
 from kerasurgeon.rules.rule import Rule
 
 
@@ -17,6 +19,18 @@ class Dense(Rule):
     def macs(self, call: Call) -> int:
         """Output elements x input features."""
         return elements(call.output.shape) * elements(call.input.shape[-1:])
+
+    def channels(self, call: ChannelCall) -> Labels:
+        """New channels along the last axis; other axes pass."""
+        labels = call.input
+        reads = call.along(labels, -1)
+        makes = call.fresh(call.config["units"])
+        call.weight("kernel", {0: reads, 1: makes}, contracts=0)
+        call.weight("bias", {0: makes})
+        call.count(units=makes)
+        last = labels.rank - 1
+        passing = tuple(factor for factor in labels.factors if last not in factor.axes)
+        return Labels(call.shape, (*passing, Factor((last,), makes)))
 
     def keeps_batch(self, layer: Layer) -> bool:
         """Always."""
@@ -29,6 +43,14 @@ class ReversibleEmbedding(Dense):
     def macs(self, call: Call) -> int:
         """None for the look-up; output elements x features in reverse."""
         return super().macs(call) if call.operand(1, "reverse") else 0
+
+    def channels(self, call: ChannelCall) -> Labels:
+        """Its features are those that it reads in reverse: not cut.
+
+        Raises:
+            CannotTell: Always.
+        """
+        raise CannotTell("its features are read in reverse as well")
 
 
 class EinsumDense(Rule):

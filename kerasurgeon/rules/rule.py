@@ -8,6 +8,8 @@ from typing import TypeAlias
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.rules.call import Call, CannotTell
+from kerasurgeon.rules.channel_call import ChannelCall
+from kerasurgeon.rules.labels import Labels
 
 
 class Rule:
@@ -37,6 +39,19 @@ class Rule:
             CannotTell: The number cannot be told. The call is then listed as unknown, and counts as 0.
         """
         raise CannotTell(f"the rule for {call.kind} does not say what a call costs")
+
+    def channels(self, call: ChannelCall) -> Labels | tuple[Labels, ...]:
+        """The labels of the outputs, and, through the call's methods, what holds which labels.
+
+        Ask ``call.input`` and ``call.operand`` for labels that come in, ``call.fresh`` for those of channels that the
+        layer makes, and say with ``call.weight`` which axes of the weights carry them, with ``call.count`` which
+        entries of the config are their number, and with ``call.tie``, ``call.only`` and ``call.freeze`` what cannot
+        go apart or at all. Every weight must be named. See docs/channels.md.
+
+        Raises:
+            CannotTell: The rule does not know. Nothing that this call reads or makes can then shrink.
+        """
+        raise CannotTell(f"the rule for {call.kind} does not say how channels pass")
 
     def keeps_batch(self, layer: Layer) -> bool:
         """Whether the outputs' axis 0 is as long as the inputs', where both are unknown until run time.
@@ -73,22 +88,18 @@ class Free(Rule):
         return self._keeps_batch
 
 
-class Concatenation(Free):
-    """Concatenate: the batch may be what is concatenated."""
-
-    def __init__(self) -> None:
-        super().__init__(keeps_batch=True)
-
-    def keeps_batch(self, layer: Layer) -> bool:
-        """Not along axis 0. Which axis -2 and below are depends on the operands, so that Keras is asked."""
-        axis: int = layer.config["axis"]
-        return axis > 0 or axis == -1
-
-
 class NoRule(Rule):
     """What is found for a kind that has no rule."""
 
     def macs(self, call: Call) -> int:
+        """Unknown.
+
+        Raises:
+            CannotTell: Always.
+        """
+        raise CannotTell(f"there is no rule for {call.kind}; kerasurgeon.rules.register_rule adds one")
+
+    def channels(self, call: ChannelCall) -> Labels:
         """Unknown.
 
         Raises:

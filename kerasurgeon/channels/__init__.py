@@ -1,0 +1,1 @@
+"""Channels: which of them go together, and how they are cut."""

@@ -1,0 +1,160 @@
+"""Remove channels everywhere they live."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from kerasurgeon.channels.analysis import Channels
+from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.layer import Layer, Weight
+from kerasurgeon.ir.node import Node, Scope
+from kerasurgeon.ir.structure import leaves, unflatten
+from kerasurgeon.ir.values import Value, WeightRef
+from kerasurgeon.keras_io.nesting import call_operand
+from kerasurgeon.rules.channel_call import ChannelCall, Held
+from kerasurgeon.rules.keep import Keep
+
+Array = np.ndarray[Any, Any]
+
+
+def cut_units(graph: Graph, channels: Channels, gone: Array) -> None:
+    """Take units of channels out of a graph, in place.
+
+    Args:
+        graph: The graph that was analysed, unchanged since.
+        channels: Its analysis.
+        gone: For every unit whether it goes. Frozen units must stay, and something of every axis.
+    """
+    keep = channels.keep(gone)
+    touched = _Touched(keep)
+    done: set[str] = set()
+    for node in graph.nodes():
+        call = channels.calls.get(node.name)
+        if call is None:
+            continue
+        if node.layer not in done:
+            done.add(node.layer)
+            layer = graph.layers[node.layer]
+            changed = _cut_layer(layer, node.layer, call, channels, keep, touched)
+            if changed is not layer:
+                graph.update_layer(node.layer, changed)
+    for node in graph.nodes():
+        call = channels.calls.get(node.name)
+        if call is not None:
+            _cut_operands(graph, node, call, keep, touched)
+        labels = channels.labels[node.name]
+        shapes = [keep.shape(own) for own in labels]
+        if any(shape != spec.shape for shape, spec in zip(shapes, node.outputs, strict=True)):
+            graph.set_outputs(
+                node, [replace(spec, shape=shape) for spec, shape in zip(node.outputs, shapes, strict=True)]
+            )
+    for scope in tuple(graph.scopes.values()):
+        _cut_scope(graph, scope)
+
+
+class _Touched:
+    """Which arrays of labels lose positions, looked up once per array."""
+
+    def __init__(self, keep: Keep) -> None:
+        self.keep = keep
+        self.seen: dict[int, tuple[Any, bool]] = {}
+
+    def __call__(self, ids: Array) -> bool:
+        found = self.seen.get(id(ids))
+        if found is None:
+            found = self.seen[id(ids)] = (ids, not bool(self.keep.alive[ids].all()))
+        return found[1]
+
+
+def _cut_layer(layer: Layer, key: str, call: ChannelCall, channels: Channels, keep: Keep, touched: _Touched) -> Layer:
+    arrays: dict[str, Weight] = {}
+    for name, weight in layer.weights.items():
+        held = [item for item in channels.weights.get((key, name), ()) if touched(item.ids)]
+        if held:
+            arrays[name] = Weight(_owned(take(weight.array, held, keep)), weight.trainable)
+    if arrays:
+        for name, scale in call.scales:
+            weight = layer.weights[name]
+            array = arrays.get(name, weight).array
+            arrays[name] = Weight(_owned((array * scale(keep)).astype(array.dtype)), weight.trainable)
+        layer = layer.with_weights(**arrays)
+    changes: dict[str, Any] = {}
+    for path, ids in call.counts:
+        if touched(ids):
+            _set(changes, layer.config, path, keep.count(ids))
+    for change in call.changes:
+        for entry, value in change(keep).items():
+            path = entry if isinstance(entry, tuple) else (*call.config_path, entry)
+            _set(changes, layer.config, path, value)
+    changes = {name: value for name, value in changes.items() if not _same(value, layer.config.get(name))}
+    return layer.with_config(**changes) if changes else layer
+
+
+def _same(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and bool(np.all(one == other)) and np.shape(one) == np.shape(other)
+
+
+def _set(changes: dict[str, Any], config: Mapping[str, Any], path: tuple[str, ...], value: Any) -> None:
+    """Set an entry of a nested config in a copy of what is around it."""
+    if len(path) == 1:
+        changes[path[0]] = value
+        return
+    inner = dict(changes.get(path[0], config[path[0]]))
+    _set(inner, inner, path[1:], value)
+    changes[path[0]] = inner
+
+
+def take(array: Array, held: list[Held], keep: Keep) -> Array:
+    """An array without the positions whose labels are gone."""
+    for item in held:
+        for place, axis in enumerate(item.axes):
+            positions = keep.positions(item.ids, place)
+            if len(positions) < array.shape[axis]:
+                array = np.take(array, positions, axis=axis)
+    return array
+
+
+def _owned(array: Array) -> Array:
+    array = np.ascontiguousarray(array)
+    array.flags.writeable = False
+    return array
+
+
+def _cut_operands(graph: Graph, node: Node, call: ChannelCall, keep: Keep, touched: _Touched) -> None:
+    constants: dict[int, list[Held]] = {}
+    for held in call.held:
+        if isinstance(held.owner, int) and touched(held.ids):
+            constants.setdefault(held.owner, []).append(held)
+    args, kwargs = node.args, dict(node.kwargs)
+    if constants:
+        flat, position = [], -1
+        for leaf in leaves((args, kwargs)):
+            tensor = isinstance(leaf, (Value, WeightRef)) or (hasattr(leaf, "shape") and hasattr(leaf, "dtype"))
+            position += tensor
+            own = constants.get(position) if tensor else None
+            flat.append(leaf if own is None else take(np.asarray(leaf), own, keep))
+        args, kwargs = unflatten((args, kwargs), flat)
+    for change in call.operand_changes:
+        args, kwargs = change(keep, (args, kwargs))
+    if constants or call.operand_changes:
+        graph.set_operands(node.name, args, kwargs)
+
+
+def _cut_scope(graph: Graph, scope: Scope) -> None:
+    """Inputs of nested models record the shapes that they take."""
+    bound = [leaf for leaf in leaves(call_operand(scope)) if isinstance(leaf, Value)]
+    if len(bound) != len(scope.inputs):
+        return
+    inputs = []
+    for layer, value in zip(scope.inputs, bound, strict=True):
+        old, new = tuple(layer.config["batch_shape"]), graph.spec(value).shape
+        sizes = tuple(
+            had if had is None or had == has or has is None else has for had, has in zip(old, new, strict=True)
+        )
+        inputs.append(layer if sizes == old else layer.with_config(batch_shape=sizes))
+    if any(one is not other for one, other in zip(inputs, scope.inputs, strict=True)):
+        graph.set_scope(replace(scope, inputs=tuple(inputs)))
