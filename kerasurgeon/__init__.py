@@ -16,6 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kerasurgeon.channels import ChannelPlan, Group, Groups, PlanError, cut, groups, masked
     from kerasurgeon.cost import Cost, compare_costs, cost
     from kerasurgeon.errors import (
         EmitError,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 # so that `kerasurgeon --help` answers at once. The imports above are the same, for type checkers: add a name
 # in both.
 _HOMES = {
+    "channels": ("ChannelPlan", "Group", "Groups", "PlanError", "cut", "groups", "masked"),
     "cost": ("Cost", "compare_costs", "cost"),
     "errors": (
         "EmitError",
@@ -91,12 +93,15 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "ChannelPlan",
     "Cost",
     "EmitError",
     "ExportError",
     "ExportReport",
     "Graph",
     "GraphError",
+    "Group",
+    "Groups",
     "KerasurgeonError",
     "Layer",
     "LiftError",
@@ -106,6 +111,7 @@ __all__ = [
     "OptionError",
     "PassError",
     "Pipeline",
+    "PlanError",
     "Recipe",
     "RecipeError",
     "Region",
@@ -120,15 +126,18 @@ __all__ = [
     "compare",
     "compare_costs",
     "cost",
+    "cut",
     "delete",
     "emit",
     "explain",
     "export",
     "extract",
     "format_graph",
+    "groups",
     "insert_after",
     "insert_before",
     "lift",
+    "masked",
     "regions",
     "register_rule",
     "rename",

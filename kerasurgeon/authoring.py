@@ -22,6 +22,17 @@ A pass is a frozen dataclass; its fields are its options. Most are a pattern and
 See docs/writing_a_pass.md.
 """
 
+from kerasurgeon.channels import (
+    ChannelPlan,
+    Channels,
+    CutReport,
+    Group,
+    Groups,
+    PlanError,
+    analyse,
+    cut_channels,
+    groups,
+)
 from kerasurgeon.errors import GraphError, OptionError, PassError, VerificationError, did_you_mean
 from kerasurgeon.ir.graph import Graph, Use
 from kerasurgeon.ir.layer import Layer, Weight
@@ -48,9 +59,14 @@ __all__ = [
     "EXACT",
     "MASKED_EXACT",
     "Call",
+    "ChannelPlan",
+    "Channels",
     "Context",
+    "CutReport",
     "Graph",
     "GraphError",
+    "Group",
+    "Groups",
     "Layer",
     "Match",
     "NearMiss",
@@ -59,6 +75,7 @@ __all__ = [
     "Pass",
     "PassError",
     "Pattern",
+    "PlanError",
     "Preserves",
     "RewritePass",
     "Scope",
@@ -70,15 +87,18 @@ __all__ = [
     "VerificationError",
     "Weight",
     "WeightRef",
+    "analyse",
     "any_op",
     "anything",
     "call",
     "call_of",
     "check_fraction",
     "constant",
+    "cut_channels",
     "delete",
     "did_you_mean",
     "find",
+    "groups",
     "import_object",
     "import_path",
     "infer",

@@ -1,1 +1,22 @@
-"""Channels: which of them go together, and how they are cut."""
+"""Channels: which of them go together, how they are cut, and plans of what to keep."""
+
+from kerasurgeon.channels.analysis import Channels, Source, analyse
+from kerasurgeon.channels.api import CutReport, cut, cut_channels, masked
+from kerasurgeon.channels.groups import Group, Groups, Member, groups
+from kerasurgeon.channels.plan import ChannelPlan, PlanError
+
+__all__ = [
+    "ChannelPlan",
+    "Channels",
+    "CutReport",
+    "Group",
+    "Groups",
+    "Member",
+    "PlanError",
+    "Source",
+    "analyse",
+    "cut",
+    "cut_channels",
+    "groups",
+    "masked",
+]

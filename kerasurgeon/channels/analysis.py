@@ -236,6 +236,7 @@ class _Analysis:
         for other in known:
             if other.axes == held.axes:
                 self.pairs.append((held.ids.ravel(), other.ids.ravel()))
+                other.contracted |= held.contracted
                 return
         if not is_first:
             # An earlier call left these axes whole, so that they must stay.

@@ -91,21 +91,43 @@ def _cut_layer(layer: Layer, key: str, call: ChannelCall, channels: Channels, ke
             path = entry if isinstance(entry, tuple) else (*call.config_path, entry)
             _set(changes, layer.config, path, value)
     changes = {name: value for name, value in changes.items() if not _same(value, layer.config.get(name))}
+    if changes or arrays:
+        config = {**layer.config, **changes}
+        changes |= {name: new for name, old in config.items() if (new := _without_builds(old)) is not old}
     return layer.with_config(**changes) if changes else layer
+
+
+def _without_builds(entry: Any) -> Any:
+    """A config entry without the shapes that layers inside were built with; itself if it holds none."""
+    if isinstance(entry, Mapping):
+        new = {key: _without_builds(value) for key, value in entry.items()}
+        built = "build_config" in entry and "class_name" in entry
+        if built:
+            del new["build_config"]
+        return new if built or any(new[key] is not entry[key] for key in new) else entry
+    if isinstance(entry, (list, tuple)):
+        items = [_without_builds(item) for item in entry]
+        return type(entry)(items) if any(new is not old for new, old in zip(items, entry, strict=True)) else entry
+    return entry
 
 
 def _same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(np.all(one == other)) and np.shape(one) == np.shape(other)
 
 
-def _set(changes: dict[str, Any], config: Mapping[str, Any], path: tuple[str, ...], value: Any) -> None:
+def _set(changes: dict[Any, Any], config: Mapping[Any, Any], path: tuple[Any, ...], value: Any) -> None:
     """Set an entry of a nested config in a copy of what is around it."""
-    if len(path) == 1:
-        changes[path[0]] = value
-        return
-    inner = dict(changes.get(path[0], config[path[0]]))
-    _set(inner, inner, path[1:], value)
-    changes[path[0]] = inner
+    changes[path[0]] = _replaced(changes.get(path[0], config.get(path[0])), path[1:], value)
+
+
+def _replaced(entry: Any, path: tuple[Any, ...], value: Any) -> Any:
+    if not path:
+        return value
+    if isinstance(entry, (list, tuple)):
+        items = list(entry)
+        items[path[0]] = _replaced(items[path[0]], path[1:], value)
+        return items
+    return {**entry, path[0]: _replaced(entry.get(path[0]), path[1:], value)}
 
 
 def take(array: Array, held: list[Held], keep: Keep) -> Array:

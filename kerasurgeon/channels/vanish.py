@@ -1,0 +1,280 @@
+"""Branches of which no channel is left: they are removed, and what they gave is folded into what follows.
+
+A layer that sums over channels gives a constant when none are left: its bias. The constant is followed, by running
+each layer on it, to the sum or product where the branch joins the rest, and becomes part of a bias there. Where it
+does not stay one number per channel (a bias in front of a padded convolution), one channel is kept instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasurgeon.channels.analysis import Channels, analyse
+from kerasurgeon.channels.plan import ChannelPlan, PlanError
+from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.node import Node
+from kerasurgeon.ir.structure import map_leaves
+from kerasurgeon.ir.values import Value
+from kerasurgeon.keras_io import derive
+from kerasurgeon.rewrite.calls import splice, substitute
+
+Array = np.ndarray[Any, Any]
+_SUMS = {"Add", "ops.add"}
+_CONCATENATIONS = {"Concatenate", "ops.concatenate"}
+_PRODUCTS = {"Multiply", "ops.multiply"}
+_WITH_BIAS = {"Conv1D", "Conv2D", "Conv3D", "Dense", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"}
+_SIZE_WHERE_OPEN = 16
+
+
+@dataclass
+class Vanished:
+    """What became of axes that would have lost all their channels.
+
+    Attributes:
+        channels: The analysis of the graph as it is now.
+        gone: The units that go, of that analysis.
+        removed: Names of the nodes whose branches were removed, with what they gave.
+        kept: Names of the layers of which one channel is kept, with the reason.
+    """
+
+    channels: Channels
+    gone: Array
+    removed: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
+
+
+class _Stuck(Exception):  # noqa: N818 - an outcome
+    """The constant cannot be followed any further."""
+
+
+def settle_vanished(graph: Graph, channels: Channels, gone: Array) -> Vanished:
+    """Remove branches without channels from a graph, in place, or keep one channel where that cannot be.
+
+    Args:
+        graph: The analysed graph.
+        channels: Its analysis.
+        gone: The units that are to go.
+
+    Returns:
+        What to cut now, and what was done.
+
+    Raises:
+        PlanError: The plan cuts the network in two: an output would no longer depend on any input.
+    """
+    result = Vanished(channels, np.array(gone, bool))
+    while True:
+        units = _first_vanished(result.channels, result.gone)
+        if units is None:
+            return result
+        name = _name(result.channels, units)
+        trial = graph.copy()
+        try:
+            removed = _remove(trial, result.channels, result.gone)
+        except _Stuck as stuck:
+            result.gone[units[0]] = False
+            result.kept[name] = str(stuck)
+            continue
+        if not removed:
+            return result
+        plan = ChannelPlan.of(result.channels, result.gone)
+        graph.adopt(trial)
+        result.removed.update(removed)
+        result.channels = analyse(graph)
+        left = {key: kept for key, kept in plan.kept.items() if key in result.channels.sources}
+        result.gone = ChannelPlan(left).gone(result.channels)
+
+
+def _first_vanished(channels: Channels, gone: Array) -> Array | None:
+    """The units of the first axis, in the order of the graph, of which nothing would be left."""
+    seen: set[int] = set()
+    for several in channels.labels.values():
+        for labels in several:
+            for factor in labels.factors:
+                if id(factor.ids) not in seen:
+                    seen.add(id(factor.ids))
+                    units = channels.unit[factor.ids].ravel()
+                    if len(units) and gone[units].all():
+                        return units
+    for held in (held for call in channels.calls.values() for held in call.held):
+        if id(held.ids) not in seen:
+            units = channels.unit[held.ids].ravel()
+            if len(units) and gone[units].all():
+                return units
+    return None
+
+
+def _name(channels: Channels, units: Array) -> str:
+    wanted = set(units.tolist())
+    for name, source in channels.sources.items():
+        if wanted & set(channels.unit[source.ids.ravel()].tolist()):
+            return name
+    return "?"
+
+
+def _remove(graph: Graph, channels: Channels, gone: Array) -> dict[str, str]:
+    """Fold what vanished branches give into the rest. Returns what was done at which node."""
+    empty: set[Value] = set()
+    constants: dict[Value, Array] = {}
+    done: dict[str, str] = {}
+    for node in graph.nodes():
+        for index, labels in enumerate(channels.labels[node.name]):
+            if any(gone[channels.unit[factor.ids]].all() for factor in labels.factors):
+                empty.add(Value(node.name, index))
+    inner = [
+        name
+        for name, call in channels.calls.items()
+        if any(not held.contracted and gone[channels.unit[held.ids]].all() for held in call.held if held.ids.size)
+        and not any(Value(name, index) in empty for index in range(len(call.outputs)))
+    ]
+    if inner:
+        raise _Stuck(f"nothing would be left inside {inner[0]!r}")
+    for node in graph.nodes():
+        reads = node.inputs
+        if graph.kind(node) in _CONCATENATIONS and not any(value in constants for value in reads):
+            continue  # what is empty is dropped once it is cut
+        if Value(node.name, 0) in empty or not any(value in empty or value in constants for value in reads):
+            continue
+        if any(value in empty for value in reads):
+            constants[node.value] = _response(graph, channels, node, empty)
+        elif all(value in constants for value in reads):
+            constants[node.value] = _followed(graph, node, constants)
+        else:
+            done[node.name] = _join(graph, node, constants)
+            continue
+        if graph.is_output(node.value):
+            raise PlanError(
+                f"The plan cuts the network in two: the output {node.name!r} would no longer depend on any input.",
+                where=", ".join(sorted(value.node for value in empty)[:4]),
+                hint="keep at least one channel of every layer on the way",
+            )
+    for value in empty:
+        if graph.is_output(value):
+            raise PlanError(f"The plan takes all channels of the output {value.node!r}.")
+    graph.remove_unused()
+    return done
+
+
+def _response(graph: Graph, channels: Channels, node: Node, empty: Iterable[Value]) -> Array:
+    """What a layer gives that reads no channels any more."""
+    call = channels.calls.get(node.name)
+    if call is None or len(node.inputs) != 1 or not any(held.contracted for held in call.held):
+        raise _Stuck(f"{node.name!r} ({graph.kind(node)}) cannot do without this operand")
+    spec = graph.spec(node.inputs[0])
+    return _run(graph, node, np.zeros(_sizes(spec.shape), spec.dtype))
+
+
+def _followed(graph: Graph, node: Node, constants: dict[Value, Array]) -> Array:
+    if len(node.inputs) != 1 or len(node.outputs) != 1:
+        raise _Stuck(f"{node.name!r} ({graph.kind(node)}) reads several constants")
+    spec = graph.spec(node.inputs[0])
+    array = np.broadcast_to(constants[node.inputs[0]], _sizes(spec.shape)).astype(spec.dtype)
+    return _run(graph, node, array)
+
+
+def _run(graph: Graph, node: Node, array: Array) -> Array:
+    """Run a layer on a constant map; what it gives, with one position along every axis that does not vary."""
+    layer = derive.keras_layer(graph, node)
+    args, kwargs = map_leaves(lambda leaf: array if isinstance(leaf, Value) else leaf, node.operands)
+    if "training" in graph.layer_of(node).call_parameters:
+        kwargs["training"] = False
+    try:
+        result = np.asarray(keras.ops.convert_to_numpy(layer(*args, **kwargs)))
+    except Exception as error:
+        raise _Stuck(f"{node.name!r} cannot be run on a constant: {type(error).__name__}") from error
+    channel_axes = 0
+    for axis in range(result.ndim):
+        first = np.take(result, [0], axis=axis)
+        if result.shape[axis] > 1 and np.array_equal(np.broadcast_to(first, result.shape), result):
+            result = first
+        elif result.shape[axis] > 1:
+            channel_axes += 1
+    if channel_axes > 1:
+        raise _Stuck(f"what {node.name!r} makes of a constant is not the same everywhere (its padding, perhaps)")
+    return result
+
+
+def _sizes(shape: tuple[int | None, ...]) -> tuple[int, ...]:
+    return tuple((1 if axis == 0 else _SIZE_WHERE_OPEN) if size is None else size for axis, size in enumerate(shape))
+
+
+def drop_empty_operands(graph: Graph) -> dict[str, str]:
+    """After a cut: take operands without channels out of concatenations, with all that computed them."""
+    done = {}
+    for node in graph.nodes():
+        if graph.kind(node) not in _CONCATENATIONS:
+            continue
+        kept = [value for value in node.inputs if 0 not in graph.spec(value).shape]
+        if len(kept) == len(node.inputs):
+            continue
+        done[node.name] = "the branch is gone"
+        if len(kept) == 1:
+            substitute(graph, node, kept[0])
+        elif kept:
+            graph.set_operands(node, (kept,), {})
+    if done:
+        graph.remove_unused()
+    return done
+
+
+def _join(graph: Graph, node: Node, constants: dict[Value, Array]) -> str:
+    """Fold constants into the sum or product where their branch meets the rest."""
+    kind = graph.kind(node)
+    scale = float(graph.layer_of(node).config.get("scale", 1.0)) if kind.endswith(".CustomScaleLayer") else None
+    if kind not in _SUMS | _PRODUCTS and scale is None:
+        raise _Stuck(f"{node.name!r} ({kind}) cannot take a constant in place of this operand")
+    others = [value for value in node.inputs if value not in constants]
+    given = [
+        constants[value] * (scale if scale is not None and place == 1 else 1.0)
+        for place, value in enumerate(node.inputs)
+        if value in constants
+    ]
+    if scale is not None and node.inputs[0] in constants:
+        raise _Stuck(f"{node.name!r} would only scale what is left")
+    if any(len(graph.spec(value).shape) != len(node.spec.shape) for value in others):
+        raise _Stuck(f"{node.name!r} broadcasts what is left")
+    full = [value for value in others if graph.spec(value).shape == node.spec.shape]
+    if not full:
+        raise _Stuck(f"what is left of {node.name!r} is smaller than its result")
+    product = kind in _PRODUCTS
+    total = given[0]
+    for array in given[1:]:
+        total = total * array if product else total + array
+    total = np.asarray(total, node.spec.dtype)
+    base = others[0]
+    if len(others) > 1:
+        combine = keras.ops.multiply if product else keras.ops.add
+        for other in others[1:]:
+            base = splice(graph, combine, base, other, like=node)
+    neutral = bool(np.all(total == (1 if product else 0)))
+    if not neutral and not (not product and _into_bias(graph, base, node, total)):
+        operation = keras.ops.multiply if product else keras.ops.add
+        base = splice(graph, lambda tensor: operation(tensor, total), base, like=node)
+    substitute(graph, node, base)
+    return "the branch is gone" if neutral else "the branch is gone; what it gave is a constant now"
+
+
+def _into_bias(graph: Graph, value: Value, user: Node, constant: Array) -> bool:
+    """Add a constant per channel to the bias of the layer that computes a tensor, if nothing else reads it."""
+    producer = graph.producer(value)
+    layer = graph.layer_of(producer)
+    alone = len(graph.uses(value)) == 1 and len(graph.calls(producer.layer)) == 1 and not graph.is_output(value)
+    if not alone or layer.config.get("data_format") == "channels_first":
+        return False
+    if layer.kind in _WITH_BIAS and layer.config.get("activation") == "linear" and layer.array("bias") is not None:
+        key = "bias"
+    elif layer.kind == "BatchNormalization" and layer.array("beta") is not None:
+        if layer.config["axis"] not in (-1, len(user.spec.shape) - 1):
+            return False
+        key = "beta"
+    else:
+        return False
+    if constant.size not in (1, constant.shape[-1]) or producer.layer in graph.tied_layers():
+        return False
+    array = layer.weights[key].array
+    graph.set_weight(producer.layer, key, array + np.broadcast_to(constant.reshape(-1), array.shape))
+    return True
