@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from kerasurgeon.ir.graph import Graph
+
 Progress = Callable[[float, str], None]
 
 
@@ -42,6 +44,7 @@ class Context:
         rng: A generator seeded with it. All random choices of a pass come from here.
         progress: Called with the fraction done and a message.
         sites: The log of decisions, in order.
+        expected: Makes the graph that the pass's result must agree with; see ``expect``.
     """
 
     data: Any = None
@@ -51,10 +54,18 @@ class Context:
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     progress: Progress = no_progress
     sites: list[Site] = field(default_factory=list)
+    expected: Callable[[], Graph] | None = None
 
     def changed(self, node: str, what: str) -> None:
         """Log that the pass changed something at a node."""
         self.sites.append(Site(node, changed=True, what=what))
+
+    def expect(self, make_graph: Callable[[], Graph]) -> None:
+        """Say what the outputs must be: those of a graph, which is made only where it is compared.
+
+        A pass that claims to be MASKED_EXACT gives the masked twin of what it cut; the last one given counts.
+        """
+        self.expected = make_graph
 
     def left(self, node: str, reason: str) -> None:
         """Log that the pass left a node alone, and why."""

@@ -50,7 +50,8 @@ class PassReport:
         after: Size after.
         seconds: Time the pass itself took.
         verify_seconds: Time its verification took.
-        difference: Largest relative difference of outputs to before the pass; ``None`` where not compared.
+        difference: Largest relative difference of outputs to before the pass, or, for a masked-exact pass, to the
+            masked model; ``None`` where not compared.
         sites: What it changed and what it left alone.
         removed: Nodes that nothing used any more after it.
     """
