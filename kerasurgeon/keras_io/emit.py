@@ -8,11 +8,9 @@ their ``__call__`` may do more.
 
 from __future__ import annotations
 
-import gc
 import logging
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -28,6 +26,7 @@ from kerasurgeon.keras_io.derive import built_layer, check_types, symbolic_opera
 from kerasurgeon.keras_io.internals import KerasNode, has_functional_constructor, set_keras_mask
 from kerasurgeon.keras_io.layers import aligned, keyed_variables, symbolic
 from kerasurgeon.keras_io.nesting import Level, nest, twins
+from kerasurgeon.keras_io.quick import quick_keras
 
 _LOG = logging.getLogger(__name__)
 
@@ -52,7 +51,7 @@ def emit(graph: Graph, *, compile: bool = True) -> keras.Model:
     """
     if graph.unchecked:
         check_types(graph)
-    with _collector_paused():
+    with quick_keras():
         # Putting nested models together may drop scopes, which is for this emission only.
         model = _Emitter(graph.copy() if graph.scopes else graph).run()
     if compile and graph.model.compile_config is not None:
@@ -281,15 +280,3 @@ def _finish(model: Any, trainable: bool, dtype: Any) -> Any:
     if dtype is not None and keras.dtype_policies.serialize(model.dtype_policy) != dtype:
         model.dtype_policy = keras.dtype_policies.deserialize(dtype)
     return model
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Python's cycle collector walks all objects again and again while thousands are made; nothing here is garbage."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -15,9 +15,8 @@ import keras
 from keras.src.backend.common.name_scope import current_path, name_scope
 
 from kerasurgeon.ir.layer import Layer, Weight
-
-_LOCK = threading.RLock()
-_PLAIN_ADD_WEIGHT = keras.Layer.add_weight
+from kerasurgeon.keras_io.replaced import Replaced
+from kerasurgeon.keras_io.tensors import tensor_of
 
 
 class _Given(keras.initializers.Initializer):
@@ -27,7 +26,16 @@ class _Given(keras.initializers.Initializer):
         self.weight = weight
 
     def __call__(self, shape: Any, dtype: Any = None, **_: Any) -> Any:
-        return keras.ops.convert_to_tensor(self.weight.array, dtype=dtype)
+        return tensor_of(self.weight.array, dtype)
+
+
+class _Building(threading.local):
+    """What the layer that this thread builds takes its weights from: its root, definition and how often each path."""
+
+    now: tuple[Any, Layer, dict[str, int]] | None = None
+
+
+_BUILDING = _Building()
 
 
 @contextlib.contextmanager
@@ -39,31 +47,32 @@ def injected(layer: Any, definition: Layer) -> Iterator[None]:
     if not definition.weights:
         yield
         return
-    taken: dict[str, int] = {}
-
-    def add_weight(self: Any, *args: Any, **kwargs: Any) -> Any:
-        weight = _lookup(self, layer, kwargs.get("name"), definition, taken)
-        shape = kwargs.get("shape", args[0] if args else ())
-        if weight is None or tuple(shape or ()) != weight.shape:
-            return _PLAIN_ADD_WEIGHT(self, *args, **kwargs)
-        if len(args) > 1:
-            args = (args[0], _Given(weight), *args[2:])
-        else:
-            kwargs["initializer"] = _Given(weight)
-        variable = _PLAIN_ADD_WEIGHT(self, *args, **kwargs)
-        variable._kerasurgeon_source = weight
-        return variable
-
-    with _LOCK:
-        previous = keras.Layer.add_weight
-        keras.Layer.add_weight = add_weight
-        try:
+    outer, _BUILDING.now = _BUILDING.now, (layer, definition, {})
+    try:
+        with ADD_WEIGHT:
             yield
-        finally:
-            keras.Layer.add_weight = previous
+    finally:
+        _BUILDING.now = outer
 
 
-def _lookup(owner: Any, root: Any, name: str | None, definition: Layer, taken: dict[str, int]) -> Weight | None:
+def _add_weight(self: Any, *args: Any, **kwargs: Any) -> Any:
+    weight = None if _BUILDING.now is None else _lookup(self, kwargs.get("name"), *_BUILDING.now)
+    shape = kwargs.get("shape", args[0] if args else ())
+    if weight is None or tuple(shape or ()) != weight.shape:
+        return ADD_WEIGHT.original(self, *args, **kwargs)
+    if len(args) > 1:
+        args = (args[0], _Given(weight), *args[2:])
+    else:
+        kwargs["initializer"] = _Given(weight)
+    variable = ADD_WEIGHT.original(self, *args, **kwargs)
+    variable._kerasurgeon_source = weight
+    return variable
+
+
+ADD_WEIGHT = Replaced(keras.Layer, "add_weight", _add_weight)
+
+
+def _lookup(owner: Any, name: str | None, root: Any, definition: Layer, taken: dict[str, int]) -> Weight | None:
     with name_scope(owner.name, caller=owner):
         path = f"{current_path()}/{name or 'variable'}"
     relative = path

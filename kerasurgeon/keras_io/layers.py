@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from kerasurgeon.errors import EmitError, LiftError
-from kerasurgeon.ir.layer import Layer, Weight, read_only
+from kerasurgeon.ir.layer import Layer, Weight
 from kerasurgeon.ir.structure import map_leaves
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.keras_io.custom_objects import foreign_names, harvest
@@ -33,6 +32,7 @@ from kerasurgeon.keras_io.internals import (
     parent_path,
     set_build_record,
 )
+from kerasurgeon.keras_io.tensors import array_of
 
 # Keras numbers variables without a name over the whole process, so that number says nothing.
 _AUTO_NAME = re.compile(r"(^|/)variable_\d+$")
@@ -50,19 +50,6 @@ def keyed_variables(layer: Any, variables: list[Any]) -> dict[str, Any]:
             key = f"{path}#{count}"
         keyed[key] = variable
     return keyed
-
-
-def array_of(variable: Any) -> np.ndarray[Any, Any]:
-    """The values of a Keras variable, read-only; a view where the backend can give one."""
-    value = variable.value
-    if keras.backend.backend() == "tensorflow" and hasattr(value, "read_value"):
-        tensor = value.read_value()
-        if hasattr(tensor, "_numpy"):  # an eager tensor is immutable, so its buffer may be shared
-            array: np.ndarray[Any, Any] = np.asarray(tensor._numpy())
-            array = array.view()
-            array.flags.writeable = False
-            return array
-    return read_only(np.array(keras.ops.convert_to_numpy(value)))
 
 
 def capture(operation: Any) -> Layer:

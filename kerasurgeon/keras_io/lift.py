@@ -27,6 +27,7 @@ from kerasurgeon.keras_io.internals import (
 )
 from kerasurgeon.keras_io.layers import capture, specs_of
 from kerasurgeon.keras_io.nesting import call_operand
+from kerasurgeon.keras_io.quick import quick_keras
 
 SUBCLASSED_HINT = (
     "turn it into a functional model: inputs = keras.Input(shape); "
@@ -50,8 +51,9 @@ def lift(model: keras.Model) -> Graph:
         LiftError: There is no functional graph (a subclassed or unbuilt model), or a layer cannot say how it was made.
     """
     functional = _require_functional(model)
-    lifter = _Lifter(model)
-    lifter.run(functional)
+    with quick_keras():
+        lifter = _Lifter(model)
+        lifter.run(functional)
     return lifter.graph
 
 

@@ -1,0 +1,107 @@
+"""Weights that no pass has changed are shared as tensors until somebody writes to them; nobody sees others' writes."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from kerasurgeon.keras_io import emit, lift, tensors
+from tests.keras_io.facts import bitwise_equal
+
+
+def model() -> Any:
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6,), dtype="int32")
+    x = layers.Embedding(50, 8)(inputs)
+    x = layers.BatchNormalization()(layers.Conv1D(8, 3)(x))
+    made = keras.Model(inputs, layers.Dense(2)(layers.GRU(4)(x)))
+    for weight in made.weights:
+        weight.assign(np.random.default_rng(0).uniform(0.5, 1.0, weight.shape))
+    return made
+
+
+def _fit(**options: Any) -> Callable[[Any], None]:
+    def fit(trained: Any) -> None:
+        trained.compile(loss="mse", **options)
+        random = np.random.default_rng(0)
+        trained.fit(random.integers(0, 50, (16, 6)), random.normal(size=(16, 2)), epochs=2, verbose=0)
+
+    return fit
+
+
+def _in_place(trained: Any) -> None:
+    for weight in trained.weights:
+        weight.value.assign_add(weight.value * 0 + 1)
+
+
+def _sparse(trained: Any) -> None:
+    table = trained.layers[1].embeddings.value
+    table.scatter_nd_update([[0], [1]], [[9.0] * 8] * 2)
+    table.scatter_nd_add([[2]], [[9.0] * 8])
+
+
+WRITES = {
+    "sgd": _fit(optimizer="sgd", jit_compile=False),
+    "adam": _fit(optimizer="adam", jit_compile=False),
+    "adam, not traced": _fit(optimizer="adam", run_eagerly=True),
+    "adam, compiled": _fit(optimizer="adam", jit_compile=True),
+    "in place": _in_place,
+    "sparse": _sparse,
+}
+
+
+@pytest.mark.parametrize("writes", WRITES)
+@pytest.mark.parametrize("trained", ["source", "emitted"])
+def test_training_one_leaves_the_others(writes: str, trained: str) -> None:
+    source = model()
+    graph = lift(source)
+    emitted, again = emit(graph), emit(graph)
+    before = [weight.numpy().copy() for weight in source.weights]
+    arrays = [weight.array for layer in graph.layers.values() for weight in layer.weights.values()]
+    assert any(
+        np.shares_memory(array, weight.value.read_value()._numpy()) for array in arrays for weight in again.weights
+    )
+    copies = [array.copy() for array in arrays]
+    victim = source if trained == "source" else emitted
+    WRITES[writes](victim)
+    for other in (source, emitted, again):
+        now = [weight.numpy() for weight in other.weights]
+        same = [np.array_equal(one, two) for one, two in zip(before, now, strict=True)]
+        assert not all(same) if other is victim else all(same)
+    assert bitwise_equal(arrays, copies), "the graph's own"
+
+
+def test_the_emitted_model_outlives_the_graph_and_the_source() -> None:
+    source = model()
+    before = [weight.numpy().copy() for weight in source.weights]
+    graph = lift(source)
+    emitted = emit(graph)
+    WRITES["adam"](source)
+    del graph, source
+    gc.collect()
+    assert all(np.array_equal(one, weight.numpy()) for one, weight in zip(before, emitted.weights, strict=True))
+
+
+def test_tensors_are_forgotten_with_their_arrays() -> None:
+    gc.collect()
+    before = len(tensors._TENSORS)
+    graph = lift(model())
+    assert len(tensors._TENSORS) > before
+    del graph
+    gc.collect()
+    assert len(tensors._TENSORS) == before
+
+
+def test_a_dtype_that_differs_is_cast() -> None:
+    array = tensors.array_of(keras.Variable(np.arange(3.0), dtype="float32"))
+    assert not array.flags.writeable
+    cast = tensors.tensor_of(array, "float16")
+    assert keras.backend.standardize_dtype(cast.dtype) == "float16"
+    np.testing.assert_array_equal(np.asarray(cast), [0, 1, 2])
+    np.testing.assert_array_equal(np.asarray(tensors.tensor_of(array.copy(), "float32")), [0, 1, 2])
