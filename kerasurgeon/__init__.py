@@ -16,7 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kerasurgeon.channels import ChannelPlan, Group, Groups, PlanError, cut, groups, masked
+    from kerasurgeon.channels import ChannelPlan, Group, Groups, cut, groups, masked
     from kerasurgeon.cost import Cost, compare_costs, cost
     from kerasurgeon.errors import (
         EmitError,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         ModelFileError,
         OptionError,
         PassError,
+        PlanError,
         RecipeError,
         VerificationError,
     )
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
 # so that `kerasurgeon --help` answers at once. The imports above are the same, for type checkers: add a name
 # in both.
 _HOMES = {
-    "channels": ("ChannelPlan", "Group", "Groups", "PlanError", "cut", "groups", "masked"),
+    "channels": ("ChannelPlan", "Group", "Groups", "cut", "groups", "masked"),
     "cost": ("Cost", "compare_costs", "cost"),
     "errors": (
         "EmitError",
@@ -68,6 +69,7 @@ _HOMES = {
         "ModelFileError",
         "OptionError",
         "PassError",
+        "PlanError",
         "RecipeError",
         "VerificationError",
     ),

@@ -28,12 +28,11 @@ from kerasurgeon.channels import (
     CutReport,
     Group,
     Groups,
-    PlanError,
     analyse,
     cut_channels,
     groups,
 )
-from kerasurgeon.errors import GraphError, OptionError, PassError, VerificationError, did_you_mean
+from kerasurgeon.errors import GraphError, OptionError, PassError, PlanError, VerificationError, did_you_mean
 from kerasurgeon.ir.graph import Graph, Use
 from kerasurgeon.ir.layer import Layer, Weight
 from kerasurgeon.ir.node import Node, Scope

@@ -83,6 +83,10 @@ class RecipeError(KerasurgeonError):
     """A recipe file cannot be read or asks for something that does not exist."""
 
 
+class PlanError(KerasurgeonError):
+    """A channel plan cannot be read, or cannot be carried out on this model."""
+
+
 class ModelFileError(KerasurgeonError):
     """A model file is missing, truncated, of an unknown kind or cannot be written."""
 

@@ -3,7 +3,7 @@
 from kerasurgeon.channels.analysis import Channels, Source, analyse
 from kerasurgeon.channels.api import CutReport, cut, cut_channels, masked
 from kerasurgeon.channels.groups import Group, Groups, Member, groups
-from kerasurgeon.channels.plan import ChannelPlan, PlanError
+from kerasurgeon.channels.plan import ChannelPlan
 
 __all__ = [
     "ChannelPlan",
@@ -12,7 +12,6 @@ __all__ = [
     "Group",
     "Groups",
     "Member",
-    "PlanError",
     "Source",
     "analyse",
     "cut",

@@ -99,7 +99,7 @@ def _cut_layer(layer: Layer, key: str, call: ChannelCall, channels: Channels, ke
 
 def _without_builds(entry: Any) -> Any:
     """A config entry without the shapes that layers inside were built with; itself if it holds none."""
-    if isinstance(entry, Mapping):
+    if isinstance(entry, dict):  # no other mapping: a DTypePolicyMap claims to have every key
         new = {key: _without_builds(value) for key, value in entry.items()}
         built = "build_config" in entry and "class_name" in entry
         if built:

@@ -8,11 +8,13 @@ from functools import cached_property
 from typing import Any, overload
 
 import numpy as np
+from rich.table import Table
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from kerasurgeon.channels.analysis import Channels, Source, analyse
 from kerasurgeon.cost.format import format_bytes, format_count
+from kerasurgeon.cost.tables import render
 from kerasurgeon.rules import CannotTell, resolve, rule_for
 from kerasurgeon.rules.call import call_of
 from kerasurgeon.rules.labels import Ids
@@ -106,27 +108,59 @@ class Groups:
                 return group
         raise KeyError(key)
 
-    def __str__(self) -> str:
-        header = ("group", "units", "each", "made by", "read by", "MACs", "bytes", "")
-        rows = [header]
+    def to_dict(self) -> list[dict[str, Any]]:
+        """Everything as plain data that JSON can hold."""
+        return [
+            {
+                "name": group.name,
+                "units": group.size,
+                "granularity": group.granularity,
+                "may_go": int(group.free.sum()),
+                "frozen": group.frozen,
+                "inexact": group.inexact,
+                "sources": [source.name for source in group.sources],
+                "members": [
+                    {
+                        "layer": member.layer,
+                        "weight": member.weight,
+                        "axis": member.axis,
+                        "channels": len(member.indices),
+                        "reads": member.contracted,
+                    }
+                    for member in group.members
+                ],
+                "macs": group.macs,
+                "parameters": group.parameters,
+                "bytes": group.bytes,
+            }
+            for group in self.all
+        ]
+
+    def table(self) -> Table:
+        """A rich table, one row a group."""
+        table = Table(title=f"channels of {self.channels.graph.name} that go together", title_justify="left")
+        for head in ("group", "units", "each", "made by", "read by", "MACs", "weights", ""):
+            right = head in ("units", "each", "MACs", "weights")
+            table.add_column(head, justify="right" if right else "left", overflow="fold")
         for group in self.all:
             readers = dict.fromkeys(member.layer for member in group.members if member.contracted)
-            rows.append(
-                (
-                    group.name,
-                    str(group.size),
-                    str(group.granularity),
-                    _several([source.name for source in group.sources]),
-                    _several(list(readers)),
-                    "?" if group.macs is None else format_count(group.macs),
-                    format_bytes(group.bytes),
-                    f"frozen: {group.frozen}" if group.frozen else f"inexact: {group.inexact}" * bool(group.inexact),
-                )
+            table.add_row(
+                group.name,
+                str(group.size),
+                str(group.granularity),
+                _several([source.name for source in group.sources]),
+                _several(list(readers)),
+                "?" if group.macs is None else format_count(group.macs),
+                format_bytes(group.bytes),
+                f"frozen: {group.frozen}" if group.frozen else f"inexact: {group.inexact}" * bool(group.inexact),
             )
-        widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-        )
+        return table
+
+    def __str__(self) -> str:
+        return render(self.table())
+
+    def __rich__(self) -> Table:
+        return self.table()
 
 
 def groups(model: Any) -> Groups:

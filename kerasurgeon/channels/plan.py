@@ -6,19 +6,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kerasurgeon.channels.analysis import Channels
-from kerasurgeon.errors import KerasurgeonError, OptionError, did_you_mean
+from kerasurgeon.errors import OptionError, PlanError, did_you_mean
+
+if TYPE_CHECKING:
+    from kerasurgeon.channels.preview import Preview
 
 FORMAT = "kerasurgeon.channels/1"
 Kept = Mapping[str, "Sequence[int] | int"]
-
-
-class PlanError(KerasurgeonError):
-    """A plan cannot be read, or cannot be carried out on this model."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +149,19 @@ class ChannelPlan:
             positions = np.flatnonzero(channels.unit[channels.sources[name].ids.ravel()] == unit)
             found += [f"{name}[{place}]" for place in positions.tolist()]
         return found
+
+    def show(self, model: Any) -> Preview:
+        """What would go from a model, before it goes: print it.
+
+        Args:
+            model: A Keras model or a graph; it is only read.
+
+        Raises:
+            PlanError: The plan does not fit the model.
+        """
+        from kerasurgeon.channels.preview import preview
+
+        return preview(self, model)
 
     def to_json(self) -> str:
         """As JSON: see ``from_json``."""

@@ -15,7 +15,8 @@ import keras
 import numpy as np
 
 from kerasurgeon.channels.analysis import Channels, analyse
-from kerasurgeon.channels.plan import ChannelPlan, PlanError
+from kerasurgeon.channels.plan import ChannelPlan
+from kerasurgeon.errors import PlanError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.structure import map_leaves

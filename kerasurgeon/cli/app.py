@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from kerasurgeon.cli import compare, compress, demo, explain, export, inspect, passes, recipe
+from kerasurgeon.cli import compare, compress, demo, explain, export, inspect, passes, plan, recipe
 from kerasurgeon.cli.errors import exit_code, show_error
 from kerasurgeon.errors import KerasurgeonError
 
@@ -68,6 +68,7 @@ app.command("compare")(compare.compare)
 app.command("explain")(explain.explain)
 app.command("passes")(passes.passes)
 app.add_typer(recipe.app, name="recipe")
+app.add_typer(plan.app, name="plan")
 app.command("demo")(demo.demo)
 
 __all__ = ["KerasurgeonError", "app"]

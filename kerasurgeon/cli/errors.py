@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import typer
 
-from kerasurgeon.errors import KerasurgeonError, OptionError, RecipeError
+from kerasurgeon.errors import KerasurgeonError, OptionError, PlanError, RecipeError
 
 # Errors are written for Python. What they tell the user to pass is called something else here.
 _SPOKEN = (
@@ -48,7 +48,7 @@ def usage() -> Iterator[None]:
 
 def exit_code(error: BaseException) -> int:
     """2 if the command was wrong, 1 if the work failed."""
-    return 2 if isinstance(error, (UsageError, OptionError, RecipeError)) else 1
+    return 2 if isinstance(error, (UsageError, OptionError, PlanError, RecipeError)) else 1
 
 
 def show_error(error: BaseException) -> None:

@@ -14,6 +14,8 @@ from kerasurgeon.cli.files import EXPORT_SUFFIXES, KERAS_SUFFIXES, check_input
 from kerasurgeon.cli.models import load_model
 from kerasurgeon.cli.startup import start_keras
 
+_USUAL = {"layers": True, "cost": True, "regions": True}
+
 
 def inspect(
     model: Annotated[
@@ -31,13 +33,16 @@ def inspect(
     regions: Annotated[
         bool, typer.Option("--regions", help="Show the blocks with one way in and one way out.")
     ] = False,
+    groups: Annotated[
+        bool, typer.Option("--groups", help="Show which channels go together, and which cannot go and why.")
+    ] = False,
     unsafe: options.Unsafe = False,
     custom_objects: options.CustomObjects = None,
     json: options.Json = False,
 ) -> None:
-    """Show what a model is made of and what it costs: layers, cost and regions, or those asked for."""
+    """Show what a model is made of and what it costs: layers, cost and regions, or what is asked for."""
     check_input(model, (*EXPORT_SUFFIXES, ".h5"), "model file")
-    parts = {"layers": layers, "cost": cost, "regions": regions}
+    parts = {"layers": layers, "cost": cost, "regions": regions, "groups": groups}
     with activity() as now:
         start_keras(now)
         if model.suffix.lower() in KERAS_SUFFIXES:
@@ -45,7 +50,7 @@ def inspect(
 
             loaded = load_model(model, now, unsafe=unsafe, custom_objects=custom_objects)
             now.phase("looking at the graph")
-            document, shown = _of_graph(lift(loaded), parts if any(parts.values()) else dict.fromkeys(parts, True))
+            document, shown = _of_graph(lift(loaded), parts if any(parts.values()) else parts | _USUAL)
         else:
             if any(parts.values()):
                 raise typer.BadParameter(f"{model.suffix} files show their inputs and outputs only.")
@@ -74,6 +79,12 @@ def _of_graph(graph: Any, parts: dict[str, bool]) -> tuple[dict[str, Any], list[
         data, table = _regions(graph)
         document["regions"] = data
         shown.append(table)
+    if parts["groups"]:
+        from kerasurgeon.channels.groups import groups
+
+        found = groups(graph)
+        document["groups"] = found.to_dict()
+        shown.append(found.table())
     return document, [*shown, total.summary()]
 
 

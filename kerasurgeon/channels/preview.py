@@ -1,0 +1,75 @@
+"""What a plan would do to a model, shown before it is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from kerasurgeon.channels.analysis import analyse
+from kerasurgeon.channels.api import CutReport, cut_channels
+from kerasurgeon.channels.plan import ChannelPlan
+from kerasurgeon.cost import compare_costs, cost
+from kerasurgeon.cost.compare import CostComparison
+from kerasurgeon.cost.tables import render
+from kerasurgeon.ir.graph import Graph
+from kerasurgeon.keras_io import lift
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a plan would do. Prints as a table.
+
+    Attributes:
+        name: The model's name.
+        widths: Channels before and after, of every layer that would lose some, whether the plan names it or not.
+        named: The layers that the plan names.
+        report: What the cut would report.
+        costs: The cost before and after.
+    """
+
+    name: str
+    widths: dict[str, tuple[int, int]]
+    named: frozenset[str]
+    report: CutReport
+    costs: CostComparison
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain data that JSON can hold."""
+        return {
+            "model": self.name,
+            "layers": {
+                name: {"before": before, "after": after, "named": name in self.named}
+                for name, (before, after) in self.widths.items()
+            },
+            "removed": self.report.removed,
+            "kept": self.report.kept,
+            "inexact": self.report.inexact,
+            "cost": self.costs.to_dict(),
+        }
+
+    def table(self) -> Table:
+        """A rich table of the layers that would lose channels."""
+        table = Table(title=f"what would go from {self.name}", title_justify="left")
+        for head in ("layer", "channels", "kept", ""):
+            table.add_column(head, justify="left" if head in ("layer", "") else "right", overflow="fold")
+        for name, (before, after) in self.widths.items():
+            note = self.report.kept.get(name, "") or ("" if name in self.named else "goes with the others")
+            table.add_row(name, str(before), str(after), note)
+        for node, what in self.report.removed.items():
+            table.add_row(node, "-", "-", what)
+        for layer, reason in self.report.inexact.items():
+            table.add_row(layer, "-", "-", f"inexact: {reason}")
+        return table
+
+    def __str__(self) -> str:
+        return f"{render(self.table())}\n{self.costs}"
+
+
+def preview(plan: ChannelPlan, model: Any) -> Preview:
+    """See ``ChannelPlan.show``."""
+    graph = model if isinstance(model, Graph) else lift(model)
+    trial = graph.copy()
+    report = cut_channels(trial, plan, analyse(graph))
+    return Preview(graph.name, report.widths, frozenset(plan.kept), report, compare_costs(cost(graph), cost(trial)))

@@ -1,0 +1,41 @@
+"""``kerasurgeon plan``: look at channel plans, and carry them out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kerasurgeon.cli import options
+from kerasurgeon.cli.console import activity, show, show_json
+from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input
+from kerasurgeon.cli.models import load_model
+from kerasurgeon.cli.startup import start_keras
+
+app = typer.Typer(help="Look at a channel plan: which channels of a model are kept.", no_args_is_help=True)
+
+
+@app.command(name="show")
+def show_plan(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras or .h5 file.", show_default=False)],
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan: .json.", show_default=False)],
+    unsafe: options.Unsafe = False,
+    custom_objects: options.CustomObjects = None,
+    json: options.Json = False,
+) -> None:
+    """Show what a plan would cut from a model, before anything goes; ``compress`` with ApplyPlan carries it out."""
+    check_input(model, (*KERAS_SUFFIXES, ".h5"), "model file")
+    check_input(plan, (".json",), "plan")
+    with activity() as now:
+        start_keras(now)
+        from kerasurgeon.channels.plan import ChannelPlan
+
+        wanted = ChannelPlan.load(plan)
+        loaded = load_model(model, now, unsafe=unsafe, custom_objects=custom_objects)
+        now.phase("looking at the channels")
+        found = wanted.show(loaded)
+    if json:
+        show_json(found.to_dict())
+    else:
+        show(found.table(), found.costs.table())
