@@ -41,7 +41,6 @@ def _linear_layers() -> dict[str, Rule]:
         **dict.fromkeys(("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"), convolution.TransposedConvolution()),
         "Dense": dense.Dense(),
         "EinsumDense": dense.EinsumDense(),
-        "ReversibleEmbedding": dense.ReversibleEmbedding(),
         "Dot": contraction.DotLayer(),
         "MultiHeadAttention": attention.MultiHeadAttention(),
         # Its class is called otherwise than its public name: the kind is asked for, not written.

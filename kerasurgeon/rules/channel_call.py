@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from itertools import count
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from kerasurgeon.rules.keep import Keep
 from kerasurgeon.rules.labels import Factor, Ids, Labels, Why
 from kerasurgeon.rules.reasons import Reason
 
-Path = tuple[str, ...]
+Path = tuple[str | int, ...]
 Change = Callable[[Keep], Mapping[Any, Any]]
 Operands = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -69,7 +68,6 @@ class ChannelCall:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     outputs: tuple[TensorSpec, ...]
-    counter: count[int] | None = None
     next_label: int = 0
     pairs: list[tuple[Ids, Ids]] = field(default_factory=list)
     frozen: list[tuple[Ids, Why]] = field(default_factory=list)
@@ -85,6 +83,8 @@ class ChannelCall:
     masks: list[tuple[int, Factor]] = field(default_factory=list)
     prefix: str = ""
     config_path: Path = ()
+    part: str = ""
+    outer: ChannelCall | None = None
 
     # What is called.
 
@@ -138,10 +138,12 @@ class ChannelCall:
         """
         number = size if isinstance(size, int) else int(np.prod(size))
         ids = self._new(number)
-        self.blocks.append(Block(part, ids))
+        self.blocks.append(Block("/".join(filter(None, (self.part, part))), ids))
         return ids if isinstance(size, int) else ids.reshape(size)
 
     def _new(self, number: int) -> Ids:
+        if self.outer is not None:
+            return self.outer._new(number)
         ids = np.arange(self.next_label, self.next_label + number)
         self.next_label += number
         return ids
@@ -248,8 +250,7 @@ class ChannelCall:
         self, labels: Labels, axes: Mapping[int | tuple[int, ...], Ids | None], *, contracts: Any = ()
     ) -> None:
         """The same for a constant array, or a weight, among the operands."""
-        position = next(index for index, operand in enumerate(self.inputs) if operand is labels)
-        self._hold(position, labels.rank, axes, contracts)
+        self._hold(self._position(labels), labels.rank, axes, contracts)
 
     def _hold(self, owner: str | int, rank: int, axes: Mapping[Any, Ids | None], contracts: Any) -> None:
         summed = {contracts} if isinstance(contracts, int) else set(contracts)
@@ -270,15 +271,67 @@ class ChannelCall:
 
     def change(self, change: Change) -> None:
         """Entries of the config that depend on what is kept in another way: a function of ``Keep``."""
-        self.changes.append(change)
+        path = self.config_path
+        self.changes.append(
+            (lambda keep: {(*path, key): value for key, value in change(keep).items()}) if path else change
+        )
 
     def change_operands(self, change: Callable[[Keep, Operands], Operands]) -> None:
         """Operands that depend on what is kept: a function of ``Keep`` and ``(args, kwargs)`` of the node."""
         self.operand_changes.append(change)
 
-    def mask(self, labels: Labels, axis: int) -> None:
-        """The layer sums over this axis of an operand: zeros there remove a channel's contribution."""
+    def mask(self, labels: Labels, axis: int, position: int | None = None) -> None:
+        """The layer sums over this axis of an operand: zeros there remove a channel's contribution.
+
+        Args:
+            labels: The operand.
+            axis: The axis.
+            position: Which of ``inputs`` it is, where one tensor may be several operands.
+        """
         factor = labels.factor(axis)
         if factor is not None:
-            position = next(index for index, operand in enumerate(self.inputs) if operand is labels)
-            self.masks.append((position, factor))
+            self.masks.append((self._position(labels) if position is None else position, factor))
+
+    def _position(self, labels: Labels) -> int:
+        """Which of the operands of the node these labels are."""
+        call = self
+        while call.outer is not None:
+            call = call.outer
+        for position, operand in enumerate(call.inputs):
+            if operand is labels:
+                return position
+        raise CannotTell("what a layer inside reads is not an operand of the layer around it")
+
+    # Layers inside.
+
+    def inner(
+        self,
+        layer: Layer,
+        path: Path,
+        args: tuple[Any, ...],
+        outputs: tuple[TensorSpec, ...] = (),
+        *,
+        kwargs: Mapping[str, Any] | None = None,
+        part: str = "",
+    ) -> ChannelCall:
+        """The call of a layer inside this one; what its rule says of it is said of this call.
+
+        Args:
+            layer: The layer inside (see ``rules.inner.inner_layer``).
+            path: Where the config of this layer holds its config.
+            args: What it is called with.
+            outputs: What it gives.
+            kwargs: Keyword operands.
+            part: What its channels are called in plans, after this layer's name.
+        """
+        return replace(
+            self,
+            layer=layer,
+            args=args,
+            kwargs=kwargs or {},
+            outputs=outputs,
+            prefix=f"{self.prefix}{layer.name}/",
+            config_path=(*self.config_path, *path),
+            part="/".join(filter(None, (self.part, part))),
+            outer=self,
+        )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from kerasurgeon.rules import elementwise, joining, norms, shapes, spatial
+from kerasurgeon.rules import elementwise, embedding, joining, norms, shapes, spatial
 from kerasurgeon.rules.applications import APPLICATION_RULES
 from kerasurgeon.rules.free import ACTIVATION_OPS, ELEMENTWISE_OPS, names
 from kerasurgeon.rules.rule import Rule
 
 _ELEMENTWISE_LAYERS = names("""
-    Identity ActivityRegularization Dropout AlphaDropout GaussianDropout GaussianNoise Activation ReLU LeakyReLU ELU
+    Identity ActivityRegularization Dropout AlphaDropout GaussianDropout GaussianNoise ReLU LeakyReLU ELU
     Add Subtract Multiply Average Maximum Minimum Masking
 """)
 
@@ -30,6 +30,9 @@ def channel_rules() -> dict[str, Rule]:
         **APPLICATION_RULES,
         **dict.fromkeys(_ELEMENTWISE_LAYERS, each),
         **dict.fromkeys((f"ops.{name}" for name in ops), each),
+        "Activation": elementwise.Activation(),
+        "Embedding": embedding.Embedding(),
+        "ReversibleEmbedding": embedding.ReversibleEmbedding(),
         **{f"{name}{rank}D": per_channel for name in _PER_CHANNEL_LAYERS for rank in (1, 2, 3)},
         **dict.fromkeys(_SEQUENCE_LAYERS, spatial.PerChannel(spatial.last_axis)),
         "Resizing": per_channel,

@@ -14,6 +14,7 @@ import numpy as np
 
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.values import TensorSpec
+from kerasurgeon.rules.activations import activated
 from kerasurgeon.rules.call import Call, elements
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Ids, Labels
@@ -56,6 +57,7 @@ class Convolution(_Convolution):
             call.count(filters=makes)
         call.weight("kernel", {-2: reads, -1: makes}, contracts=-2)
         call.weight("bias", {0: makes})
+        activated(call, makes, axis == -1)
         return call.output(makes, axis)
 
 
@@ -73,6 +75,7 @@ class DepthwiseConvolution(_Convolution):
         makes = None if reads is None else np.repeat(reads, call.config["depth_multiplier"])
         call.weight("kernel", {-2: reads})
         call.weight("bias", {0: makes})
+        activated(call, makes, axis == -1)
         return call.output(makes, axis) if makes is not None else Labels(call.shape, (), call.input.why)
 
 
@@ -96,6 +99,7 @@ class SeparableConvolution(_Convolution):
         call.weight("depthwise_kernel", {-2: reads})
         call.weight("pointwise_kernel", {-2: middle, -1: makes}, contracts=-2)
         call.weight("bias", {0: makes})
+        activated(call, makes, axis == -1)
         call.count(filters=makes)
         return call.output(makes, axis)
 
@@ -115,6 +119,7 @@ class TransposedConvolution(_Convolution):
         makes = call.fresh(call.config["filters"])
         call.weight("kernel", {-1: reads, -2: makes}, contracts=-1)
         call.weight("bias", {0: makes})
+        activated(call, makes, axis == -1)
         call.count(filters=makes)
         return call.output(makes, axis)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from kerasurgeon.rules.activations import activated
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Factor, Ids, Labels, Why
 from kerasurgeon.rules.reasons import Reason
@@ -19,6 +20,16 @@ class Elementwise(Free):
 
     def channels(self, call: ChannelCall) -> Labels:
         """What stands at one position is tied."""
+        return joined(call, call.inputs)
+
+
+class Activation(Elementwise):
+    """Activation: by name; softmax and the like normalise over the last axis."""
+
+    def channels(self, call: ChannelCall) -> Labels:
+        """What stands at one position is tied."""
+        factor = call.input.factor(-1)
+        activated(call, None if factor is None else factor.ids)
         return joined(call, call.inputs)
 
 
@@ -41,7 +52,7 @@ class PReLU(Elementwise):
 
 
 @dataclass(slots=True)
-class _Side:
+class Side:
     """An operand seen from the axes of the result."""
 
     labels: Labels
@@ -68,7 +79,7 @@ def joined(call: ChannelCall, operands: Sequence[Labels], index: int = 0) -> Lab
         if quick is not None:
             return quick
     sides = [_side(call, labels, shape) for labels in tensors]
-    factors = _agreed(call, sides, shape)
+    factors = agreed(call, sides, shape)
     for labels in operands:
         if labels.array is not None:
             factors = _bind(call, labels, factors, shape)
@@ -92,9 +103,9 @@ def _why(tensors: Sequence[Labels]) -> Why:
     return tensors[0].why if tensors else (Reason.FIXED_AXIS, "")
 
 
-def _side(call: ChannelCall, labels: Labels, shape: tuple[int | None, ...]) -> _Side:
+def _side(call: ChannelCall, labels: Labels, shape: tuple[int | None, ...]) -> Side:
     shift = len(shape) - labels.rank
-    side = _Side(labels, shift, [])
+    side = Side(labels, shift, [])
     for factor in labels.factors:
         own = [axis for axis in factor.axes if side.spans(axis + shift, shape[axis + shift])]
         if len(own) < len(factor.axes):
@@ -107,7 +118,7 @@ def _side(call: ChannelCall, labels: Labels, shape: tuple[int | None, ...]) -> _
     return side
 
 
-def _agreed(call: ChannelCall, sides: Sequence[_Side], shape: tuple[int | None, ...]) -> list[Factor]:
+def agreed(call: ChannelCall, sides: Sequence[Side], shape: tuple[int | None, ...]) -> list[Factor]:
     """Factors of the result: those of all operands, cut down to the axes that all who span them can shrink."""
     waiting = [factor for side in sides for factor in side.factors]
     while True:
@@ -137,13 +148,13 @@ def _agreed(call: ChannelCall, sides: Sequence[_Side], shape: tuple[int | None, 
     return list(agreed.values())
 
 
-def _all_shrink(sides: Sequence[_Side], axis: int, shape: tuple[int | None, ...], waiting: Sequence[Factor]) -> bool:
+def _all_shrink(sides: Sequence[Side], axis: int, shape: tuple[int | None, ...], waiting: Sequence[Factor]) -> bool:
     return all(
         any(axis in factor.axes for factor in side.factors) for side in sides if side.spans(axis, shape[axis])
     ) and any(axis in factor.axes for factor in waiting)
 
 
-def _freeze(call: ChannelCall, factor: Factor, sides: Sequence[_Side], shape: tuple[int | None, ...]) -> None:
+def _freeze(call: ChannelCall, factor: Factor, sides: Sequence[Side], shape: tuple[int | None, ...]) -> None:
     for side in sides:
         for axis in factor.axes:
             if side.spans(axis, shape[axis]) and not any(axis in other.axes for other in side.factors):

@@ -1,0 +1,66 @@
+"""Activations that a config names: whether they keep channels apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kerasurgeon.rules.call import CannotTell
+from kerasurgeon.rules.channel_call import ChannelCall
+from kerasurgeon.rules.free import ACTIVATION_OPS
+from kerasurgeon.rules.labels import Ids
+from kerasurgeon.rules.reasons import Reason
+
+MIXING = frozenset({"log_softmax", "softmax", "sparsemax", "glu"})
+"""Activations of a channel that depend on other channels."""
+
+_NORMALISING = frozenset({"log_softmax", "softmax", "sparsemax"})
+_BY_POSITION = (frozenset(ACTIVATION_OPS) - MIXING) | {
+    *("linear", "tanh", "mish", "exponential", "swish", "hard_swish", "softsign", "relu6"),
+}
+_LAYERS_BY_POSITION = frozenset({"ReLU", "LeakyReLU", "ELU"})
+
+
+def keeps_apart(entry: Any) -> bool:
+    """Whether an activation, as a config names it, computes every position from that position alone.
+
+    Raises:
+        CannotTell: It is not one of Keras' own.
+    """
+    if entry is None:
+        return True
+    if isinstance(entry, str) and (entry in _BY_POSITION or entry in MIXING):
+        return entry in _BY_POSITION
+    if isinstance(entry, dict) and entry.get("module") == "keras.layers" and entry["class_name"] in _LAYERS_BY_POSITION:
+        return True
+    name = entry.get("registered_name") or entry.get("class_name") if isinstance(entry, dict) else entry
+    raise CannotTell(f"its activation {name!r} is not one of Keras' own, so that channels may meet in it")
+
+
+def activated(call: ChannelCall, ids: Ids | None, axis_is_last: bool = True) -> None:
+    """Say what the activation of a layer does to its output channels.
+
+    Args:
+        call: The call; ``config["activation"]`` is looked at.
+        ids: The labels of the output channels.
+        axis_is_last: Whether they stand along the last axis, which activations such as softmax work over.
+
+    Raises:
+        CannotTell: The activation is not one of Keras' own, or not a normalisation where it combines channels.
+    """
+    entry = call.config.get("activation")
+    if keeps_apart(entry) or ids is None or not axis_is_last:
+        return
+    if entry not in _NORMALISING:
+        raise CannotTell(f"its activation {entry!r} combines channels")
+    call.inexactly(ids, Reason.NORMALISED)
+
+
+def must_keep_apart(call: ChannelCall, *keys: str) -> None:
+    """Give up where an activation of a recurrence mixes channels.
+
+    Raises:
+        CannotTell: One does, or is not one of Keras' own.
+    """
+    for key in keys:
+        if not keeps_apart(call.config.get(key)):
+            raise CannotTell(f"its {key} {call.config[key]!r} is computed over all channels")
