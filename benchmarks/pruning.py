@@ -1,0 +1,135 @@
+"""Time of the channel analysis, and of lift + prune half + emit, against Keras' clone and against Torch-Pruning.
+
+    uv run --all-extras python benchmarks/pruning.py [NAME ...] [--rounds 5] [--json FILE]
+    uv run --all-extras python benchmarks/pruning.py --torch PYTHON [--rounds 5]
+
+Per network, full-size inputs, in one process of its own: the analysis of labels alone; lifting, removing half of the
+channels of every group by their l2 norm and emitting; ``clone_model`` plus ``set_weights``. Both are run in turn, and
+medians compared. ``--torch`` names a Python that has torch, torchvision and torch-pruning: ResNet50 (local ranking) and
+ResNet152 (global) are then pruned there as well, rounds of both libraries in turn, on one thread pool of equal size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+TARGET_ANALYSIS, TARGET_ANALYSIS_LARGE, TARGET_CLONE = 20.0, 200.0, 1.2
+TARGET_TORCH = {"ResNet50": 4.0, "ResNet152": 6.0}
+NAMES = ("MobileNet", "MobileNetV2", "ResNet50", "ResNet152", "DenseNet201", "NASNetLarge", "EfficientNetV2L")
+
+TORCH = """
+import sys, time, json
+import torch, torchvision, torch_pruning as tp
+name, use_global = sys.argv[1].lower(), sys.argv[2] == "global"
+torch.set_num_threads(2)
+for line in sys.stdin:
+    model = getattr(torchvision.models, name)(weights=None).eval()
+    inputs = torch.randn(1, 3, 224, 224)
+    started = time.perf_counter()
+    pruner = tp.pruner.MagnitudePruner(
+        model, inputs, importance=tp.importance.MagnitudeImportance(p=2), pruning_ratio=0.5,
+        global_pruning=use_global, ignored_layers=[model.fc],
+    )
+    pruner.step()
+    print(time.perf_counter() - started, flush=True)
+"""
+
+
+def measure(name: str, rounds: int, scope: str, torch: str | None) -> dict[str, Any]:
+    """Measure one network in this process."""
+    import keras
+
+    from kerasurgeon import apply_passes, lift
+    from kerasurgeon.channels import analyse
+    from kerasurgeon.passes import PruneChannels
+
+    model = getattr(keras.applications, name)(weights=None)
+    prune = PruneChannels(ratio=0.5, importance="l2", scope=scope)
+    graph = lift(model)
+
+    def clone() -> Any:
+        copy = keras.models.clone_model(model)
+        copy.set_weights(model.get_weights())
+
+    def pruned() -> Any:
+        apply_passes(model, [prune], verify="structure")
+
+    jobs = {"analysis": lambda: analyse(graph), "prune": pruned, "clone": clone}
+    other = _torch(torch, name, scope) if torch else None
+    times: dict[str, list[float]] = {label: [] for label in (*jobs, "torch")}
+    for number in range(rounds + 1):
+        for label, job in jobs.items():
+            started = time.perf_counter()
+            job()
+            if number:  # the first round pays for imports
+                times[label].append(time.perf_counter() - started)
+        if other is not None:
+            assert other.stdin is not None
+            assert other.stdout is not None
+            other.stdin.write("\n")
+            other.stdin.flush()
+            seconds = float(other.stdout.readline())
+            if number:
+                times["torch"].append(seconds)
+    if other is not None:
+        other.kill()
+    medians = {label: statistics.median(values) for label, values in times.items() if values}
+    return {"network": name, "nodes": len(graph), **medians}
+
+
+def _torch(python: str, name: str, scope: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [python, "-W", "ignore", "-c", TORCH, name, scope], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def main() -> None:
+    """Measure the networks one by one, each in a process, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--torch", metavar="PYTHON")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    if options.one:
+        scope = "global" if options.names[0] == "ResNet152" else "local"
+        print(json.dumps(measure(options.names[0], options.rounds, scope, options.torch)))
+        return
+    names = options.names or (list(TARGET_TORCH) if options.torch else list(NAMES))
+    rows = []
+    print(
+        f"{'network':18} {'nodes':>6} {'analysis':>10} {'prune':>9} {'clone':>9} {'ratio':>6} {'torch':>8} "
+        f"{'faster':>7}"
+    )
+    for name in names:
+        command = [sys.executable, __file__, name, "--one", "--rounds", str(options.rounds)]
+        command += ["--torch", options.torch] if options.torch else []
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+        row = json.loads(done.stdout.strip().splitlines()[-1])
+        rows.append(row)
+        torch = f"{row['torch']:7.2f}s {row['torch'] / row['prune']:6.1f}x" if "torch" in row else ""
+        print(
+            f"{name:18} {row['nodes']:6} {1000 * row['analysis']:8.1f}ms {row['prune']:8.2f}s {row['clone']:8.2f}s "
+            f"{row['prune'] / row['clone']:6.2f} {torch}",
+            flush=True,
+        )
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=2))
+    print(
+        f"targets: analysis {TARGET_ANALYSIS:.0f} ms (ResNet50), {TARGET_ANALYSIS_LARGE:.0f} ms (1000 layers); "
+        f"prune / clone {TARGET_CLONE}; faster than torch {TARGET_TORCH}"
+    )
+
+
+if __name__ == "__main__":
+    main()
