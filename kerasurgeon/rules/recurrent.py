@@ -7,9 +7,15 @@ from typing import Any
 
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.values import TensorSpec
+from kerasurgeon.rules import recurrent_channels
 from kerasurgeon.rules.call import Call, CannotTell, elements
+from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.convolution import channel_axis
+from kerasurgeon.rules.elementwise import joined
 from kerasurgeon.rules.inner import inner_layer
+from kerasurgeon.rules.joining import concatenated
+from kerasurgeon.rules.labels import Labels
+from kerasurgeon.rules.recurrent_channels import given_states, sequence, tie_states, without_steps
 from kerasurgeon.rules.rule import Rule, RuleFor
 
 
@@ -35,12 +41,20 @@ class Cell(_Recurrent):
         features = elements(call.input.shape[-1:])
         return elements(call.input.shape[:-1]) * self.gates * units * (features + units)
 
+    def channels(self, call: ChannelCall) -> tuple[Labels, ...]:
+        """New units: the output and the states."""
+        return recurrent_channels.cell(call, self.gates)
+
 
 class Recurrence(Cell):
     """SimpleRNN, GRU, LSTM: a cell over (batch, steps, features). Initial states cost nothing.
 
     Batch and steps both stand before the features, so that the cell's product is that of the layer.
     """
+
+    def channels(self, call: ChannelCall) -> tuple[Labels, ...]:
+        """New units: the output and the states."""
+        return recurrent_channels.recurrence(call, self.gates)
 
 
 class StackedCells(_Recurrent):
@@ -58,6 +72,26 @@ class StackedCells(_Recurrent):
             reads = replace(reads, shape=(*reads.shape[:-1], _output_size(cell)))
         return total
 
+    def channels(self, call: ChannelCall) -> tuple[Labels, ...]:
+        """Each cell reads what the one before it made; the states are those of all cells."""
+        entries = call.config["cells"]
+        states = given_states(call, 1, "states")
+        reads, made = call.input, []
+        for place, entry in enumerate(entries):
+            cell = inner_layer(call.layer, entry)
+            last = place == len(entries) - 1
+            inner = call.inner(
+                cell, ("cells", place, "config"), (reads,), call.outputs[:1] * last, part="" if last else cell.name
+            )
+            reads, *own = _several(self.rule_for(cell.kind).channels(inner))
+            if states:
+                if len(states) < len(own):
+                    raise CannotTell("it is given too few states")
+                tie_states(call, states[: len(own)], [call.along_or_fixed(labels, -1) for labels in own])
+                states = states[len(own) :]
+            made += own
+        return (reads, *made)
+
 
 class CellRecurrence(_Recurrent):
     """RNN: any cell, or several, over (batch, steps, ...)."""
@@ -71,6 +105,18 @@ class CellRecurrence(_Recurrent):
         batch, steps, *features = call.input.shape
         reads = TensorSpec((batch, *features), call.input.dtype)
         return elements([steps]) * self.rule_for(cell.kind).macs(Call(cell.name, cell, (reads,)))
+
+    def channels(self, call: ChannelCall) -> tuple[Labels, ...]:
+        """What the cell makes of a step, for all steps or the last one."""
+        cell = inner_layer(call.layer, call.config["cell"])
+        specs = tuple(replace(spec, shape=(spec.shape[0], *spec.shape[-1:])) for spec in call.outputs)
+        inner = call.inner(cell, ("cell", "config"), (without_steps(call, call.input),), specs)
+        output, *states = _several(self.rule_for(cell.kind).channels(inner))
+        if any(labels.rank != 2 for labels in (output, *states)):
+            raise CannotTell("a state of its cell is no vector")
+        makes, *own = (call.along_or_fixed(labels, -1) for labels in (output, *states))
+        tie_states(call, given_states(call, 1, "initial_state"), own)
+        return sequence(call, makes, own)
 
 
 class ConvolutionalRecurrence(_Recurrent):
@@ -86,6 +132,10 @@ class ConvolutionalRecurrence(_Recurrent):
         filters: int = config["filters"]
         per_position = elements(config["kernel_size"]) * (elements([features]) + filters) * 4 * filters
         return elements(call.input.shape[:2]) * elements(positions) * per_position
+
+    def channels(self, call: ChannelCall) -> tuple[Labels, ...]:
+        """New filters: the output and the states."""
+        return recurrent_channels.convolutional(call, channel_axis(call.config))
 
 
 class Bidirectional(_Recurrent):
@@ -104,6 +154,49 @@ class Bidirectional(_Recurrent):
             layer = inner_layer(call.layer, entry)
             total += self.rule_for(layer.kind).macs(replace(call, name=layer.name, layer=layer, node=None))
         return total
+
+    def channels(self, call: ChannelCall) -> tuple[Labels, ...]:
+        """Both directions keep equally many units, as Keras takes them to have one shape.
+
+        Raises:
+            CannotTell: They differ already, or the backward layer is not described.
+        """
+        merge, entries = call.config["merge_mode"], (call.config["layer"], call.config.get("backward_layer"))
+        if entries[1] is None:
+            raise CannotTell("its config does not describe its backward layer")
+        states = given_states(call, 1, "initial_state")
+        half, outputs = len(states) // 2, _of_one_direction(call, merge)
+        found, blocks = [], []
+        for place, (entry, path) in enumerate(zip(entries, ("layer", "backward_layer"), strict=True)):
+            layer = inner_layer(call.layer, entry)
+            first = len(call.blocks)
+            own = {"initial_state": states[half * place : half * (place + 1)] or None}
+            part = ("forward", "backward")[place]
+            inner = call.inner(layer, (path, "config"), (call.input,), outputs, kwargs=own, part=part)
+            found.append(_several(self.rule_for(layer.kind).channels(inner)))
+            blocks.append(call.blocks[first:])
+        if [block.ids.shape for block in blocks[0]] != [block.ids.shape for block in blocks[1]]:
+            raise CannotTell("its directions have different units, which Keras takes to be equally many")
+        for one, other in zip(*blocks, strict=True):
+            call.tie(one.ids, other.ids)
+        (forward, *own_forward), (backward, *own_backward) = found
+        if merge is None:
+            return (forward, backward, *own_forward, *own_backward)
+        merged = concatenated(call, [forward, backward], -1) if merge == "concat" else joined(call, [forward, backward])
+        return (merged, *own_forward, *own_backward)
+
+
+def _of_one_direction(call: ChannelCall, merge: str | None) -> tuple[TensorSpec, ...]:
+    """The outputs of one layer of the two."""
+    first, *states = call.outputs[1:] if merge is None else call.outputs
+    if merge == "concat":
+        width = first.shape[-1]
+        first = replace(first, shape=(*first.shape[:-1], None if width is None else width // 2))
+    return (first, *states[: len(states) // 2])
+
+
+def _several(labels: Labels | tuple[Labels, ...]) -> tuple[Labels, ...]:
+    return labels if isinstance(labels, tuple) else (labels,)
 
 
 def _output_size(cell: Layer) -> Any:

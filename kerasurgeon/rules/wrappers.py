@@ -10,8 +10,12 @@ from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.keras_io import lift
 from kerasurgeon.keras_io.layers import construct
+from kerasurgeon.rules.attention_channels import freeze_masks
 from kerasurgeon.rules.call import Call, CannotTell, call_of
+from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.inner import inner_layer
+from kerasurgeon.rules.labels import Labels
+from kerasurgeon.rules.recurrent_channels import with_steps, without_steps
 from kerasurgeon.rules.rule import Rule, RuleFor
 from kerasurgeon.rules.sizes import resolve
 
@@ -33,6 +37,20 @@ class SpectralNormalization(_Wrapper):
         layer = inner_layer(call.layer, call.config["layer"])
         return self.rule_for(layer.kind).macs(replace(call, name=layer.name, layer=layer, node=None))
 
+    def channels(self, call: ChannelCall) -> Labels | tuple[Labels, ...]:
+        """As the layer inside; the vector that training multiplies follows the last axis of its kernel."""
+        layer = inner_layer(call.layer, call.config["layer"])
+        inner = call.inner(layer, ("layer", "config"), call.args, call.outputs)
+        found = self.rule_for(layer.kind).channels(inner)
+        freeze_masks(call, (call.input,))
+        for key in ("kernel", "embeddings"):
+            weight = layer.weights.get(key)
+            if weight is not None:
+                last = (weight.array.ndim - 1,)
+                owned = [held.ids for held in call.held if held.owner == f"{layer.name}/{key}" and held.axes == last]
+                call.weight("vector_u", {1: owned[0] if owned else None})
+        return found
+
 
 class TimeDistributed(_Wrapper):
     """TimeDistributed: the layer inside on every step, as if steps were further samples."""
@@ -42,6 +60,16 @@ class TimeDistributed(_Wrapper):
         layer = inner_layer(call.layer, call.config["layer"])
         inner = Call(layer.name, layer, (_merged(call.input),), outputs=tuple(map(_merged, call.outputs)))
         return self.rule_for(layer.kind).macs(inner)
+
+    def channels(self, call: ChannelCall) -> tuple[Labels, ...]:
+        """As the layer inside, on every step."""
+        layer = inner_layer(call.layer, call.config["layer"])
+        outputs = tuple(replace(spec, shape=(spec.shape[0], *spec.shape[2:])) for spec in call.outputs)
+        inner = call.inner(layer, ("layer", "config"), (without_steps(call, call.input),), outputs)
+        found = self.rule_for(layer.kind).channels(inner)
+        freeze_masks(call, (call.input,))
+        several = found if isinstance(found, tuple) else (found,)
+        return tuple(with_steps(labels, spec.shape[1]) for labels, spec in zip(several, call.outputs, strict=True))
 
 
 class NestedModel(_Wrapper):
