@@ -3,9 +3,18 @@
 if __name__ != "kerasurgeon.passes":
     raise ImportError(f"import kerasurgeon.passes, not {__name__}")
 
+from kerasurgeon.passes.apply_plan import ApplyPlan
 from kerasurgeon.passes.fold_batch_norm import FoldBatchNorm
+from kerasurgeon.passes.prune_channels import PruneChannels
 from kerasurgeon.passes.replace_layers import ReplaceLayers
 from kerasurgeon.passes.simplify import Simplify
 from kerasurgeon.passes.tucker_split import TuckerSplit
 
-__all__ = ["FoldBatchNorm", "ReplaceLayers", "Simplify", "TuckerSplit"]
+__all__ = [
+    "ApplyPlan",
+    "FoldBatchNorm",
+    "PruneChannels",
+    "ReplaceLayers",
+    "Simplify",
+    "TuckerSplit",
+]

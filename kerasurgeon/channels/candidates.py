@@ -1,0 +1,274 @@
+"""What may go, in which order, and how many at least stay: per group, before anything is decided.
+
+Within a group units go from the least important on. What that leaves to decide is one number per group: how many go.
+So that nothing becomes empty, the most important unit of every axis of every tensor and weight is put at the end of the
+order and stays; of the channels of a layer, as many as the floor says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from math import ceil, gcd
+from typing import Any
+
+import numpy as np
+
+from kerasurgeon.channels.analysis import Channels
+from kerasurgeon.channels.groups import Group, Groups
+from kerasurgeon.channels.importance import Array, Criterion, Evidence, score
+from kerasurgeon.errors import OptionError, did_you_mean
+from kerasurgeon.rewrite.passes import Skip
+from kerasurgeon.rewrite.regions import regions
+from kerasurgeon.rules.labels import Ids
+
+RUNTIME_MULTIPLES = {"onnxruntime": 16, "tflite": 32, "xnnpack": 32}
+"""Multiples of channels that a runtime's kernels work on, as measured on AVX-512: widths between cost as the next."""
+
+
+@dataclass(eq=False)
+class Candidate:
+    """A group with what may go of it.
+
+    Attributes:
+        group: The group.
+        order: Its units that may go, by number in the analysis, the least important first.
+        scores: Their scores.
+        levels: How many of them may go at once, ascending from 0: rounding leaves gaps.
+        why: Why none may go; empty if some may.
+        limit: What keeps the rest from going.
+    """
+
+    group: Group
+    order: Ids
+    scores: Array
+    levels: Ids
+    why: str = ""
+    limit: str = ""
+
+    @property
+    def size(self) -> int:
+        """How many units it has in all."""
+        return self.group.size
+
+    def nearest(self, number: float) -> int:
+        """The level nearest to a number of units; the lower one between two."""
+        place = int(np.searchsorted(self.levels, number))
+        around = self.levels[max(place - 1, 0) : place + 1]
+        return int(around[np.argmin(np.abs(around - number))])
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What must stay.
+
+    Attributes:
+        ignore: Patterns of names of layers whose channels are left alone.
+        round_to: Kept widths are multiples of this; groups that are narrower are left alone.
+        min_channels: Fewest channels of a layer that stay.
+        max_ratio: Largest share of a group's channels that may go.
+        exact_only: Whether channels that a layer normalises over, or reduces over by number, stay.
+        widths: The widths that ``max_ratio`` refers to, by group, where they are not those of the graph.
+    """
+
+    ignore: tuple[str, ...] = ()
+    round_to: int = 1
+    min_channels: int = 1
+    max_ratio: float = 1.0
+    exact_only: bool = False
+    widths: dict[str, int] = field(default_factory=dict)
+
+
+def round_to_number(option: int | str) -> int:
+    """The multiple that ``round_to=`` means: a number, or a runtime's.
+
+    Raises:
+        OptionError: It is neither.
+    """
+    if isinstance(option, str):
+        if option not in RUNTIME_MULTIPLES:
+            raise OptionError(
+                f"There is no runtime {option!r} (round_to=).", hint=did_you_mean(option, RUNTIME_MULTIPLES)
+            )
+        return RUNTIME_MULTIPLES[option]
+    if isinstance(option, bool) or not isinstance(option, (int, np.integer)) or option < 1:
+        raise OptionError("round_to= cannot be used.", expected="a whole number from 1, or a runtime", got=repr(option))
+    return int(option)
+
+
+class Names:
+    """What patterns of names mean in a graph: layers, sources, nested models, regions.
+
+    Args:
+        channels: The analysis of the graph.
+    """
+
+    def __init__(self, channels: Channels) -> None:
+        self.graph = channels.graph
+        self.sources = {name: source.layer for name, source in channels.sources.items()}
+        self._regions: dict[str, frozenset[str]] | None = None
+
+    def layers(self, pattern: str, option: str) -> frozenset[str]:
+        """Keys of the layers and names of the sources that a pattern means.
+
+        Raises:
+            OptionError: It means nothing; the message has the nearest names.
+        """
+        known = {*self.graph.layers, *self.sources}
+        found = {name for name in known if fnmatchcase(name, pattern) or name.startswith(f"{pattern}/")}
+        found |= {name for name, layer in self.sources.items() if layer in found}
+        if not found:
+            inside = self.regions().get(pattern, ())
+            found = {self.graph[name].layer for name in inside}
+            found |= {name for name, layer in self.sources.items() if layer in found}
+        if not found:
+            hint = did_you_mean(pattern, {*known, *self.regions(), *self.graph.scopes})
+            raise OptionError(f"{option}: no layer, nested model or region is called {pattern!r}.", hint=hint)
+        return frozenset(found)
+
+    def regions(self) -> dict[str, frozenset[str]]:
+        """The nodes of every region by its name."""
+        if self._regions is None:
+            self._regions = {region.name: frozenset(region.nodes) for region in regions(self.graph)}
+        return self._regions
+
+    def groups(self, pattern: str, option: str, groups: Iterable[Group]) -> list[int]:
+        """Places of the groups with a source that a pattern means."""
+        found = self.layers(pattern, option)
+        return [place for place, group in enumerate(groups) if any(source.name in found for source in group.sources)]
+
+
+def candidates(
+    groups: Groups,
+    limits: Limits,
+    criterion: Criterion,
+    evidence: Evidence,
+    normalise: str | None = None,
+    progress: Callable[[float, str], None] = lambda fraction, message: None,
+) -> list[Candidate]:
+    """What may go of each group, in order.
+
+    Args:
+        groups: The groups.
+        limits: What must stay.
+        criterion: Says what matters least.
+        evidence: What the criterion may look at.
+        normalise: How scores are made comparable; ``None`` for the criterion's own way.
+        progress: Called with the fraction of groups scored and the name of one.
+
+    Raises:
+        OptionError: A name in ``limits.ignore`` means nothing, or the criterion does not do.
+    """
+    channels = groups.channels
+    may_go = np.ones(channels.units, bool)
+    may_go[list(channels.frozen)] = False
+    ignored = _ignored(channels, limits.ignore)
+    may_go &= ~ignored
+    if limits.exact_only:
+        may_go[list(channels.inexact)] = False
+    scores = np.full(channels.units, np.inf)
+    rank = np.full(channels.units, np.inf)
+    found: list[Candidate] = []
+    for place, group in enumerate(groups):
+        progress(place / len(groups), group.name)
+        why = "" if may_go[group.units].any() else _why_none(group, ignored, limits)
+        if not why:
+            try:
+                scores[group.units] = score(group, criterion, evidence, normalise)
+            except Skip as skip:
+                why = skip.reason
+        if why:
+            may_go[group.units] = False
+        else:
+            order = np.argsort(scores[group.units], kind="stable")
+            rank[group.units[order]] = np.arange(group.size) / group.size
+        found.append(Candidate(group, group.units[:0], np.empty(0), np.zeros(1, int), why))
+    protected = _protected(channels, may_go, rank, limits.min_channels)
+    for candidate in found:
+        if not candidate.why:
+            _settle(candidate, may_go, protected, scores, limits)
+    return found
+
+
+def _settle(candidate: Candidate, may_go: Array, protected: Array, scores: Array, limits: Limits) -> None:
+    group = candidate.group
+    units = group.units[may_go[group.units] & ~protected[group.units]]
+    candidate.order = units[np.argsort(scores[units], kind="stable")]
+    candidate.scores = scores[candidate.order]
+    width = limits.widths.get(group.name, group.size)
+    most = min(len(candidate.order), group.size - ceil(round(width * (1 - limits.max_ratio), 9)))
+    step = limits.round_to // gcd(limits.round_to, group.granularity)
+    kept = np.arange(0, group.size, step)
+    levels = np.sort(group.size - kept[kept > 0])
+    candidate.levels = np.concatenate([[0], levels[(levels > 0) & (levels <= most)]]).astype(int)
+    if most < len(candidate.order):
+        candidate.limit = f"max_ratio={limits.max_ratio:g}"
+    elif limits.min_channels > 1:
+        candidate.limit = f"min_channels={limits.min_channels}"
+    if len(candidate.levels) == 1:
+        widths = f"{group.size * group.granularity} channels" + (
+            f", {group.granularity} each" if group.granularity > 1 else ""
+        )
+        candidate.why = f"of its {widths}, none may go: " + (
+            candidate.limit if most <= 0 or not len(levels) or candidate.limit else ""
+        )
+        candidate.why = (
+            candidate.why.removesuffix(": ") if step == 1 else candidate.why + f" (round_to={limits.round_to})"
+        )
+
+
+def _ignored(channels: Channels, patterns: Iterable[str]) -> Array:
+    ignored = np.zeros(channels.units, bool)
+    names = Names(channels)
+    for pattern in patterns:
+        matched = names.layers(pattern, "ignore=")
+        for name in matched & set(channels.sources):
+            ignored[channels.unit[channels.sources[name].ids.ravel()]] = True
+        making = set(names.sources.values())
+        for (layer, _), several in channels.weights.items():
+            # Of a layer that makes no channels (a depthwise convolution, a norm) those that it works on are meant.
+            if layer in matched and layer not in making:
+                for held in several:
+                    ignored[channels.unit[held.ids.ravel()]] = True
+    return ignored
+
+
+def _why_none(group: Group, ignored: Array, limits: Limits) -> str:
+    if ignored[group.units].any():
+        return "ignore= names it"
+    if group.frozen or not group.free.any():
+        return group.frozen or "none of its channels may go"
+    return f"exact_only: {group.inexact}"
+
+
+def _protected(channels: Channels, may_go: Array, rank: Array, floor: int) -> Array:
+    """Units that stay so that no axis becomes empty, and no layer narrower than the floor."""
+    protected = np.zeros(channels.units, bool)
+    for ids, least in axes(channels, floor):
+        units, counts = np.unique(channels.unit[ids.ravel()], return_counts=True)
+        stays = ~may_go[units] | protected[units]
+        held = int(counts[stays].sum())
+        if held >= least:
+            continue
+        for place in np.argsort(-rank[units], kind="stable").tolist():
+            if not stays[place]:
+                protected[units[place]] = True
+                held += int(counts[place])
+                if held >= least:
+                    break
+    return protected
+
+
+def axes(channels: Channels, floor: int = 1) -> Iterator[tuple[Ids, int]]:
+    """Every array of labels once, sources first, with how many of its positions must stay."""
+    for source in channels.sources.values():
+        yield source.ids, min(floor, source.ids.size)
+    seen: dict[int, Any] = {id(source.ids): source.ids for source in channels.sources.values()}
+    held = (item.ids for call in channels.calls.values() for item in call.held)
+    shown = (factor.ids for several in channels.labels.values() for one in several for factor in one.factors)
+    for arrays in (shown, held):
+        for ids in arrays:
+            if id(ids) not in seen and ids.size:
+                seen[id(ids)] = ids
+                yield ids, 1

@@ -1,0 +1,259 @@
+"""Choose how many units of every group go: by rankings over one group, several or all, down to a target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from kerasurgeon.channels.analysis import Channels
+from kerasurgeon.channels.candidates import Candidate, Names
+from kerasurgeon.channels.importance import Array
+from kerasurgeon.errors import OptionError, PassError, did_you_mean
+
+Scope: TypeAlias = "str | Sequence[str] | Mapping[str, float]"
+CostOf: TypeAlias = Callable[[Array], float]
+"""What is left of something, by which units go."""
+
+CLOSE = 0.01
+_HALVINGS = 40
+
+
+@dataclass
+class Section:
+    """Groups whose units are ranked together.
+
+    Attributes:
+        name: What it is called in reports.
+        places: Which of the candidates.
+        ratio: A share of its channels to take that is its own; ``None`` for the common one.
+    """
+
+    name: str
+    places: list[int]
+    ratio: float | None = None
+    _ranked: tuple[Array, Array, Array] | None = field(default=None, repr=False)
+
+    def taken(self, candidates: Sequence[Candidate], share: float) -> dict[int, int]:
+        """How many units of each group go when the least important share of the section's channels does."""
+        if self._ranked is None:
+            self._ranked = self._rank(candidates)
+        of, before, order = self._ranked
+        total = sum(candidates[place].size * candidates[place].group.granularity for place in self.places)
+        number = int(np.searchsorted(before, share * total + 1e-9, side="right"))
+        counts = np.bincount(of[order[:number]], minlength=len(candidates))
+        return {place: candidates[place].nearest(int(counts[place])) for place in self.places}
+
+    def below(self, candidates: Sequence[Candidate], threshold: float) -> dict[int, int]:
+        """How many units of each group have a score below a threshold."""
+        found = {}
+        for place in self.places:
+            levels = candidates[place].levels
+            number = int(np.searchsorted(candidates[place].scores, threshold))
+            found[place] = int(levels[np.searchsorted(levels, number, side="right") - 1])
+        return found
+
+    def _rank(self, candidates: Sequence[Candidate]) -> tuple[Array, Array, Array]:
+        """The group of every unit that may go, channels gone after each in the ranking, and the ranking."""
+        most = [candidates[place].levels[-1] for place in self.places]
+        of = np.repeat(self.places, most).astype(int)
+        scores = [candidates[place].scores[:count] for place, count in zip(self.places, most, strict=True)]
+        order = np.argsort(np.concatenate([*scores, np.empty(0)]), kind="stable")
+        each = np.array([candidates[place].group.granularity for place in of[order].tolist()])
+        return of, np.cumsum(each), order
+
+
+def sections(
+    channels: Channels, candidates: Sequence[Candidate], scope: Scope, option: str = "scope="
+) -> list[Section]:
+    """The rankings that an option asks for.
+
+    Args:
+        channels: The analysis.
+        candidates: What may go.
+        scope: ``"global"``: one ranking. ``"local"``: one for each group. Patterns of names (of layers, nested models
+            or regions): a ranking for each, and one for all the rest. Patterns with numbers: the numbers are the
+            sections' own; the rest is left out.
+        option: What the option is called.
+
+    Raises:
+        OptionError: A name means nothing, or two patterns mean the same group.
+    """
+    usable = [place for place, candidate in enumerate(candidates) if not candidate.why]
+    if isinstance(scope, str):
+        if scope == "global":
+            return [Section("global", usable)]
+        if scope == "local":
+            return [Section(candidates[place].group.name, [place]) for place in usable]
+        raise OptionError(
+            f"{option}{scope!r} is not known.",
+            expected="'global', 'local', or patterns of names",
+            hint=did_you_mean(scope, ["global", "local"]),
+        )
+    names = Names(channels)
+    groups = [candidate.group for candidate in candidates]
+    left = set(usable)
+    found = []
+    for pattern in scope:
+        # The first pattern that names a group counts.
+        places = [place for place in names.groups(pattern, option, groups) if place in left]
+        left -= set(places)
+        found.append(Section(pattern, places, scope[pattern] if isinstance(scope, Mapping) else None))
+    if left and not isinstance(scope, Mapping):
+        found.append(Section("the rest", sorted(left)))
+    return found
+
+
+@dataclass(eq=False)
+class Chosen:
+    """What is to go.
+
+    Attributes:
+        counts: For every candidate how many of its units go.
+        gone: For every unit of the analysis whether it goes.
+        reached: What is left of what the target is about.
+    """
+
+    counts: Array
+    gone: Array
+    reached: float = float("nan")
+
+
+class Chooser:
+    """Chooses among candidates.
+
+    Args:
+        channels: The analysis.
+        candidates: What may go.
+        sections: The rankings.
+    """
+
+    def __init__(self, channels: Channels, candidates: Sequence[Candidate], sections: Sequence[Section]) -> None:
+        self.channels = channels
+        self.candidates = candidates
+        self.sections = sections
+
+    @property
+    def nothing(self) -> Array:
+        """For every unit that it stays."""
+        return np.zeros(self.channels.units, bool)
+
+    def chosen(self, counts: Array, reached: float = float("nan")) -> Chosen:
+        """The units of some counts."""
+        return Chosen(counts, self.gone(counts), reached)
+
+    def gone(self, counts: Array) -> Array:
+        """For every unit whether it goes."""
+        gone = np.zeros(self.channels.units, bool)
+        for candidate, count in zip(self.candidates, counts.tolist(), strict=True):
+            gone[candidate.order[:count]] = True
+        return gone
+
+    def by_ratio(self, ratio: float | None = None) -> Chosen:
+        """The least important share of the channels of every section."""
+        return self.chosen(self._at(ratio, own=True))
+
+    def by_threshold(self, threshold: float | None = None) -> Chosen:
+        """The units of every section that score below its own threshold, or the common one."""
+        counts = np.zeros(len(self.candidates), int)
+        for section in self.sections:
+            limit = section.ratio if section.ratio is not None else threshold
+            if limit is not None:
+                for place, count in section.below(self.candidates, limit).items():
+                    counts[place] = count
+        return self.chosen(counts)
+
+    def kept_channels(self, gone: Array) -> float:
+        """How many channels of all groups that may shrink are left."""
+        return float(
+            sum(
+                candidate.group.granularity * (candidate.size - np.count_nonzero(gone[candidate.group.units]))
+                for candidate in self.candidates
+                if not candidate.why
+            )
+        )
+
+    def to_target(self, cost_of: CostOf, target: float, what: str, *, evaluations: int = 10_000) -> Chosen:
+        """As little as brings a cost to a target, never above it.
+
+        Args:
+            cost_of: The cost by what goes.
+            target: The most that may be left of it.
+            what: What it is called, for the error.
+            evaluations: Most times to ask for the cost.
+
+        Raises:
+            PassError: The target cannot be reached; the message says what can.
+        """
+        whole = np.zeros(len(self.candidates), int)
+        full = cost_of(self.gone(whole))
+        if full <= target:
+            return self.chosen(whole, full)
+        low, high = 0.0, 1.0
+        least = self._at(1.0)
+        best, reached = least, cost_of(self.gone(least))
+        if reached > target:
+            raise self._unreachable(what, target, full, reached)
+        asked = 2
+        above = whole
+        while asked < min(_HALVINGS, evaluations) and (best != above).any():
+            middle = (low + high) / 2
+            counts = self._at(middle)
+            asked += 1
+            cost = cost_of(self.gone(counts)) if (counts != best).any() else reached
+            if cost <= target:
+                best, reached, high = counts, cost, middle
+            else:
+                above, low = counts, middle
+            if target - reached < 1e-6 * full or high - low < 1e-9:
+                break
+        return self._filled(best, reached, cost_of, target, full, evaluations - asked)
+
+    def _at(self, share: float | None, own: bool = False) -> Array:
+        counts = np.zeros(len(self.candidates), int)
+        for section in self.sections:
+            wanted = section.ratio if own and section.ratio is not None else share
+            if wanted is not None:
+                for place, count in section.taken(self.candidates, wanted).items():
+                    counts[place] = count
+        return counts
+
+    def _filled(self, counts: Array, reached: float, cost_of: CostOf, target: float, full: float, asks: int) -> Chosen:
+        """Give units back, the most important first, while the target holds."""
+        counts = counts.copy()
+        progress = True
+        while progress and target - reached > CLOSE / 10 * full:
+            progress = False
+            for place in sorted(np.flatnonzero(counts).tolist(), key=lambda place: -self._last_score(counts, place)):
+                if asks <= 0 or target - reached <= CLOSE / 10 * full:
+                    return self.chosen(counts, reached)
+                levels = self.candidates[place].levels
+                trial = counts.copy()
+                trial[place] = levels[int(np.searchsorted(levels, counts[place])) - 1]
+                asks -= 1
+                cost = cost_of(self.gone(trial))
+                if cost <= target:
+                    counts, reached, progress = trial, cost, True
+        return self.chosen(counts, reached)
+
+    def _last_score(self, counts: Array, place: int) -> float:
+        return float(self.candidates[place].scores[counts[place] - 1])
+
+    def _unreachable(self, what: str, target: float, full: float, reached: float) -> PassError:
+        left = [candidate for candidate in self.candidates if candidate.why]
+        why: Any = {candidate.why: candidate.group.name for candidate in reversed(left)}
+        reasons = "; ".join(f"{name!r}: {reason}" for reason, name in list(why.items())[:3])
+        return PassError(
+            f"The target cannot be reached: {what} can be brought down to {_number(reached)} at most, "
+            f"{reached / full:.1%} of what there is.",
+            expected=f"{_number(target)} of {_number(full)} ({target / full:.1%})",
+            got=f"{_number(reached)} with all taken that may go",
+            hint="ask for less; ignore=, max_ratio=, min_channels=, round_to= and exact_only= hold channels back"
+            + (f"; left alone: {reasons}" if reasons else ""),
+        )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

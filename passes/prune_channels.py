@@ -1,0 +1,144 @@
+"""Remove the channels that matter least, down to a target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+from kerasurgeon.authoring import (
+    MASKED_EXACT,
+    Context,
+    Graph,
+    Pass,
+    Preserves,
+    criterion_for,
+    import_object,
+    round_to_number,
+)
+from kerasurgeon.passes import prune_options as check
+from kerasurgeon.passes.prune_rounds import Rounds
+
+
+@final
+@dataclass(frozen=True)
+class PruneChannels(Pass):
+    """Remove the channels that matter least by a criterion, with all that depends on them, down to a target.
+
+    Channels that layers share (by a sum, a depthwise convolution, a concatenation) go together, from all of them. Of
+    every axis something stays.
+
+    Matches:
+        Groups of channels that may shrink: see ``kerasurgeon.groups``.
+    Leaves alone:
+        * channels of inputs and outputs, of layers without a rule, and all else that ``groups`` shows as frozen;
+        * layers that ``ignore`` names; groups that the criterion has nothing to say of;
+        * with ``exact_only``, channels that a layer normalises over.
+    Preserves:
+        The outputs of the masked model: that in which the removed channels contribute nothing, or after compensation
+        their mean. Where channels are normalised over, the report says so.
+
+    Args:
+        ratio: Share of the channels to remove, in [0, 1), counted over the groups that may shrink. A dict gives shares
+            by name pattern, ``{"block1_*": 0.2}``: each group that a pattern names by a layer, nested model or region
+            loses that share of its own; the first pattern counts; the rest is left alone.
+        macs: MACs to keep: a fraction up to 1 of what there is, or a number above 1.
+        params: Parameters to keep, likewise.
+        bytes: Bytes of weights to keep, likewise.
+        latency: Latency to keep, likewise: a fraction, or above 1 the unit of ``latency_of``.
+        threshold: Remove what has a normalised score below this; a dict gives thresholds by name pattern.
+        importance: What matters least: ``"l1"``, ``"l2"``, ``"fpgm"``, ``"lamp"``, ``"batch_norm"``, ``"random"``; with
+            data ``"apoz"``, ``"mean_activation"``; with data and labels ``"taylor"``, ``"taylor_rectified"``,
+            ``"hessian"``; or a function of a group and the evidence that gives one score per unit, or its
+            ``"module:name"``.
+        scope: ``"global"`` ranks all channels in one row, ``"local"`` takes the same share of every group. Patterns of
+            names rank what they name, and the rest, each by itself; a dict of patterns gives each its own ratio.
+        ignore: Patterns of names of layers whose channels are left alone.
+        round_to: Make kept widths multiples of this, or of what pays on ``"tflite"``, ``"xnnpack"``, ``"onnxruntime"``.
+        min_channels: Fewest channels of a layer that stay.
+        max_ratio: Largest share of a group's channels that goes, in (0, 1].
+        reduction: How scores of a channel in several weights become one: ``"sum"``, ``"mean"``, ``"max"``,
+            ``"product"``, ``"first"``.
+        normalise: How scores of a group are made comparable with others: ``"none"``, ``"sum"``, ``"mean"``, ``"max"``,
+            ``"l2"``, ``"standardise"``; by default as suits the criterion.
+        exact_only: Leave channels alone that a layer normalises over, so that the result is exact.
+        compensate: What goes to the consumers' biases for the removed channels: ``"none"`` for nothing.
+        steps: In how many rounds; what is left follows a straight line. Scores are computed anew in each.
+        callback: Called after each round with the model and the number of the round, from 1; may train the model, or
+            return another with the same layers.
+        max_loss: Stop, and go back a round, where the pipeline's ``evaluate`` falls by more than this.
+        latency_of: Model to latency, measured or from a model of it.
+        try_zeros: Only zero what would be removed, and report the evaluation; shapes stay.
+
+    Raises:
+        OptionError: An option has a value that it may not have, or not exactly one target is given.
+        PassError: The target cannot be reached.
+
+    Reference:
+        Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017. Fang et al., "DepGraph: Towards Any Structural
+        Pruning", CVPR 2023. Criteria have their own: see ``kerasurgeon.channels.importance_weights`` and
+        ``importance_data``.
+    """
+
+    preserves: ClassVar[Preserves] = MASKED_EXACT
+
+    ratio: float | Mapping[str, float] | None = None
+    macs: float | None = None
+    params: float | None = None
+    bytes: float | None = None
+    latency: float | None = None
+    threshold: float | Mapping[str, float] | None = None
+    importance: str | Callable[..., Any] = "l2"
+    scope: str | tuple[str, ...] | Mapping[str, float] = "global"
+    ignore: str | tuple[str, ...] = ()
+    round_to: int | str = 1
+    min_channels: int = 1
+    max_ratio: float = 1.0
+    reduction: str = "mean"
+    normalise: str | None = None
+    exact_only: bool = False
+    compensate: str = "none"
+    steps: int = 1
+    callback: str | Callable[..., Any] | None = None
+    max_loss: float | None = None
+    latency_of: str | Callable[..., Any] | None = None
+    try_zeros: bool = False
+
+    def __post_init__(self) -> None:
+        name = self.name
+        target = check.one_target(name, self.options)
+        for option, below in (("ratio", 1.0), ("threshold", float("inf"))):
+            if getattr(self, option) is not None:
+                object.__setattr__(self, option, check.shares(name, option, getattr(self, option), below=below))
+        if isinstance(self.scope, Mapping):
+            object.__setattr__(self, "scope", check.shares(name, "scope", self.scope))
+        elif self.scope not in ("global", "local"):
+            object.__setattr__(self, "scope", check.patterns(name, "scope", self.scope))
+        object.__setattr__(self, "ignore", check.patterns(name, "ignore", self.ignore))
+        round_to_number(self.round_to)
+        check.whole(name, "min_channels", self.min_channels)
+        check.whole(name, "steps", self.steps)
+        if not check.is_number(self.max_ratio) or not 0 < self.max_ratio <= 1:
+            raise check.wrong(name, "max_ratio", self.max_ratio, "a number in (0, 1]")
+        check.check_ways(name, self.reduction, self.normalise)
+        self.criterion()
+        for option in ("callback", "latency_of"):
+            check.function(name, option, getattr(self, option))
+        if target == "latency" and self.latency_of is None:
+            raise check.wrong(name, "latency_of", None, "a function that gives the latency of a model")
+        if self.max_loss is not None and (not check.is_number(self.max_loss) or self.max_loss < 0):
+            raise check.wrong(name, "max_loss", self.max_loss, "a number from 0")
+        if self.steps > 1 and (target == "threshold" or self.try_zeros):
+            raise check.wrong(name, "steps", self.steps, "1 with threshold= or try_zeros=")
+
+    def criterion(self) -> Callable[..., Any]:
+        """The criterion that ``importance`` means."""
+        named = isinstance(self.importance, str) and ":" in self.importance
+        return criterion_for(import_object(str(self.importance), "importance") if named else self.importance)
+
+    def run(self, graph: Graph, context: Context) -> None:
+        """Score, choose, cut; in rounds."""
+        Rounds(self, graph, context).run()
+
+
+__all__ = ["PruneChannels"]

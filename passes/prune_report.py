@@ -1,0 +1,35 @@
+"""What PruneChannels says of each group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kerasurgeon.authoring import Candidate, Chosen, Context, CutReport, Graph
+
+
+def log_choice(context: Context, candidates: Sequence[Candidate], chosen: Chosen, prefix: str = "") -> None:
+    """Log for every group how many channels stay, or why all of them do."""
+    for candidate, count in zip(candidates, chosen.counts.tolist(), strict=True):
+        group = candidate.group
+        node = group.sources[0].node
+        each = group.granularity
+        if candidate.why:
+            context.left(node, candidate.why)
+        elif not count:
+            context.left(node, f"{prefix}all {group.size * each} channels are kept: others matter less")
+        else:
+            text = f"{prefix}{group.size * each} -> {(group.size - count) * each} channels"
+            if each > 1:
+                text += f", {each} at a time"
+            others = [source.layer for source in group.sources[1:]]
+            if others:
+                text += f"; with {', '.join(others[:3])}" + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+            if count == candidate.levels[-1] and candidate.limit:
+                text += f"; no more because of {candidate.limit}"
+            context.changed(node, text)
+
+
+def log_inexact(context: Context, report: CutReport, graph: Graph) -> None:
+    """Log where the result is not that of the masked model."""
+    for node, reason in report.inexact.items():
+        context.changed(node if node in graph else graph.name, f"not exact, over fewer channels than before: {reason}")
