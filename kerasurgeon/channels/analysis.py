@@ -179,13 +179,17 @@ class _Analysis:
         why = (reason, node.name)
         self.result.barriers[node.name] = problem
         self.barred[node.layer] = why
-        for labels in call.inputs:
-            for factor in labels.factors:
-                self.frozen.append((factor.ids, why))
-        for key in layer.weights:
-            for held in self.result.weights.get((node.layer, key), ()):
-                self.frozen.append((held.ids, why))
+        self._freeze_all(call.inputs, why)
+        if node.layer in self.first_calls:
+            self._freeze_call(self.first_calls[node.layer], why)
         return tuple(Labels(spec.shape, (), why) for spec in node.outputs)
+
+    def _freeze_call(self, call: ChannelCall, why: Why) -> None:
+        """Another call of the layer is a barrier: its weights and its config must stay as they are."""
+        self.frozen += [(held.ids, why) for held in call.held]
+        self.frozen += [(ids, why) for _, ids in call.counts]
+        if call.changes or call.scales:
+            self._freeze_all(call.inputs, why)
 
     def _record(self, node: Node, call: ChannelCall) -> None:
         self.next_label = call.next_label
@@ -198,7 +202,7 @@ class _Analysis:
         if first is not call:
             self._tie_calls(first, call)
         if node.layer in self.barred:
-            self.frozen += [(held.ids, self.barred[node.layer]) for held in call.held]
+            self._freeze_call(call, self.barred[node.layer])
         for held in call.held:
             if isinstance(held.owner, str):
                 self._hold((node.layer, held.owner), held, first is call)
@@ -225,10 +229,12 @@ class _Analysis:
                 self.frozen.append((present, (Reason.FIXED_AXIS, call.name)))
             else:
                 self.pairs.append((one, other))
-        if call.changes or call.scales:
-            for labels in (*call.inputs, *first.inputs):
-                for factor in labels.factors:
-                    self.frozen.append((factor.ids, (Reason.CANNOT_TELL, call.name)))
+        if call.changes or call.scales or first.changes or first.scales:
+            # One config or weight cannot follow two calls that may lose different positions.
+            self._freeze_all((*call.inputs, *first.inputs), (Reason.CANNOT_TELL, call.name))
+
+    def _freeze_all(self, several: Sequence[Labels], why: Why) -> None:
+        self.frozen += [(factor.ids, why) for labels in several for factor in labels.factors]
 
     def _hold(self, owner: tuple[str, str], held: Held, is_first: bool) -> None:
         """Note what a weight holds; what a later call says of the same axes is tied to what the first one said."""
