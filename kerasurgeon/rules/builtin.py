@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from kerasurgeon.ir.kinds import kind_of
-from kerasurgeon.rules import attention, contraction, convolution, dense, recurrent, wrappers
+from kerasurgeon.rules import attention, contraction, convolution, convolution_ops, dense, recurrent, wrappers
 from kerasurgeon.rules.channel_table import channel_rules
 from kerasurgeon.rules.free import FREE_BATCHWISE_OPS, FREE_LAYERS, FREE_MOVING_OPS
 from kerasurgeon.rules.rule import Free, Rule, RuleFor
@@ -59,10 +59,10 @@ def _linear_ops() -> dict[str, Rule]:
         "ops.vdot": contraction.VectorDot(),
         "ops.tensordot": contraction.TensorDot(),
         "ops.einsum": contraction.Einsum(),
-        "ops.conv": convolution.ConvolutionOp(),
-        "ops.depthwise_conv": convolution.DepthwiseConvolutionOp(),
-        "ops.separable_conv": convolution.SeparableConvolutionOp(),
-        "ops.conv_transpose": convolution.TransposedConvolutionOp(),
+        "ops.conv": convolution_ops.ConvolutionOp(),
+        "ops.depthwise_conv": convolution_ops.DepthwiseConvolutionOp(),
+        "ops.separable_conv": convolution_ops.SeparableConvolutionOp(),
+        "ops.conv_transpose": convolution_ops.TransposedConvolutionOp(),
         "ops.dot_product_attention": attention.DotProductAttentionOp(),
     }
 

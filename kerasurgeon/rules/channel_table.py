@@ -6,10 +6,11 @@ from kerasurgeon.rules import elementwise, embedding, joining, norms, shapes, sp
 from kerasurgeon.rules.applications import APPLICATION_RULES
 from kerasurgeon.rules.free import ACTIVATION_OPS, ELEMENTWISE_OPS, names
 from kerasurgeon.rules.rule import Rule
+from kerasurgeon.rules.structure_table import structure_rules
 
 _ELEMENTWISE_LAYERS = names("""
     Identity ActivityRegularization Dropout AlphaDropout GaussianDropout GaussianNoise ReLU LeakyReLU ELU
-    Add Subtract Multiply Average Maximum Minimum Masking
+    Add Subtract Multiply Average Maximum Minimum
 """)
 
 _PER_CHANNEL_LAYERS = names("""
@@ -17,7 +18,7 @@ _PER_CHANNEL_LAYERS = names("""
     GlobalAveragePooling GlobalMaxPooling
 """)
 
-_NOT_ELEMENTWISE = {"log_softmax", "softmax", "sparsemax", "glu"}
+_NOT_ELEMENTWISE = {"log_softmax", "softmax", "sparsemax", "glu", "isin", "digitize", "empty_like"}
 # Those without a data_format of their own.
 _SEQUENCE_LAYERS = ("Cropping1D", "UpSampling1D", "SpatialDropout1D")
 
@@ -28,14 +29,17 @@ def channel_rules() -> dict[str, Rule]:
     ops = [name for name in (*ELEMENTWISE_OPS, *ACTIVATION_OPS) if name not in _NOT_ELEMENTWISE]
     return {
         **APPLICATION_RULES,
+        **structure_rules(),
         **dict.fromkeys(_ELEMENTWISE_LAYERS, each),
         **dict.fromkeys((f"ops.{name}" for name in ops), each),
+        "ops.isin": elementwise.FirstOperand(),
+        "ops.digitize": elementwise.FirstOperand(),
+        "Masking": elementwise.Masking(),
         "Activation": elementwise.Activation(),
         "Embedding": embedding.Embedding(),
         "ReversibleEmbedding": embedding.ReversibleEmbedding(),
         **{f"{name}{rank}D": per_channel for name in _PER_CHANNEL_LAYERS for rank in (1, 2, 3)},
         **dict.fromkeys(_SEQUENCE_LAYERS, spatial.PerChannel(spatial.last_axis)),
-        "Resizing": per_channel,
         "PReLU": elementwise.PReLU(),
         "Concatenate": joining.Concatenation(),
         "ops.concatenate": joining.Concatenation(),
@@ -50,6 +54,7 @@ def channel_rules() -> dict[str, Rule]:
         "Softmax": norms.SoftmaxOverAxes(),
         "ops.softmax": norms.SoftmaxOverAxes(),
         "ops.log_softmax": norms.SoftmaxOverAxes(),
+        "ops.sparsemax": norms.SoftmaxOverAxes(),
         "Reshape": shapes.Reshape("target_shape", batch=1),
         "ops.reshape": shapes.Reshape("newshape", batch=0),
         "Flatten": shapes.Flatten(),

@@ -147,38 +147,3 @@ def _tie_groups(call: ChannelCall, reads: Ids | None, makes: Ids) -> Ids | None:
     call.count(filters=makes)
     kept: Ids = read[0]
     return kept
-
-
-class ConvolutionOp(_Convolution):
-    """``ops.conv``: the kernel, an operand, is (positions..., input channels per group, filters)."""
-
-    def macs(self, call: Call) -> int:
-        """Output elements x kernel elements per filter."""
-        return elements(call.output.shape) * elements(call.tensor(1, "kernel").shape[:-1])
-
-
-class DepthwiseConvolutionOp(_Convolution):
-    """``ops.depthwise_conv``: the kernel is (positions..., input channels, multiplier)."""
-
-    def macs(self, call: Call) -> int:
-        """Output elements x kernel positions."""
-        return elements(call.output.shape) * elements(call.tensor(1, "kernel").shape[:-2])
-
-
-class SeparableConvolutionOp(_Convolution):
-    """``ops.separable_conv``: a depthwise kernel, then a pointwise one (1..., middle channels, filters)."""
-
-    def macs(self, call: Call) -> int:
-        """Positions x (elements of the depthwise kernel + elements of the pointwise one)."""
-        depthwise = call.tensor(1, "depthwise_kernel").shape
-        pointwise = call.tensor(2, "pointwise_kernel").shape
-        positions = elements(call.output.shape) // elements(pointwise[-1:])
-        return positions * (elements(depthwise) + elements(pointwise))
-
-
-class TransposedConvolutionOp(_Convolution):
-    """``ops.conv_transpose``: the kernel is (positions..., filters, input channels)."""
-
-    def macs(self, call: Call) -> int:
-        """Input elements x kernel elements per input channel."""
-        return elements(call.input.shape) * elements(call.tensor(1, "kernel").shape[:-1])

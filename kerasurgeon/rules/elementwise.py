@@ -23,6 +23,26 @@ class Elementwise(Free):
         return joined(call, call.inputs)
 
 
+class FirstOperand(Elementwise):
+    """``ops.isin``, ``ops.digitize``: every position of the first operand against all of the second."""
+
+    def channels(self, call: ChannelCall) -> Labels:
+        """As the first operand; nothing of the second may go."""
+        labels, *others = call.inputs
+        for other in others:
+            for factor in other.factors:
+                call.freeze(factor.ids, Reason.MIXED)
+        return labels
+
+
+class Masking(Elementwise):
+    """Masking: whether a step is masked depends on all its channels."""
+
+    def channels(self, call: ChannelCall) -> Labels:
+        """Channels stay; labels along other axes pass."""
+        return call.only(call.input, *range(call.input.rank - 1))
+
+
 class Activation(Elementwise):
     """Activation: by name; softmax and the like normalise over the last axis."""
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
+from kerasurgeon.rules.elementwise import joined
 from kerasurgeon.rules.labels import Factor, Ids, Labels
 from kerasurgeon.rules.reasons import Reason
 from kerasurgeon.rules.rule import Free
@@ -45,6 +46,8 @@ class StatisticsOverAxes(_Norm):
         """May shrink, not exactly: the statistics are then those of fewer channels."""
         labels = call.input
         axes = normalised_axes(call.config["axis"], labels.rank)
+        if axes != sorted(axes):
+            raise CannotTell("its axes do not ascend")  # Keras then lays out its weights in another order
         held: dict[int | tuple[int, ...], Ids | None] = {}
         factors = []
         for factor in labels.factors:
@@ -115,14 +118,18 @@ class SoftmaxOverAxes(_Norm):
 
     def channels(self, call: ChannelCall) -> Labels:
         """May shrink, not exactly."""
-        for factor in call.input.factors:
-            if set(factor.axes) & set(normalised_axes(call.config.get("axis", -1), call.input.rank)):
+        labels = joined(call, call.inputs)
+        axes = normalised_axes(call.config.get("axis", -1), labels.rank)
+        for factor in labels.factors:
+            if set(factor.axes).intersection(axes):
                 call.inexactly(factor.ids, Reason.NORMALISED)
-        return call.input
+        return labels
 
 
 def normalised_axes(axis: Any, rank: int) -> list[int]:
-    """The axes that a config names: a number, or several."""
+    """The axes that a config names: a number, or several; all where it names none."""
+    if axis is None:
+        return list(range(rank))
     return [place % rank for place in ([axis] if isinstance(axis, int) else sorted(axis))]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.convolution import channel_axis
 from kerasurgeon.rules.labels import Labels
@@ -25,6 +26,8 @@ class PerChannel(Free):
         """As they were, perhaps at another axis where spatial axes went."""
         labels = call.input
         axis = (channel_axis(call.config) if self.axis is None else self.axis(call)) % labels.rank
+        if len(call.shape) > labels.rank:  # ops.adaptive_average_pool, as Keras 3.15 has it
+            raise CannotTell("Keras tells another shape of its result than the result has")
         kept = call.only(labels, axis)
         after = min(axis, len(call.shape) - 1) if axis > 1 else axis
         return kept.moved(call.shape, {axis: after})
