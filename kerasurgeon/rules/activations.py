@@ -1,8 +1,10 @@
-"""Activations that a config names: whether they keep channels apart."""
+"""What a layer does to the channels it made: its activation may combine them, its bias stand along another axis."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import keras
 
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
@@ -37,7 +39,7 @@ def keeps_apart(entry: Any) -> bool:
 
 
 def activated(call: ChannelCall, ids: Ids | None, axis_is_last: bool = True) -> None:
-    """Say what the activation of a layer does to its output channels.
+    """Say what the bias and the activation of a layer do to its output channels.
 
     Args:
         call: The call; ``config["activation"]`` is looked at.
@@ -47,12 +49,25 @@ def activated(call: ChannelCall, ids: Ids | None, axis_is_last: bool = True) -> 
     Raises:
         CannotTell: The activation is not one of Keras' own, or not a normalisation where it combines channels.
     """
+    if not axis_is_last and ids is not None and "bias" in call.weights:
+        hold_bias_apart(call, ids)
     entry = call.config.get("activation")
     if keeps_apart(entry) or ids is None or not axis_is_last:
         return
     if entry not in _NORMALISING:
         raise CannotTell(f"its activation {entry!r} combines channels")
     call.inexactly(ids, Reason.NORMALISED)
+
+
+def hold_bias_apart(call: ChannelCall, ids: Ids) -> None:
+    """Freeze channels that are not last where a cut could make them as many as positions of the last axis.
+
+    With TensorFlow, ``keras.ops.add`` takes a bias of shape (channels, 1, ...) for one along the last axis if the sizes
+    agree (Keras 3.15), so that the number of channels decides what a layer computes.
+    """
+    last = call.shape[-1]
+    if keras.config.backend() == "tensorflow" and (last is None or last <= ids.size):
+        call.freeze(ids, Reason.CANNOT_TELL)
 
 
 def must_keep_apart(call: ChannelCall, *keys: str) -> None:

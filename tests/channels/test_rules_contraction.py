@@ -245,6 +245,15 @@ def test_a_bias_that_keras_may_add_along_another_axis_is_a_barrier() -> None:
     assert "along another axis" in channels.barriers["einsum_dense"]
 
 
+@pytest.mark.parametrize(("width", "expected"), [(9, 6), (7, 0)])
+def test_a_bias_that_is_not_last_keeps_its_channels_where_widths_could_agree(width: int, expected: int) -> None:
+    inputs = keras.Input((2, 4, width))
+    layer = layers.Conv2D(6, 2, data_format="channels_first", bias_initializer="random_normal", name="conv")
+    model = keras.Model(inputs, layers.Conv2D(2, 1, data_format="channels_first")(layer(inputs)))
+    assert free(analyse(lift(model)), "conv") == expected
+    assert (assert_cut_is_exact(model) > 0) == bool(expected)
+
+
 def test_an_operand_that_cannot_shrink_freezes_the_other() -> None:
     inputs = keras.Input((5, 8))
     channels = analyse(lift(keras.Model(inputs, dense(2)(ops.einsum("btd,bsd->bts", dense(8, "one")(inputs), inputs)))))
