@@ -7,6 +7,7 @@ by call, and calls for which it is not (attention scores) are asked for again ea
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -28,6 +29,7 @@ from kerasurgeon.rules.channel_call import ChannelCall, Held
 from kerasurgeon.rules.keep import Keep
 
 MEASURES = ("macs", "params", "bytes")
+_TRIALS = 8
 
 
 class Budget:
@@ -60,7 +62,7 @@ class Budget:
         if self._odd:
             keep = self.channels.keep(gone)
             total += sum(self.call_macs(node, keep) or 0 for node in self._odd)
-        return total
+        return float(round(total))
 
     def call_macs(self, node: Node, keep: Keep) -> int | None:
         """The MACs of one call, from its rule; ``None`` where they cannot be told."""
@@ -128,52 +130,49 @@ class Budget:
     # Calls.
 
     def _index_calls(self) -> None:
-        whole = np.zeros(self.channels.units, bool)
-        kernels: dict[str, float] = {}
-        sizes = self._sizes(whole)
-        for owner, kernel, size in zip(self._owners, self._is_kernel, sizes.tolist(), strict=True):
-            kernels[owner] = kernels.get(owner, 0.0) + size * kernel
-        trials = [whole, *self._trials()]
+        """Find for every call whether its MACs follow its kernels' elements, are constant, or must be asked for."""
+        trials = [np.zeros(self.channels.units, bool), *(self._trial(seed) for seed in range(_TRIALS))]
         keeps = [self.channels.keep(trial) for trial in trials]
-        shares = []
+        kernels: list[dict[str, float]] = []
         for trial in trials:
-            share: dict[str, float] = {}
+            elements: dict[str, float] = {}
             for owner, kernel, size in zip(self._owners, self._is_kernel, self._sizes(trial).tolist(), strict=True):
-                share[owner] = share.get(owner, 0.0) + size * kernel
-            shares.append(share)
+                elements[owner] = elements.get(owner, 0.0) + size * kernel
+            kernels.append(elements)
+        number = Counter(owner for owner, kernel in zip(self._owners, self._is_kernel, strict=True) if kernel)
         rates: dict[str, float] = {}
         self._constant, self._odd = 0.0, []
         for node in self.graph.nodes():
-            if self.graph.kind(node) == "InputLayer":
+            whole = None if self.graph.kind(node) == "InputLayer" else self.call_macs(node, keeps[0])
+            if not whole:
                 continue
-            macs = [self.call_macs(node, keep) for keep in keeps]
-            if macs[0] is None or not any(macs):
-                continue
-            size = kernels.get(node.layer, 0.0)
-            rate = macs[0] / size if size else 0.0
-            if None not in macs and len(set(macs)) == 1 and len(macs) > 1:
-                self._constant += macs[0]
-            elif all(_close(one, rate * share.get(node.layer, 0.0)) for one, share in zip(macs, shares, strict=True)):
+            # Several kernels may follow the rate of one by chance: these are tried more often.
+            tried = keeps[1 : 3 if number[node.layer] == 1 else None]
+            macs = [self.call_macs(node, keep) for keep in tried]
+            size = kernels[0].get(node.layer, 0.0)
+            rate = whole / size if size else 0.0
+            if size and all(
+                _close(one, rate * other[node.layer]) for one, other in zip(macs, kernels[1:], strict=False)
+            ):
                 rates[node.layer] = rates.get(node.layer, 0.0) + rate
+            elif set(macs) == {whole}:
+                self._constant += whole
             else:
                 self._odd.append(node)
         self._rates = np.array(
             [rates.get(owner, 0.0) * kernel for owner, kernel in zip(self._owners, self._is_kernel, strict=True)]
         )
 
-    def _trials(self) -> list[Array]:
-        """Two ways to take about half: what holds for both and for the whole is taken to hold for all."""
-        trials = []
-        for seed in (0, 1):
-            rng = np.random.default_rng(seed)
-            gone = rng.random(self.channels.units) < (0.3, 0.6)[seed]
-            gone[list(self.channels.frozen)] = False
-            for ids, _ in axes(self.channels):
-                units = self.channels.unit[ids.ravel()]
-                if gone[units].all():
-                    gone[units[:1]] = False
-            trials.append(gone)
-        return trials
+    def _trial(self, seed: int) -> Array:
+        """Units to take away at random, so that something stays of every axis."""
+        rng = np.random.default_rng(seed)
+        gone: Array = rng.random(self.channels.units) < (0.3, 0.6)[seed % 2]
+        gone[list(self.channels.frozen)] = False
+        for ids, _ in axes(self.channels):
+            units = self.channels.unit[ids.ravel()]
+            if gone[units].all():
+                gone[units[:1]] = False
+        return gone
 
     def _shrunk(self, layer: Layer, key: str, call: ChannelCall, keep: Keep) -> Layer:
         """A layer as a cut would leave it, with weights of the right shape that take no memory."""
