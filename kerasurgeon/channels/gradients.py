@@ -16,7 +16,6 @@ from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.structure import leaves
 from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io import emit
-from kerasurgeon.keras_io.batches import input_batches
 
 Array = np.ndarray[Any, Any]
 
@@ -30,6 +29,8 @@ def activations(graph: Graph, values: Sequence[Value], data: Any, batch_size: in
         data: See ``input_batches``.
         batch_size: Samples at once.
     """
+    from kerasurgeon.keras_io.batches import input_batches
+
     model = _probed(graph, values)
     for batch in input_batches(graph, data, batch_size):
         _, found = model(_nested(graph, batch), training=False)
@@ -93,6 +94,8 @@ def _numpy(tensor: Any) -> Array:
 
 
 def _labelled_batches(graph: Graph, data: Any, batch_size: int) -> Iterator[tuple[list[Array], Any]]:
+    from kerasurgeon.keras_io.batches import input_batches
+
     for inputs, labels in _pairs(data):
         whole = [np.asarray(keras.ops.convert_to_numpy(leaf)) for leaf in leaves(labels)]
         start = 0
