@@ -57,10 +57,11 @@ def derive_specs(graph: Graph, node: Node | str, made: Any = None) -> tuple[Tens
             hint="the operands' shapes and the layer's config do not go together",
             context=neighbourhood(graph, node.name),
         ) from error
-    return _specs(made, args, kwargs, outputs)
+    return output_specs(made, args, kwargs, outputs)
 
 
-def _specs(made: Any, args: Any, kwargs: Any, outputs: Any) -> tuple[TensorSpec, ...]:
+def output_specs(made: Any, args: Any, kwargs: Any, outputs: Any) -> tuple[TensorSpec, ...]:
+    """The specs of what a layer gave when it was called on symbolic tensors."""
     operands = [leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, keras.KerasTensor)]
     return specs_of(made, operands, outputs)
 
@@ -213,4 +214,6 @@ def derive_new(
         raise VerificationError(
             f"Keras refuses the call of {what}.", got=_condensed(error), where=f"operands: {operands}"
         ) from error
-    return replace(capture(made), parent_path=layer.parent_path), _specs(made, symbolic_args, symbolic_kwargs, outputs)
+    return replace(capture(made), parent_path=layer.parent_path), output_specs(
+        made, symbolic_args, symbolic_kwargs, outputs
+    )

@@ -2,8 +2,8 @@
 
 Layers are built with their weights as initial values and connected by the graph's own record of calls. Calls are not
 traced again: the record was derived by Keras when the model was built or, after a change, by ``check_types``. That is
-what makes emitting faster than ``clone_model``. Layers from outside Keras are called as a user would call them, since
-their ``__call__`` may do more.
+what makes emitting faster than ``clone_model``. Calls that have changed since are made, and what they give is compared
+with the record. Layers from outside Keras are called as a user would call them, since their ``__call__`` may do more.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from kerasurgeon.ir.structure import leaves, map_leaves, values_in
 from kerasurgeon.ir.text import neighbourhood
 from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
 from kerasurgeon.keras_io.compile_state import compile_like
-from kerasurgeon.keras_io.derive import built_layer, check_types, symbolic_operands
+from kerasurgeon.keras_io.derive import built_layer, check_types, output_specs, symbolic_operands
 from kerasurgeon.keras_io.internals import KerasNode, has_functional_constructor, set_keras_mask
 from kerasurgeon.keras_io.layers import aligned, keyed_variables, symbolic
 from kerasurgeon.keras_io.nesting import Level, nest, twins
@@ -49,11 +49,18 @@ def emit(graph: Graph, *, compile: bool = True) -> keras.Model:
         VerificationError: The graph was changed and does not hold together.
         EmitError: A layer cannot be rebuilt.
     """
-    if graph.unchecked:
-        check_types(graph)
+    unchecked = graph.unchecked
+    if unchecked and (graph.scopes or graph.model.cls is keras.Sequential):
+        check_types(graph)  # layers of nested models are called on the tensors of the model, not on these
+        unchecked = frozenset()
     with quick_keras():
         # Putting nested models together may drop scopes, which is for this emission only.
-        model = _Emitter(graph.copy() if graph.scopes else graph).run()
+        try:
+            model = _Emitter(graph.copy() if graph.scopes else graph, unchecked).run()
+        except Exception:
+            check_types(graph)  # says better what is wrong, if this is it
+            raise
+    graph.mark_checked(*unchecked)
     if compile and graph.model.compile_config is not None:
         note = compile_like(model, graph.model.compile_config, graph.model.custom_objects)
         if note:
@@ -62,8 +69,9 @@ def emit(graph: Graph, *, compile: bool = True) -> keras.Model:
 
 
 class _Emitter:
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, unchecked: frozenset[str] = frozenset()) -> None:
         self.graph = graph
+        self.unchecked = unchecked
         self.top, flattened = nest(graph)
         for path in flattened:
             _LOG.info("%s: nested model %r no longer forms a model; its layers are emitted flat", graph.name, path)
@@ -99,7 +107,11 @@ class _Emitter:
         if isinstance(layer, keras.layers.InputLayer):
             env[node.value] = layer.output
             return
-        if type(layer).__module__.startswith("keras.") and not derive:
+        if node.name in self.unchecked:
+            outputs = keras.tree.flatten(layer(*args, **kwargs))
+            if output_specs(layer, args, kwargs, outputs) != node.outputs:
+                raise EmitError(f"Layer {layer.name!r} does not give what the graph records.")
+        elif type(layer).__module__.startswith("keras.") and not derive:
             outputs = _record_call(layer, args, kwargs, node.outputs)
         else:
             outputs = keras.tree.flatten(layer(*args, **kwargs))
