@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from kerasurgeon.export import ExportReport, compare, export
     from kerasurgeon.ir import Graph, Layer, Node, TensorSpec, Value, Weight, format_graph
     from kerasurgeon.keras_io import emit, lift
+    from kerasurgeon.recover.sparsity import GradualSparsity, KeepZeros
     from kerasurgeon.rewrite.explain import explain
     from kerasurgeon.rewrite.pipeline import Pipeline, Result, apply_passes
     from kerasurgeon.rewrite.recipe import Recipe
@@ -76,6 +77,7 @@ _HOMES = {
     "export": ("ExportReport", "compare", "export"),
     "ir": ("Graph", "Layer", "Node", "TensorSpec", "Value", "Weight", "format_graph"),
     "keras_io": ("emit", "lift"),
+    "recover.sparsity": ("GradualSparsity", "KeepZeros"),
     "rewrite.explain": ("explain",),
     "rewrite.pipeline": ("Pipeline", "Result", "apply_passes"),
     "rewrite.recipe": ("Recipe",),
@@ -100,10 +102,12 @@ __all__ = [
     "EmitError",
     "ExportError",
     "ExportReport",
+    "GradualSparsity",
     "Graph",
     "GraphError",
     "Group",
     "Groups",
+    "KeepZeros",
     "KerasurgeonError",
     "Layer",
     "LiftError",

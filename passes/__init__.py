@@ -6,15 +6,19 @@ if __name__ != "kerasurgeon.passes":
 from kerasurgeon.passes.apply_plan import ApplyPlan
 from kerasurgeon.passes.fold_batch_norm import FoldBatchNorm
 from kerasurgeon.passes.prune_channels import PruneChannels
+from kerasurgeon.passes.remove_dead_channels import RemoveDeadChannels
 from kerasurgeon.passes.replace_layers import ReplaceLayers
 from kerasurgeon.passes.simplify import Simplify
+from kerasurgeon.passes.sparsify import Sparsify
 from kerasurgeon.passes.tucker_split import TuckerSplit
 
 __all__ = [
     "ApplyPlan",
     "FoldBatchNorm",
     "PruneChannels",
+    "RemoveDeadChannels",
     "ReplaceLayers",
     "Simplify",
+    "Sparsify",
     "TuckerSplit",
 ]

@@ -21,6 +21,7 @@ ORDER = (
     "cost",
     "rewrite",
     "channels",
+    "recover",
     "export",
     "authoring",
     "testing",

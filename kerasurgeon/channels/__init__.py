@@ -6,6 +6,7 @@ from kerasurgeon.channels.api import CutReport, cut, cut_channels, masked
 from kerasurgeon.channels.budget import Budget
 from kerasurgeon.channels.candidates import Candidate, Limits, candidates, round_to_number
 from kerasurgeon.channels.counts import choose_counts
+from kerasurgeon.channels.dead import DeadReport, remove_dead
 from kerasurgeon.channels.groups import Group, Groups, Member, groups
 from kerasurgeon.channels.importance import (
     NORMALISERS,
@@ -32,6 +33,7 @@ __all__ = [
     "Chosen",
     "Criterion",
     "CutReport",
+    "DeadReport",
     "Evidence",
     "Group",
     "Groups",
@@ -52,6 +54,7 @@ __all__ = [
     "mask_units",
     "masked",
     "register_criterion",
+    "remove_dead",
     "round_to_number",
     "score",
     "sections",

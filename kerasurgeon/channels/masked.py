@@ -28,19 +28,25 @@ def mask_units(graph: Graph, channels: Channels, gone: Array) -> None:
         channels: Its analysis.
         gone: For every unit whether it goes.
     """
+    mask_weights(graph, channels, gone)
+    alive = ~gone[channels.unit]
+    for name, call in channels.calls.items():
+        for position, factor in call.masks:
+            if not alive[factor.ids].all():
+                _multiply(graph, name, position, factor, alive)
+
+
+def mask_weights(graph: Graph, channels: Channels, gone: Array) -> None:
+    """Zero what layers that sum over channels with a weight read of some units, in place."""
     alive = ~gone[channels.unit]
     for (key, name), several in channels.weights.items():
         array = graph.layers[key].weights[name].array
         changed = array
         for held in several:
-            if held.contracted:
+            if held.contracted and not alive[held.ids].all():
                 changed = changed * _mask(alive, Factor(held.axes, held.ids), array.ndim, array.dtype)
         if changed is not array:
             graph.set_weight(key, name, changed)
-    for name, call in channels.calls.items():
-        for position, factor in call.masks:
-            if not alive[factor.ids].all():
-                _multiply(graph, name, position, factor, alive)
 
 
 def _mask(alive: Array, factor: Factor, rank: int, dtype: Any) -> Array:

@@ -16,12 +16,11 @@ import numpy as np
 
 from kerasurgeon.channels.analysis import Channels, analyse
 from kerasurgeon.channels.plan import ChannelPlan
+from kerasurgeon.channels.running import run_layer, sizes
 from kerasurgeon.errors import PlanError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.node import Node
-from kerasurgeon.ir.structure import map_leaves
 from kerasurgeon.ir.values import Value
-from kerasurgeon.keras_io import derive
 from kerasurgeon.rewrite.calls import splice, substitute
 
 Array = np.ndarray[Any, Any]
@@ -29,7 +28,6 @@ _SUMS = {"Add", "ops.add"}
 _CONCATENATIONS = {"Concatenate", "ops.concatenate"}
 _PRODUCTS = {"Multiply", "ops.multiply"}
 _WITH_BIAS = {"Conv1D", "Conv2D", "Conv3D", "Dense", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"}
-_SIZE_WHERE_OPEN = 16
 
 
 @dataclass
@@ -109,6 +107,15 @@ def _first_vanished(channels: Channels, gone: Array) -> Array | None:
     return None
 
 
+def keep_one_of_each(channels: Channels, gone: Array) -> dict[str, str]:
+    """Keep one channel, in ``gone``, of every axis of which nothing would be left. Returns the layers, with why."""
+    kept = {}
+    while (units := _first_vanished(channels, gone)) is not None:
+        gone[units[0]] = False
+        kept[_name(channels, units)] = "nothing would be left on the way to an output"
+    return kept
+
+
 def _name(channels: Channels, units: Array) -> str:
     wanted = set(units.tolist())
     for name, source in channels.sources.items():
@@ -166,25 +173,22 @@ def _response(graph: Graph, channels: Channels, node: Node, empty: Iterable[Valu
     if call is None or len(node.inputs) != 1 or not any(held.contracted for held in call.held):
         raise _Stuck(f"{node.name!r} ({graph.kind(node)}) cannot do without this operand")
     spec = graph.spec(node.inputs[0])
-    return _run(graph, node, np.zeros(_sizes(spec.shape), spec.dtype))
+    return _run(graph, node, np.zeros(sizes(spec.shape), spec.dtype))
 
 
 def _followed(graph: Graph, node: Node, constants: dict[Value, Array]) -> Array:
     if len(node.inputs) != 1 or len(node.outputs) != 1:
         raise _Stuck(f"{node.name!r} ({graph.kind(node)}) reads several constants")
     spec = graph.spec(node.inputs[0])
-    array = np.broadcast_to(constants[node.inputs[0]], _sizes(spec.shape)).astype(spec.dtype)
+    array = np.broadcast_to(constants[node.inputs[0]], sizes(spec.shape)).astype(spec.dtype)
     return _run(graph, node, array)
 
 
 def _run(graph: Graph, node: Node, array: Array) -> Array:
     """Run a layer on a constant map; what it gives, with one position along every axis that does not vary."""
-    layer = derive.keras_layer(graph, node)
-    args, kwargs = map_leaves(lambda leaf: array if isinstance(leaf, Value) else leaf, node.operands)
-    if "training" in graph.layer_of(node).call_parameters:
-        kwargs["training"] = False
+    operands = {value: array.astype(np.float64) if array.dtype.kind in "fV" else array for value in node.inputs}
     try:
-        result = np.asarray(keras.ops.convert_to_numpy(layer(*args, **kwargs)))
+        result = run_layer(graph, node, operands)[0][0]
     except Exception as error:
         raise _Stuck(f"{node.name!r} cannot be run on a constant: {type(error).__name__}") from error
     channel_axes = 0
@@ -197,10 +201,6 @@ def _run(graph: Graph, node: Node, array: Array) -> Array:
     if channel_axes > 1:
         raise _Stuck(f"what {node.name!r} makes of a constant is not the same everywhere (its padding, perhaps)")
     return result
-
-
-def _sizes(shape: tuple[int | None, ...]) -> tuple[int, ...]:
-    return tuple((1 if axis == 0 else _SIZE_WHERE_OPEN) if size is None else size for axis, size in enumerate(shape))
 
 
 def drop_empty_operands(graph: Graph) -> dict[str, str]:

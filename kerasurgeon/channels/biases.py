@@ -1,0 +1,68 @@
+"""Add a constant per channel to what a layer gives: to its bias, to the batch norm behind it, or as a new bias."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kerasurgeon.channels.linear import last_axis_letters
+from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.node import Node
+from kerasurgeon.rules.convolution import channel_axis
+
+Array = np.ndarray[Any, Any]
+
+
+def takes_no_bias(graph: Graph, node: Node) -> str:
+    """Why a layer cannot take up a constant per channel that it gives; empty if it can."""
+    layer = graph.layer_of(node)
+    if layer.array("bias") is not None or "use_bias" in layer.config:
+        return ""
+    return "" if layer.kind == "EinsumDense" and layer.config["bias_axes"] is None else "it takes no bias"
+
+
+def add_to_bias(graph: Graph, node: Node, shift: Array) -> None:
+    """Add a constant per output channel to what a node's layer gives, before its activation, in place.
+
+    Args:
+        graph: The graph.
+        node: A call of a layer with a kernel, the only one.
+        shift: ``(channels,)``.
+    """
+    layer = graph.layer_of(node)
+    bias = layer.array("bias")
+    if bias is not None:
+        graph.set_weight(node.layer, "bias", (bias.astype(np.float64) + shift).astype(bias.dtype))
+        return
+    norm = _batch_norm_behind(graph, node)
+    if norm is not None:
+        mean = graph.layer_of(norm).weights["moving_mean"].array
+        graph.set_weight(norm.layer, "moving_mean", (mean.astype(np.float64) - shift).astype(mean.dtype))
+        return
+    kernel = next(weight.array for key, weight in layer.weights.items() if key.endswith("kernel"))
+    if layer.kind == "EinsumDense":
+        letters = last_axis_letters(layer)
+        assert letters is not None
+        layer = layer.with_config(bias_axes=letters[1])
+    else:
+        layer = layer.with_config(use_bias=True)
+    graph.update_layer(node.layer, layer.with_weights(bias=shift.astype(kernel.dtype)))
+
+
+def _batch_norm_behind(graph: Graph, node: Node) -> Node | None:
+    """The batch norm that alone reads a linear layer, over the same axis."""
+    layer = graph.layer_of(node)
+    users = graph.users(node)
+    if len(users) != 1 or graph.is_output(node.value) or layer.config.get("activation") not in (None, "linear"):
+        return None
+    norm = users[0]
+    if graph.kind(norm) != "BatchNormalization" or len(graph.calls(norm.layer)) != 1:
+        return None
+    if norm.layer in graph.tied_layers() or norm.kwargs.get("training"):
+        return None
+    rank = len(node.spec.shape)
+    axis = channel_axis(layer.config) if "data_format" in layer.config else -1
+    wanted = graph.layer_of(norm).config["axis"]
+    wanted = wanted if isinstance(wanted, int) else wanted[0]
+    return norm if wanted % rank == axis % rank else None

@@ -1,0 +1,72 @@
+"""Run the layer of one node on arrays, in float64 where the layer can."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.layer import Layer, Weight
+from kerasurgeon.ir.node import Node
+from kerasurgeon.ir.structure import map_leaves
+from kerasurgeon.ir.values import Value, WeightRef
+from kerasurgeon.keras_io import derive
+
+Array = np.ndarray[Any, Any]
+SIZE_WHERE_OPEN = 16
+
+
+def sizes(shape: tuple[int | None, ...], batch: int = 1) -> tuple[int, ...]:
+    """Numbers for sizes that are unknown until run time."""
+    return tuple((batch if axis == 0 else SIZE_WHERE_OPEN) if size is None else size for axis, size in enumerate(shape))
+
+
+def run_layer(graph: Graph, node: Node, *several: Mapping[Value, Array]) -> list[tuple[Array, ...]]:
+    """Run what a node calls, in inference, on one set of operands after the other.
+
+    Args:
+        graph: The graph.
+        node: The node.
+        *several: Arrays in place of the node's inputs, all sets of equal shapes.
+
+    Returns:
+        The outputs for each set.
+
+    Raises:
+        Exception: Whatever Keras raises where the layer cannot be made or called.
+    """
+    layer = _wide(graph.layer_of(node))
+
+    def constant(leaf: Any) -> Any:
+        if isinstance(leaf, WeightRef):
+            leaf = graph.layers[leaf.layer].weights[leaf.key].array
+        return _widened(leaf) if isinstance(leaf, np.ndarray) else leaf
+
+    def operands(tensors: Mapping[Value, Any]) -> Any:
+        return map_leaves(lambda leaf: tensors[leaf] if isinstance(leaf, Value) else constant(leaf), node.operands)
+
+    first = {value: keras.KerasTensor(array.shape, dtype=str(array.dtype)) for value, array in several[0].items()}
+    made = derive.built_layer(layer, *operands(first), parts=derive.built_parts(graph, layer))
+    results = []
+    for arrays in several:
+        args, kwargs = operands({value: keras.ops.convert_to_tensor(array) for value, array in arrays.items()})
+        if "training" in layer.call_parameters:
+            kwargs["training"] = False
+        outputs = made(*args, **kwargs)
+        results.append(tuple(np.asarray(keras.ops.convert_to_numpy(leaf)) for leaf in keras.tree.flatten(outputs)))
+    return results
+
+
+def _widened(array: Array) -> Array:
+    return array.astype(np.float64) if keras.backend.is_float_dtype(str(array.dtype)) else array
+
+
+def _wide(layer: Layer) -> Layer:
+    if layer.prototype is not None or layer.parts or "dtype" not in layer.config:
+        return layer
+    weights = {key: Weight(_widened(weight.array), weight.trainable) for key, weight in layer.weights.items()}
+    return replace(layer.with_config(dtype="float64"), weights=weights)

@@ -1,0 +1,1 @@
+"""Recovering what surgery cost."""

@@ -1,0 +1,151 @@
+"""Kernels that may have zeros: which weight of which layer, how its axes stand, how important its entries are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+
+from kerasurgeon.errors import OptionError
+
+Array = np.ndarray[Any, Any]
+KernelCriterion = Callable[[str, Array], Any]
+"""From a layer's name and its kernel ``(*positions, in, out)`` to an importance per entry, of the same shape."""
+
+CRITERIA = ("l1", "l2")
+
+_POSITIONS_FIRST = ("Conv1D", "Conv2D", "Conv3D", "Dense")
+_TRANSPOSED = ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
+_DEPTHWISE = ("DepthwiseConv1D", "DepthwiseConv2D")
+_SEPARABLE = ("SeparableConv1D", "SeparableConv2D")
+KINDS = (*_POSITIONS_FIRST, *_TRANSPOSED, *_SEPARABLE, *_DEPTHWISE)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelChoice:
+    """Which kernels are looked at.
+
+    Attributes:
+        where: Patterns of layer names; one with ``!`` before it leaves out what it names.
+        kinds: Kinds of layers; empty for all of ``KINDS``.
+        pointwise: Whether kernels of one position count too.
+        depthwise: Whether depthwise kernels count too.
+    """
+
+    where: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    pointwise: bool = False
+    depthwise: bool = False
+
+    @classmethod
+    def of(cls, where: Any, kinds: Any, pointwise: Any, depthwise: Any) -> KernelChoice:
+        """Options as users give them.
+
+        Raises:
+            OptionError: One cannot be used.
+        """
+        patterns = _names("where", where, 'name patterns, as ("block1_*", "!*_proj")')
+        wanted = _names("kinds", kinds, "some of " + ", ".join(KINDS))
+        for kind in wanted:
+            if kind not in KINDS:
+                raise OptionError(f"kinds: {kind!r} has no kernel to zero.", expected="some of " + ", ".join(KINDS))
+        for option, value in (("pointwise", pointwise), ("depthwise", depthwise)):
+            if not isinstance(value, bool):
+                raise OptionError(f"option {option!r} cannot be used.", expected="True or False", got=repr(value))
+        return cls(patterns, wanted, pointwise, depthwise)
+
+    def refusal(self, kind: str, names: set[str], shape: Sequence[int]) -> str:
+        """Why a kernel is left alone; empty if it is not.
+
+        Args:
+            kind: Kind of the layer.
+            names: Names that the layer goes by.
+            shape: Shape of the kernel.
+        """
+        wanted = [pattern for pattern in self.where if not pattern.startswith("!")]
+        if wanted and not any(fnmatchcase(name, pattern) for name in names for pattern in wanted):
+            return f"where={self.where!r} does not name it"
+        for pattern in self.where:
+            if pattern.startswith("!") and any(fnmatchcase(name, pattern[1:]) for name in names):
+                return f"where= leaves it out: {pattern!r}"
+        if self.kinds and kind not in self.kinds:
+            return f"kinds= leaves out {kind}"
+        if kind in _DEPTHWISE and not self.depthwise:
+            return "depthwise kernels are small and lose much by zeros: depthwise=True zeroes them too"
+        positions = shape[:-2]
+        if kind not in (*_DEPTHWISE, "Dense") and all(size == 1 for size in positions) and not self.pointwise:
+            return "kernels of one position (1x1) are left alone unless pointwise=True"
+        return ""
+
+
+def kernel_key(kind: str) -> str:
+    """The weight that holds the kernel of a kind."""
+    return "pointwise_kernel" if kind in _SEPARABLE else "kernel"
+
+
+def seen(kind: str, kernel: Array) -> Array:
+    """A kernel as ``(*positions, in, out)``, and back: a view."""
+    return np.swapaxes(kernel, -1, -2) if kind in _TRANSPOSED else kernel
+
+
+def importance(criterion: str | KernelCriterion, name: str, kernel: Array) -> Array:
+    """How important each entry of a kernel is.
+
+    Args:
+        criterion: ``"l1"``: the magnitude; ``"l2"``: its square; or a function of name and kernel.
+        name: Name of the layer.
+        kernel: ``(*positions, in, out)``.
+
+    Raises:
+        OptionError: The criterion gives another shape, or something that is not finite.
+    """
+    wide = kernel.astype(np.float64)
+    if criterion == "l1":
+        return np.abs(wide)
+    if criterion == "l2":
+        return np.square(wide)
+    assert callable(criterion)
+    found = np.array(criterion(name, kernel), np.float64)
+    if found.shape != kernel.shape or not np.isfinite(found).all():
+        raise OptionError(
+            f"The criterion gives something that cannot be ranked for {name!r}.",
+            expected=f"finite numbers of shape {kernel.shape}",
+            got=f"shape {found.shape}" + ("" if np.isfinite(found).all() else ", not finite"),
+        )
+    return found
+
+
+def check_criterion(criterion: Any) -> None:
+    """Refuse what is no criterion.
+
+    Raises:
+        OptionError: It is neither a name nor a function.
+    """
+    if criterion not in CRITERIA and not callable(criterion):
+        raise OptionError(
+            f"criterion={criterion!r} cannot be used.",
+            expected="'l1', 'l2' or a function of (layer name, kernel) to an importance per entry",
+        )
+
+
+def check_sparsity(option: str, value: Any) -> None:
+    """Refuse what is no share of zeros.
+
+    Raises:
+        OptionError: It is no number in [0, 1).
+    """
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < 1:
+        raise OptionError(
+            f"option {option!r} must be the share of entries to zero.", expected="a number in [0, 1)", got=repr(value)
+        )
+
+
+def _names(option: str, value: Any, expected: str) -> tuple[str, ...]:
+    several = (value,) if isinstance(value, str) else value
+    listed = isinstance(several, Sequence)
+    if not listed or not all(isinstance(entry, str) and entry.strip("!") for entry in several):
+        raise OptionError(f"option {option!r} cannot be used.", expected=expected, got=repr(value))
+    return tuple(several)
