@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from kerasurgeon.export import ExportReport, compare, export
     from kerasurgeon.ir import Graph, Layer, Node, TensorSpec, Value, Weight, format_graph
     from kerasurgeon.keras_io import emit, lift
+    from kerasurgeon.recover.batch_norm import recalibrate_batch_norm
     from kerasurgeon.recover.sparsity import GradualSparsity, KeepZeros
     from kerasurgeon.rewrite.explain import explain
     from kerasurgeon.rewrite.pipeline import Pipeline, Result, apply_passes
@@ -77,6 +78,7 @@ _HOMES = {
     "export": ("ExportReport", "compare", "export"),
     "ir": ("Graph", "Layer", "Node", "TensorSpec", "Value", "Weight", "format_graph"),
     "keras_io": ("emit", "lift"),
+    "recover.batch_norm": ("recalibrate_batch_norm",),
     "recover.sparsity": ("GradualSparsity", "KeepZeros"),
     "rewrite.explain": ("explain",),
     "rewrite.pipeline": ("Pipeline", "Result", "apply_passes"),
@@ -144,6 +146,7 @@ __all__ = [
     "insert_before",
     "lift",
     "masked",
+    "recalibrate_batch_norm",
     "regions",
     "register_rule",
     "rename",

@@ -42,10 +42,13 @@ from kerasurgeon.channels import (
     analyse,
     candidates,
     choose_counts,
+    close_shortcuts,
+    compensate,
     criterion_for,
     cut_channels,
     groups,
     known_criteria,
+    loosen_shortcuts,
     mask_units,
     register_criterion,
     remove_dead,
@@ -62,6 +65,7 @@ from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
 from kerasurgeon.keras_io import emit, lift
 from kerasurgeon.keras_io.derive import infer, keras_layer
 from kerasurgeon.keras_io.layers import layer_from_keras
+from kerasurgeon.recover.batch_norm import recalibrate_graph
 from kerasurgeon.recover.kernels import (
     KINDS as KERNEL_KINDS,
 )
@@ -146,6 +150,8 @@ __all__ = [
     "check_fraction",
     "check_sparsity",
     "choose_counts",
+    "close_shortcuts",
+    "compensate",
     "constant",
     "criterion_for",
     "cut_channels",
@@ -167,6 +173,7 @@ __all__ = [
     "layer_from_keras",
     "layers",
     "leaves",
+    "loosen_shortcuts",
     "lift",
     "map_leaves",
     "mask_units",
@@ -175,6 +182,7 @@ __all__ = [
     "one_of",
     "ops",
     "optional",
+    "recalibrate_graph",
     "register_criterion",
     "remove_dead",
     "replace_layer",

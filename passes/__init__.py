@@ -6,6 +6,7 @@ if __name__ != "kerasurgeon.passes":
 from kerasurgeon.passes.apply_plan import ApplyPlan
 from kerasurgeon.passes.fold_batch_norm import FoldBatchNorm
 from kerasurgeon.passes.prune_channels import PruneChannels
+from kerasurgeon.passes.recalibrate_batch_norm import RecalibrateBatchNorm
 from kerasurgeon.passes.remove_dead_channels import RemoveDeadChannels
 from kerasurgeon.passes.replace_layers import ReplaceLayers
 from kerasurgeon.passes.simplify import Simplify
@@ -16,6 +17,7 @@ __all__ = [
     "ApplyPlan",
     "FoldBatchNorm",
     "PruneChannels",
+    "RecalibrateBatchNorm",
     "RemoveDeadChannels",
     "ReplaceLayers",
     "Simplify",

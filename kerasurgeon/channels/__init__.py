@@ -5,6 +5,7 @@ from kerasurgeon.channels.analysis import Channels, Source, analyse
 from kerasurgeon.channels.api import CutReport, cut, cut_channels, masked
 from kerasurgeon.channels.budget import Budget
 from kerasurgeon.channels.candidates import Candidate, Limits, candidates, round_to_number
+from kerasurgeon.channels.compensate import compensate
 from kerasurgeon.channels.counts import choose_counts
 from kerasurgeon.channels.dead import DeadReport, remove_dead
 from kerasurgeon.channels.groups import Group, Groups, Member, groups
@@ -21,6 +22,7 @@ from kerasurgeon.channels.importance import (
 from kerasurgeon.channels.masked import mask_units
 from kerasurgeon.channels.plan import ChannelPlan
 from kerasurgeon.channels.selection import Chooser, Chosen, Section, sections
+from kerasurgeon.channels.scatter import close_shortcuts, loosen_shortcuts, scatter_cut
 
 __all__ = [
     "NORMALISERS",
@@ -44,6 +46,8 @@ __all__ = [
     "analyse",
     "candidates",
     "choose_counts",
+    "close_shortcuts",
+    "compensate",
     "criterion_for",
     "cut",
     "cut_channels",
@@ -51,11 +55,13 @@ __all__ = [
     "importance_data",
     "importance_weights",
     "known_criteria",
+    "loosen_shortcuts",
     "mask_units",
     "masked",
     "register_criterion",
     "remove_dead",
     "round_to_number",
+    "scatter_cut",
     "score",
     "sections",
 ]

@@ -1,0 +1,142 @@
+"""Who sums over channels that go, and how what they gave is put elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kerasurgeon.channels.analysis import Channels
+from kerasurgeon.channels.biases import add_to_bias, takes_no_bias
+from kerasurgeon.channels.linear import last_axis_letters
+from kerasurgeon.channels.linear_part import SUMMING, channel_axis, is_plain
+from kerasurgeon.channels.scatter_layer import SCATTER
+from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.node import Node
+from kerasurgeon.ir.values import Value
+from kerasurgeon.rules.channel_call import Held
+from kerasurgeon.rules.labels import Factor
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Consumer:
+    """A call that sums over channels of which some go.
+
+    Attributes:
+        node: The call.
+        value: The tensor that it reads.
+        gone: For every position along the summed axes whether it goes; sizes of one along the other axes.
+    """
+
+    node: Node
+    value: Value
+    gone: Array
+
+    @property
+    def count(self) -> int:
+        """How many positions go."""
+        return int(self.gone.sum())
+
+
+def find_consumers(graph: Graph, channels: Channels, gone: Array) -> tuple[dict[str, list[Consumer]], list[str]]:
+    """The consumers of channels that go, by layer, in the order of the graph, and notes on those without a place.
+
+    Args:
+        graph: The analysed graph.
+        channels: Its analysis.
+        gone: For every unit whether it goes.
+    """
+    found: dict[str, list[Consumer]] = {}
+    notes: list[str] = []
+    lost = gone[channels.unit]
+    tied = graph.tied_layers()
+    for node in graph.nodes():
+        call = channels.calls.get(node.name)
+        if call is None:
+            continue
+        summed = [held.ids for held in call.held if held.contracted]
+        summed += [factor.ids for _, factor in call.masks]
+        if not any(lost[ids].any() for ids in summed):
+            continue
+        layer = graph.layer_of(node)
+        why = ""
+        if layer.kind not in SUMMING | {SCATTER}:
+            why = f"a {layer.kind} has no bias that could take it up"
+        elif layer.kind != SCATTER and not is_plain(layer):
+            why = "it computes with more than a kernel and a bias"
+        elif node.layer in tied:
+            why = "another layer uses its weights"
+        elif len(node.inputs) != 1:
+            why = "it reads several tensors"
+        if why:
+            notes.append(f"{node.name!r} is not compensated: {why}")
+            continue
+        factors = channels.labels[node.inputs[0].node][node.inputs[0].index].factors
+        mask = _mask(factors, _summed_axes(graph, node), lost, len(graph.spec(node.inputs[0]).shape))
+        if mask.any():
+            found.setdefault(node.layer, []).append(Consumer(node, node.inputs[0], mask))
+    return found, notes
+
+
+def _summed_axes(graph: Graph, node: Node) -> set[int]:
+    """The axes of the operand that are summed over."""
+    layer = graph.layer_of(node)
+    rank = len(graph.spec(node.inputs[0]).shape)
+    if layer.kind == SCATTER:
+        return {int(layer.config["axis"]) % rank}
+    if layer.kind != "EinsumDense":
+        return {channel_axis(layer, rank)}
+    terms, _, result = str(layer.config["equation"]).replace(" ", "").partition("->")
+    term = terms.partition(",")[0]
+    if term.startswith("..."):
+        return {rank - len(term) + place for place, letter in enumerate(term) if letter != "." and letter not in result}
+    return {place for place, letter in enumerate(term.replace(".", "")) if letter not in result}
+
+
+def _mask(factors: tuple[Factor, ...], axes: set[int], lost: Array, rank: int) -> Array:
+    mask: Array = np.zeros((1,) * rank, bool)
+    for factor in factors:
+        if not axes & set(factor.axes):
+            continue
+        shape = [1] * rank
+        for axis, size in zip(factor.axes, factor.ids.shape, strict=True):
+            shape[axis] = size
+        mask = mask | lost[factor.ids].reshape(shape)
+    return mask
+
+
+def put(graph: Graph, channels: Channels, key: str, shift: Array) -> str:
+    """Add a constant to what a layer gives, before its activation: to its bias, or to what stands for one.
+
+    Args:
+        graph: The graph, changed in place.
+        channels: Its analysis; told of a bias that is new.
+        key: The layer.
+        shift: The constant, in the shape of the bias.
+
+    Returns:
+        Why that cannot be; empty if it is done.
+    """
+    calls = graph.calls(key)
+    layer = graph.layers[key]
+    had = layer.array("bias")
+    if had is not None:
+        graph.set_weight(key, "bias", np.asarray(had, np.float64) + shift)
+        return ""
+    if len(calls) > 1:
+        return f"it has no bias, and is called {len(calls)} times"
+    why = takes_no_bias(graph, calls[0])
+    if not why and layer.kind == "EinsumDense" and last_axis_letters(layer) is None:
+        why = "it has no bias"
+    if why:
+        return why
+    add_to_bias(graph, calls[0], shift)
+    if graph.layers[key].array("bias") is not None:
+        labels = channels.labels[calls[0].name][0]
+        factor = labels.factor(channel_axis(layer, labels.rank))
+        if factor is not None and len(factor.axes) == 1:
+            channels.weights[key, "bias"] = [Held("bias", (0,), factor.ids)]
+    return ""

@@ -1,0 +1,207 @@
+"""Fit the kernels of layers that lost inputs to what they gave before.
+
+For a layer that gave ``Y = X W + b`` from the whole network, and reads ``X'`` of the kept channels in the network
+compensated so far, kernel and bias become the solution of
+
+    min over V, c:  | X' V + c - Y |^2 + ridge * trace(X' X'^T) / size * | V - W' |^2
+
+with ``W'`` the kernel's rows of kept channels: directions that the data does not show stay as they are. How strongly
+they are held there is chosen for every layer by the last quarter of the samples, which the fit does not see; where no
+fit helps there, only the bias changes. Convolutions are taken as products with their patches (im2col) at positions
+drawn at random, groups each by themselves. Layers are fitted in the order of the network, each with the inputs that the
+fitted layers before it give, so that later layers make up for what earlier ones could not. The normal equations are
+added up in float64 and solved by Cholesky factorisation, over the columns or the rows, whichever are fewer.
+
+References:
+    Luo et al., "ThiNet", ICCV 2017, section 3.2.3; He et al., "Channel Pruning for Accelerating Very Deep Neural
+    Networks", ICCV 2017, section 3.1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasurgeon.channels.analysis import Channels
+from kerasurgeon.channels.consumers import Consumer, put
+from kerasurgeon.channels.linear_part import CONVOLUTIONS, linear_part, run_linear, to_bias
+from kerasurgeon.channels.masked import mask_units
+from kerasurgeon.channels.measured import samples_at_once
+from kerasurgeon.channels.patches import channels_last, patches
+from kerasurgeon.channels.ridge import fitted
+from kerasurgeon.channels.scatter_layer import SCATTER
+from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.node import Node
+from kerasurgeon.ir.values import Value
+from kerasurgeon.keras_io.batches import input_batches
+from kerasurgeon.keras_io.running import Runner, last_uses
+
+Array = np.ndarray[Any, Any]
+
+MOST_SAMPLES = 512
+_MEMORY = 2**29
+_FEWEST_ROWS, _MOST_ROWS = 4096, 8192
+
+
+def reconstruct(
+    graph: Graph,
+    channels: Channels,
+    gone: Array,
+    consumers: dict[str, list[Consumer]],
+    data: Any,
+    *,
+    ridge: float | None = None,
+    seed: int = 0,
+) -> list[str]:
+    """Fit all layers that lose inputs, in place, in the order of the network. See the module.
+
+    At most 512 samples are used, fewer where the tensors that are alive together would take more than 512 MiB in either
+    of the two networks; of each layer, up to 8,192 output positions.
+
+    Args:
+        graph: The whole graph.
+        channels: Its analysis.
+        gone: For every unit whether it goes.
+        consumers: Who loses inputs, by layer.
+        data: Calibration data, see ``input_batches``.
+        ridge: How strongly kernels are held to what they are; by default chosen for each layer on held-out samples.
+        seed: Draws the positions.
+
+    Returns:
+        Notes on what was done.
+    """
+    count = min(MOST_SAMPLES, samples_at_once(graph, _MEMORY))
+    blocks = list(input_batches(graph, data, count, most=count))
+    batch = [np.concatenate(arrays) for arrays in zip(*blocks, strict=True)]
+    return _Fit(graph, channels, gone, consumers, ridge, np.random.default_rng(seed)).run(batch)
+
+
+class _Fit:
+    def __init__(
+        self,
+        graph: Graph,
+        channels: Channels,
+        gone: Array,
+        consumers: dict[str, list[Consumer]],
+        ridge: float | None,
+        rng: np.random.Generator,
+    ) -> None:
+        self.graph, self.channels, self.gone = graph, channels, gone
+        self.consumers, self.ridge, self.rng = consumers, ridge, rng
+        self.whole, self.twin = graph.copy(), _masked(graph, channels, gone)
+        self.notes: list[str] = []
+
+    def run(self, batch: list[Array]) -> list[str]:
+        """Run the whole and the masked network side by side, and fit each layer when it is its turn."""
+        by_node = {consumer.node.name: consumer for several in self.consumers.values() for consumer in several}
+        left = set(by_node)
+        originals = {node.name: node for node in self.whole.nodes()}
+        one, other = Runner(self.whole), Runner(self.twin)
+        before = one.feed(batch)
+        after = dict(before)
+        order = [node for node in self.twin.nodes() if self.twin.kind(node) != "InputLayer"]
+        ends = last_uses(order)
+        for place, node in enumerate(order):
+            if not left:
+                break
+            old = originals.get(node.name)
+            if node.name in by_node:
+                left.discard(node.name)
+                self._settle(by_node[node.name], before, after)
+                other.forget(node.layer)
+            same = (
+                old is not None
+                and old.inputs == node.inputs
+                and self.whole.layers[old.layer] is self.twin.layers[node.layer]
+                and all(before[value] is after[value] for value in node.inputs)
+            )
+            for index, output in enumerate(other.call(node, after)):
+                after[Value(node.name, index)] = output
+            if old is not None:
+                outputs = [after[Value(node.name, index)] for index in range(len(old.outputs))]
+                for index, output in enumerate(outputs if same else one.call(old, before)):
+                    before[Value(node.name, index)] = output
+            for value in ends.get(place, ()):
+                after.pop(value, None)
+                before.pop(value, None)
+        return self.notes
+
+    def _settle(self, consumer: Consumer, before: dict[Value, Any], after: dict[Value, Any]) -> None:
+        """Compensate one layer, in the graph and in its masked twin."""
+        node, key = consumer.node, consumer.node.layer
+        layer = self.graph.layers[key]
+        several = self.consumers[key]
+        if several[-1] is not consumer:
+            return  # a layer with several calls is settled at its last one, by what that one reads
+        current = self.twin[node.name].inputs[0]
+        if layer.kind == SCATTER:
+            shift = np.asarray(keras.ops.convert_to_numpy(before[consumer.value]), np.float64)
+            axis = layer.config["axis"] % shift.ndim
+            mean = np.where(consumer.gone, shift, 0.0).mean(axis=tuple(p for p in range(shift.ndim) if p != axis))
+            for graph in (self.graph, self.twin):
+                graph.set_weight(key, "fill", layer.weights["fill"].array + mean)
+            self.notes.append(f"{key!r} takes up what {consumer.count} channels gave")
+            return
+        target = _linear(self.whole, self.whole[node.name], before[consumer.value])
+        given = _linear(self.twin, self.twin[node.name], after[current])
+        error = target - given
+        fits = layer.kind in CONVOLUTIONS | {"Dense"} and len(self.graph.calls(key)) == 1
+        if not fits:
+            shift = to_bias(layer, error)
+            why = "" if len(self.graph.calls(key)) == 1 else " (it has several calls)"
+            self._shift(key, shift, f"{key!r} takes up what {consumer.count} channels gave in its bias{why}")
+            return
+        inputs = channels_last(layer.config, np.asarray(keras.ops.convert_to_numpy(after[current])))
+        change, shift = self._solved(layer.config, inputs, channels_last(layer.config, error), ~consumer.gone.ravel())
+        kernel = layer.weights["kernel"].array
+        masked = self.twin.layers[key].weights["kernel"].array
+        self.graph.set_weight(key, "kernel", kernel + change.reshape(kernel.shape))
+        self.twin.set_weight(key, "kernel", masked + change.reshape(kernel.shape))
+        self._shift(key, shift, f"{key!r} is fitted to what it gave with {consumer.count} channels more")
+
+    def _shift(self, key: str, shift: Array, note: str) -> None:
+        for graph in (self.twin, self.graph):
+            problem = put(graph, self.channels, key, shift)
+        self.notes.append(note if not problem else f"{key!r} is not compensated: {problem}")
+
+    def _solved(self, config: Any, inputs: Array, error: Array, kept: Array) -> tuple[Array, Array]:
+        """The change of the kernel, zero for channels that go, and of the bias."""
+        groups = int(config.get("groups", 1))
+        filters = error.shape[-1]
+        taps = int(np.prod(config.get("kernel_size", (1,))))
+        size = inputs.shape[-1] // groups
+        change = np.zeros((taps, size, filters))
+        positions = self._positions(error.shape[:-1], taps * size)
+        wanted = error[tuple(positions.T)]
+        shift = wanted.mean(axis=0)
+        held_out = positions[:, 0] >= int(0.75 * len(inputs)) if self.ridge is None else None
+        for group in range(groups):
+            columns = np.flatnonzero(kept.reshape(groups, size)[group])
+            if not len(columns):
+                continue
+            own = slice(group * filters // groups, (group + 1) * filters // groups)
+            part = inputs[..., group * size + columns]
+            rows = patches(config, part, positions).reshape(len(positions), -1)
+            mean, solution = fitted(rows, wanted[:, own], held_out, self.ridge)
+            change[:, columns, own] = solution.reshape(taps, len(columns), -1)
+            shift[own] -= mean @ solution
+        return change, shift
+
+    def _positions(self, shape: tuple[int, ...], unknowns: int) -> Array:
+        """Output positions to look at, drawn without repetition."""
+        total = int(np.prod(shape))
+        wanted = min(total, max(_FEWEST_ROWS, min(2 * unknowns, _MOST_ROWS)))
+        chosen = np.arange(total) if wanted == total else np.sort(self.rng.choice(total, wanted, replace=False))
+        return np.stack(np.unravel_index(chosen, shape), axis=1)
+
+
+def _masked(graph: Graph, channels: Channels, gone: Array) -> Graph:
+    twin = graph.copy()
+    mask_units(twin, channels, gone)
+    return twin
+
+
+def _linear(graph: Graph, node: Node, tensor: Any) -> Array:
+    return run_linear(graph, node, linear_part(graph, node), tensor)

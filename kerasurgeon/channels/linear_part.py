@@ -1,0 +1,81 @@
+"""The linear part of a layer, run by Keras itself: without its bias, without its activation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.layer import Layer, Weight
+from kerasurgeon.ir.node import Node
+from kerasurgeon.ir.values import TensorSpec
+from kerasurgeon.keras_io.running import call_layer, variant
+
+Array = np.ndarray[Any, Any]
+
+CONVOLUTIONS = frozenset({"Conv1D", "Conv2D", "Conv3D"})
+DEPTHWISE = frozenset({"DepthwiseConv1D", "DepthwiseConv2D"})
+SUMMING = CONVOLUTIONS | {
+    *("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose", "SeparableConv1D", "SeparableConv2D"),
+    *("Dense", "EinsumDense"),
+}
+"""Layers that sum over channels, and may have a bias per output channel."""
+
+_KERNELS = frozenset({"kernel", "depthwise_kernel", "pointwise_kernel"})
+_SIZE_WHERE_OPEN = 16
+
+
+def is_plain(layer: Layer) -> bool:
+    """Whether the layer's weights are kernels and a bias: adapters and quantised layers have others."""
+    return set(layer.weights) <= _KERNELS | {"bias"} and any(key in _KERNELS for key in layer.weights)
+
+
+def linear_part(graph: Graph, node: Node, *, squared: bool = False) -> Any:
+    """A Keras layer that computes the linear part of what a node calls, in float32 or finer.
+
+    Args:
+        graph: The graph.
+        node: A call of one of ``SUMMING`` or ``DEPTHWISE``.
+        squared: With its kernels squared: what becomes of variances, if the inputs are independent.
+    """
+    layer = graph.layer_of(node)
+    weights = {}
+    for key, weight in layer.weights.items():
+        array = weight.array if weight.array.dtype == np.float64 else weight.array.astype(np.float32)
+        if key == "bias":
+            array = np.zeros_like(array)
+        weights[key] = Weight(np.square(array) if squared else array, trainable=None)
+    dtype = "float64" if any(weight.array.dtype == np.float64 for weight in weights.values()) else "float32"
+    plain = replace(layer.with_config(activation="linear", dtype=dtype), weights=weights)
+    return variant(graph, node, plain)
+
+
+def run_linear(graph: Graph, node: Node, made: Any, tensor: Any) -> Array:
+    """What a layer made by ``linear_part`` gives for the node's one operand, as float64."""
+    tensor = keras.ops.convert_to_tensor(tensor, dtype=made.compute_dtype)
+    result = call_layer(graph, node, made, {node.inputs[0]: tensor})[0]
+    return np.asarray(keras.ops.convert_to_numpy(result), np.float64)
+
+
+def full_shape(spec: TensorSpec) -> tuple[int, ...]:
+    """The sizes of one sample, with a first axis of one; sizes that are open are taken as 16."""
+    return (1, *(_SIZE_WHERE_OPEN if size is None else size for size in spec.shape[1:]))
+
+
+def channel_axis(layer: Layer, rank: int) -> int:
+    """Which axis of a tensor of some rank holds the channels."""
+    return 1 if layer.config.get("data_format") == "channels_first" else rank - 1
+
+
+def to_bias(layer: Layer, response: Array) -> Array:
+    """The mean over all positions of a result, in the shape that the layer's bias has or would have."""
+    bias = layer.array("bias")
+    if bias is not None and bias.ndim > 1:  # of an EinsumDense
+        shape = (1,) * (response.ndim - bias.ndim) + bias.shape
+        axes = tuple(axis for axis, size in enumerate(shape) if size == 1)
+        return np.asarray(response.mean(axis=axes, keepdims=True).reshape(bias.shape))
+    axis = channel_axis(layer, response.ndim)
+    return np.asarray(response.mean(axis=tuple(place for place in range(response.ndim) if place != axis)))

@@ -1,0 +1,127 @@
+"""Calibration data, in any form that Keras users have it, as batches of arrays in the order of a graph's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasurgeon.errors import OptionError
+from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.structure import leaves, values_in
+from kerasurgeon.ir.values import TensorSpec
+
+Array = np.ndarray[Any, Any]
+
+
+def input_batches(graph: Graph, data: Any, batch_size: int = 32, *, most: int | None = None) -> Iterator[list[Array]]:
+    """Bring data into batches, one array per model input.
+
+    Args:
+        graph: The graph that is to be fed.
+        data: One array; a list, tuple or dict of arrays, nested as the model's inputs or by their names; either with
+            labels, as ``(inputs, labels)``; or an iterable of batches of these, with or without labels.
+        batch_size: Samples per batch at most; batches that are given are cut where they are larger.
+        most: Samples in all at most.
+
+    Raises:
+        OptionError: There is no data, none of it fits the inputs, or it holds NaN or infinities.
+    """
+    names = [value.node for value in values_in(graph.inputs)]
+    specs = [graph.spec(value) for value in values_in(graph.inputs)]
+    left = most
+    count = 0
+    for number, block in enumerate(_blocks(graph, data, names, specs)):
+        for name, array in zip(names, block, strict=True):
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise OptionError(
+                    "The calibration data holds NaN or infinity.", where=f"input {name!r}, batch {number}"
+                )
+        size = len(block[0]) if left is None else min(len(block[0]), left)
+        for start in range(0, size, batch_size):
+            yield [array[start : min(start + batch_size, size)] for array in block]
+        count += size
+        left = None if left is None else left - size
+        if left == 0:
+            break
+    if not count:
+        raise OptionError("The calibration data is empty.", expected=_wanted(names, specs), got="no samples")
+
+
+def _blocks(graph: Graph, data: Any, names: list[str], specs: list[TensorSpec]) -> Iterable[list[Array]]:
+    if data is None:
+        raise OptionError(
+            "Calibration data is needed.",
+            expected=_wanted(names, specs),
+            hint="pass data=some_inputs: a few hundred samples, prepared as for predict",
+        )
+    whole = _with_labels(graph, data, names, specs)
+    if whole is not None:
+        return [whole]
+    if isinstance(data, (Mapping, str, bytes)) or hasattr(data, "shape") or not isinstance(data, Iterable):
+        raise _misfit(data, names, specs)
+    if isinstance(data, tuple) and all(hasattr(item, "shape") for item in data):
+        raise _misfit(data, names, specs)
+    return _each(graph, data, names, specs)
+
+
+def _each(graph: Graph, data: Iterable[Any], names: list[str], specs: list[TensorSpec]) -> Iterator[list[Array]]:
+    for item in data:
+        block = _with_labels(graph, item, names, specs)
+        if block is None:
+            raise _misfit(item, names, specs)
+        yield block
+
+
+def _with_labels(graph: Graph, item: Any, names: list[str], specs: list[TensorSpec]) -> list[Array] | None:
+    bound = _bound(graph, item, names, specs)
+    pair = isinstance(item, tuple) or (isinstance(item, list) and _is_pair(graph, item, names, specs))
+    if bound is None and pair and len(item) in (2, 3):
+        bound = _bound(graph, item[0], names, specs)
+    return bound
+
+
+def _is_pair(graph: Graph, item: list[Any], names: list[str], specs: list[TensorSpec]) -> bool:
+    """Whether a list holds inputs and labels, and not batches."""
+    return len(item) > 1 and _bound(graph, item[1], names, specs) is None
+
+
+def _bound(graph: Graph, item: Any, names: list[str], specs: list[TensorSpec]) -> list[Array] | None:
+    """One array per input, if the item is that."""
+    if isinstance(item, Mapping):
+        if isinstance(graph.inputs, Mapping) and set(graph.inputs) <= set(item):
+            several = list(leaves({key: item[key] for key in graph.inputs}))
+        elif set(names) <= set(item):
+            several = [item[name] for name in names]
+        else:
+            return None
+    else:
+        several = list(leaves(item)) if isinstance(item, (tuple, list)) else [item]
+    if len(several) != len(specs) or not all(hasattr(one, "shape") and hasattr(one, "dtype") for one in several):
+        return None
+    arrays = [np.asarray(keras.ops.convert_to_numpy(one)) for one in several]
+    if not all(_fits(array, spec) for array, spec in zip(arrays, specs, strict=True)):
+        return None
+    return arrays if len({len(array) for array in arrays}) == 1 else None
+
+
+def _fits(array: Array, spec: TensorSpec) -> bool:
+    return array.ndim == len(spec.shape) and all(
+        wanted in (None, size) for size, wanted in zip(array.shape[1:], spec.shape[1:], strict=True)
+    )
+
+
+def _wanted(names: list[str], specs: list[TensorSpec]) -> str:
+    return "; ".join(f"{name} {spec}" for name, spec in zip(names, specs, strict=True))
+
+
+def _misfit(item: Any, names: list[str], specs: list[TensorSpec]) -> OptionError:
+    got = [str(tuple(leaf.shape)) if hasattr(leaf, "shape") else type(leaf).__name__ for leaf in leaves(item)]
+    return OptionError(
+        "The calibration data does not fit the model's inputs.",
+        expected=_wanted(names, specs),
+        got=", ".join(got[:6]) or type(item).__name__,
+        hint="pass arrays as for predict, (inputs, labels), or an iterable of such batches",
+    )
