@@ -213,7 +213,7 @@ def kill(model: keras.Model, seed: int, ratio: float) -> None:
     for layer in flatten_layers(model):
         for key in ("kernel", "depthwise_kernel", "pointwise_kernel", "gamma", "beta", "bias"):
             variable = getattr(layer, key, None)
-            if not hasattr(variable, "assign") or rng.random() < 0.3:
+            if variable is None or not hasattr(variable, "assign") or rng.random() < 0.3:
                 continue
             array = np.array(keras.ops.convert_to_numpy(variable))
             axis = -2 if array.ndim > 1 and rng.random() < 0.3 else -1
@@ -232,9 +232,8 @@ def test_zoo_with_dead_channels(name: str) -> None:
         assert difference(model, result.model, sample_inputs(model)) < tolerance(result.graph, 1e-4)
 
 
-@pytest.mark.parametrize("name", ["MobileNetV2", "MobileNetV3Small"])
-def test_applications_with_dead_channels(name: str) -> None:
-    _check_application(name, 0)
+def test_an_application_with_dead_channels() -> None:
+    _check_application("MobileNetV3Small", 0)
 
 
 @pytest.mark.sweep

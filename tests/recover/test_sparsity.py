@@ -63,7 +63,7 @@ def test_when_masks_are_made_anew() -> None:
     assert [constant.at(step) for step in (0, 2, 3, 50)] == [0.0, 0.0, 0.9, 0.9]
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd", "ema"])
+@pytest.mark.parametrize("optimizer", ["adam", "ema"])
 def test_gradual_sparsity_reaches_its_end(optimizer: str, tmp_path: Path) -> None:
     model = small_net()
     moving = keras.optimizers.SGD(0.01, momentum=0.9, use_ema=True)
@@ -82,7 +82,7 @@ def test_gradual_sparsity_reaches_its_end(optimizer: str, tmp_path: Path) -> Non
     assert_lives(model, tmp_path)
 
 
-@pytest.mark.parametrize("structure", ["filter", "2:4", "output_channel"])
+@pytest.mark.parametrize("structure", ["filter", "2:4"])
 def test_gradual_structures(structure: str) -> None:
     model = small_net()
     model.compile("adam", "mse")
@@ -92,10 +92,8 @@ def test_gradual_structures(structure: str) -> None:
     assert array.mean() == pytest.approx(0.5)
     if structure == "filter":
         assert (array.all(axis=-1) == array.any(axis=-1)).all()
-    elif structure == "2:4":
-        assert (array.reshape(3, 3, 2, 4, 8).sum(axis=3) == 2).all()
     else:
-        assert array.all(axis=(0, 1, 2)).sum() == 4
+        assert (array.reshape(3, 3, 2, 4, 8).sum(axis=3) == 2).all()
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
