@@ -19,6 +19,8 @@ from kerasurgeon.authoring import (
 from kerasurgeon.passes import prune_options as check
 from kerasurgeon.passes.prune_rounds import Rounds
 
+COMPENSATIONS = ("none", "batch_norm", "data", "least_squares")
+
 
 @final
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ class PruneChannels(Pass):
         normalise: How scores of a group are made comparable with others: ``"none"``, ``"sum"``, ``"mean"``, ``"max"``,
             ``"l2"``, ``"standardise"``; by default as suits the criterion.
         exact_only: Leave channels alone that a layer normalises over, so that the result is exact.
-        compensate: What goes to the consumers' biases for the removed channels: ``"none"`` for nothing.
+        compensate: How the layers that read removed channels get their mean: ``"batch_norm"``, from batch-norm
+            statistics; ``"data"``, from data; ``"least_squares"``, from data, kernels fitted too; ``"none"``.
         steps: In how many rounds; what is left follows a straight line. Scores are computed anew in each.
         callback: Called after each round with the model and the number of the round, from 1; may train the model, or
             return another with the same layers.
@@ -97,7 +100,7 @@ class PruneChannels(Pass):
     reduction: str = "mean"
     normalise: str | None = None
     exact_only: bool = False
-    compensate: str = "none"
+    compensate: str = "batch_norm"
     steps: int = 1
     callback: str | Callable[..., Any] | None = None
     max_loss: float | None = None
@@ -121,6 +124,8 @@ class PruneChannels(Pass):
         if not check.is_number(self.max_ratio) or not 0 < self.max_ratio <= 1:
             raise check.wrong(name, "max_ratio", self.max_ratio, "a number in (0, 1]")
         check.check_ways(name, self.reduction, self.normalise)
+        if self.compensate not in COMPENSATIONS:
+            raise check.wrong(name, "compensate", self.compensate, " or ".join(map(repr, COMPENSATIONS)))
         self.criterion()
         for option in ("callback", "latency_of"):
             check.function(name, option, getattr(self, option))

@@ -33,3 +33,18 @@ def log_inexact(context: Context, report: CutReport, graph: Graph) -> None:
     """Log where the result is not that of the masked model."""
     for node, reason in report.inexact.items():
         context.changed(node if node in graph else graph.name, f"not exact, over fewer channels than before: {reason}")
+
+
+def log_compensation(context: Context, graph: Graph, notes: Sequence[str]) -> None:
+    """Log how many layers take up what removed channels gave, and for each that does not, why."""
+    failed = [note for note in notes if " is not compensated: " in note]
+    if len(notes) > len(failed):
+        context.changed(
+            graph.name, f"compensation: {len(notes) - len(failed)} layers take up what removed channels gave"
+        )
+    for note in failed:
+        name, _, reason = note.partition(" is not compensated: ")
+        node = name.strip("'")
+        context.left(
+            node if node in graph else graph.name, f"{note if node not in graph else 'not compensated: ' + reason}"
+        )

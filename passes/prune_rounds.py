@@ -20,6 +20,7 @@ from kerasurgeon.authoring import (
     Section,
     analyse,
     candidates,
+    compensate,
     cut_channels,
     emit,
     groups,
@@ -29,7 +30,7 @@ from kerasurgeon.authoring import (
     sections,
 )
 from kerasurgeon.passes.prune_options import KEPT, function, one_target
-from kerasurgeon.passes.prune_report import log_choice, log_inexact
+from kerasurgeon.passes.prune_report import log_choice, log_compensation, log_inexact
 
 if TYPE_CHECKING:
     from kerasurgeon.passes.prune_channels import PruneChannels
@@ -110,6 +111,12 @@ class Rounds:
         if not chosen.gone.any():
             context.left(self.graph.name, f"nothing to remove: {said}")
             return
+        if options.compensate != "none" and not options.try_zeros:
+            seed = int(context.rng.integers(2**31))
+            notes = compensate(
+                self.graph, channels, chosen.gone, method=options.compensate, data=context.data, seed=seed
+            )
+            log_compensation(context, self.graph, notes)
         reference = self.graph.copy()
 
         def twin() -> Graph:
