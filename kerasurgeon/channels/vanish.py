@@ -141,7 +141,8 @@ def _remove(graph: Graph, channels: Channels, gone: Array) -> dict[str, str]:
     ]
     if inner:
         raise _Stuck(f"nothing would be left inside {inner[0]!r}")
-    for node in graph.nodes():
+    for name in [node.name for node in graph.nodes()]:
+        node = graph[name]  # as it is now: an earlier join may have given it other operands
         reads = node.inputs
         if graph.kind(node) in _CONCATENATIONS and not any(value in constants for value in reads):
             continue  # what is empty is dropped once it is cut
