@@ -21,8 +21,8 @@ from kerasurgeon.channels.importance import (
 )
 from kerasurgeon.channels.masked import mask_units
 from kerasurgeon.channels.plan import ChannelPlan
-from kerasurgeon.channels.selection import Chooser, Chosen, Section, sections
 from kerasurgeon.channels.scatter import close_shortcuts, loosen_shortcuts, scatter_cut
+from kerasurgeon.channels.selection import Chooser, Chosen, Section, sections
 
 __all__ = [
     "NORMALISERS",

@@ -66,9 +66,18 @@ def recalibrate_graph(
 ) -> dict[str, tuple[float, float]]:
     """Estimate the statistics of a graph's batch norms anew, in place; see ``recalibrate_batch_norm``.
 
+    Args:
+        graph: The graph.
+        data: As for ``recalibrate_batch_norm``.
+        batch_size: Samples per batch.
+        batches: How many batches to use at most; by default all.
+
     Returns:
         For each batch norm how far its mean moved, in standard deviations, and by which factor its standard deviation
         grew, both as averages (of squares, and geometric) over its channels.
+
+    Raises:
+        OptionError: There is no data, it does not fit the inputs, or holds NaN; a number is below one.
     """
     for name, number in (("batch_size", batch_size), ("batches", batches)):
         if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
