@@ -4,8 +4,8 @@
     uv run --all-extras python benchmarks/pruning.py --torch PYTHON [--rounds 5]
 
 Per network, full-size inputs, in one process of its own: the analysis of labels alone; lifting, removing half of the
-channels of every group by their l2 norm and emitting; ``clone_model`` plus ``set_weights``. Both are run in turn, and
-medians compared. ``--torch`` names a Python that has torch, torchvision and torch-pruning: ResNet50 (local ranking) and
+channels of every group by their l2 norm and emitting, without and with compensation from batch norms (the default);
+``clone_model`` plus ``set_weights``. All are run in turn, and medians compared. ``--torch`` names a Python that has torch, torchvision and torch-pruning: ResNet50 (local ranking) and
 ResNet152 (global) are then pruned there as well, rounds of both libraries in turn, on one thread pool of equal size.
 """
 
@@ -52,17 +52,20 @@ def measure(name: str, rounds: int, scope: str, torch: str | None) -> dict[str, 
     from kerasurgeon.passes import PruneChannels
 
     model = getattr(keras.applications, name)(weights=None)
-    prune = PruneChannels(ratio=0.5, importance="l2", scope=scope)
+    prune = PruneChannels(ratio=0.5, importance="l2", scope=scope, compensate="none")
+    compensated = PruneChannels(ratio=0.5, importance="l2", scope=scope)
     graph = lift(model)
 
     def clone() -> Any:
         copy = keras.models.clone_model(model)
         copy.set_weights(model.get_weights())
 
-    def pruned() -> Any:
-        apply_passes(model, [prune], verify="structure")
-
-    jobs = {"analysis": lambda: analyse(graph), "prune": pruned, "clone": clone}
+    jobs = {
+        "analysis": lambda: analyse(graph),
+        "prune": lambda: apply_passes(model, [prune], verify="structure"),
+        "compensated": lambda: apply_passes(model, [compensated], verify="structure"),
+        "clone": clone,
+    }
     other = _torch(torch, name, scope) if torch else None
     times: dict[str, list[float]] = {label: [] for label in (*jobs, "torch")}
     for number in range(rounds + 1):
@@ -108,8 +111,8 @@ def main() -> None:
     names = options.names or (list(TARGET_TORCH) if options.torch else list(NAMES))
     rows = []
     print(
-        f"{'network':18} {'nodes':>6} {'analysis':>10} {'prune':>9} {'clone':>9} {'ratio':>6} {'torch':>8} "
-        f"{'faster':>7}"
+        f"{'network':18} {'nodes':>6} {'analysis':>10} {'prune':>8} {'compens.':>9} {'clone':>8} {'ratios':>11} "
+        f"{'torch':>8} {'faster':>7}"
     )
     for name in names:
         command = [sys.executable, __file__, name, "--one", "--rounds", str(options.rounds)]
@@ -119,8 +122,8 @@ def main() -> None:
         rows.append(row)
         torch = f"{row['torch']:7.2f}s {row['torch'] / row['prune']:6.1f}x" if "torch" in row else ""
         print(
-            f"{name:18} {row['nodes']:6} {1000 * row['analysis']:8.1f}ms {row['prune']:8.2f}s {row['clone']:8.2f}s "
-            f"{row['prune'] / row['clone']:6.2f} {torch}",
+            f"{name:18} {row['nodes']:6} {1000 * row['analysis']:8.1f}ms {row['prune']:7.2f}s {row['compensated']:8.2f}s "
+            f"{row['clone']:7.2f}s {row['prune'] / row['clone']:5.2f} {row['compensated'] / row['clone']:5.2f} {torch}",
             flush=True,
         )
     if options.json:

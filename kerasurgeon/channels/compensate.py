@@ -23,6 +23,7 @@ from kerasurgeon.channels.analysis import Channels
 from kerasurgeon.channels.consumers import Consumer, find_consumers, put
 from kerasurgeon.channels.least_squares import reconstruct
 from kerasurgeon.channels.linear_part import full_shape, linear_part, run_linear, to_bias
+from kerasurgeon.channels.mean_response import mean_response
 from kerasurgeon.channels.measured import measured_means
 from kerasurgeon.channels.moments import Moments
 from kerasurgeon.channels.scatter_layer import SCATTER
@@ -154,5 +155,8 @@ def _contribution(graph: Graph, consumer: Consumer, part: Array) -> Array:
         shift = np.zeros(layer.config["width"])
         shift[list(layer.config["kept"])] = per_channel
         return shift
+    quick = mean_response(layer, graph.spec(consumer.value).shape, part)
+    if quick is not None:
+        return quick
     full = np.broadcast_to(part, full_shape(graph.spec(consumer.value)))
     return to_bias(layer, run_linear(graph, node, linear_part(graph, node), full))

@@ -17,6 +17,7 @@ from kerasurgeon.ir.structure import map_leaves, values_in
 from kerasurgeon.ir.text import neighbourhood
 from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
 from kerasurgeon.keras_io.layers import build, capture, construct, specs_of, symbolic
+from kerasurgeon.keras_io.quick import quick_keras
 
 
 def derive_specs(graph: Graph, node: Node | str, made: Any = None) -> tuple[TensorSpec, ...]:
@@ -97,7 +98,8 @@ def keras_layer(graph: Graph, node: Node | str) -> Any:
     """
     node = graph[node] if isinstance(node, str) else node
     layer = graph.layer_of(node)
-    return built_layer(layer, *symbolic_operands(graph, node), parts=built_parts(graph, layer))
+    with quick_keras():
+        return built_layer(layer, *symbolic_operands(graph, node), parts=built_parts(graph, layer))
 
 
 def symbolic_operands(graph: Graph, node: Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
