@@ -24,15 +24,17 @@ from kerasurgeon.authoring import (
     Skip,
     analyse,
     choose_counts,
+    close_shortcuts,
     criterion_for,
     cut_channels,
     groups,
     import_object,
+    loosen_shortcuts,
     mask_units,
     score,
 )
-from kerasurgeon.passes.prune_options import check_ways
-from kerasurgeon.passes.prune_report import log_inexact
+from kerasurgeon.passes.prune_options import check_shortcuts, check_ways
+from kerasurgeon.passes.prune_report import FORM, close, log_inexact
 
 
 @final
@@ -53,6 +55,9 @@ class ApplyPlan(Pass):
             layer, ``{"conv1": [0, 3, 4], "conv2": 16}``.
         importance: What matters least, where the plan gives numbers: as for ``PruneChannels``.
         reduction: How scores of a channel in several weights become one.
+        shortcuts: What becomes of residual sums: ``"couple"``, branches and shortcuts that are added lose the same
+            channels; ``"scatter"``, branches lose channels of their own, and sums keep their width. As for
+            ``PruneChannels``.
 
     Raises:
         OptionError: An option has a value that it may not have.
@@ -64,6 +69,7 @@ class ApplyPlan(Pass):
     plan: str | ChannelPlan | Mapping[str, Any]
     importance: str | Callable[..., Any] = "l2"
     reduction: str = "mean"
+    shortcuts: str = "couple"
 
     def __post_init__(self) -> None:
         if isinstance(self.plan, Path):
@@ -81,10 +87,16 @@ class ApplyPlan(Pass):
             object.__setattr__(self, "plan", dict(self.plan))
             self._read()
         check_ways(self.name, self.reduction, None)
+        check_shortcuts(self.name, self.shortcuts)
         self._criterion()
 
     def run(self, graph: Graph, context: Context) -> None:
         """Choose what the plan leaves open, then cut."""
+        loose = loosen_shortcuts(graph) if self.shortcuts == "scatter" else []
+        self._apply(graph, context)
+        close(graph, loose, context)
+
+    def _apply(self, graph: Graph, context: Context) -> None:
         channels = analyse(graph)
         evidence = Evidence(channels, context.data, context.loss, context.rng, self.reduction)
 
@@ -106,6 +118,7 @@ class ApplyPlan(Pass):
 
         def twin() -> Graph:
             mask_units(reference, channels, gone)
+            close_shortcuts(reference, FORM)
             return reference
 
         report = cut_channels(graph, gone, channels)

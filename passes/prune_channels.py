@@ -27,8 +27,8 @@ COMPENSATIONS = ("none", "batch_norm", "data", "least_squares")
 class PruneChannels(Pass):
     """Remove the channels that matter least by a criterion, with all that depends on them, down to a target.
 
-    Channels that layers share (by a sum, a depthwise convolution, a concatenation) go together, from all of them. Of
-    every axis something stays.
+    Channels that layers share (by a sum, a depthwise convolution, a concatenation) go together, from all of them,
+    unless ``shortcuts="scatter"`` lets the branches of sums shrink alone. Of every axis something stays.
 
     Matches:
         Groups of channels that may shrink: see ``kerasurgeon.groups``.
@@ -63,6 +63,9 @@ class PruneChannels(Pass):
             ``"product"``, ``"first"``.
         normalise: How scores of a group are made comparable with others: ``"none"``, ``"sum"``, ``"mean"``, ``"max"``,
             ``"l2"``, ``"standardise"``; by default as suits the criterion.
+        shortcuts: What becomes of residual sums. ``"couple"``: branches and shortcuts that are added lose the same
+            channels. ``"scatter"``: a branch loses channels of its own, and what is left of it is put back among zeros
+            before the sum, by plain padding and gathering; sums and shortcuts keep their width.
         exact_only: Leave channels alone that a layer normalises over, so that the result is exact.
         compensate: How the layers that read removed channels get their mean: ``"batch_norm"``, from batch-norm
             statistics; ``"data"``, from data; ``"least_squares"``, from data, kernels fitted too; ``"none"``.
@@ -79,8 +82,9 @@ class PruneChannels(Pass):
 
     Reference:
         Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017. Fang et al., "DepGraph: Towards Any Structural
-        Pruning", CVPR 2023. Criteria have their own: see ``kerasurgeon.channels.importance_weights`` and
-        ``importance_data``.
+        Pruning", CVPR 2023. Valada et al., "Self-Supervised Model Adaptation for Multimodal Semantic Segmentation",
+        IJCV 2019, section 3.4 (shortcuts that keep their width). Criteria have their own: see
+        ``kerasurgeon.channels.importance_weights`` and ``importance_data``.
     """
 
     preserves: ClassVar[Preserves] = MASKED_EXACT
@@ -99,6 +103,7 @@ class PruneChannels(Pass):
     max_ratio: float = 1.0
     reduction: str = "mean"
     normalise: str | None = None
+    shortcuts: str = "couple"
     exact_only: bool = False
     compensate: str = "batch_norm"
     steps: int = 1
@@ -124,6 +129,7 @@ class PruneChannels(Pass):
         if not check.is_number(self.max_ratio) or not 0 < self.max_ratio <= 1:
             raise check.wrong(name, "max_ratio", self.max_ratio, "a number in (0, 1]")
         check.check_ways(name, self.reduction, self.normalise)
+        check.check_shortcuts(name, self.shortcuts)
         if self.compensate not in COMPENSATIONS:
             raise check.wrong(name, "compensate", self.compensate, " or ".join(map(repr, COMPENSATIONS)))
         self.criterion()

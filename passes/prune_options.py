@@ -9,6 +9,7 @@ from kerasurgeon.authoring import NORMALISERS, REDUCTIONS, OptionError, did_you_
 
 TARGETS = ("ratio", "macs", "params", "bytes", "latency", "threshold")
 KEPT = ("macs", "params", "bytes", "latency")
+SHORTCUTS = ("couple", "scatter")
 
 
 def patterns(name: str, option: str, value: Any) -> tuple[str, ...]:
@@ -97,6 +98,18 @@ def check_ways(name: str, reduction: str, normalise: str | None) -> None:
         if value not in known and not (option == "normalise" and value is None):
             hint = did_you_mean(str(value), known)
             raise OptionError(f"{name}: option {option!r} cannot be used.", got=repr(value), hint=hint)
+
+
+def check_shortcuts(name: str, value: Any) -> None:
+    """Refuse ways to treat shortcuts that there are not.
+
+    Raises:
+        OptionError: There is none of this name.
+    """
+    if value not in SHORTCUTS:
+        hint = did_you_mean(value, SHORTCUTS) if isinstance(value, str) else None
+        expected = " or ".join(map(repr, SHORTCUTS))
+        raise OptionError(f"{name}: option 'shortcuts' cannot be used.", expected=expected, got=repr(value), hint=hint)
 
 
 def wrong(name: str, option: str, value: Any, expected: str) -> OptionError:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kerasurgeon.authoring import Candidate, Chosen, Context, CutReport, Graph
+from kerasurgeon.authoring import Candidate, Chosen, Context, CutReport, Graph, close_shortcuts
+
+FORM = "gather"
+"""How passes put channels back: without weights and MACs, so that what a budget says is what the result has."""
+
+
+def close(graph: Graph, loose: Sequence[str], context: Context) -> None:
+    """Replace what loosened shortcuts by plain layers, in place, and log where channels are put back."""
+    if loose:
+        for node in dict.fromkeys(close_shortcuts(graph, FORM)):
+            context.changed(node, "the sum keeps its width: channels of its branch are put back among constants")
 
 
 def log_choice(context: Context, candidates: Sequence[Candidate], chosen: Chosen, prefix: str = "") -> None:
@@ -35,7 +45,7 @@ def log_inexact(context: Context, report: CutReport, graph: Graph) -> None:
         context.changed(node if node in graph else graph.name, f"not exact, over fewer channels than before: {reason}")
 
 
-def log_compensation(context: Context, graph: Graph, notes: Sequence[str]) -> None:
+def log_compensation(context: Context, graph: Graph, notes: Sequence[str], loose: Sequence[str] = ()) -> None:
     """Log how many layers take up what removed channels gave, and for each that does not, why."""
     failed = [note for note in notes if " is not compensated: " in note]
     if len(notes) > len(failed):
@@ -45,6 +55,8 @@ def log_compensation(context: Context, graph: Graph, notes: Sequence[str]) -> No
     for note in failed:
         name, _, reason = note.partition(" is not compensated: ")
         node = name.strip("'")
+        if node in loose:
+            continue
         context.left(
             node if node in graph else graph.name, f"{note if node not in graph else 'not compensated: ' + reason}"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kerasurgeon.authoring import (
@@ -20,17 +21,19 @@ from kerasurgeon.authoring import (
     Section,
     analyse,
     candidates,
+    close_shortcuts,
     compensate,
     cut_channels,
     emit,
     groups,
     lift,
+    loosen_shortcuts,
     mask_units,
     round_to_number,
     sections,
 )
 from kerasurgeon.passes.prune_options import KEPT, function, one_target
-from kerasurgeon.passes.prune_report import log_choice, log_compensation, log_inexact
+from kerasurgeon.passes.prune_report import FORM, close, log_choice, log_compensation, log_inexact
 
 if TYPE_CHECKING:
     from kerasurgeon.passes.prune_channels import PruneChannels
@@ -49,6 +52,7 @@ class Rounds:
 
     def __init__(self, options: PruneChannels, graph: Graph, context: Context) -> None:
         self.options, self.graph, self.context = options, graph, context
+        self.loose: list[str] = []
         self.target = one_target(options.name, options.options)
         self.callback = function(options.name, "callback", options.callback)
         self.full: float | None = None
@@ -56,12 +60,21 @@ class Rounds:
         self.taken = 0.0
 
     def run(self) -> None:
-        """All rounds."""
+        """All rounds, with loosened shortcuts where asked for."""
         options, context = self.options, self.context
         if options.max_loss is not None and context.evaluate is None:
             raise OptionError(
                 "max_loss= needs an evaluation.", hint="pass evaluate=function to the pipeline: model to number"
             )
+        if options.shortcuts == "scatter":
+            self.loose = loosen_shortcuts(self.graph)
+            if not self.loose:
+                context.left(self.graph.name, "shortcuts='scatter': no branch ends in a sum")
+        self._run()
+        close(self.graph, self.loose, context)
+
+    def _run(self) -> None:
+        options, context = self.options, self.context
         before = self._evaluation() if options.max_loss is not None else None
         for step in range(1, options.steps + 1):
             start = self.graph.copy()
@@ -76,7 +89,7 @@ class Rounds:
                 if before - after > float(options.max_loss or 0.0):
                     del context.sites[sites:]
                     self.graph.adopt(start)
-                    context.expect(start.copy)
+                    context.expect(partial(self._plain, start.copy()))
                     lost = (
                         f"the evaluation fell from {before:.6g} to {after:.6g}: more than max_loss={options.max_loss}"
                     )
@@ -116,12 +129,12 @@ class Rounds:
             notes = compensate(
                 self.graph, channels, chosen.gone, method=options.compensate, data=context.data, seed=seed
             )
-            log_compensation(context, self.graph, notes)
+            log_compensation(context, self.graph, notes, self.loose)
         reference = self.graph.copy()
 
         def twin() -> Graph:
             mask_units(reference, channels, chosen.gone)
-            return reference
+            return self._plain(reference)
 
         if options.try_zeros:
             mask_units(self.graph, channels, chosen.gone)
@@ -182,7 +195,8 @@ class Rounds:
             cost_of, asks = self._latency(channels), _LATENCIES
         else:
             budget = Budget(channels)
-            cost_of, asks = (lambda gone: budget.of(target, gone)), 10_000
+            extra = self._not_there(target)
+            cost_of, asks = (lambda gone: budget.of(target, gone) - extra), 10_000
         now = cost_of(chooser.nothing)
         if self.full is None:
             self.full = now
@@ -203,7 +217,7 @@ class Rounds:
             small = self.graph.copy()
             if gone.any():
                 cut_channels(small, gone, channels)
-            found = measure(emit(small, compile=False))
+            found = measure(emit(self._plain(small), compile=False))
             if not isinstance(found, (int, float)) or not 0 < float(found) < float("inf"):
                 raise PassError("latency_of= gives no latency.", expected="a number above 0", got=repr(found))
             return float(found)
@@ -212,7 +226,20 @@ class Rounds:
 
     def _evaluation(self) -> float:
         assert self.context.evaluate is not None
-        return float(self.context.evaluate(emit(self.graph)))
+        return float(self.context.evaluate(emit(self._plain(self.graph))))
+
+    def _plain(self, graph: Graph) -> Graph:
+        """A graph as it is handed out: a copy of plain layers, where shortcuts are loosened."""
+        if not self.loose:
+            return graph
+        plain = graph.copy()
+        close_shortcuts(plain, FORM)
+        return plain
+
+    def _not_there(self, target: str) -> float:
+        """What the budget counts of the layers that loosen shortcuts, of which the result keeps no weights."""
+        arrays = [weight.array for name in self.loose for weight in self.graph.layer_of(name).weights.values()]
+        return float(sum(array.nbytes if target == "bytes" else array.size for array in arrays) * (target != "macs"))
 
     def _report_zeros(self) -> None:
         said = "channels are zeroed only (try_zeros): shapes stay"
@@ -224,11 +251,14 @@ class Rounds:
         """Let the user train the model of this round, and take its weights over."""
         if self.callback is None:
             return
-        model = emit(self.graph)
+        model = emit(self._plain(self.graph))
         returned = self.callback(model, step)
         trained = lift(model if returned is None else returned)
         changed = False
+        loose = {self.graph[name].layer for name in self.loose}
         for key, layer in self.graph.layers.items():
+            if key in loose:
+                continue
             other = trained.layers.get(key)
             shapes = {path: weight.shape for path, weight in layer.weights.items()}
             if other is None or {path: weight.shape for path, weight in other.weights.items()} != shapes:
@@ -247,5 +277,5 @@ class Rounds:
                 self.graph.update_layer(key, layer.with_weights(**different))
         if changed:
             reference = self.graph.copy()
-            self.context.expect(lambda: reference)
+            self.context.expect(lambda: self._plain(reference))
             self.context.changed(self.graph.name, f"round {step}: the callback changed weights")

@@ -17,6 +17,7 @@ import numpy as np
 from kerasurgeon.channels.analysis import Channels, analyse
 from kerasurgeon.channels.plan import ChannelPlan
 from kerasurgeon.channels.running import run_layer, sizes
+from kerasurgeon.channels.scatter_layer import SCATTER
 from kerasurgeon.errors import PlanError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.node import Node
@@ -171,7 +172,8 @@ def _remove(graph: Graph, channels: Channels, gone: Array) -> dict[str, str]:
 def _response(graph: Graph, channels: Channels, node: Node, empty: Iterable[Value]) -> Array:
     """What a layer gives that reads no channels any more."""
     call = channels.calls.get(node.name)
-    if call is None or len(node.inputs) != 1 or not any(held.contracted for held in call.held):
+    sums = call is not None and (any(held.contracted for held in call.held) or graph.kind(node) == SCATTER)
+    if not sums or len(node.inputs) != 1:
         raise _Stuck(f"{node.name!r} ({graph.kind(node)}) cannot do without this operand")
     spec = graph.spec(node.inputs[0])
     return _run(graph, node, np.zeros(sizes(spec.shape), spec.dtype))
