@@ -16,6 +16,7 @@ from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.structure import leaves
 from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io import emit
+from kerasurgeon.keras_io.emit import emit_with_variables
 
 Array = np.ndarray[Any, Any]
 
@@ -52,12 +53,7 @@ def gradients(
     Raises:
         OptionError: There are no labels, the loss cannot be told or fails, or the backend is not TensorFlow.
     """
-    if keras.backend.backend() != "tensorflow":
-        raise OptionError(
-            "Criteria that use gradients need the TensorFlow backend.",
-            got=f"the backend {keras.backend.backend()!r}",
-            hint="set KERAS_BACKEND=tensorflow, or take a criterion without gradients",
-        )
+    _need_tensorflow()
     import tensorflow as tf
 
     model = _probed(graph, values)
@@ -75,6 +71,41 @@ def gradients(
             total = _total(loss, labels, outputs, len(batch[0]))
         slopes = tape.gradient(total, found, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         yield [_numpy(tensor) for tensor in found], [_numpy(tensor) for tensor in slopes]
+
+
+def weight_gradients(graph: Graph, weights: Sequence[tuple[str, str]], data: Any, loss: Any) -> Iterator[list[Array]]:
+    """The gradients of each sample's loss by weights, sample by sample, in inference.
+
+    Args:
+        graph: The graph; it is only read.
+        weights: Which weights: layers and paths.
+        data: ``(inputs, labels)``, or an iterable of such batches.
+        loss: As for ``gradients``.
+
+    Raises:
+        OptionError: As for ``gradients``.
+    """
+    _need_tensorflow()
+    import tensorflow as tf
+
+    model, variables = emit_with_variables(graph)
+    watched = [variables[name].value for name in weights]
+    for sample, label in _labelled_batches(graph, data, 1):
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            for variable in watched:
+                tape.watch(variable)
+            total = _total(loss, label, model(_nested(graph, sample), training=False), 1)
+        slopes = tape.gradient(total, watched, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        yield [_numpy(tf.convert_to_tensor(slope)) for slope in slopes]
+
+
+def _need_tensorflow() -> None:
+    if keras.backend.backend() != "tensorflow":
+        raise OptionError(
+            "Criteria that use gradients need the TensorFlow backend.",
+            got=f"the backend {keras.backend.backend()!r}",
+            hint="set KERAS_BACKEND=tensorflow, or take a criterion without gradients",
+        )
 
 
 def _probed(graph: Graph, values: Sequence[Value]) -> Any:

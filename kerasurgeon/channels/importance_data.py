@@ -2,7 +2,15 @@
 
 Each channel is looked at where the layers that read it find it: behind the layer that makes it, behind the norm and
 the activation that follow, and on as long as one layer alone reads the tensor and keeps its shape and its channels.
-Channels that no tensor shows (heads inside an attention layer) are left alone.
+Channels that no tensor shows (heads inside an attention layer) are left alone by criteria on activations. Those on
+gradients take for each such unit the sum of weight times gradient over the slices of the weights that read it, or,
+where no weight reads it, of those that make it: the derivative of a sample's loss by a factor on these weights, which
+is the first-order change when they become zero. Of weights that read the unit, it is what the sum over positions of
+activation times gradient would be. It takes a run for every sample.
+
+Reference:
+    Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, arXiv:1906.10771, equation 8 and
+    section 3.1 (sums over the weights of a structure).
 """
 
 from __future__ import annotations
@@ -14,8 +22,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kerasurgeon.channels.analysis import Channels
-from kerasurgeon.channels.gradients import activations, gradients
-from kerasurgeon.channels.groups import Group
+from kerasurgeon.channels.gradients import activations, gradients, weight_gradients
+from kerasurgeon.channels.groups import Group, Member, groups
 from kerasurgeon.channels.importance import Array, Evidence, register_criterion
 from kerasurgeon.ir.values import Value
 from kerasurgeon.rewrite.passes import Skip
@@ -97,9 +105,11 @@ class _FromData:
             evidence.memory[key] = self._measure(evidence)
         names = {source.name for source in group.sources}
         measured = [found for name, found in evidence.memory[key] if name in names]
-        if not measured:
-            raise Skip("its channels are inside a layer, where no tensor shows them: take a criterion on weights")
-        return evidence.reduce(group, measured)
+        return evidence.reduce(group, measured) if measured else self._unseen(group, evidence)
+
+    def _unseen(self, group: Group, evidence: Evidence) -> Array:
+        """Scores of a group that no tensor shows."""
+        raise Skip("its channels are inside a layer, where no tensor shows them: take a criterion on weights")
 
     def _measure(self, evidence: Evidence) -> list[tuple[str, tuple[Array, Array]]]:
         found = probes(evidence.channels)
@@ -149,9 +159,51 @@ class _FromGradients(_FromData):
                 for probe, tensor, slope in zip(found, tensors, slopes, strict=True)
             ]
 
+    def _unseen(self, group: Group, evidence: Evidence) -> Array:
+        key = (type(self), self, "weights")
+        if key not in evidence.memory:
+            evidence.memory[key] = self._measure_weights(evidence)
+        if group.name not in evidence.memory[key]:
+            raise Skip("no weight that holds its channels can be told: take a criterion on weights")
+        return np.asarray(evidence.memory[key][group.name])
+
+    def _measure_weights(self, evidence: Evidence) -> dict[str, Array]:
+        """Scores of all groups that no tensor shows, by name, from the gradients of weights."""
+        seen = {probe.source for probe in probes(evidence.channels)}
+        unseen = [
+            (group, _judged(group))
+            for group in groups(evidence.channels)
+            if group.free.any() and not any(source.name in seen for source in group.sources)
+        ]
+        names = list(dict.fromkeys((one.layer, one.weight) for _, several in unseen for one in several))
+        arrays = [evidence.graph.layers[layer].weights[path].array.astype("float64") for layer, path in names]
+        sums = {group.name: np.zeros(group.size) for group, several in unseen if several}
+        samples = 0
+        for slopes in weight_gradients(evidence.graph, names, evidence.data, evidence.loss):
+            samples += 1
+            products = {name: array * slope for name, array, slope in zip(names, arrays, slopes, strict=True)}
+            for group, several in unseen:
+                if several:
+                    total = sum(_by_unit(group, one, products[one.layer, one.weight]) for one in several)
+                    sums[group.name] += self._statistic(np.asarray(total)[None, None])
+        return {name: self._finish(total / samples) for name, total in sums.items()}
+
     def _statistic(self, products: Array) -> Array:
         """From activation times gradient as (samples, positions, channels), the sum over the samples."""
         raise NotImplementedError
+
+
+def _judged(group: Group) -> list[Member]:
+    """The weights by which units are judged that no tensor shows: what reads them, or else what makes them."""
+    readers = [member for member in group.members if member.contracted]
+    return readers or list(group.members)
+
+
+def _by_unit(group: Group, member: Member, products: Array) -> Array:
+    """Sums over the slices of a weight that belong to each unit."""
+    by_position = products.sum(axis=tuple(axis for axis in range(products.ndim) if axis != member.axis))
+    places = np.searchsorted(group.units, member.units)
+    return np.bincount(places, by_position[member.indices], group.size)
 
 
 @dataclass(frozen=True)

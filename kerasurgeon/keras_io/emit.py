@@ -49,6 +49,28 @@ def emit(graph: Graph, *, compile: bool = True) -> keras.Model:
         VerificationError: The graph was changed and does not hold together.
         EmitError: A layer cannot be rebuilt.
     """
+    model = _emitted(graph)[0]
+    if compile and graph.model.compile_config is not None:
+        note = compile_like(model, graph.model.compile_config, graph.model.custom_objects)
+        if note:
+            _LOG.warning("%s: %s", graph.name, note)
+    return model
+
+
+def emit_with_variables(graph: Graph) -> tuple[keras.Model, dict[tuple[str, str], Any]]:
+    """As ``emit``, not compiled, with the variable of every weight by its layer and path."""
+    model, made = _emitted(graph)
+    variables = {
+        (key, path): variable
+        for key, layer in made.items()
+        if isinstance(layer, keras.Layer)
+        for path, variable in aligned(graph.layers[key], keyed_variables(layer, layer.weights)).items()
+    }
+    return model, variables
+
+
+def _emitted(graph: Graph) -> tuple[keras.Model, dict[str, Any]]:
+    """The model and its layers by their keys."""
     unchecked = graph.unchecked
     if unchecked and (graph.scopes or graph.model.cls is keras.Sequential):
         check_types(graph)  # layers of nested models are called on the tensors of the model, not on these
@@ -56,16 +78,13 @@ def emit(graph: Graph, *, compile: bool = True) -> keras.Model:
     with quick_keras():
         # Putting nested models together may drop scopes, which is for this emission only.
         try:
-            model = _Emitter(graph.copy() if graph.scopes else graph, unchecked).run()
+            emitter = _Emitter(graph.copy() if graph.scopes else graph, unchecked)
+            model = emitter.run()
         except Exception:
             check_types(graph)  # says better what is wrong, if this is it
             raise
     graph.mark_checked(*unchecked)
-    if compile and graph.model.compile_config is not None:
-        note = compile_like(model, graph.model.compile_config, graph.model.custom_objects)
-        if note:
-            _LOG.warning("%s: %s", graph.name, note)
-    return model
+    return model, emitter.made
 
 
 class _Emitter:

@@ -135,6 +135,52 @@ def test_channels_inside_a_layer_are_left_to_other_criteria() -> None:
         score(group, criterion_for("apoz"), Evidence(channels, data))
 
 
+@pytest.mark.parametrize(
+    ("group", "weights", "axes"),
+    [
+        ("heads", ["attention_output/kernel"], (0,)),
+        ("value_dim", ["attention_output/kernel"], (1,)),
+        ("key_dim", ["query/kernel", "query/bias"], (2, 1)),
+    ],
+)
+def test_gradients_judge_units_inside_a_layer_by_the_weights_that_read_them(
+    group: str, weights: list[str], axes: tuple[int, ...]
+) -> None:
+    """The score is from the derivative of each sample's loss by a factor on the unit's slices."""
+    inputs = keras.Input((5, 6), dtype="float64")
+    x = layers.MultiHeadAttention(4, 3, name="attention", dtype="float64")(inputs, inputs)
+    x = layers.Bidirectional(layers.LSTM(3, dtype="float64"), name="both", dtype="float64")(x)
+    model = model_of(inputs, layers.Dense(3, activation="softmax", name="scores", dtype="float64")(x))
+    rng = np.random.default_rng(2)
+    data = rng.normal(size=(4, 5, 6)), rng.integers(0, 3, 4)
+    variables = [
+        next(one for one in model.get_layer("attention").weights if one.path.endswith(f"attention/{path}"))
+        for path in weights
+    ]
+    before = [keras.ops.convert_to_numpy(variable).copy() for variable in variables]
+    step, slopes = 1e-5, []
+    for unit in range(before[0].shape[axes[0]]):
+        losses = []
+        for factor in (1 + step, 1 - step):
+            for variable, array, axis in zip(variables, before, axes, strict=True):
+                changed = array.copy()
+                changed[(slice(None),) * axis + (unit,)] *= factor
+                variable.assign(changed)
+            rows = keras.ops.convert_to_numpy(model(data[0]))
+            losses.append(-np.log(rows[np.arange(4), data[1]]))
+        for variable, array in zip(variables, before, strict=True):
+            variable.assign(array)
+        slopes.append((losses[0] - losses[1]) / (2 * step))
+    found_slopes = np.stack(slopes, axis=1)
+    name = f"attention#{group}"
+    expected = np.abs(found_slopes).mean(axis=0)
+    np.testing.assert_allclose(found(model, name, "taylor", data), expected, rtol=1e-4, atol=1e-10)
+    expected = 0.5 * (found_slopes**2).mean(axis=0)
+    np.testing.assert_allclose(found(model, name, "hessian", data), expected, rtol=1e-4, atol=1e-12)
+    expected = np.maximum(found_slopes.mean(axis=0), 0)
+    np.testing.assert_allclose(found(model, name, "taylor_rectified", data), expected, rtol=1e-4, atol=1e-10)
+
+
 BAD: list[tuple[str, Any, Any, str]] = [
     ("taylor", None, None, "needs inputs with labels"),
     ("taylor", samples()[0], None, "data without labels"),
