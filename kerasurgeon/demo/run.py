@@ -84,7 +84,7 @@ def run_demo(
     original = build_network()
     train(original, digits, epochs=effort.epochs, rate=3e-3, tell=tell)
     phase("compressing it")
-    shrunk = Pipeline.from_recipe(SHRINK).run(original, seed=seed, progress=tell)
+    shrunk = Pipeline.from_recipe(SHRINK).run(original, data=digits.train.images, seed=seed, progress=tell)
     compressed = _finished(shrunk.model, seed, tell)
     tuned = shrunk.model
     phase("fine-tuning what is left")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import kerasurgeon.passes
 from tests.cli.conftest import Run
 
 MODELS = ("original.keras", "compressed.keras", "tuned.keras", "tuned.tflite", "tuned_int8.tflite", "tuned.onnx")
@@ -23,12 +24,13 @@ def test_the_demo_runs_and_tells_the_truth(script: Run, folder: Path) -> None:
         assert (folder / "out" / name).stat().st_size == row["bytes"]
         assert row["latency_ms"] > 0
     original, tuned = rows["original.keras"], rows["tuned.keras"]
-    assert tuned["macs"] < 0.5 * original["macs"]
-    assert tuned["parameters"] < 0.5 * original["parameters"]
+    assert tuned["macs"] < 0.25 * original["macs"]
+    assert tuned["parameters"] < 0.25 * original["parameters"]
     assert original["accuracy"] > 0.9
     assert tuned["accuracy"] > 0.9
     assert rows["tuned.tflite"]["accuracy"] == rows["tuned.onnx"]["accuracy"] == tuned["accuracy"]
     assert rows["tuned_int8.tflite"]["accuracy"] > tuned["accuracy"] - 0.05
-    assert {item["name"] for report in done.json["reports"] for item in report["passes"]} == {
-        "FoldBatchNorm", "ReplaceLayers", "Simplify", "TuckerSplit",
-    }  # fmt: skip
+    passes = [item for report in done.json["reports"] for item in report["passes"]]
+    # ApplyPlan only carries out what another pass has planned.
+    assert {item["name"] for item in passes} == set(kerasurgeon.passes.__all__) - {"ApplyPlan"}
+    assert all(item["changed"] for item in passes)
