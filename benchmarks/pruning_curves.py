@@ -84,18 +84,15 @@ def accuracy(model):
 full = tp.utils.count_ops_and_params(Net().eval(), example)[0]
 result = {"full": accuracy(Net().eval())}
 for scope in ("local", "global"):
-    rows = []
+    rows, model = [], Net().eval()
+    pruner = tp.pruner.MagnitudePruner(
+        model, example, importance=tp.importance.MagnitudeImportance(p=2), pruning_ratio=0.95,
+        iterative_steps=120, global_pruning=scope == "global", ignored_layers=[model.digit])
+    macs = full
     for wanted in kept:
-        model = Net().eval()
-        pruner = tp.pruner.MagnitudePruner(
-            model, example, importance=tp.importance.MagnitudeImportance(p=2), pruning_ratio=0.95,
-            iterative_steps=200, global_pruning=scope == "global", ignored_layers=[model.digit])
-        macs = full
-        while macs > wanted * full:
-            before = macs
+        while macs > wanted * full and pruner.current_step < 120:
             pruner.step()
             macs = tp.utils.count_ops_and_params(model, example)[0]
-            if pruner.current_step >= 200: break
         rows.append([macs / full, accuracy(model)])
     result[scope] = rows
 print(json.dumps(result))
