@@ -9,7 +9,7 @@ import typer
 
 from kerasurgeon.cli import options
 from kerasurgeon.cli.console import activity, as_json, show, show_json
-from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, check_outputs, write_text
+from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, check_outputs, read_arrays, write_text
 from kerasurgeon.cli.models import load_model
 from kerasurgeon.cli.startup import start_keras
 from kerasurgeon.cli.steps import check_steps, recipe_of
@@ -32,6 +32,7 @@ def compress(
         typer.Option(min=0, help="All random choices follow from it.", show_default="the recipe's, else 0"),
     ] = None,
     verify: options.VerifyLevel = None,
+    data: options.Data = None,
     report: options.ReportFile = None,
     save_recipe: options.SaveRecipe = None,
     overwrite: options.Overwrite = False,
@@ -68,6 +69,7 @@ def compress(
         inputs=inputs,
         seed=seed or 0,
     )
+    arrays = read_arrays(data, "file of data")
     with activity() as now:
         start_keras(now)
         from kerasurgeon.cost import compare_costs, cost
@@ -77,7 +79,7 @@ def compress(
         pipeline = Pipeline.from_recipe(steps)
         loaded = load_model(model, now, unsafe=unsafe, custom_objects=custom_objects)
         now.phase("running the passes")
-        result = pipeline.run(loaded, progress=now.tell)
+        result = pipeline.run(loaded, data=arrays, progress=now.tell)
         costs = compare_costs(cost(loaded), cost(result.graph))
         files = write_all(result.model, writing, now)
         document = _document(model, result, costs, files)

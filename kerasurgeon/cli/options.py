@@ -105,6 +105,14 @@ Inputs = Annotated[
         show_default="seeded random inputs",
     ),
 ]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Inputs for passes that use data, without labels: .npy, or .npz with one array per input.",
+        show_default=False,
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(

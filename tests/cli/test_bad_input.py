@@ -45,6 +45,17 @@ MISTAKES = {
     "data kind": ("export {m}/small.keras -o x.keras --inputs {m}/fold.toml", 2, [".npy, .npz"]),
     "data shape": ("export {m}/small.keras -o x.keras --inputs wrong.npy", 2, ["wrong shape", "(2, 3)"]),
     "not numbers": ("export {m}/small.keras -o x.keras --inputs text.npy", 2, ["cannot be read as an array"]),
+    "data of passes": ("compress {m}/small.keras -o x.keras -p Simplify --data {m}/none.npy", 2, ["does not exist"]),
+    "no data": (
+        "compress {m}/small.keras -o x.keras -p PruneChannels --set ratio=0.5 --set compensate=data",
+        1,
+        ["Pass PruneChannels(ratio=0.5, compensate='data') failed", "Calibration data is needed", "--data FILE"],
+    ),
+    "data that does not fit": (
+        "compress {m}/small.keras -o x.keras -p RecalibrateBatchNorm --data wrong.npy",
+        1,
+        ["does not fit the model's inputs", "(2, 3)"],
+    ),
     "compare": ("compare {m}/small.keras {m}/lambda.keras --unsafe", 2, ["different outputs"]),
     "explain": ("explain {m}/small.keras --pass Nothing", 2, ["There is no pass 'Nothing'"]),
     "passes": ("passes Simplifi", 2, ["did you mean 'Simplify'"]),

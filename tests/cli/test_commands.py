@@ -91,6 +91,19 @@ def test_compress_sets_options_of_passes(run: Run, models: Path) -> None:
     assert simplify == {"name": "Simplify", "constants": False}
 
 
+def test_compress_gives_data_to_passes(run: Run, models: Path, folder: Path) -> None:
+    command = ("compress", models / "small.keras", "-p", "RecalibrateBatchNorm", "-o")
+    assert run(*command, "out.keras", "--data", models / "images.npy").code == 0
+    model = keras.saving.load_model(models / "small.keras")
+    images = np.load(models / "images.npy")
+    expected = kerasurgeon.apply_passes(model, [kerasurgeon.passes.RecalibrateBatchNorm()], data=images)
+    written = keras.saving.load_model("out.keras")
+    assert all(map(np.array_equal, written.get_weights(), expected.get_weights()))
+    without = run(*command, "again.keras")
+    assert without.code == 1
+    assert "--data FILE" in without.err
+
+
 def test_existing_files_are_replaced_only_on_request(run: Run, models: Path, folder: Path) -> None:
     (folder / "out.keras").write_text("precious")
     command = ("compress", models / "small.keras", "-r", models / "fold.toml", "-o", "out.keras")
