@@ -36,7 +36,7 @@ from kerasurgeon.rewrite.outputs import (
     tolerance,
 )
 from kerasurgeon.rewrite.passes import VERIFY_LEVELS, Pass, Preserves
-from kerasurgeon.rewrite.recipe import Recipe, read_recipe
+from kerasurgeon.rewrite.recipe import Recipe, changed_options, read_recipe
 from kerasurgeon.rewrite.report import PassReport, Report, Size
 
 _LOG = logging.getLogger(__name__)
@@ -351,8 +351,10 @@ class _Run:
             done = ", ".join(done.name for done in passes[:index]) or "none"
             last = next((name for name in _named_nodes(error, work)), None)
             own = isinstance(error, KerasurgeonError)
+            what = error.what if isinstance(error, KerasurgeonError) else _describe(error)
+            options = ", ".join(f"{key}={value!r}" for key, value in changed_options(item).items())
             raise PassError(
-                f"Pass {item!r} failed: {error.what if isinstance(error, KerasurgeonError) else _describe(error)}",
+                f"Pass {item.name}({options}) failed: {what}",
                 where=error.where if isinstance(error, KerasurgeonError) else last and f"node {last!r}",
                 expected=error.expected if isinstance(error, KerasurgeonError) else None,
                 got=error.got if isinstance(error, KerasurgeonError) else None,

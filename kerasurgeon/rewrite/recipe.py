@@ -49,7 +49,7 @@ class Recipe:
     @classmethod
     def of(cls, passes: Sequence[Pass], *, seed: int = 0, verify: str = "exact") -> Recipe:
         """The recipe of these passes, with today's versions."""
-        steps = tuple((_name(type(item)), _changed_options(item)) for item in passes)
+        steps = tuple((_name(type(item)), changed_options(item)) for item in passes)
         return cls(steps, seed, verify, _versions())
 
     def make_passes(self) -> list[Pass]:
@@ -204,7 +204,8 @@ def _name(cls: type[Pass]) -> str:
     return f"{cls.__module__}:{cls.__qualname__}" if "<" in cls.__qualname__ else name_of(cls)
 
 
-def _changed_options(item: Pass) -> dict[str, Any]:
+def changed_options(item: Pass) -> dict[str, Any]:
+    """The options of a pass that are not what they are by default."""
     if not dataclasses.is_dataclass(item):
         return {}
     changed = {}
