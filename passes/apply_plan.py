@@ -66,7 +66,7 @@ class ApplyPlan(Pass):
 
     preserves: ClassVar[Preserves] = MASKED_EXACT
 
-    plan: str | ChannelPlan | Mapping[str, Any]
+    plan: str | Path | ChannelPlan | Mapping[str, Any]
     importance: str | Callable[..., Any] = "l2"
     reduction: str = "mean"
     shortcuts: str = "couple"

@@ -194,7 +194,11 @@ class ChannelPlan:
         extra = set(data) - {"format", "model", "note", "widths", "kept"}
         if extra or not isinstance(data.get("kept"), dict):
             raise PlanError("The plan does not have the form of a plan.", got=", ".join(sorted(extra)) or "no 'kept'")
-        return cls(data["kept"], data.get("widths", {}), str(data.get("model", "")), str(data.get("note", "")))
+        widths = data.get("widths", {})
+        if not isinstance(widths, dict) or not all(type(width) is int for width in widths.values()):
+            expected = "how many channels each layer has"
+            raise PlanError("The plan's 'widths' cannot be used.", expected=expected, got=repr(widths)[:80])
+        return cls(data["kept"], widths, str(data.get("model", "")), str(data.get("note", "")))
 
     def save(self, path: str | Path) -> None:
         """Write it as JSON, beside and then moved into place."""

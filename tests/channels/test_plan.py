@@ -132,3 +132,10 @@ def test_files_that_are_no_plan(text: str, tmp_path: Path) -> None:
         ks.ChannelPlan.load(tmp_path / "plan.json")
     with pytest.raises(ks.PlanError, match="cannot be read"):
         ks.ChannelPlan.load(tmp_path / "missing.json")
+
+
+@pytest.mark.parametrize("widths", [[3], {"conv": "16"}])
+def test_widths_of_a_file_that_are_none_are_refused(widths: object) -> None:
+    text = json.dumps({"format": "kerasurgeon.channels/1", "widths": widths, "kept": {"conv": [1]}})
+    with pytest.raises(ks.PlanError, match="'widths' cannot be used"):
+        ks.ChannelPlan.from_json(text)
