@@ -67,7 +67,7 @@ def hold_bias_apart(call: ChannelCall, ids: Ids) -> None:
     """
     last = call.shape[-1]
     if keras.config.backend() == "tensorflow" and (last is None or last <= ids.size):
-        call.freeze(ids, Reason.CANNOT_TELL)
+        call.freeze(ids, Reason.BIAS_AXIS)
 
 
 def must_keep_apart(call: ChannelCall, *keys: str) -> None:
