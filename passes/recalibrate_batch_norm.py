@@ -32,7 +32,7 @@ class RecalibrateBatchNorm(Pass):
     Preserves:
         Nothing: outputs change as the statistics do.
 
-    Attributes:
+    Args:
         batch_size: Samples per batch. Batch norms normalise by the statistics of each batch while the data is run, so
             that larger batches come closer to exact.
         batches: How many batches to use at most; by default all.
