@@ -7,6 +7,7 @@ import argparse
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import keras
 from keras import layers
@@ -20,7 +21,7 @@ folder = parser.parse_args().folder or Path(tempfile.mkdtemp(prefix="kerasurgeon
 folder.mkdir(parents=True, exist_ok=True)
 
 
-def conv(x, filters, name, activation="relu"):
+def conv(x: Any, filters: int, name: str, activation: str = "relu") -> Any:
     """A convolution with its batch norm."""
     x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"{name}_conv")(x)
     x = layers.BatchNormalization(name=f"{name}_norm")(x)
