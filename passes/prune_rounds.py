@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kerasurgeon.authoring import (
     Budget,
     Candidate,
+    ChannelPlan,
     Channels,
     Chooser,
     Chosen,
@@ -88,6 +89,7 @@ class Rounds:
                 after = self._evaluation()
                 if before - after > float(options.max_loss or 0.0):
                     del context.sites[sites:]
+                    del context.plans[step - 1 :]
                     self.graph.adopt(start)
                     context.expect(partial(self._plain, start.copy()))
                     lost = (
@@ -120,6 +122,7 @@ class Rounds:
             why = f"no channel may go, of {len(usable)} groups; {first.group.name!r}: {first.why}"
             context.left(self.graph.name, why)
         chosen, said = self._choose(channels, usable, step)
+        context.plans.append(ChannelPlan.of(channels, chosen.gone, note=f"{options.name}, round {step}: {said}"))
         log_choice(context, usable, chosen, f"round {step}: " if options.steps > 1 else "")
         if not chosen.gone.any():
             context.left(self.graph.name, f"nothing to remove: {said}")

@@ -44,6 +44,7 @@ class Context:
         rng: A generator seeded with it. All random choices of a pass come from here.
         progress: Called with the fraction done and a message.
         sites: The log of decisions, in order.
+        plans: What the pass decided, as plans that can be saved, edited and applied again.
         expected: Makes the graph that the pass's result must agree with; see ``expect``.
     """
 
@@ -54,6 +55,7 @@ class Context:
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     progress: Progress = no_progress
     sites: list[Site] = field(default_factory=list)
+    plans: list[Any] = field(default_factory=list)
     expected: Callable[[], Graph] | None = None
 
     def changed(self, node: str, what: str) -> None:

@@ -282,6 +282,7 @@ class _Run:
             difference,
             tuple(context.sites),
             removed,
+            tuple(context.plans),
         )
 
     def take_model(self) -> keras.Model:

@@ -54,6 +54,8 @@ class PassReport:
             masked model; ``None`` where not compared.
         sites: What it changed and what it left alone.
         removed: Nodes that nothing used any more after it.
+        plans: What it decided as plans, one a round, that can be saved,
+            edited and applied again.
     """
 
     name: str
@@ -66,6 +68,7 @@ class PassReport:
     difference: float | None
     sites: tuple[Site, ...]
     removed: tuple[str, ...] = ()
+    plans: tuple[Any, ...] = ()
 
     @property
     def changed(self) -> tuple[Site, ...]:
@@ -105,6 +108,7 @@ class Report:
                     "name": item.name,
                     "options": {key: _plain(value) for key, value in item.options.items()},
                     "preserves": item.preserves,
+                    "plans": [json.loads(plan.to_json()) for plan in item.plans],
                     "before": _size(item.before),
                     "after": _size(item.after),
                     "seconds": item.seconds,

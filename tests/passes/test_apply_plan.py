@@ -11,7 +11,7 @@ import pytest
 
 import kerasurgeon as ks
 from kerasurgeon.errors import OptionError, PassError, PlanError
-from kerasurgeon.passes import ApplyPlan
+from kerasurgeon.passes import ApplyPlan, PruneChannels
 from tests.passes.checking import changed, difference, model_of, reasons
 
 layers = keras.layers
@@ -104,3 +104,16 @@ def test_options_that_cannot_be() -> None:
         ApplyPlan({"inner": 1}, importance="l3")
     with pytest.raises(PassError, match="cannot be chosen by this criterion"):
         apply(net(), {"inner": 3}, importance="batch_norm")
+
+
+def test_what_prune_channels_decides_can_be_saved_edited_and_applied(tmp_path: Path) -> None:
+    model = net()
+    result = ks.Pipeline([PruneChannels(ratio=0.4, scope="local", compensate="none")]).run(model)
+    (plan,) = result.report.passes[0].plans
+    plan.save(tmp_path / "plan.json")
+    again = ks.apply_passes(model, [ApplyPlan(plan=str(tmp_path / "plan.json"))])
+    for one, other in zip(again.get_weights(), result.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    edited = ks.ChannelPlan({**plan.kept, "inner": range(5)})
+    assert ks.apply_passes(model, [ApplyPlan(plan=edited)]).get_layer("inner").filters == 5
+    assert result.report.to_dict()["passes"][0]["plans"][0]["kept"].keys() == plan.kept.keys()
