@@ -24,19 +24,20 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-COLUMNS = ("cut", "half", "tflite", "onnx")
-HEAD = """# Support: all of keras.applications
+FORMATS = ("tflite", "onnx")
+HEAD = """# Support: networks of keras.applications
 
 Made by `python benchmarks/support.py --write docs/support.md`: smallest inputs, calibrated random weights. *cut*:
 random plans against the masked twin, the largest relative difference of outputs. *half the MACs*: what
-`PruneChannels(macs=0.5)` kept. *TFLite*, *ONNX*: largest relative difference between the pruned model's file and Keras.
+`PruneChannels(macs=0.5)` kept. *TFLite*, *ONNX*: largest relative difference between the pruned model's file and Keras;
+a dash where the file has not been made yet; networks without a row have not been run.
 
 | network | layers | groups | cut | half the MACs | TFLite | ONNX |
 |---|---|---|---|---|---|---|
 """
 
 
-def measure(name: str, plans: int) -> dict[str, Any]:
+def measure(name: str, plans: int, formats: list[str]) -> dict[str, Any]:
     """One network."""
     sys.path.insert(0, str(ROOT))
     import kerasurgeon as ks
@@ -61,8 +62,9 @@ def measure(name: str, plans: int) -> dict[str, Any]:
         row["cut"] = max(row["cut"], relative_difference(expected, run_model(ks.emit(small), inputs)))
     pruned = ks.apply_passes(model, [PruneChannels(macs=0.5)], verify="types")
     row["half"] = ks.compare_costs(ks.cost(model), ks.cost(pruned)).macs_kept
+    row |= dict.fromkeys(FORMATS, "-")
     with tempfile.TemporaryDirectory() as folder:
-        for format in ("tflite", "onnx"):
+        for format in formats:
             try:
                 report = ks.export(pruned, Path(folder) / f"model.{format}")
                 row[format] = max(item.relative_error for item in report.outputs)
@@ -87,12 +89,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--plans", type=int, default=3)
+    parser.add_argument("--formats", nargs="*", choices=FORMATS, default=list(FORMATS), help="files to export")
     parser.add_argument("--write", type=Path)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     if options.one:
-        print(json.dumps(measure(options.names[0], options.plans)))
+        print(json.dumps(measure(options.names[0], options.plans, options.formats)))
         return
     names = options.names
     if not names:
@@ -107,6 +110,7 @@ def main() -> None:
     for name in names:
         started = time.perf_counter()
         command = [sys.executable, __file__, name, "--one", "--plans", str(options.plans)]
+        command += ["--formats", *options.formats]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             print(f"{name}: FAILED\n{done.stderr[-2000:]}", flush=True)
