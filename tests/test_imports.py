@@ -22,6 +22,7 @@ ORDER = (
     "rewrite",
     "channels",
     "recover",
+    "factors",
     "export",
     "authoring",
     "testing",
