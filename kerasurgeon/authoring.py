@@ -59,6 +59,7 @@ from kerasurgeon.channels import (
 from kerasurgeon.errors import GraphError, OptionError, PassError, PlanError, VerificationError, did_you_mean
 from kerasurgeon.ir.graph import Graph, Use
 from kerasurgeon.ir.layer import Layer, Weight
+from kerasurgeon.ir.name_patterns import names_match
 from kerasurgeon.ir.node import Node, Scope
 from kerasurgeon.ir.structure import leaves, map_leaves, values_in
 from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
@@ -178,6 +179,7 @@ __all__ = [
     "map_leaves",
     "mask_units",
     "match_at",
+    "names_match",
     "near_misses",
     "one_of",
     "ops",

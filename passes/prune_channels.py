@@ -55,7 +55,9 @@ class PruneChannels(Pass):
             ``"module:name"``.
         scope: ``"global"`` ranks all channels in one row, ``"local"`` takes the same share of every group. Patterns of
             names rank what they name, and the rest, each by itself; a dict of patterns gives each its own ratio.
-        ignore: Patterns of names of layers whose channels are left alone.
+        ignore: Patterns of names of layers whose channels are left alone: those that the layers make or work on; of
+            layers without weights, those that pass through. ``"conv1"`` names ``backbone/conv1`` too; ``"backbone"``
+            all that is in it.
         round_to: Make kept widths multiples of this, or of what pays on ``"tflite"``, ``"xnnpack"``, ``"onnxruntime"``.
         min_channels: Fewest channels of a layer that stay.
         max_ratio: Largest share of a group's channels that goes, in (0, 1].

@@ -52,9 +52,9 @@ class ReplaceLayers(Pass):
         Names: what computes the result takes the old layer's name. Outputs only if ``exact``.
 
     Args:
-        pattern: A pattern; a kind (``"DepthwiseConv2D"``, ``"ops.relu"``); a class; the name of a node, with ``*`` and
-            ``?`` for any characters, or ``"re:"`` and a regular expression; ``"module:name"`` of a pattern or class; or
-            several of these.
+        pattern: A pattern; a kind (``"DepthwiseConv2D"``, ``"ops.relu"``); a class; the name of a node or nested model,
+            with ``*`` and ``?`` for any characters (see ``names_match``), or ``"re:"`` and a regular expression;
+            ``"module:name"`` of a pattern or class; or several of these.
         function: The function, or ``"module:name"`` of it.
         where: Which of the matched layers: entries of the config with the values that they must have
             (``{"kernel_size": (5, 5)}``), or a function of node and definition that returns true, or a reason.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from fnmatch import fnmatchcase
 from typing import Any
 
 import keras
@@ -22,6 +21,7 @@ from kerasurgeon.authoring import (
     find,
     import_object,
     match_at,
+    names_match,
     near_misses,
     values_in,
 )
@@ -139,7 +139,7 @@ def _by_text(text: str) -> Callable[[Graph, Node], bool]:
         return lambda graph, node: graph.layer_of(node).cls is cls
     if text.startswith(("ops.", "custom:")):
         return lambda graph, node: graph.kind(node) == text
-    return lambda _graph, node: fnmatchcase(node.name, text)
+    return lambda _graph, node: names_match([node.name], text)
 
 
 def _test(where: Any) -> Where:

@@ -68,7 +68,8 @@ class Sparsify(Pass):
             mean importance decides where the zeros go.
         criterion: ``"l1"``: magnitude; ``"l2"``: its square; or a function of ``(layer name, kernel)`` to an importance
             per entry, of the kernel's shape.
-        where: Patterns of layer names (``fnmatch``) to look at; one with ``!`` before it leaves out what it names.
+        where: Patterns of names of layers or nested models to look at, as for ``names_match``; one with ``!`` before it
+            leaves out what it names.
         kinds: Kinds of layers to look at, as ``("Conv2D",)``; all of the above by default.
         pointwise: Zero kernels of one position (1x1) as well.
         depthwise: Zero depthwise kernels as well.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from math import ceil, gcd
 from typing import Any
 
@@ -18,9 +17,9 @@ import numpy as np
 from kerasurgeon.channels.analysis import Channels
 from kerasurgeon.channels.groups import Group, Groups
 from kerasurgeon.channels.importance import Array, Criterion, Evidence, score
+from kerasurgeon.channels.named import Names
 from kerasurgeon.errors import OptionError, did_you_mean
 from kerasurgeon.rewrite.passes import Skip
-from kerasurgeon.rewrite.regions import regions
 from kerasurgeon.rules.labels import Ids
 
 RUNTIME_MULTIPLES = {"onnxruntime": 16, "tflite": 32, "xnnpack": 32}
@@ -95,48 +94,6 @@ def round_to_number(option: int | str) -> int:
     if isinstance(option, bool) or not isinstance(option, (int, np.integer)) or option < 1:
         raise OptionError("round_to= cannot be used.", expected="a whole number from 1, or a runtime", got=repr(option))
     return int(option)
-
-
-class Names:
-    """What patterns of names mean in a graph: layers, sources, nested models, regions.
-
-    Args:
-        channels: The analysis of the graph.
-    """
-
-    def __init__(self, channels: Channels) -> None:
-        self.graph = channels.graph
-        self.sources = {name: source.layer for name, source in channels.sources.items()}
-        self._regions: dict[str, frozenset[str]] | None = None
-
-    def layers(self, pattern: str, option: str) -> frozenset[str]:
-        """Keys of the layers and names of the sources that a pattern means.
-
-        Raises:
-            OptionError: It means nothing; the message has the nearest names.
-        """
-        known = {*self.graph.layers, *self.sources}
-        found = {name for name in known if fnmatchcase(name, pattern) or name.startswith(f"{pattern}/")}
-        found |= {name for name, layer in self.sources.items() if layer in found}
-        if not found:
-            inside = self.regions().get(pattern, ())
-            found = {self.graph[name].layer for name in inside}
-            found |= {name for name, layer in self.sources.items() if layer in found}
-        if not found:
-            hint = did_you_mean(pattern, {*known, *self.regions(), *self.graph.scopes})
-            raise OptionError(f"{option}: no layer, nested model or region is called {pattern!r}.", hint=hint)
-        return frozenset(found)
-
-    def regions(self) -> dict[str, frozenset[str]]:
-        """The nodes of every region by its name."""
-        if self._regions is None:
-            self._regions = {region.name: frozenset(region.nodes) for region in regions(self.graph)}
-        return self._regions
-
-    def groups(self, pattern: str, option: str, groups: Iterable[Group]) -> list[int]:
-        """Places of the groups with a source that a pattern means."""
-        found = self.layers(pattern, option)
-        return [place for place, group in enumerate(groups) if any(source.name in found for source in group.sources)]
 
 
 def candidates(
@@ -222,15 +179,7 @@ def _ignored(channels: Channels, patterns: Iterable[str]) -> Array:
     ignored = np.zeros(channels.units, bool)
     names = Names(channels)
     for pattern in patterns:
-        matched = names.layers(pattern, "ignore=")
-        for name in matched & set(channels.sources):
-            ignored[channels.unit[channels.sources[name].ids.ravel()]] = True
-        making = set(names.sources.values())
-        for (layer, _), several in channels.weights.items():
-            # Of a layer that makes no channels (a depthwise convolution, a norm) those that it works on are meant.
-            if layer in matched and layer not in making:
-                for held in several:
-                    ignored[channels.unit[held.ids.ravel()]] = True
+        ignored |= names.units(pattern, "ignore=")
     return ignored
 
 

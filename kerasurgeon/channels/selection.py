@@ -9,8 +9,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from kerasurgeon.channels.analysis import Channels
-from kerasurgeon.channels.candidates import Candidate, Names
+from kerasurgeon.channels.candidates import Candidate
 from kerasurgeon.channels.importance import Array
+from kerasurgeon.channels.named import Names
 from kerasurgeon.errors import OptionError, PassError, did_you_mean
 
 Scope: TypeAlias = "str | Sequence[str] | Mapping[str, float]"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 
 from kerasurgeon.errors import OptionError
+from kerasurgeon.ir.name_patterns import names_match
 
 Array = np.ndarray[Any, Any]
 KernelCriterion = Callable[[str, Array], Any]
@@ -29,7 +29,7 @@ class KernelChoice:
     """Which kernels are looked at.
 
     Attributes:
-        where: Patterns of layer names; one with ``!`` before it leaves out what it names.
+        where: Patterns of layer names (see ``names_match``); one with ``!`` before it leaves out what it names.
         kinds: Kinds of layers; empty for all of ``KINDS``.
         pointwise: Whether kernels of one position count too.
         depthwise: Whether depthwise kernels count too.
@@ -66,10 +66,10 @@ class KernelChoice:
             shape: Shape of the kernel.
         """
         wanted = [pattern for pattern in self.where if not pattern.startswith("!")]
-        if wanted and not any(fnmatchcase(name, pattern) for name in names for pattern in wanted):
+        if wanted and not any(names_match(names, pattern) for pattern in wanted):
             return f"where={self.where!r} does not name it"
         for pattern in self.where:
-            if pattern.startswith("!") and any(fnmatchcase(name, pattern[1:]) for name in names):
+            if pattern.startswith("!") and names_match(names, pattern[1:]):
                 return f"where= leaves it out: {pattern!r}"
         if self.kinds and kind not in self.kinds:
             return f"kinds= leaves out {kind}"

@@ -165,6 +165,43 @@ def test_a_depthwise_layer_stands_for_the_channels_that_it_works_on() -> None:
     assert set(choose(model, "local", ignore=("depthwise",))) == {"last"}
 
 
+def test_a_layer_without_weights_stands_for_the_channels_that_pass_through_it() -> None:
+    inputs = keras.Input((8, 8, 3), name="images")
+    x = layers.Conv2D(6, 1, name="conv")(layers.Rescaling(0.5, name="scale")(inputs))
+    side = layers.Conv2D(6, 1, name="side")(x)
+    x = layers.Add(name="sum")([layers.ReLU(name="re_lu")(x), side])
+    x = layers.Conv2D(4, 1, name="last")(x)
+    model = model_of(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D(name="pool")(x)))
+    for names in ("re_lu", "sum", "re_*"):
+        assert set(choose(model, "local", ignore=(names,))) == {"last"}, names
+    assert set(choose(model, "local", ignore=("pool",))) == {"conv"}
+    assert choose(model, {"re_lu": 0.5}, None) == {"conv": 3, "last": 4}
+    # Beside a layer that makes channels, those without do not count: "last" and "re_lu" are named, "conv" is free.
+    assert set(choose(model, "local", ignore=("[lr]*",))) == {"conv"}
+    for nothing in ("images", "scale"):
+        with pytest.raises(OptionError, match=rf"(?s)ignore=: what '{nothing}' names has no channels.*groups\(model\)"):
+            choose(model, ignore=(nothing,))
+
+
+def test_a_bare_name_names_layers_of_nested_models_too() -> None:
+    inner = net((6, 6))
+    inputs = keras.Input((8, 8, 3))
+    backbone = keras.Model(inner.inputs, inner.get_layer("conv1").output, name="backbone")
+    x = layers.Conv2D(6, 1, name="head")(backbone(inputs))
+    model = model_of(inputs, layers.Dense(2, name="end")(layers.GlobalAveragePooling2D()(x)))
+    for pattern, free in (
+        ("conv0", {"backbone/conv1", "head"}),
+        ("backbone/conv0", {"backbone/conv1", "head"}),
+        ("*/conv0", {"backbone/conv1", "head"}),
+        ("conv*", {"head"}),
+        ("backbone", {"head"}),
+        ("head", {"backbone/conv0", "backbone/conv1"}),
+    ):
+        assert set(choose(model, "local", ignore=(pattern,))) == free, pattern
+    with pytest.raises(OptionError, match="no layer"):
+        choose(model, ignore=("back*",))  # a nested model is meant by its whole name only
+
+
 def test_exact_only_leaves_what_is_normalised_over() -> None:
     inputs = keras.Input((6,))
     x = layers.LayerNormalization()(layers.Dense(8, name="normed")(inputs))
