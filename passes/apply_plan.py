@@ -16,22 +16,17 @@ from kerasurgeon.authoring import (
     Context,
     Evidence,
     Graph,
-    Group,
     OptionError,
     Pass,
-    PlanError,
     Preserves,
-    Skip,
     analyse,
-    choose_counts,
+    chosen_units,
     close_shortcuts,
     criterion_for,
     cut_channels,
-    groups,
     import_object,
     loosen_shortcuts,
     mask_units,
-    score,
 )
 from kerasurgeon.passes.prune_options import check_shortcuts, check_ways
 from kerasurgeon.passes.prune_report import FORM, close, log_inexact
@@ -99,18 +94,9 @@ class ApplyPlan(Pass):
     def _apply(self, graph: Graph, context: Context) -> None:
         channels = analyse(graph)
         evidence = Evidence(channels, context.data, context.loss, context.rng, self.reduction)
-
-        def scores(group: Group) -> Any:
-            try:
-                return score(group, self._criterion(), evidence)
-            except Skip as skip:
-                raise PlanError(
-                    f"Which channels of {group.name!r} are kept cannot be chosen by this criterion: {skip.reason}.",
-                    hint="take another: importance='l2'",
-                ) from skip
-
-        plan = self._read()
-        gone = plan.gone(channels) if plan.chosen else choose_counts(plan, channels, scores, list(groups(channels)))
+        gone = chosen_units(self._read(), self._criterion(), evidence)
+        for note in evidence.notes:
+            context.changed(graph.name, note)
         if not np.any(gone):
             context.left(graph.name, "the plan keeps every channel")
             return

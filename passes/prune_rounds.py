@@ -122,6 +122,7 @@ class Rounds:
             why = f"no channel may go, of {len(usable)} groups; {first.group.name!r}: {first.why}"
             context.left(self.graph.name, why)
         chosen, said = self._choose(channels, usable, step)
+        said = "; ".join([said, *evidence.notes])
         context.plans.append(ChannelPlan.of(channels, chosen.gone, note=f"{options.name}, round {step}: {said}"))
         log_choice(context, usable, chosen, f"round {step}: " if options.steps > 1 else "")
         if not chosen.gone.any():

@@ -6,7 +6,7 @@ from kerasurgeon.channels.api import CutReport, cut, cut_channels, masked
 from kerasurgeon.channels.budget import Budget
 from kerasurgeon.channels.candidates import Candidate, Limits, candidates, round_to_number
 from kerasurgeon.channels.compensate import compensate
-from kerasurgeon.channels.counts import choose_counts
+from kerasurgeon.channels.counts import chosen_units
 from kerasurgeon.channels.dead import DeadReport, remove_dead
 from kerasurgeon.channels.groups import Group, Groups, Member, groups
 from kerasurgeon.channels.importance import (
@@ -45,7 +45,7 @@ __all__ = [
     "Source",
     "analyse",
     "candidates",
-    "choose_counts",
+    "chosen_units",
     "close_shortcuts",
     "compensate",
     "criterion_for",

@@ -77,7 +77,7 @@ def masked(model: Any, plan: ChannelPlan) -> Any:
         A new Keras model.
 
     Raises:
-        PlanError: The plan does not fit the model, or takes what may not go.
+        PlanError: As for ``cut``.
     """
     graph = lift(model)
     channels = analyse(graph)

@@ -7,30 +7,45 @@ from collections.abc import Callable
 import numpy as np
 
 from kerasurgeon.channels.analysis import Channels
-from kerasurgeon.channels.groups import Group
-from kerasurgeon.channels.importance import Array
+from kerasurgeon.channels.groups import Group, groups
+from kerasurgeon.channels.importance import Array, Criterion, Evidence, score
 from kerasurgeon.channels.plan import ChannelPlan
 from kerasurgeon.errors import PlanError, did_you_mean
+from kerasurgeon.rewrite.passes import Skip
 
 
-def choose_counts(
-    plan: ChannelPlan, channels: Channels, scores: Callable[[Group], Array], groups: list[Group]
-) -> Array:
+def chosen_units(plan: ChannelPlan, criterion: Criterion, evidence: Evidence) -> Array:
     """The units that go by a plan, where numbers of channels are filled in by importance.
 
     Args:
         plan: The plan, with indices or numbers.
-        channels: The analysis of the model.
-        scores: A score per unit of a group; only asked of groups that a number is about.
-        groups: The groups of the model.
+        criterion: Says what matters least; only asked of groups that a number is about.
+        evidence: What the criterion may look at; has the analysis of the model.
 
     Returns:
-        For every unit whether it goes.
+        For every unit of the analysis whether it goes.
 
     Raises:
-        PlanError: The plan does not fit the model, numbers of layers that go together disagree, or a number cannot be
-            had because channels go several at a time or may not go.
+        PlanError: The plan does not fit the model, numbers of layers that go together disagree, a number cannot be had
+            because channels go several at a time or may not go, or the criterion has nothing to say of a layer.
     """
+    channels = evidence.channels
+    if plan.chosen:
+        return plan.gone(channels)
+
+    def scores(group: Group) -> Array:
+        try:
+            return score(group, criterion, evidence)
+        except Skip as skip:
+            raise PlanError(
+                f"Which channels of {group.name!r} are kept cannot be chosen by this criterion: {skip.reason}.",
+                hint="take another: importance='l2'",
+            ) from skip
+
+    return _choose(plan, channels, scores)
+
+
+def _choose(plan: ChannelPlan, channels: Channels, scores: Callable[[Group], Array]) -> Array:
     fixed = {name: wanted for name, wanted in plan.kept.items() if not isinstance(wanted, int)}
     gone = ChannelPlan(fixed, plan.widths, plan.model).gone(channels)
     decided = gone.copy()
@@ -38,7 +53,7 @@ def choose_counts(
         decided[channels.unit[channels.sources[name].ids.ravel()]] = True
     decided[list(channels.frozen)] = True
     numbers = {name: wanted for name, wanted in plan.kept.items() if isinstance(wanted, int)}
-    group_of = {source.name: group for group in groups for source in group.sources}
+    group_of = {source.name: group for group in groups(channels) for source in group.sources}
     known: dict[str, Array] = {}
     set_by: dict[int, str] = {}
     for name, wanted in numbers.items():

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasurgeon.channels.importance import Evidence
 from kerasurgeon.errors import OptionError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.structure import leaves
@@ -39,15 +40,14 @@ def activations(graph: Graph, values: Sequence[Value], data: Any, batch_size: in
 
 
 def gradients(
-    graph: Graph, values: Sequence[Value], data: Any, loss: Any, batch_size: int
+    evidence: Evidence, values: Sequence[Value], batch_size: int
 ) -> Iterator[tuple[list[Array], list[Array]]]:
     """Tensors of a graph and the gradients of each sample's loss by them, batch by batch, in inference.
 
     Args:
-        graph: The graph; it is only read.
+        evidence: Has the graph, labelled data and the loss: a name, a Keras loss or a function of labels and outputs.
+            Without one it is a crossentropy as the labels tell, and the notes say which.
         values: Which tensors.
-        data: ``(inputs, labels)``, or an iterable of such batches.
-        loss: A name, a Keras loss or a function of labels and outputs; ``None`` for crossentropy.
         batch_size: Samples at once.
 
     Raises:
@@ -56,8 +56,9 @@ def gradients(
     _need_tensorflow()
     import tensorflow as tf
 
+    graph = evidence.graph
     model = _probed(graph, values)
-    for batch, labels in _labelled_batches(graph, data, batch_size):
+    for batch, labels in _labelled_batches(graph, evidence.data, batch_size):
         inputs = [tf.convert_to_tensor(array) for array in batch]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             # What a tensor's gradient needs is that something it is computed from is watched.
@@ -68,19 +69,17 @@ def gradients(
                 if tf.as_dtype(variable.dtype).is_floating:
                     tape.watch(variable.value)
             outputs, found = model(_nested(graph, inputs), training=False)
-            total = _total(loss, labels, outputs, len(batch[0]))
+            total = _total(evidence, labels, outputs, len(batch[0]))
         slopes = tape.gradient(total, found, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         yield [_numpy(tensor) for tensor in found], [_numpy(tensor) for tensor in slopes]
 
 
-def weight_gradients(graph: Graph, weights: Sequence[tuple[str, str]], data: Any, loss: Any) -> Iterator[list[Array]]:
+def weight_gradients(evidence: Evidence, weights: Sequence[tuple[str, str]]) -> Iterator[list[Array]]:
     """The gradients of each sample's loss by weights, sample by sample, in inference.
 
     Args:
-        graph: The graph; it is only read.
+        evidence: As for ``gradients``.
         weights: Which weights: layers and paths.
-        data: ``(inputs, labels)``, or an iterable of such batches.
-        loss: As for ``gradients``.
 
     Raises:
         OptionError: As for ``gradients``.
@@ -88,13 +87,14 @@ def weight_gradients(graph: Graph, weights: Sequence[tuple[str, str]], data: Any
     _need_tensorflow()
     import tensorflow as tf
 
+    graph = evidence.graph
     model, variables = emit_with_variables(graph)
     watched = [variables[name].value for name in weights]
-    for sample, label in _labelled_batches(graph, data, 1):
+    for sample, label in _labelled_batches(graph, evidence.data, 1):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             for variable in watched:
                 tape.watch(variable)
-            total = _total(loss, label, model(_nested(graph, sample), training=False), 1)
+            total = _total(evidence, label, model(_nested(graph, sample), training=False), 1)
         slopes = tape.gradient(total, watched, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         yield [_numpy(tf.convert_to_tensor(slope)) for slope in slopes]
 
@@ -168,9 +168,10 @@ def _pairs(data: Any) -> Iterator[tuple[Any, Any]]:
     )
 
 
-def _total(loss: Any, labels: Any, outputs: Any, samples: int) -> Any:
+def _total(evidence: Evidence, labels: Any, outputs: Any, samples: int) -> Any:
     """The sum of the samples' losses."""
-    function = _default_loss(labels, outputs) if loss is None else loss
+    loss = evidence.loss
+    function = _default_loss(labels, outputs, evidence.notes) if loss is None else loss
     if isinstance(function, str):
         try:
             function = keras.losses.get(function)
@@ -194,8 +195,15 @@ def _total(loss: Any, labels: Any, outputs: Any, samples: int) -> Any:
     return value * samples
 
 
-def _default_loss(labels: Any, outputs: Any) -> Any:
-    """Crossentropy, sparse or categorical by the shape of the labels, on probabilities or logits."""
+def _default_loss(labels: Any, outputs: Any, notes: list[str]) -> Any:
+    """Crossentropy, sparse or categorical by the shape of the labels, on probabilities or logits; noted once."""
+
+    def noted(kind: Any) -> Any:
+        note = f"loss {kind.__name__}(from_logits={logits}), as labels and outputs tell: loss= takes another"
+        if note not in notes:
+            notes.append(note)
+        return kind(from_logits=logits)
+
     several = list(leaves(outputs))
     label = next(iter(leaves(labels)))
     output = several[0]
@@ -204,9 +212,9 @@ def _default_loss(labels: Any, outputs: Any) -> Any:
         rows = _numpy(output)
         logits = bool((rows < 0).any() or (np.abs(rows.sum(axis=-1) - 1) > 1e-2).any())
         if label.shape == tuple(output.shape):
-            return keras.losses.CategoricalCrossentropy(from_logits=logits)
+            return noted(keras.losses.CategoricalCrossentropy)
         if label.shape in (tuple(output.shape[:-1]), (*output.shape[:-1], 1)) and label.dtype.kind in "iub":
-            return keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
+            return noted(keras.losses.SparseCategoricalCrossentropy)
     raise OptionError(
         "Which loss to use cannot be told from the labels.",
         expected="class numbers or one-hot rows for one output of several classes; or loss=",

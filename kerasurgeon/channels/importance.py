@@ -37,6 +37,7 @@ class Evidence:
         rng: A seeded generator.
         reduction: How the scores that a unit has in several weights or tensors become one.
         memory: For criteria that compute something once for all groups.
+        notes: What criteria want the report to say of how they judged.
     """
 
     channels: Channels
@@ -45,6 +46,7 @@ class Evidence:
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     reduction: str = "mean"
     memory: dict[Any, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def graph(self) -> Graph:

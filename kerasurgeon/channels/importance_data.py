@@ -152,8 +152,7 @@ class _FromActivations(_FromData):
 class _FromGradients(_FromData):
     def _batches(self, evidence: Evidence, found: tuple[Probe, ...]) -> Iterator[list[tuple[int, Array]]]:
         values = [probe.value for probe in found]
-        data, loss = evidence.data, evidence.loss
-        for tensors, slopes in gradients(evidence.graph, values, data, loss, self.batch_size):
+        for tensors, slopes in gradients(evidence, values, self.batch_size):
             yield [
                 (len(tensor), self._statistic(_by_channel(tensor * slope, probe.factor).astype("float64")))
                 for probe, tensor, slope in zip(found, tensors, slopes, strict=True)
@@ -179,7 +178,7 @@ class _FromGradients(_FromData):
         arrays = [evidence.graph.layers[layer].weights[path].array.astype("float64") for layer, path in names]
         sums = {group.name: np.zeros(group.size) for group, several in unseen if several}
         samples = 0
-        for slopes in weight_gradients(evidence.graph, names, evidence.data, evidence.loss):
+        for slopes in weight_gradients(evidence, names):
             samples += 1
             products = {name: array * slope for name, array, slope in zip(names, arrays, slopes, strict=True)}
             for group, several in unseen:

@@ -150,18 +150,22 @@ class ChannelPlan:
             found += [f"{name}[{place}]" for place in positions.tolist()]
         return found
 
-    def show(self, model: Any) -> Preview:
+    def show(self, model: Any, *, importance: Any = "l2", data: Any = None, loss: Any = None) -> Preview:
         """What would go from a model, before it goes: print it.
 
         Args:
             model: A Keras model or a graph; it is only read.
+            importance: What matters least, where the plan gives numbers: a criterion as for ``PruneChannels``.
+            data: Inputs, or ``(inputs, labels)``, for criteria that use data.
+            loss: A loss, for criteria that use gradients.
 
         Raises:
             PlanError: The plan does not fit the model.
+            OptionError: The criterion is not known, or cannot judge with what it is given.
         """
         from kerasurgeon.channels.preview import preview
 
-        return preview(self, model)
+        return preview(self, model, importance, data, loss)
 
     def to_json(self) -> str:
         """As JSON: see ``from_json``."""

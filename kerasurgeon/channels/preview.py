@@ -9,6 +9,8 @@ from rich.table import Table
 
 from kerasurgeon.channels.analysis import analyse
 from kerasurgeon.channels.api import CutReport, cut_channels
+from kerasurgeon.channels.counts import chosen_units
+from kerasurgeon.channels.importance import Evidence, criterion_for
 from kerasurgeon.channels.plan import ChannelPlan
 from kerasurgeon.cost import compare_costs, cost
 from kerasurgeon.cost.compare import CostComparison
@@ -25,6 +27,7 @@ class Preview:
         name: The model's name.
         widths: Channels before and after, of every layer that would lose some, whether the plan names it or not.
         named: The layers that the plan names.
+        criteria: By what channels were chosen, of the layers of which the plan gives a number.
         report: What the cut would report.
         costs: The cost before and after.
     """
@@ -32,6 +35,7 @@ class Preview:
     name: str
     widths: dict[str, tuple[int, int]]
     named: frozenset[str]
+    criteria: dict[str, str]
     report: CutReport
     costs: CostComparison
 
@@ -40,7 +44,12 @@ class Preview:
         return {
             "model": self.name,
             "layers": {
-                name: {"before": before, "after": after, "named": name in self.named}
+                name: {
+                    "before": before,
+                    "after": after,
+                    "named": name in self.named,
+                    "chosen": self.criteria.get(name, ""),
+                }
                 for name, (before, after) in self.widths.items()
             },
             "removed": self.report.removed,
@@ -55,7 +64,9 @@ class Preview:
         for head in ("layer", "channels", "kept", ""):
             table.add_column(head, justify="left" if head in ("layer", "") else "right", overflow="fold")
         for name, (before, after) in self.widths.items():
-            note = self.report.kept.get(name, "") or ("" if name in self.named else "goes with the others")
+            note = self.report.kept.get(name) or self.criteria.get(
+                name, "" if name in self.named else "goes with the others"
+            )
             table.add_row(name, str(before), str(after), note)
         for node, what in self.report.removed.items():
             table.add_row(node, "-", "-", what)
@@ -67,9 +78,14 @@ class Preview:
         return f"{render(self.table())}\n{self.costs}"
 
 
-def preview(plan: ChannelPlan, model: Any) -> Preview:
+def preview(plan: ChannelPlan, model: Any, importance: Any, data: Any, loss: Any) -> Preview:
     """See ``ChannelPlan.show``."""
     graph = model if isinstance(model, Graph) else lift(model)
     trial = graph.copy()
-    report = cut_channels(trial, plan, analyse(graph))
-    return Preview(graph.name, report.widths, frozenset(plan.kept), report, compare_costs(cost(graph), cost(trial)))
+    channels = analyse(graph)
+    gone = chosen_units(plan, criterion_for(importance), Evidence(channels, data, loss))
+    report = cut_channels(trial, gone, channels)
+    by = importance if isinstance(importance, str) else getattr(importance, "__name__", type(importance).__name__)
+    criteria = {name: f"which ones: by {by}" for name, wanted in plan.kept.items() if isinstance(wanted, int)}
+    costs = compare_costs(cost(graph), cost(trial))
+    return Preview(graph.name, report.widths, frozenset(plan.kept), criteria, report, costs)

@@ -1,7 +1,8 @@
 """The command line, ``kerasurgeon``. What it does, it does with the public API.
 
-Exit status: 0, 1 (the work failed, or two models differ), 2 (a wrong command: options, recipes, missing files, files in
-the way; nothing was done), 130 (Ctrl-C). Results go to standard output, everything else to standard error.
+Exit status: 0, 1 (the work failed, or two models differ), 2 (a wrong command: options, also of passes where only the
+model tells, recipes, missing files, files in the way; nothing was written), 130 (Ctrl-C). Results go to standard
+output, everything else to standard error.
 """
 
 from __future__ import annotations

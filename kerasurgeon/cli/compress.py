@@ -8,17 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kerasurgeon.cli import options
-from kerasurgeon.cli.console import activity, as_json, show, show_json
-from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, check_outputs, read_arrays, write_text
-from kerasurgeon.cli.models import load_model
-from kerasurgeon.cli.startup import start_keras
+from kerasurgeon.cli.carrying_out import carry_out
+from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, check_outputs, read_data
 from kerasurgeon.cli.steps import check_steps, recipe_of
-from kerasurgeon.cli.writing import file_notes, files_table, plan, write_all
+from kerasurgeon.cli.writing import plan
 
 if TYPE_CHECKING:
-    from kerasurgeon.cost import CostComparison
-    from kerasurgeon.export import ExportReport
-    from kerasurgeon.rewrite.pipeline import Result
+    from kerasurgeon.rewrite.pipeline import Pipeline
 
 
 def compress(
@@ -33,6 +29,7 @@ def compress(
     ] = None,
     verify: options.VerifyLevel = None,
     data: options.Data = None,
+    labels: options.Labels = None,
     report: options.ReportFile = None,
     save_recipe: options.SaveRecipe = None,
     overwrite: options.Overwrite = False,
@@ -69,37 +66,22 @@ def compress(
         inputs=inputs,
         seed=seed or 0,
     )
-    arrays = read_arrays(data, "file of data")
-    with activity() as now:
-        start_keras(now)
-        from kerasurgeon.cost import compare_costs, cost
+    arrays = read_data(data, labels)
+
+    def make_pipeline() -> Pipeline:
         from kerasurgeon.rewrite.pipeline import Pipeline
 
         steps = recipe_of(recipe, pass_ or [], settings or [], seed=seed, verify=verify and str(verify))
-        pipeline = Pipeline.from_recipe(steps)
-        loaded = load_model(model, now, unsafe=unsafe, custom_objects=custom_objects)
-        now.phase("running the passes")
-        result = pipeline.run(loaded, data=arrays, progress=now.tell)
-        costs = compare_costs(cost(loaded), cost(result.graph))
-        files = write_all(result.model, writing, now)
-        document = _document(model, result, costs, files)
-        if report:
-            write_text(report, as_json(document))
-        if save_recipe:
-            result.recipe.save(save_recipe)
-    if json:
-        show_json(document)
-    else:
-        show(result.report.table(), *result.report.reasons(), *result.report.notes)
-        show(costs.table(), files_table(files), *file_notes(files))
+        return Pipeline.from_recipe(steps)
 
-
-def _document(model: Path, result: Result, costs: CostComparison, files: list[ExportReport]) -> dict[str, object]:
-    """What ``--json`` prints and ``--report`` writes."""
-    return {
-        "model": str(model),
-        "report": result.report.to_dict(),
-        "cost": costs.to_dict(),
-        "files": [item.to_dict() for item in files],
-        "recipe": result.recipe.to_dict(),
-    }
+    carry_out(
+        model,
+        make_pipeline,
+        writing,
+        data=arrays,
+        report=report,
+        save_recipe=save_recipe,
+        unsafe=unsafe,
+        custom_objects=custom_objects,
+        json=json,
+    )

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import typer
 
-from kerasurgeon.errors import KerasurgeonError, OptionError, PlanError, RecipeError
+from kerasurgeon.errors import KerasurgeonError, OptionError, PassError, PlanError, RecipeError
 
 # Errors are written for Python. What they tell the user to pass is called something else here.
 _SPOKEN = (
@@ -49,7 +49,13 @@ def usage() -> Iterator[None]:
 
 
 def exit_code(error: BaseException) -> int:
-    """2 if the command was wrong, 1 if the work failed."""
+    """2 if the command was wrong, 1 if the work failed.
+
+    What is wrong with an option may show only once a pass sees the model (a layer that there is not, data that does not
+    fit): the pass has failed then, but by what the command said.
+    """
+    if isinstance(error, PassError) and error.__cause__ is not None:
+        error = error.__cause__
     return 2 if isinstance(error, (UsageError, OptionError, PlanError, RecipeError)) else 1
 
 

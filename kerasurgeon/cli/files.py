@@ -114,6 +114,18 @@ def read_arrays(path: Path | None, what: str) -> Any:
     return next(iter(arrays.values())) if isinstance(arrays, dict) and len(arrays) == 1 else arrays
 
 
+def read_data(data: Path | None, labels: Path | None) -> Any:
+    """What a pipeline is given as data: inputs, or inputs and labels.
+
+    Raises:
+        UsageError: A file cannot be read, or there are labels without inputs.
+    """
+    if labels is not None and data is None:
+        raise UsageError("Labels need the inputs that they belong to.", where=str(labels), hint="add --data FILE")
+    arrays = read_arrays(data, "file of data")
+    return arrays if labels is None else (arrays, read_arrays(labels, "file of labels"))
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     from kerasurgeon.export.staging import staged

@@ -109,7 +109,15 @@ Data = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Inputs for passes that use data, without labels: .npy, or .npz with one array per input.",
+        help="Inputs for passes that use data: .npy, or .npz with one array per input.",
+        show_default=False,
+    ),
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="What the model should give for --data, for passes that need labels: .npy or .npz.",
         show_default=False,
     ),
 ]

@@ -9,7 +9,7 @@ import typer
 
 from kerasurgeon.cli import options
 from kerasurgeon.cli.console import activity, show, show_json
-from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input
+from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, read_arrays
 from kerasurgeon.cli.models import load_model
 from kerasurgeon.cli.startup import start_keras
 
@@ -20,6 +20,10 @@ app = typer.Typer(help="Look at a channel plan: which channels of a model are ke
 def show_plan(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras or .h5 file.", show_default=False)],
     plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan: .json.", show_default=False)],
+    importance: Annotated[
+        str, typer.Option(help="What matters least, where the plan gives numbers: as for PruneChannels.")
+    ] = "l2",
+    data: options.Data = None,
     unsafe: options.Unsafe = False,
     custom_objects: options.CustomObjects = None,
     json: options.Json = False,
@@ -27,6 +31,7 @@ def show_plan(
     """Show what a plan would cut from a model, before anything goes; ``compress`` with ApplyPlan carries it out."""
     check_input(model, (*KERAS_SUFFIXES, ".h5"), "model file")
     check_input(plan, (".json",), "plan")
+    arrays = read_arrays(data, "file of data")
     with activity() as now:
         start_keras(now)
         from kerasurgeon.channels.plan import ChannelPlan
@@ -34,7 +39,7 @@ def show_plan(
         wanted = ChannelPlan.load(plan)
         loaded = load_model(model, now, unsafe=unsafe, custom_objects=custom_objects)
         now.phase("looking at the channels")
-        found = wanted.show(loaded)
+        found = wanted.show(loaded, importance=importance, data=arrays)
     if json:
         show_json(found.to_dict())
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +12,16 @@ from kerasurgeon.cli.errors import UsageError
 if TYPE_CHECKING:
     from kerasurgeon.rewrite.recipe import Recipe
 
+_NUMBER = re.compile(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?")
+
 
 def parse_settings(passes: list[str], settings: list[str]) -> dict[str, dict[str, Any]]:
     """The options of passes from ``NAME.option=value``, or ``option=value`` if there is one pass.
 
     Args:
         passes: The passes by name.
-        settings: The texts. Values are TOML (``0.5``, ``true``, ``"text"``, ``[1, 2]``); other text stands for itself.
+        settings: The texts. Values are TOML (``0.5``, ``true``, ``"text"``, ``[1, 2]``) or numbers like ``.5``; other
+            text stands for itself.
 
     Raises:
         UsageError: A text is of another form, or names another pass.
@@ -92,7 +96,12 @@ def check_steps(recipe: Path | None, passes: list[str], settings: list[str]) -> 
 
 
 def _value(text: str) -> Any:
-    """A value as TOML reads it; what is no TOML is text. Lists become tuples, as options are immutable."""
+    """A value as TOML reads it; what is no TOML is text. Lists become tuples, as options are immutable.
+
+    TOML wants digits on both sides of a point; people do not.
+    """
+    if _NUMBER.fullmatch(text):
+        return float(text)
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

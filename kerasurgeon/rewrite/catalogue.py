@@ -16,7 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import Any
 
-from kerasurgeon.errors import RecipeError, did_you_mean
+from kerasurgeon.errors import KerasurgeonError, RecipeError, did_you_mean
 from kerasurgeon.rewrite.argument_docs import argument_docs
 from kerasurgeon.rewrite.importing import import_object, import_path
 from kerasurgeon.rewrite.passes import Pass
@@ -97,11 +97,13 @@ def make_pass(name: str, options: Mapping[str, Any], where: Callable[[str | None
         return cls(**options)
     except (ValueError, TypeError) as error:
         named = next((option for option in options if repr(option) in str(error) or f"{option}=" in str(error)), None)
+        hint = f"`kerasurgeon passes {name}` shows what each option may be"
+        if isinstance(error, KerasurgeonError):
+            raise RecipeError(
+                error.what, where=place(named), expected=error.expected, got=error.got, hint=error.hint or hint
+            ) from error
         raise RecipeError(
-            f"{name} cannot be made with these options.",
-            where=place(named),
-            got=str(error).strip(),
-            hint=f"`kerasurgeon passes {name}` shows what each option may be",
+            f"{name} cannot be made with these options.", where=place(named), got=str(error).strip(), hint=hint
         ) from error
 
 
@@ -109,7 +111,9 @@ def options_of(cls: type[Pass]) -> list[tuple[str, str, Any, str]]:
     """The options of a pass: name, type, default (``dataclasses.MISSING`` where required), and its docstring line."""
     if not dataclasses.is_dataclass(cls):
         return []
-    described = argument_docs(inspect.getdoc(cls) or "")
+    described: dict[str, str] = {}
+    for base in reversed(cls.__mro__):  # a pass that is a special case of another describes only what is its own
+        described |= argument_docs(inspect.cleandoc(base.__doc__ or "")) if base is not object else {}
     rows = []
     for item in dataclasses.fields(cls):
         default = item.default

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from kerasurgeon.errors import OptionError, PassError
 from kerasurgeon.ir.graph import Graph
+from kerasurgeon.rewrite.argument_docs import argument_docs
 from kerasurgeon.rewrite.context import Context
 from kerasurgeon.rewrite.matching import Match, find, match_at, near_misses
 from kerasurgeon.rewrite.patterns import Pattern
@@ -41,7 +42,24 @@ class Skip(Exception):  # noqa: N818 - not an error: an outcome
         self.reason = reason
 
 
-class Pass(abc.ABC):
+class _PassType(abc.ABCMeta):
+    """The type of passes: an option that is required and not given is named, wherever the pass is made."""
+
+    def __call__(cls, *args: Any, **options: Any) -> Any:
+        fields = [item for item in dataclasses.fields(cls) if item.init] if dataclasses.is_dataclass(cls) else []
+        for item in fields[len(args) :]:
+            required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+            if required and item.name not in options:
+                described = argument_docs(inspect.getdoc(cls) or "").get(item.name)
+                raise OptionError(
+                    f"{cls.__name__} needs the option {item.name!r}.",
+                    expected=described and described.replace("``", "`"),
+                    hint=f"`kerasurgeon passes {cls.__name__}` shows what each option may be",
+                )
+        return super().__call__(*args, **options)
+
+
+class Pass(metaclass=_PassType):
     """A decision about a graph. Subclasses are frozen dataclasses: their fields are the options.
 
     A pass edits the graph it is given in place; the pipeline gives it one of its own. What it does at a site it reports

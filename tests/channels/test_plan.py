@@ -12,6 +12,7 @@ import pytest
 import kerasurgeon as ks
 from kerasurgeon.channels import analyse
 from kerasurgeon.errors import OptionError
+from kerasurgeon.passes import ApplyPlan
 from tests.channels.networks import residual
 from tests.channels.oracle import outputs
 
@@ -93,6 +94,22 @@ def test_show_says_what_goes_before_it_goes() -> None:
     assert preview.costs.macs_kept == pytest.approx(
         ks.cost(ks.cut(model, ks.ChannelPlan({"stem": range(4), "b1": []}))).macs / ks.cost(model).macs
     )
+
+
+def test_show_lets_a_criterion_choose_where_the_plan_gives_numbers() -> None:
+    model = residual()
+    plan = ks.ChannelPlan({"stem": 3, "b1": [0, 1]})
+    preview = plan.show(model, importance="l1")
+    small = ks.apply_passes(model, [ApplyPlan(plan, importance="l1")])
+    assert preview.widths["stem"] == (8, 3) == (8, small.get_layer("stem").filters)
+    assert preview.costs.macs_kept == pytest.approx(ks.cost(small).macs / ks.cost(model).macs)
+    assert "which ones: by l1" in str(preview)
+    assert preview.to_dict()["layers"]["stem"]["chosen"]
+    assert not preview.to_dict()["layers"]["b1"]["chosen"]
+    with pytest.raises(ks.PlanError, match="cannot be chosen by this criterion: no batch normalisation"):
+        ks.ChannelPlan({"b1": 2}).show(model, importance="batch_norm")
+    with pytest.raises(OptionError, match="needs inputs with labels"):
+        plan.show(model, importance="taylor")
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {

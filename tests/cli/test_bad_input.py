@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kerasurgeon.cli.steps import parse_settings
 from tests.cli.conftest import Run
 
 # Command, exit status, what the message must say. {m} is the directory of models.
@@ -48,14 +49,25 @@ MISTAKES = {
     "data of passes": ("compress {m}/small.keras -o x.keras -p Simplify --data {m}/none.npy", 2, ["does not exist"]),
     "no data": (
         "compress {m}/small.keras -o x.keras -p PruneChannels --set ratio=0.5 --set compensate=data",
-        1,
+        2,
         ["Pass PruneChannels(ratio=0.5, compensate='data') failed", "Calibration data is needed", "--data FILE"],
     ),
     "data that does not fit": (
         "compress {m}/small.keras -o x.keras -p RecalibrateBatchNorm --data wrong.npy",
-        1,
+        2,
         ["does not fit the model's inputs", "(2, 3)"],
     ),
+    "layer that there is not": (
+        "compress {m}/small.keras -o x.keras -p PruneChannels --set ratio=.5 --set ignore=frist",
+        2,
+        ["ratio=0.5", "no layer, nested model or region is called 'frist'", "did you mean 'first'"],
+    ),
+    "target that cannot be reached": (
+        "compress {m}/small.keras -o x.keras -p PruneChannels --set macs=1e-3",
+        1,
+        ["cannot be reached", "macs", "4.6% of what there is"],
+    ),
+    "no plan": ("compress {m}/small.keras -o x.keras -p ApplyPlan", 2, ["ApplyPlan needs the option 'plan'", "path"]),
     "compare": ("compare {m}/small.keras {m}/lambda.keras --unsafe", 2, ["different outputs"]),
     "explain": ("explain {m}/small.keras --pass Nothing", 2, ["There is no pass 'Nothing'"]),
     "passes": ("passes Simplifi", 2, ["did you mean 'Simplify'"]),
@@ -93,6 +105,7 @@ RECIPES = {
     "[[pass]]\nenergy = 0.5": ["Pass number 1 has no name", "FoldBatchNorm"],
     '\n[[pass]]\nname = "FoldBatchNorms"': ["There is no pass 'FoldBatchNorms'", "did you mean 'FoldBatchNorm'"],
     '\n[[pass]]\nname = "Simplify"\nconstant = true': ["line 4", "constant", "did you mean 'constants'"],
+    '\n[[pass]]\nname = "ReplaceLayers"\npattern = "a"': ["line 2", "needs the option 'function'", "module:name"],
     '[[pass]]\nname = "TuckerSplit"\nratio = 2.0': ["line 3", "ratio", "(0, 1]", "2.0"],
 }
 
@@ -113,3 +126,23 @@ def test_debug_shows_the_traceback(run: Run) -> None:
 
     result = CliRunner().invoke(app, ["--debug", "inspect", "none.keras"])
     assert type(result.exception).__name__ == "UsageError"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (".5", 0.5),
+        ("5.", 5.0),
+        ("-.5e-1", -0.05),
+        ("1e-3", 1e-3),
+        ("0.5", 0.5),
+        ("5", 5),
+        (".", "."),
+        (".5.5", ".5.5"),
+        ("v.5", "v.5"),
+    ],
+)
+def test_numbers_are_read_as_people_write_them(text: str, value: object) -> None:
+    (options,) = parse_settings(["Simplify"], [f"some={text}"]).values()
+    assert options == {"some": value}
+    assert type(options["some"]) is type(value)

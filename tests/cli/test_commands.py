@@ -175,3 +175,18 @@ def test_recipe_new_can_be_checked_and_run(run: Run, models: Path, folder: Path)
     assert checked.code == 0, checked.err
     assert [item["name"] for item in checked.json["passes"]] == ["Simplify", "FoldBatchNorm"]
     assert run("compress", models / "small.keras", "-r", "new.toml", "-o", "out.keras").code == 0
+
+
+def test_plan_show_says_what_would_go_also_of_numbers(run: Run, models: Path, folder: Path) -> None:
+    (folder / "plan.json").write_text('{"first": 3}')
+    done = run("plan", "show", models / "small.keras", "plan.json", "--importance", "fpgm")
+    assert done.code == 0, done.err
+    for part in ("first", "3", "which ones: by fpgm", "goes with the others", "MACs"):
+        assert part in done.out
+    needs_data = run("plan", "show", models / "small.keras", "plan.json", "--importance", "apoz")
+    assert needs_data.code == 2
+    assert "--data FILE" in needs_data.err
+    with_data = ("--importance", "apoz", "--data", models / "images.npy", "--json")
+    found = run("plan", "show", models / "small.keras", "plan.json", *with_data).json
+    assert found["layers"]["first"] == {"before": 8, "after": 3, "named": True, "chosen": "which ones: by apoz"}
+    assert run("plan", "show", models / "small.keras", "plan.json", "--importance", "l3").code == 2

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import kerasurgeon as ks
 from kerasurgeon.cli.app import app
 from kerasurgeon.errors import OptionError, PassError, RecipeError
-from kerasurgeon.passes import PruneChannels
+from kerasurgeon.passes import ApplyPlan, PruneChannels
 from kerasurgeon.rewrite.context import Context
 from tests.applications import ARCHITECTURES, application_inputs, build_application
 from tests.passes.checking import assert_lives, changed, difference, model_of, reasons, state_of
@@ -159,6 +159,18 @@ def test_data_criteria_in_the_pass() -> None:
         assert result.report.passes[0].after.parameters <= 0.6 * result.report.passes[0].before.parameters
     with pytest.raises(PassError, match="needs inputs with labels"):
         prune(net(), params=0.6, importance="taylor")
+
+
+def test_the_report_says_which_loss_was_taken_where_none_is_given() -> None:
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(8, 8, 8, 3)).astype("float32"), rng.integers(0, 3, 8)
+    passes = [PruneChannels(params=0.6, importance="taylor")]
+    told = ks.Pipeline(passes).run(net(), data=data)
+    assert "loss SparseCategoricalCrossentropy(from_logits=True), as labels" in str(told.report.passes[0].changed)
+    given = ks.Pipeline(passes).run(net(), data=data, loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    assert "loss" not in str(given.report.passes[0].changed)
+    counts = ks.Pipeline([ApplyPlan({"inner": 4}, importance="taylor")]).run(net(), data=data)
+    assert "loss SparseCategorical" in str(counts.report.passes[0].changed)
 
 
 def test_rounds_with_a_callback() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import keras
@@ -19,6 +20,7 @@ from tests.rewrite.own_passes import (
     DropRelu,
     Endless,
     LookOnly,
+    Needs,
     NotADataclass,
     RewritesNothing,
     ScaleKernels,
@@ -107,3 +109,9 @@ def test_fractions(value: float) -> None:
 def test_what_is_no_fraction(value: Any) -> None:
     with pytest.raises(OptionError, match=r"ScaleKernels: option 'factor' must be a fraction(.|\n)*got: "):
         check_fraction(ScaleKernels(), "factor", value)
+
+
+def test_a_required_option_that_is_not_given_is_named() -> None:
+    with pytest.raises(OptionError, match=r"(?s)^Needs needs the option 'units'\..*kerasurgeon passes Needs"):
+        Needs()  # type: ignore[call-arg]  # what must not be done
+    assert Needs(3) == Needs(units=3) == copy.deepcopy(Needs(3))

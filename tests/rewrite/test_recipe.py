@@ -129,10 +129,10 @@ TOML_ERRORS: dict[str, tuple[str, list[str]]] = {
         ["has no option 'factr'", "did you mean 'factor'", "line 6, pass number 2, key 'factr'"],
     ),
     "no options": (f'[[pass]]\nname = "{OWN}:NotADataclass"\nx = 1\n', ["no option 'x'", "takes no options"]),
-    "missing option": (f'[[pass]]\nname = "{OWN}:Needs"\n', ["cannot be made with these options", "units"]),
+    "missing option": (f'[[pass]]\nname = "{OWN}:Needs"\n', ["Needs needs the option 'units'", "pass number 1"]),
     "refused value": (
         f'[[pass]]\nname = "{OWN}:ScaleKernels"\nfactor = 0\n',
-        ["cannot be made", "must not be 0", "line 3, pass number 1"],
+        ["must not be 0", "line 3, pass number 1"],
     ),
     "versions of a wrong type": ("versions = 3\n", ["versions", "line 1"]),
 }
