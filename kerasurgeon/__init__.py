@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         RecipeError,
         VerificationError,
     )
-    from kerasurgeon.export import ExportReport, compare, export
+    from kerasurgeon.export import ExportReport, compare, export, latency_on
     from kerasurgeon.ir import Graph, Layer, Node, TensorSpec, Value, Weight, format_graph
     from kerasurgeon.keras_io import emit, lift
     from kerasurgeon.recover.batch_norm import recalibrate_batch_norm
@@ -75,7 +75,7 @@ _HOMES = {
         "RecipeError",
         "VerificationError",
     ),
-    "export": ("ExportReport", "compare", "export"),
+    "export": ("ExportReport", "compare", "export", "latency_on"),
     "ir": ("Graph", "Layer", "Node", "TensorSpec", "Value", "Weight", "format_graph"),
     "keras_io": ("emit", "lift"),
     "recover.batch_norm": ("recalibrate_batch_norm",),
@@ -144,6 +144,7 @@ __all__ = [
     "groups",
     "insert_after",
     "insert_before",
+    "latency_on",
     "lift",
     "masked",
     "recalibrate_batch_norm",

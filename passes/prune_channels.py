@@ -75,7 +75,7 @@ class PruneChannels(Pass):
         callback: Called after each round with the model and the number of the round, from 1; may train the model, or
             return another with the same layers.
         max_loss: Stop, and go back a round, where the pipeline's ``evaluate`` falls by more than this.
-        latency_of: Model to latency, measured or from a model of it.
+        latency_of: Model to latency, measured (``kerasurgeon.latency_on("tflite")``) or from a model of it.
         try_zeros: Only zero what would be removed, and report the evaluation; shapes stay.
 
     Raises:

@@ -1,7 +1,8 @@
 """Write a Keras model as .keras, .tflite or .onnx, and prove that the file computes what the model does.
 
 `export` converts, runs the file on its runtime, compares it with the model and only then puts it in place.
-`open_runner` runs any of these, `compare` compares any two, `latency` times any number of them side by side.
+`open_runner` runs any of these, `compare` compares any two, `latency` times any number of them side by side,
+`latency_on` is the latency on a runtime as a function of the model.
 
 What cannot be exported yet, and why:
 
@@ -38,12 +39,14 @@ if TYPE_CHECKING:
     from kerasurgeon.export.quiet import import_quietly, silence_tensorflow_startup
     from kerasurgeon.export.report import ExportReport
     from kerasurgeon.export.runners import Runner, open_runner
+    from kerasurgeon.export.runtime_latency import LatencyOn, latency_on
     from kerasurgeon.export.tensors import TensorInfo
 
 __all__ = [
     "TOLERANCE",
     "ExportReport",
     "Latency",
+    "LatencyOn",
     "LatencyTable",
     "OutputParity",
     "ParityReport",
@@ -53,6 +56,7 @@ __all__ = [
     "export",
     "import_quietly",
     "latency",
+    "latency_on",
     "open_runner",
     "silence_tensorflow_startup",
 ]
@@ -64,6 +68,7 @@ _HOMES = {
     "TOLERANCE": "api",
     "ExportReport": "report",
     "Latency": "benchmark",
+    "LatencyOn": "runtime_latency",
     "LatencyTable": "benchmark",
     "OutputParity": "parity",
     "ParityReport": "parity",
@@ -72,6 +77,7 @@ _HOMES = {
     "compare": "parity",
     "import_quietly": "quiet",
     "latency": "benchmark",
+    "latency_on": "runtime_latency",
     "open_runner": "runners",
     "silence_tensorflow_startup": "quiet",
 }
