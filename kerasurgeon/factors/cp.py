@@ -25,6 +25,7 @@ Array = np.ndarray[Any, Any]
 _ITERATIONS = 100
 _TOLERANCE = 1e-7
 _SEED = 0
+_PENALTY = 1e-9
 
 Triple = tuple[Array, Array, Array]
 """Factors of one group: inputs ``(c, r)``, positions ``(taps, r)``, outputs ``(n, r)``."""
@@ -184,10 +185,21 @@ class _Kernel:
         if not stack.any():
             positions, inputs, outputs = (np.zeros((side, rank), stack.dtype) for side in stack.shape)
             return inputs, positions, outputs
+        scale = float(np.linalg.norm(stack))
+        try:
+            return self._parafac_of(stack, scale, rank, 0.0)
+        except np.linalg.LinAlgError:
+            # More terms than the kernel has in it: nothing decides between them but a penalty on large ones.
+            return self._parafac_of(stack.astype(np.float64), scale, rank, _PENALTY)
+
+    def _parafac_of(self, stack: Array, scale: float, rank: int, penalty: float) -> Triple:
+        stack = stack / scale
         start = (np.ones(rank, stack.dtype), [_leading(stack, mode, rank) for mode in range(3)])
-        found = self._parafac(stack, rank, init=start, n_iter_max=_ITERATIONS, tol=_TOLERANCE)
+        found = self._parafac(stack, rank, init=start, n_iter_max=_ITERATIONS, tol=_TOLERANCE, l2_reg=penalty)
         positions, inputs, outputs = found.factors
-        return inputs * found.weights, positions, outputs
+        if not all(np.isfinite(factor).all() for factor in found.factors):
+            raise np.linalg.LinAlgError("alternating least squares has lost its way")
+        return inputs * (found.weights * scale), positions, outputs
 
     def _fitted(self, group: int, triple: Triple) -> Triple:
         """The factor of the inputs taken back from whitening, that of the outputs fitted to the patches."""

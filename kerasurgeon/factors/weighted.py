@@ -18,11 +18,11 @@ from kerasurgeon.factors.shape import Shape
 
 Array = np.ndarray[Any, Any]
 
-_RIDGE = 1e-6
+_RIDGE = 1e-5
 
 
 def regularised(covariances: Array) -> Array:
-    """Covariances ``(groups, d, d)`` in float64 with a millionth of their mean variance on the diagonal."""
+    """Covariances ``(groups, d, d)`` in float64 with 1e-5 of their mean variance on the diagonal."""
     covariances = np.asarray(covariances, np.float64)
     size = covariances.shape[-1]
     variance = np.trace(covariances, axis1=-2, axis2=-1) / size
