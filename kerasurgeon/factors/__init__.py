@@ -1,12 +1,22 @@
 """Kernels as chains of smaller kernels: the ways to factorise them, their errors and costs, and the choice of ranks."""
 
+from kerasurgeon.factors.budget import cheapest, pareto, within
 from kerasurgeon.factors.linear_algebra import one_blas_thread
 from kerasurgeon.factors.method import Factors, Inputs, Method, Prepared, Ranks
 from kerasurgeon.factors.methods import METHODS
+from kerasurgeon.factors.residual import (
+    RESIDUALS,
+    check_residual,
+    kept_groups,
+    residual_errors,
+    residual_mask,
+    with_residual,
+)
 from kerasurgeon.factors.shape import Shape, Span, Stage, chain_macs, chain_params, compose, stage_params
 
 __all__ = [
     "METHODS",
+    "RESIDUALS",
     "Factors",
     "Inputs",
     "Method",
@@ -17,7 +27,15 @@ __all__ = [
     "Stage",
     "chain_macs",
     "chain_params",
+    "cheapest",
+    "check_residual",
     "compose",
+    "kept_groups",
     "one_blas_thread",
+    "pareto",
+    "residual_errors",
+    "residual_mask",
     "stage_params",
+    "with_residual",
+    "within",
 ]

@@ -107,6 +107,32 @@ class ChannelModes:
             u_out = _leading(spectrum(_gram_out(_project_in(self._stack, u_in))), rank_out)
         return u_in, u_out
 
+    def improved(self, factors: Factors) -> Factors:
+        """A sweep that starts from the factors of a similar kernel; the error to this one does not rise.
+
+        The bases turn by a step of orthogonal iteration each, for which a product and a QR factorisation take the place
+        of an eigenvalue problem.
+
+        Args:
+            factors: Of Tucker, for a kernel of this shape.
+        """
+        if None in factors.ranks:
+            return self.factors(factors.ranks)
+        groups, inputs, outputs = self._shape.groups, self._shape.inputs, self._shape.outputs
+        u_in = factors.kernels[0].reshape(groups, inputs, -1).astype(self._stack.dtype, copy=False)
+        u_out = factors.kernels[-1].reshape(groups, -1, outputs).astype(self._stack.dtype, copy=False)
+
+        def build() -> tuple[Array, ...]:
+            # Factors by way of data do not have orthonormal bases.
+            last = np.linalg.qr(u_out.swapaxes(-1, -2))[0]
+            first = _turned(_rows_in(_project_out(self._stack, last)), np.linalg.qr(u_in)[0])
+            reduced = _project_in(self._stack, first)
+            last = _turned(reduced.reshape(groups, -1, outputs).swapaxes(-1, -2), last)
+            core = _project_out(reduced, last)
+            return chain_kernels(self._shape, first, core, last.swapaxes(-1, -2))
+
+        return finished(self._method, self._shape, factors.ranks, self.kernel, build, None)
+
     def _build(self, ranks: Ranks, sweeps: int) -> tuple[Array, ...]:
         u_in, u_out = self.bases(ranks, sweeps)
         core = _project_out(_project_in(self._stack, u_in), u_out)
@@ -139,8 +165,18 @@ def _leading(spectra: Spectrum, rank: int) -> Array:
 
 def _gram_in(stack: Array) -> Array:
     # One product of a matrix with its own transpose: BLAS does half the work for that, and copying is cheap.
-    unfolded = np.ascontiguousarray(stack.swapaxes(1, 2)).reshape(stack.shape[0], stack.shape[2], -1)
+    unfolded = _rows_in(stack)
     return np.asarray(unfolded @ unfolded.swapaxes(-1, -2))
+
+
+def _rows_in(stack: Array) -> Array:
+    """A row per input channel."""
+    return np.ascontiguousarray(stack.swapaxes(1, 2)).reshape(stack.shape[0], stack.shape[2], -1)
+
+
+def _turned(rows: Array, basis: Array) -> Array:
+    """An orthonormal basis of the columns nearer to the leading left singular vectors of a matrix than a given one."""
+    return np.linalg.qr(rows @ (rows.swapaxes(-1, -2) @ basis))[0]
 
 
 def _gram_out(stack: Array) -> Array:

@@ -13,7 +13,7 @@ from typing import Any, final
 import numpy as np
 
 from kerasurgeon.factors.linear_algebra import check_ranks
-from kerasurgeon.factors.method import Inputs, Prepared
+from kerasurgeon.factors.method import Factors, Inputs, Prepared
 from kerasurgeon.factors.modes import ChannelModes
 from kerasurgeon.factors.shape import Shape, Stage
 from kerasurgeon.factors.tucker_weighted import WeightedTucker
@@ -72,6 +72,12 @@ class Tucker:
         """
         modes = ChannelModes(self, kernel, shape)
         return modes if inputs is None else WeightedTucker(self, shape, modes, inputs)
+
+    def improve(self, kernel: Array, factors: Factors, inputs: Inputs | None = None) -> Factors:
+        """One sweep from the factors of a similar kernel, see ``residual.Improves``; with inputs, factors anew."""
+        if inputs is not None:
+            return self.prepare(kernel, factors.shape, inputs).factors(factors.ranks)
+        return ChannelModes(self, kernel, factors.shape).improved(factors)
 
 
 __all__ = ["Tucker"]
