@@ -106,17 +106,18 @@ class Site(Place):
     def spans(self) -> tuple[tuple[Span, ...], ...]:
         """Of each call the sizes of its position axes before and after; of a Dense those between batch and channels.
 
-        Where a size is open, they are those of one output position; of a transposed convolution one input position.
+        Where a size is open, they are those of one output position; of a transposed convolution one input position. A
+        batch that the model fixes comes last: it multiplies all costs.
         """
         return tuple(self._spans(*specs) for specs in self.specs)
 
     @property
     def open(self) -> bool:
         """Whether a size is unknown until run time, so that costs are those of one position along its axis."""
-        return any(None in spec.shape[1:] for specs in self.specs for spec in specs)
+        return any(None in source.shape[1:] for source, _ in self.specs)
 
     def macs(self) -> int:
-        """Multiply-accumulates of all calls on one sample."""
+        """Multiply-accumulates of all calls on one sample, or on the batch that the model fixes."""
         return sum(self.shape.macs(spans) for spans in self.spans)
 
     @property
@@ -130,8 +131,10 @@ class Site(Place):
         return self.layer.weights["kernel"].bytes
 
     def _spans(self, source: TensorSpec, result: TensorSpec) -> tuple[Span, ...]:
+        samples = source.shape[0] or 1
+        batch = ((samples, samples),) if samples > 1 else ()
         if not self.shape.sizes:
-            return tuple((size or 1, size or 1) for size in source.shape[1:-1])
+            return (*((size or 1, size or 1) for size in source.shape[1:-1]), *batch)
         first = 2 if self.layer.config["data_format"] == "channels_first" else 1
         axes = range(first, first + len(self.shape.sizes))
         found = []
@@ -140,7 +143,7 @@ class Site(Place):
             if before is None or after is None:
                 before, after = (1, stride) if self.shape.transposed else (stride, 1)
             found.append((before, after))
-        return tuple(found)
+        return (*found, *batch)
 
 
 def places(graph: Graph) -> Iterator[Site | NoSite]:
@@ -169,7 +172,7 @@ def _is_place(layer: Layer) -> bool:
 
 def _wrapped(layer: Layer) -> str:
     """The class of the layer inside a wrapper, if it convolves or multiplies by a matrix."""
-    inner = layer.config.get("layer") if issubclass(layer.cls, keras.layers.Wrapper) else None
+    inner = layer.config.get("layer")
     name = inner.get("class_name") if isinstance(inner, Mapping) else None
     return name if name in _NAMES else ""
 
@@ -210,6 +213,11 @@ def _refusal(graph: Graph, key: str, tied: frozenset[str]) -> str:
         return f"it has other weights than a kernel and a bias: {', '.join(sorted(layer.weights))}"
     if not np.isfinite(weight.array).all():
         return "its kernel has entries that are not finite"
+    for node in calls if layer.kind == "EinsumDense" else ():
+        source, result = graph.spec(node.inputs[0]).shape[:-1], node.spec.shape[:-1]
+        if len(source) != len(result) or any(now not in (None, was) for was, now in zip(source, result, strict=True)):
+            # Keras turns the axes around that an ellipsis stands for, where there are several.
+            return f"Keras gives {node.spec.shape} as the shape of its result, which it is not"
     if len(calls) > 1 and any(graph.is_output(node.value) for node in calls):
         return f"it is called {len(calls)} times, and the model's output that is named after it would lose its name"
     return ""
