@@ -1,6 +1,7 @@
 """Kernels as chains of smaller kernels: the ways to factorise them, their errors and costs, and the choice of ranks."""
 
 from kerasurgeon.factors.budget import cheapest, pareto, within
+from kerasurgeon.factors.inputs import measure_inputs
 from kerasurgeon.factors.linear_algebra import one_blas_thread
 from kerasurgeon.factors.method import Factors, Inputs, Method, Prepared, Ranks
 from kerasurgeon.factors.methods import METHODS
@@ -31,6 +32,7 @@ __all__ = [
     "check_residual",
     "compose",
     "kept_groups",
+    "measure_inputs",
     "one_blas_thread",
     "pareto",
     "residual_errors",
