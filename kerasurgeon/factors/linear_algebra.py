@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
+from scipy.linalg import eigh
 
 from kerasurgeon.errors import OptionError
 
@@ -21,6 +22,11 @@ Array = np.ndarray[Any, Any]
 # Small kernels are factorised in float64: it costs nothing there. From here on it would cost twice the time, for the
 # same error to six digits.
 _FLOAT64_UP_TO = 128
+
+# From where on scipy's driver is quicker than numpy's for whole stacks, and from where on a few eigenvectors are
+# quicker found by themselves than with all others.
+_ONE_BY_ONE_FROM = 64
+_FEW_FROM = 512
 
 
 @final
@@ -64,8 +70,28 @@ def squared_norm(array: Array) -> float:
 
 def spectrum(gram: Array) -> Spectrum:
     """Eigenvalues and eigenvectors of a stack of Gram matrices ``(..., m, m)``."""
-    values, vectors = np.linalg.eigh(gram)
+    if gram.shape[-1] < _ONE_BY_ONE_FROM:
+        values, vectors = np.linalg.eigh(gram)
+    else:
+        # By divide and conquer as numpy's, in half the time.
+        found = [eigh(one, driver="evd", check_finite=False) for one in gram.reshape(-1, *gram.shape[-2:])]
+        values, vectors = (
+            np.stack(part).reshape(*gram.shape[:-2], *part[0].shape) for part in zip(*found, strict=True)
+        )
     return Spectrum(np.maximum(values[..., ::-1], 0.0), oriented(vectors[..., ::-1]))
+
+
+def leading(gram: Array, rank: int) -> Array:
+    """The first eigenvectors of a stack of Gram matrices ``(..., m, m)``, without the others: ``(..., m, rank)``."""
+    size = gram.shape[-1]
+    if size < _FEW_FROM or 4 * rank > size:
+        return np.ascontiguousarray(spectrum(gram).vectors[..., :rank])
+    few = (size - rank, size - 1)
+    found = [
+        eigh(one, driver="evr", subset_by_index=few, check_finite=False)[1]
+        for one in gram.reshape(-1, *gram.shape[-2:])
+    ]
+    return oriented(np.stack(found).reshape(*gram.shape[:-1], rank)[..., ::-1])
 
 
 def oriented(vectors: Array) -> Array:
@@ -155,6 +181,7 @@ __all__ = [
     "Spectrum",
     "Terms",
     "check_ranks",
+    "leading",
     "one_blas_thread",
     "oriented",
     "rank_for_energy",

@@ -10,6 +10,7 @@ import numpy as np
 from kerasurgeon.factors.linear_algebra import (
     Spectrum,
     check_ranks,
+    leading,
     rank_for_energy,
     spectrum,
     squared_norm,
@@ -95,17 +96,24 @@ class ChannelModes:
 
     def bases(self, ranks: Ranks, sweeps: int) -> tuple[Array | None, Array | None]:
         """Orthonormal bases of the modes, ``(groups, channels, rank)``; ``None`` for a mode that is left whole."""
+        u_in, _, u_out = self._reduced(ranks, sweeps)
+        return u_in, u_out
+
+    def _reduced(self, ranks: Ranks, sweeps: int) -> tuple[Array | None, Array, Array | None]:
+        """The bases, and between them the kernel projected onto that of the inputs."""
         rank_in, rank_out = ranks
         if rank_in is None or rank_out is None or sweeps == 0:
             u_in = None if rank_in is None else _leading(self.inputs, rank_in)
-            return u_in, None if rank_out is None else _leading(self.outputs, rank_out)
+            u_out = None if rank_out is None else _leading(self.outputs, rank_out)
+            return u_in, _project_in(self._stack, u_in), u_out
         # De Lathauwer et al.: each basis in turn from the kernel projected onto the other. A sweep begins with the
         # inputs, so that their own spectrum is not needed to start it.
         u_out = _leading(self.outputs, rank_out)
         for _ in range(sweeps):
-            u_in = _leading(spectrum(_gram_in(_project_out(self._stack, u_out))), rank_in)
-            u_out = _leading(spectrum(_gram_out(_project_in(self._stack, u_in))), rank_out)
-        return u_in, u_out
+            u_in = leading(_gram_in(_project_out(self._stack, u_out)), rank_in)
+            reduced = _project_in(self._stack, u_in)
+            u_out = leading(_gram_out(reduced), rank_out)
+        return u_in, reduced, u_out
 
     def improved(self, factors: Factors) -> Factors:
         """A sweep that starts from the factors of a similar kernel; the error to this one does not rise.
@@ -134,8 +142,8 @@ class ChannelModes:
         return finished(self._method, self._shape, factors.ranks, self.kernel, build, None)
 
     def _build(self, ranks: Ranks, sweeps: int) -> tuple[Array, ...]:
-        u_in, u_out = self.bases(ranks, sweeps)
-        core = _project_out(_project_in(self._stack, u_in), u_out)
+        u_in, reduced, u_out = self._reduced(ranks, sweeps)
+        core = _project_out(reduced, u_out)
         return chain_kernels(self._shape, u_in, core, None if u_out is None else u_out.swapaxes(-1, -2))
 
 
