@@ -5,6 +5,7 @@ from kerasurgeon.factors.inputs import measure_inputs
 from kerasurgeon.factors.linear_algebra import one_blas_thread
 from kerasurgeon.factors.method import Factors, Inputs, Method, Prepared, Ranks
 from kerasurgeon.factors.methods import METHODS
+from kerasurgeon.factors.plan import FactorPlan, PlannedFactors, fingerprint
 from kerasurgeon.factors.residual import (
     RESIDUALS,
     check_residual,
@@ -18,9 +19,11 @@ from kerasurgeon.factors.shape import Shape, Span, Stage, chain_macs, chain_para
 __all__ = [
     "METHODS",
     "RESIDUALS",
+    "FactorPlan",
     "Factors",
     "Inputs",
     "Method",
+    "PlannedFactors",
     "Prepared",
     "Ranks",
     "Shape",
@@ -31,6 +34,7 @@ __all__ = [
     "cheapest",
     "check_residual",
     "compose",
+    "fingerprint",
     "kept_groups",
     "measure_inputs",
     "one_blas_thread",

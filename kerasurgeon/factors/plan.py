@@ -1,0 +1,255 @@
+"""Factors as a plan: found once, shown, saved, and put into a model later or elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from rich.table import Table
+
+from kerasurgeon.cost.format import format_count
+from kerasurgeon.cost.tables import render
+from kerasurgeon.errors import PlanError
+from kerasurgeon.factors.files import load_pair, save_pair
+from kerasurgeon.factors.method import Factors
+from kerasurgeon.factors.shape import Shape, Stage, chain_params
+
+Array = np.ndarray[Any, Any]
+
+FORMAT = "kerasurgeon.factors/1"
+
+
+def fingerprint(kernel: Array) -> str:
+    """What tells a kernel from all others: a digest of its shape, dtype and entries."""
+    kernel = np.ascontiguousarray(kernel)
+    digest = hashlib.sha256(f"{kernel.shape} {kernel.dtype.str} ".encode())
+    digest.update(kernel.data if kernel.dtype.isnative else kernel.tobytes())
+    return digest.hexdigest()
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class PlannedFactors:
+    """The factors of one layer.
+
+    Attributes:
+        factors: The factors, in the dtype of the kernel.
+        fingerprint: Of the kernel that they were made from.
+        error: ``||W - What|| / ||W||`` in the Frobenius norm, residual included.
+    """
+
+    factors: Factors
+    fingerprint: str
+    error: float
+
+    @classmethod
+    def of(cls, kernel: Array, factors: Factors) -> PlannedFactors:
+        """Factors and the kernel ``(groups, *sizes, inputs, outputs)`` that they were made from."""
+        kernel = np.asarray(kernel)
+        factors = replace(
+            factors,
+            kernels=tuple(np.asarray(one, kernel.dtype) for one in factors.kernels),
+            residual=None if factors.residual is None else np.asarray(factors.residual, kernel.dtype),
+            bias=None if factors.bias is None else np.asarray(factors.bias, kernel.dtype),
+        )
+        missed = np.linalg.norm((kernel - factors.reconstruct()).ravel())
+        norm = np.linalg.norm(kernel.ravel())
+        return cls(factors, fingerprint(kernel), float(missed / norm) if norm else 0.0)
+
+    @property
+    def params(self) -> int:
+        """Entries of the chain's kernels, and of the residual those that are not zero."""
+        return int(chain_params(self.factors.shape, self.factors.stages)) + self.factors.kept
+
+    @property
+    def sparsity(self) -> float:
+        """Share of the kernel's entries that the residual keeps."""
+        return self.factors.kept / self.factors.shape.params
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the arrays, as plain data."""
+        factors = self.factors
+        return {
+            "method": factors.method,
+            "ranks": list(factors.ranks),
+            "sparsity": self.sparsity,
+            "error": self.error,
+            "params_before": factors.shape.params,
+            "params": self.params,
+            "shape": asdict(factors.shape),
+            "stages": [asdict(stage) for stage in factors.stages],
+            "fingerprint": self.fingerprint,
+        }
+
+    def arrays(self) -> dict[str, Array]:
+        """The arrays by role: a kernel per stage, the residual as flat indices and values, the bias."""
+        factors = self.factors
+        found = {stage.role: kernel for stage, kernel in zip(factors.stages, factors.kernels, strict=True)}
+        if factors.residual is not None:
+            where = np.flatnonzero(factors.residual)
+            found["residual_indices"], found["residual"] = where, factors.residual.ravel()[where]
+        return found if factors.bias is None else {**found, "bias": factors.bias}
+
+    @classmethod
+    def from_parts(cls, data: Mapping[str, Any], arrays: Mapping[str, Array]) -> PlannedFactors:
+        """What ``to_dict`` and ``arrays`` were made from.
+
+        Raises:
+            KeyError, TypeError, ValueError: Something is missing, or does not fit together.
+        """
+        shape = Shape(**{**data["shape"], "sizes": tuple(data["shape"]["sizes"])})
+        stages = tuple(Stage(**{**stage, "axes": tuple(stage["axes"])}) for stage in data["stages"])
+        kernels = tuple(arrays[stage.role] for stage in stages)
+        for stage, kernel in zip(stages, kernels, strict=True):
+            places = tuple(size if axis in stage.axes else 1 for axis, size in enumerate(shape.sizes))
+            last = (stage.inputs, stage.outputs // stage.inputs if stage.depthwise else stage.outputs)
+            if kernel.shape != (shape.groups, *places, *last):
+                raise ValueError(f"the kernel of stage {stage.role!r} has shape {kernel.shape}")
+        residual = None
+        if "residual" in arrays:
+            residual = np.zeros(shape.params, arrays["residual"].dtype)
+            residual[arrays["residual_indices"]] = arrays["residual"]
+            residual = residual.reshape(shape.groups, *shape.sizes, shape.inputs, shape.outputs)
+        bias = arrays.get("bias")
+        factors = Factors(shape, str(data["method"]), tuple(data["ranks"]), stages, kernels, residual, bias)
+        return cls(factors, str(data["fingerprint"]), float(data["error"]))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class FactorPlan:
+    """Which layers are factorised, and into what. Prints as a table.
+
+    Two plans are equal if their layers have the same factors of the same kernels.
+
+    Attributes:
+        layers: The factors by name of the layer.
+        model: The name of the model that they were made for.
+        note: Anything to remember about it.
+    """
+
+    layers: Mapping[str, PlannedFactors] = field(default_factory=dict)
+    model: str = ""
+    note: str = ""
+
+    @classmethod
+    def of(cls, model: str, layers: Mapping[str, tuple[Array, Factors]], note: str = "") -> FactorPlan:
+        """The plan for some kernels and their factors.
+
+        Args:
+            model: Name of the model.
+            layers: By name of the layer its kernel ``(groups, *sizes, inputs, outputs)`` and its factors.
+            note: Anything to remember.
+        """
+        return cls({name: PlannedFactors.of(*pair) for name, pair in layers.items()}, model, note)
+
+    def misfit(self, name: str, kernel: Array) -> str:
+        """Why a layer's factors are not those of a kernel; empty if they are.
+
+        Args:
+            name: Name of a layer of the plan.
+            kernel: The kernel that the layer has, ``(groups, *sizes, inputs, outputs)``.
+        """
+        planned = self.layers[name]
+        shape = planned.factors.shape
+        wanted = (shape.groups, *shape.sizes, shape.inputs, shape.outputs)
+        if np.shape(kernel) != wanted:
+            return f"the plan was made for a kernel of shape {wanted}, it has {np.shape(kernel)}"
+        if fingerprint(kernel) != planned.fingerprint:
+            return "the plan was made from a kernel with other values"
+        return ""
+
+    def save(self, path: str | Path) -> None:
+        """Write ``path.json`` and ``path.npz``, beside and then moved into place.
+
+        Raises:
+            PlanError: They cannot be written.
+        """
+        packed = {
+            f"{name}/{role}": array for name, planned in self.layers.items() for role, array in planned.arrays().items()
+        }
+        save_pair(path, self._data(), packed)
+
+    @classmethod
+    def load(cls, path: str | Path) -> FactorPlan:
+        """Read a plan from its two files. Layers that were deleted from the JSON file are left out.
+
+        Args:
+            path: With the suffix of either file, or without.
+
+        Raises:
+            PlanError: A file is missing or damaged, or of another format or version.
+        """
+        data, packed = load_pair(path, FORMAT)
+        layers = {}
+        try:
+            for name, entry in data["layers"].items():
+                prefix = f"{name}/"
+                # Names of layers may hold slashes, roles do not.
+                own = {key[len(prefix) :]: array for key, array in packed.items() if key.rpartition("/")[0] == name}
+                layers[name] = PlannedFactors.from_parts(entry, own)
+            return cls(layers, str(data["model"]), str(data["note"]))
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            what = f"{type(error).__name__}: {error}"
+            where = str(path)
+            if isinstance(data.get("layers"), dict) and len(layers) < len(data["layers"]):
+                where += f", layer {list(data['layers'])[len(layers)]!r}"
+            raise PlanError("The plan does not have the form of a plan of factors.", where=where, got=what) from error
+
+    def to_json(self) -> str:
+        """All but the arrays, as JSON."""
+        return json.dumps(self._data(), indent=1, default=int) + "\n"
+
+    def show(self) -> Table:
+        """A rich table, one row a layer."""
+        table = Table(title=f"factors of {self.model or 'a model'}", title_justify="left")
+        for head in ("layer", "method", "ranks", "residual", "error", "parameters", "kept"):
+            table.add_column(head, justify="left" if head in ("layer", "method") else "right", overflow="fold")
+        for name, planned in self.layers.items():
+            factors = planned.factors
+            table.add_row(
+                name,
+                factors.method,
+                ", ".join("-" if rank is None else str(rank) for rank in factors.ranks),
+                "" if factors.residual is None else f"{planned.sparsity:.2%}",
+                f"{planned.error:.4f}",
+                f"{format_count(factors.shape.params)} -> {format_count(planned.params)}",
+                f"{planned.params / factors.shape.params:.1%}",
+            )
+        return table
+
+    def __str__(self) -> str:
+        return render(self.show())
+
+    def __rich__(self) -> Table:
+        return self.show()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FactorPlan) or list(self.layers) != list(other.layers):
+            return False
+        pairs = [(one, other.layers[name]) for name, one in self.layers.items()]
+        return all(_same(one, two) for one, two in pairs)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _data(self) -> dict[str, Any]:
+        layers = {name: planned.to_dict() for name, planned in self.layers.items()}
+        return {"format": FORMAT, "model": self.model, "note": self.note, "layers": layers}
+
+
+def _same(one: PlannedFactors, other: PlannedFactors) -> bool:
+    mine, theirs = one.arrays(), other.arrays()
+    return (
+        (one.fingerprint, one.factors.method, one.factors.ranks, one.factors.stages, one.factors.shape)
+        == (other.fingerprint, other.factors.method, other.factors.ranks, other.factors.stages, other.factors.shape)
+        and mine.keys() == theirs.keys()
+        and all(np.array_equal(mine[role], theirs[role]) for role in mine)
+    )
+
+
+__all__ = ["FORMAT", "FactorPlan", "PlannedFactors", "fingerprint"]
