@@ -103,7 +103,8 @@ class Separable:
                 reached = left.swapaxes(-1, -2) @ _slices(stack, shape)[0]
                 return np.asarray(reached.swapaxes(0, 1).reshape(1, limit * shape.inputs, -1))
 
-            regression = Regression(covariance, kernel.reshape(1, -1, shape.outputs), apply)
+            flat = kernel.reshape(1, -1, shape.outputs)
+            regression = Regression(covariance, covariance @ flat, apply)
             energies = np.square(regression.explained).reshape(limit, -1).sum(axis=-1)
 
             def last(rank: int) -> Array:

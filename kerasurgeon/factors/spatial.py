@@ -86,7 +86,7 @@ class Spatial:
             limit = self.limits(shape)[0]
             left = unwhitened(root, found.vectors[..., :limit])
             flat = kernel.reshape(shape.groups, -1, shape.outputs)
-            regression = Regression(covariance, flat, lambda stack: parts.after_first(left, stack))
+            regression = Regression(covariance, covariance @ flat, lambda stack: parts.after_first(left, stack))
             explained = np.square(regression.explained).sum(axis=-1)
             energies = explained.reshape(shape.groups, limit, parts.rest).sum(axis=-1)
 

@@ -7,7 +7,7 @@ from typing import Any, final
 
 import numpy as np
 
-from kerasurgeon.factors.linear_algebra import check_ranks, rank_for_energy, spectrum
+from kerasurgeon.factors.linear_algebra import check_ranks, rank_for_energy, spectrum, squared_norm
 from kerasurgeon.factors.method import Factors, Inputs, Method, Ranks
 from kerasurgeon.factors.modes import ChannelModes, chain_kernels, lost_outside
 from kerasurgeon.factors.shape import Shape
@@ -45,9 +45,14 @@ class WeightedTucker:
         self._root = root
 
     @cached_property
+    def _crossed(self) -> Array:
+        """Covariances of the patches and the outputs ``(groups, taps * inputs, outputs)``."""
+        return np.asarray(self._covariance @ self._flat)
+
+    @cached_property
     def _output_gram(self) -> Array:
         """Covariances of the outputs ``(groups, outputs, outputs)``."""
-        return np.asarray(self._flat.swapaxes(-1, -2) @ self._covariance @ self._flat)
+        return np.asarray(self._flat.swapaxes(-1, -2) @ self._crossed)
 
     @cached_property
     def squared_norm(self) -> float:
@@ -104,17 +109,14 @@ class WeightedTucker:
             whole = self._stacked(self._flat)
             return self._chain(None, whole if basis is None else whole @ basis[:, None], basis)
         first = self._first(rank_in)
-        core, basis = self._fitted(first, self._nested, rank_out)
-        plain_in, plain_out = (
-            None if one is None else one.astype(np.float64) for one in self._modes.bases(ranks, sweeps)
-        )
-        assert plain_in is not None
-        plain = plain_in.swapaxes(-1, -2)[:, None] @ self._stacked(self._flat)
-        if plain_out is not None:
-            plain = plain @ plain_out[:, None]
-        if self._error(plain_in, plain, plain_out) < self._error(first, core, basis):
-            first = plain_in
-            core, basis = self._fitted(first, self._regression(first), rank_out)
+        # That of all ranks costs eight times that of half of them, but is there once errors have been asked for.
+        regression = self._nested if "_nested" in self.__dict__ else self._regression(first)
+        core, basis, error = self._fitted(first, regression, rank_out)
+        plain = self._modes.bases(ranks, sweeps)
+        if self._plain_error(*plain) < error:
+            assert plain[0] is not None
+            first = plain[0].astype(np.float64)
+            core, basis, _ = self._fitted(first, self._regression(first), rank_out)
         return self._chain(first, core, basis)
 
     def _first(self, rank: int) -> Array:
@@ -129,27 +131,31 @@ class WeightedTucker:
             mixed = first.swapaxes(-1, -2) @ split.reshape(groups, inputs, -1)
             return np.asarray(mixed.reshape(groups, rank * self._shape.taps, -1))
 
-        return Regression(self._covariance, self._flat, apply)
+        return Regression(self._covariance, self._crossed, apply)
 
-    def _fitted(self, first: Array, regression: Regression, rank_out: int | None) -> tuple[Array, Array | None]:
-        """The best core ``(groups, taps, rank_in, rank_out)`` and basis of the outputs for a first stage."""
+    def _fitted(self, first: Array, regression: Regression, rank_out: int | None) -> tuple[Array, Array | None, float]:
+        """The best core ``(groups, taps, rank_in, rank_out)`` and output basis for a first stage, and their error."""
         groups, _, rank = first.shape
         columns = rank * self._shape.taps
-        basis = None
+        explained, basis = regression.explained[:, :columns], None
         if rank_out is not None:
-            explained = regression.explained[:, :columns]
             basis = _leading(explained.swapaxes(-1, -2) @ explained, rank_out)
         core = regression.coefficients(columns, basis).reshape(groups, rank, self._shape.taps, -1)
-        return core.swapaxes(1, 2), basis
+        taken = squared_norm(explained if basis is None else explained @ basis)
+        return core.swapaxes(1, 2), basis, self.squared_norm - taken
 
     def _stacked(self, flat: Array) -> Array:
         shape = self._shape
         return flat.reshape(shape.groups, shape.taps, shape.inputs, -1)
 
-    def _error(self, first: Array, core: Array, basis: Array | None) -> float:
-        """The squared error of the output."""
-        rebuilt = first[:, None] @ (core if basis is None else core @ basis.swapaxes(-1, -2)[:, None])
-        missed = self._flat - rebuilt.reshape(self._flat.shape)
+    def _plain_error(self, u_in: Array | None, u_out: Array | None) -> float:
+        """The squared error of the output with the kernel projected onto orthonormal bases."""
+        kept = self._stacked(self._flat)
+        for basis, left in ((u_in, True), (u_out, False)):
+            if basis is not None:
+                projection = (basis @ basis.swapaxes(-1, -2))[:, None]
+                kept = projection @ kept if left else kept @ projection
+        missed = self._flat - kept.reshape(self._flat.shape)
         return float(np.sum(missed * (self._covariance @ missed)))
 
     def _chain(self, first: Array | None, core: Array, basis: Array | None) -> tuple[Array, ...]:

@@ -23,12 +23,12 @@ _RIDGE = 1e-5
 
 def regularised(covariances: Array) -> Array:
     """Covariances ``(groups, d, d)`` in float64 with 1e-5 of their mean variance on the diagonal."""
-    covariances = np.asarray(covariances, np.float64)
-    size = covariances.shape[-1]
-    variance = np.trace(covariances, axis1=-2, axis2=-1) / size
+    found = np.array(covariances, np.float64)
+    diagonals = np.einsum("gdd->gd", found)
+    variances = diagonals.mean(axis=1, keepdims=True)
     # Of inputs that never change every kernel computes the same but for the bias: any metric does.
-    ridge = np.where(variance > 0, _RIDGE * variance, 1.0)
-    return np.asarray(covariances + ridge[:, None, None] * np.eye(size))
+    diagonals += np.where(variances > 0, _RIDGE * variances, 1.0)
+    return found
 
 
 def patches(inputs: Inputs, shape: Shape) -> Array:
@@ -70,15 +70,15 @@ class Regression:
     Cholesky, column after column, the answer for the first k columns is part of that for all.
 
     Args:
-        covariances: Regularised covariances of the patches ``(groups, d, d)``.
-        kernels: ``(groups, d, outputs)``.
+        covariances: Regularised covariances of the patches C ``(groups, d, d)``.
+        crossed: Those times the kernels, C W ``(groups, d, outputs)``.
         apply: F^T times a stack ``(groups, d, m)``.
     """
 
-    def __init__(self, covariances: Array, kernels: Array, apply: Callable[[Array], Array]) -> None:
+    def __init__(self, covariances: Array, crossed: Array, apply: Callable[[Array], Array]) -> None:
         moments = apply(apply(covariances).swapaxes(-1, -2))
         self._roots = np.linalg.cholesky((moments + moments.swapaxes(-1, -2)) / 2)
-        right = apply(covariances @ kernels)
+        right = apply(crossed)
         pairs = zip(self._roots, right, strict=True)
         #: Outputs that the columns explain, one after the other: ``(groups, columns, outputs)``. Squared and summed
         #: over the first k columns, what these take from the squared norm.
