@@ -11,6 +11,7 @@ import numpy as np
 
 from kerasurgeon.channels.linear_part import DEPTHWISE, SUMMING, full_shape, is_plain, linear_part, run_linear
 from kerasurgeon.channels.spread import Spread, compressed, gaussian, joined, largest
+from kerasurgeon.channels.sums import sum_factors
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.node import Node
@@ -151,11 +152,7 @@ def _merged(graph: Graph, node: Node, spreads: list[Spread]) -> Spread:
     if kind in _PRODUCTS:
         squares = [np.square(one) + other for one, other in zip(means, variances, strict=True)]
         return gaussian(mean, _product(squares) - np.square(_product(means)))
-    factors = [1.0] * len(spreads)
-    if kind == "Average":
-        factors = [1 / len(spreads)] * len(spreads)
-    elif kind.endswith("CustomScaleLayer"):
-        factors[1] = float(graph.layer_of(node).config.get("scale", 1.0))
+    factors = sum_factors(graph, node) or (1.0,) * len(spreads)  # an op with a constant reads one tensor only
     total: Array = np.zeros_like(variances[0])
     for factor, variance in zip(factors, variances, strict=True):
         total = total + factor**2 * variance

@@ -30,6 +30,7 @@ from kerasurgeon.channels.analysis import Channels, analyse
 from kerasurgeon.channels.api import CutReport, cut_channels
 from kerasurgeon.channels.plan import ChannelPlan
 from kerasurgeon.channels.scatter_layer import SCATTER, Scatter, ScatterRule
+from kerasurgeon.channels.sums import SUMS
 from kerasurgeon.errors import GraphError, OptionError, did_you_mean
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.node import Node
@@ -37,9 +38,6 @@ from kerasurgeon.ir.structure import leaves, unflatten
 from kerasurgeon.ir.values import Value
 from kerasurgeon.rewrite.calls import call, splice, substitute
 from kerasurgeon.rules import register_rule
-
-SUMS = frozenset({"Add", "ops.add", "custom:keras.src.applications.inception_resnet_v2.CustomScaleLayer"})
-"""Kinds of sums that can be loosened."""
 
 FORMS = ("auto", "gather", "conv")
 _FEW = 128

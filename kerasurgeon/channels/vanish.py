@@ -18,6 +18,7 @@ from kerasurgeon.channels.analysis import Channels, analyse
 from kerasurgeon.channels.plan import ChannelPlan
 from kerasurgeon.channels.running import run_layer, sizes
 from kerasurgeon.channels.scatter_layer import SCATTER
+from kerasurgeon.channels.sums import sum_factors
 from kerasurgeon.errors import PlanError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.node import Node
@@ -25,7 +26,6 @@ from kerasurgeon.ir.values import Value
 from kerasurgeon.rewrite.calls import splice, substitute
 
 Array = np.ndarray[Any, Any]
-_SUMS = {"Add", "ops.add"}
 _CONCATENATIONS = {"Concatenate", "ops.concatenate"}
 _PRODUCTS = {"Multiply", "ops.multiply"}
 _WITH_BIAS = {"Conv1D", "Conv2D", "Conv3D", "Dense", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"}
@@ -228,23 +228,20 @@ def drop_empty_operands(graph: Graph) -> dict[str, str]:
 def _join(graph: Graph, node: Node, constants: dict[Value, Array]) -> str:
     """Fold constants into the sum or product where their branch meets the rest."""
     kind = graph.kind(node)
-    scale = float(graph.layer_of(node).config.get("scale", 1.0)) if kind.endswith(".CustomScaleLayer") else None
-    if kind not in _SUMS | _PRODUCTS and scale is None:
+    product = kind in _PRODUCTS
+    factors = (1.0,) * len(node.inputs) if product else sum_factors(graph, node)
+    if factors is None:
         raise _Stuck(f"{node.name!r} ({kind}) cannot take a constant in place of this operand")
-    others = [value for value in node.inputs if value not in constants]
-    given = [
-        constants[value] * (scale if scale is not None and place == 1 else 1.0)
-        for place, value in enumerate(node.inputs)
-        if value in constants
-    ]
-    if scale is not None and node.inputs[0] in constants:
+    operands = list(zip(node.inputs, factors, strict=True))
+    others = [value for value, _ in operands if value not in constants]
+    given = [constants[value] * factor for value, factor in operands if value in constants]
+    if any(factor != 1 for value, factor in operands if value not in constants):
         raise _Stuck(f"{node.name!r} would only scale what is left")
     if any(len(graph.spec(value).shape) != len(node.spec.shape) for value in others):
         raise _Stuck(f"{node.name!r} broadcasts what is left")
     full = [value for value in others if graph.spec(value).shape == node.spec.shape]
     if not full:
         raise _Stuck(f"what is left of {node.name!r} is smaller than its result")
-    product = kind in _PRODUCTS
     total = given[0]
     for array in given[1:]:
         total = total * array if product else total + array

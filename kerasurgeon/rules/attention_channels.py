@@ -58,19 +58,31 @@ def hold_mask(call: ChannelCall, heads: Ids, rank: int, axis: int) -> None:
 
 
 def projections(
-    call: ChannelCall, sources: dict[str, tuple[Ids | None, Ids, Ids]], *, summed: Iterable[str] = ()
-) -> None:
-    """Say who holds what of projections from (features) to (heads, width).
+    call: ChannelCall, read: tuple[Labels, Labels, Labels], *, heads: tuple[Ids, Ids], widths: tuple[Ids, Ids]
+) -> Ids | None:
+    """Say who holds what of the projections from (features) to (heads, width) before the scores.
 
     Args:
         call: The call.
-        sources: By name: labels of the features read, of the heads and of the widths.
-        summed: Those whose widths are summed over in the scores.
+        read: Query, key and value.
+        heads: Labels of the heads of the query, and of key and value.
+        widths: Labels of the widths of query and key, over which the scores sum, and of the value.
+
+    Returns:
+        The labels of the query's features, ``None`` if they cannot shrink.
     """
-    for name, (read, heads, widths) in sources.items():
-        inside = name in summed
-        call.weight(f"{name}/kernel", {0: read, 1: heads, 2: widths}, contracts=(0, 2) if inside else 0)
-        call.weight(f"{name}/bias", {0: heads, 1: widths}, contracts=1 if inside else ())
+    query, key, value = (reads(call, labels) for labels in read)
+    (own, shared), (summed, values) = heads, widths
+    for name, features, made, width in (
+        ("query", query, own, summed),
+        ("key", key, shared, summed),
+        ("value", value, shared, values),
+        ("gate", query, own, values),
+    ):
+        inside = name == "query"  # zeros in the query's kernel alone take a width out of the scores
+        call.weight(f"{name}/kernel", {0: features, 1: made, 2: width}, contracts=(0, 2) if inside else 0)
+        call.weight(f"{name}/bias", {0: made, 1: width}, contracts=1 if inside else ())
+    return query
 
 
 def keep_temperature(call: ChannelCall, widths: Ids) -> None:
@@ -88,17 +100,7 @@ def multi_head_attention(call: ChannelCall) -> tuple[Labels, ...]:
     heads = call.fresh(config["num_heads"], "heads")
     keys = call.fresh(width, "key_dim")
     values = call.fresh(config["value_dim"] or width, "value_dim")
-    read = reads(call, query)
-    projections(
-        call,
-        {
-            "query": (read, heads, keys),
-            "key": (reads(call, key), heads, keys),
-            "value": (reads(call, value), heads, values),
-            "gate": (read, heads, values),
-        },
-        summed=("query",),
-    )
+    read = projections(call, (query, key, value), heads=(heads, heads), widths=(keys, values))
     shape = config["output_shape"] or (query.shape[-1],)
     sizes = (shape,) if isinstance(shape, int) else tuple(shape)
     made = [call.fresh(size, "" if len(sizes) == 1 else f"output{place}") for place, size in enumerate(sizes)]
@@ -139,17 +141,7 @@ def grouped_query_attention(call: ChannelCall) -> tuple[Labels, ...]:
     shared = call.fresh(config["num_key_value_heads"], "key_value_heads")
     call.tie(heads.reshape(len(shared), -1), shared[:, None])
     widths = call.fresh(config["head_dim"], "head_dim")
-    read = reads(call, query)
-    projections(
-        call,
-        {
-            "query": (read, heads, widths),
-            "key": (reads(call, key), shared, widths),
-            "value": (reads(call, value), shared, widths),
-            "gate": (read, heads, widths),
-        },
-        summed=("query",),
-    )
+    projections(call, (query, key, value), heads=(heads, shared), widths=(widths, widths))
     # It takes operands of one width alone, and gives one of that width.
     made = call.fresh(len(call.weights["attention_output/kernel"].array[0, 0]))
     for labels in (query, value):

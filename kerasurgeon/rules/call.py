@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.layer import Layer, Weight
@@ -15,6 +15,7 @@ from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
 
 OPEN_SIZE = "a size is unknown until run time; pass sizes= to fix the sizes of the inputs"
 
+Leaf = TypeVar("Leaf")
 Specs = Mapping[str, tuple[TensorSpec, ...]]
 
 
@@ -36,26 +37,18 @@ def elements(shape: Iterable[int | None]) -> int:
     return product
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call of a layer or op, with the specs of all tensors that take part.
+class Called(Generic[Leaf]):
+    """A layer with its operands, in which ``leaf`` stands for tensors, weights and constant arrays.
 
-    Attributes:
-        name: The node's name; for a call inside a wrapper, the inner layer's name.
-        layer: The definition that is called.
-        args: Positional operands as they were nested. Tensors, weights and constant arrays are ``TensorSpec``
-            leaves, other values stand as they are.
-        kwargs: Keyword operands likewise.
-        outputs: The flattened outputs.
-        node: The node, or ``None`` for a call inside a wrapper.
+    What the view of a call by specs (``Call``) has in common with that by labels (``ChannelCall``).
     """
 
-    name: str
+    __slots__ = ()
+
+    leaf: ClassVar[type]
     layer: Layer
     args: tuple[Any, ...]
-    kwargs: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    outputs: tuple[TensorSpec, ...] = ()
-    node: Node | None = None
+    kwargs: Mapping[str, Any]
 
     @property
     def kind(self) -> str:
@@ -73,29 +66,57 @@ class Call:
         return self.layer.weights
 
     @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
+    def inputs(self) -> tuple[Leaf, ...]:
         """All tensors, weights and arrays among the operands, flattened, positional ones first."""
-        return tuple(leaf for leaf in leaves((self.args, dict(self.kwargs))) if isinstance(leaf, TensorSpec))
+        found: Any = (leaf for leaf in leaves((self.args, dict(self.kwargs))) if isinstance(leaf, self.leaf))
+        return tuple(found)
 
     @property
-    def input(self) -> TensorSpec:
-        """The first operand.
+    def input(self) -> Leaf:
+        """The first of ``inputs``.
 
         Raises:
             CannotTell: The call has no tensor operands.
         """
-        for spec in self.inputs:
-            return spec
+        first: Any = self.args[0] if self.args else None
+        if isinstance(first, self.leaf):
+            return first  # type: ignore[return-value]  # the leaf that the class is generic in
+        for found in self.inputs:
+            return found
         raise CannotTell("it has no operands")
+
+    def operand(self, position: int, name: str, default: Any = None) -> Any:
+        """An operand by position or, where it was not given so, by keyword; ``default`` if it was not given."""
+        return self.args[position] if position < len(self.args) else self.kwargs.get(name, default)
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Called[TensorSpec]):
+    """One call of a layer or op, with the specs of all tensors that take part.
+
+    Attributes:
+        name: The node's name; for a call inside a wrapper, the inner layer's name.
+        layer: The definition that is called.
+        args: Positional operands as they were nested. Tensors, weights and constant arrays are ``TensorSpec``
+            leaves, other values stand as they are.
+        kwargs: Keyword operands likewise.
+        outputs: The flattened outputs.
+        node: The node, or ``None`` for a call inside a wrapper.
+    """
+
+    leaf: ClassVar[type] = TensorSpec
+
+    name: str
+    layer: Layer
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    outputs: tuple[TensorSpec, ...] = ()
+    node: Node | None = None
 
     @property
     def output(self) -> TensorSpec:
         """The first output."""
         return self.outputs[0]
-
-    def operand(self, position: int, name: str) -> Any:
-        """An operand by position or, where it was not given so, by keyword; ``None`` if it was not given."""
-        return self.args[position] if position < len(self.args) else self.kwargs.get(name)
 
     def tensor(self, position: int, name: str) -> TensorSpec:
         """An operand that must be a tensor. A Python number counts as a tensor without axes.

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from kerasurgeon.ir.layer import Layer, Weight
-from kerasurgeon.ir.structure import leaves
+from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.values import TensorSpec
-from kerasurgeon.rules.call import OPEN_SIZE, CannotTell
+from kerasurgeon.rules.call import OPEN_SIZE, Called, CannotTell
 from kerasurgeon.rules.keep import Keep
 from kerasurgeon.rules.labels import Factor, Ids, Labels, Why
 from kerasurgeon.rules.reasons import Reason
@@ -52,7 +51,7 @@ class Block:
 
 
 @dataclass(slots=True, eq=False)
-class ChannelCall:
+class ChannelCall(Called[Labels]):
     """One call of a layer or op, for ``Rule.channels``.
 
     Attributes:
@@ -62,6 +61,8 @@ class ChannelCall:
         kwargs: Keyword operands likewise.
         outputs: The flattened outputs.
     """
+
+    leaf: ClassVar[type] = Labels
 
     name: str
     layer: Layer
@@ -85,42 +86,6 @@ class ChannelCall:
     config_path: Path = ()
     part: str = ""
     outer: ChannelCall | None = None
-
-    # What is called.
-
-    @property
-    def kind(self) -> str:
-        """The kind of the layer."""
-        return self.layer.kind
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """The layer's config."""
-        return self.layer.config
-
-    @property
-    def weights(self) -> Mapping[str, Weight]:
-        """The layer's weights by path."""
-        return self.layer.weights
-
-    @property
-    def inputs(self) -> tuple[Labels, ...]:
-        """The labels of all tensors and arrays among the operands, flattened, positional ones first."""
-        return tuple(leaf for leaf in leaves((self.args, dict(self.kwargs))) if isinstance(leaf, Labels))
-
-    @property
-    def input(self) -> Labels:
-        """The labels of the first operand."""
-        first = self.args[0] if self.args else None
-        if isinstance(first, Labels):
-            return first
-        for labels in self.inputs:
-            return labels
-        raise CannotTell("it has no operands")
-
-    def operand(self, position: int, name: str, default: Any = None) -> Any:
-        """An operand by position or keyword: ``Labels`` for a tensor or array."""
-        return self.args[position] if position < len(self.args) else self.kwargs.get(name, default)
 
     @property
     def shape(self) -> tuple[int | None, ...]:

@@ -22,6 +22,22 @@ class _Moving(Free):
         super().__init__(keeps_batch=False)
 
 
+class _AlongAxis(_Moving):
+    """An op along an axis.
+
+    Args:
+        axis: The axis, where the config does not name it.
+    """
+
+    def __init__(self, axis: int | None = None) -> None:
+        super().__init__()
+        self.axis = axis
+
+    def named(self, call: ChannelCall) -> Any:
+        """The axis, or axes, that a call is along; ``None`` for all of them flattened."""
+        return call.config.get("axis") if self.axis is None else self.axis
+
+
 class Pad(_Moving):
     """``ops.pad``."""
 
@@ -73,20 +89,12 @@ class Repeat(_Moving):
         return _along(labels, [axis], lambda ids, place: np.repeat(ids, times, axis=place), call.shape)
 
 
-class Flip(_Moving):
-    """``ops.flip``, ``fliplr``, ``flipud``.
-
-    Args:
-        axis: The axis, where the config does not name it.
-    """
-
-    def __init__(self, axis: int | None = None) -> None:
-        super().__init__()
-        self.axis = axis
+class Flip(_AlongAxis):
+    """``ops.flip``, ``fliplr``, ``flipud``."""
 
     def channels(self, call: ChannelCall) -> Labels:
         """Labels are flipped."""
-        axis = call.config.get("axis") if self.axis is None else self.axis
+        axis = self.named(call)
         axes = range(call.input.rank) if axis is None else np.atleast_1d(axis).tolist()
         return _along(call.input, axes, lambda ids, place: np.flip(ids, axis=place), call.shape)
 
@@ -168,20 +176,12 @@ class BroadcastTo(_Moving):
         return result
 
 
-class Joined(_Moving):
-    """``ops.append``, ``hstack``, ``vstack``, ``dstack``: concatenation along an axis of tensors that have it.
-
-    Args:
-        axis: The axis, where the config does not name it.
-    """
-
-    def __init__(self, axis: int | None = None) -> None:
-        super().__init__()
-        self.axis = axis
+class Joined(_AlongAxis):
+    """``ops.append``, ``hstack``, ``vstack``, ``dstack``: concatenation along an axis of tensors that have it."""
 
     def channels(self, call: ChannelCall) -> Labels:
         """As for a concatenation."""
-        axis = call.config.get("axis") if self.axis is None else self.axis
+        axis = self.named(call)
         if axis is None:
             raise CannotTell("it flattens what it joins")
         if axis == 1 and self.axis and len(call.shape) == 1:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 
 import kerasurgeon as ks
 from kerasurgeon.channels import CutReport, cut_channels
@@ -79,6 +80,35 @@ def test_a_branch_of_a_concatenation() -> None:
     assert "part1" not in names(small)
     _, smaller = cut_and_check(model, {"part1": [], "part0": [], "part2": [1, 3]})
     assert names(smaller) & {"join", "part0", "part1"} == set()
+
+
+def joined_by(join: Any, *, branch_first: bool = False) -> keras.Model:
+    inputs = keras.Input((12, 12, 3))
+    stem = conv(4, name="stem")(inputs)
+    branch = conv(4, 1, name="two")(conv(3, name="one")(stem))
+    model = keras.Model(inputs, conv(2, name="last")(join([branch, stem] if branch_first else [stem, branch])))
+    randomise(model, 0)
+    return model
+
+
+@pytest.mark.parametrize("join", [layers.Subtract(), CustomScaleLayer(0.3), lambda pair: keras.ops.subtract(*pair)])
+def test_sums_with_factors(join: Any) -> None:
+    model = joined_by(join)
+    report, small = cut_and_check(model, {"one": []})
+    assert not report.kept
+    assert len(report.removed) == 1
+    assert names(small) & {"one", "two"} == set()
+    # The other way round what is left would have to be scaled.
+    report, small = cut_and_check(joined_by(join, branch_first=True), {"one": []})
+    assert "only scale what is left" in report.kept["one"]
+    assert small.get_layer("one").filters == 1
+
+
+@pytest.mark.parametrize(("join", "why"), [(layers.Average(), "only scale"), (layers.Maximum(), "in place of this")])
+def test_what_is_no_sum_of_the_rest_keeps_one_channel(join: Any, why: str) -> None:
+    report, small = cut_and_check(joined_by(join), {"one": []})
+    assert why in report.kept["one"]
+    assert small.get_layer("one").filters == 1
 
 
 def test_a_gate_becomes_a_constant_factor() -> None:
