@@ -56,9 +56,11 @@ from kerasurgeon.channels import (
     score,
     sections,
 )
+from kerasurgeon.cost import cost
 from kerasurgeon.errors import GraphError, OptionError, PassError, PlanError, VerificationError, did_you_mean
 from kerasurgeon.factors import (
     METHODS,
+    FactorPlan,
     Factors,
     Inputs,
     Method,
@@ -69,7 +71,13 @@ from kerasurgeon.factors import (
     Stage,
     chain_macs,
     chain_params,
+    cheapest,
+    compose,
+    measure_inputs,
     one_blas_thread,
+    pareto,
+    residual_errors,
+    with_residual,
 )
 from kerasurgeon.ir.graph import Graph, Use
 from kerasurgeon.ir.layer import Layer, Weight
@@ -79,6 +87,7 @@ from kerasurgeon.ir.structure import leaves, map_leaves, values_in
 from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
 from kerasurgeon.keras_io import emit, lift
 from kerasurgeon.keras_io.derive import infer, keras_layer
+from kerasurgeon.keras_io.emit import emit_with_variables
 from kerasurgeon.keras_io.layers import layer_from_keras
 from kerasurgeon.recover.batch_norm import recalibrate_graph
 from kerasurgeon.recover.kernels import (
@@ -100,7 +109,7 @@ from kerasurgeon.rewrite.importing import import_object, import_path
 from kerasurgeon.rewrite.matching import Match, NearMiss, find, match_at, near_misses
 from kerasurgeon.rewrite.passes import Pass, Preserves, RewritePass, Skip, check_fraction
 from kerasurgeon.rewrite.patterns import Pattern, any_op, anything, constant, layers, one_of, ops, optional
-from kerasurgeon.rewrite.surgery import delete, insert_after, insert_before, replace_layer, replace_region
+from kerasurgeon.rewrite.surgery import delete, extract, insert_after, insert_before, replace_layer, replace_region
 from kerasurgeon.rules import Call, call_of, rule_for
 
 EXACT = Preserves.EXACT
@@ -127,6 +136,7 @@ __all__ = [
     "CutReport",
     "DeadReport",
     "Evidence",
+    "FactorPlan",
     "Factors",
     "Graph",
     "GraphError",
@@ -172,18 +182,23 @@ __all__ = [
     "candidates",
     "chain_macs",
     "chain_params",
+    "cheapest",
     "check_criterion",
     "check_fraction",
     "check_sparsity",
     "chosen_units",
     "close_shortcuts",
     "compensate",
+    "compose",
     "constant",
+    "cost",
     "criterion_for",
     "cut_channels",
     "delete",
     "did_you_mean",
     "emit",
+    "emit_with_variables",
+    "extract",
     "find",
     "groups",
     "import_object",
@@ -204,17 +219,20 @@ __all__ = [
     "map_leaves",
     "mask_units",
     "match_at",
+    "measure_inputs",
     "names_match",
     "near_misses",
     "one_blas_thread",
     "one_of",
     "ops",
     "optional",
+    "pareto",
     "recalibrate_graph",
     "register_criterion",
     "remove_dead",
     "replace_layer",
     "replace_region",
+    "residual_errors",
     "round_to_number",
     "rule_for",
     "score",
@@ -223,4 +241,5 @@ __all__ = [
     "splice",
     "substitute",
     "values_in",
+    "with_residual",
 ]

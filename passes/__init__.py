@@ -3,7 +3,9 @@
 if __name__ != "kerasurgeon.passes":
     raise ImportError(f"import kerasurgeon.passes, not {__name__}")
 
+from kerasurgeon.passes.apply_factors import ApplyFactors
 from kerasurgeon.passes.apply_plan import ApplyPlan
+from kerasurgeon.passes.factorise import Factorise
 from kerasurgeon.passes.fold_batch_norm import FoldBatchNorm
 from kerasurgeon.passes.prune_channels import PruneChannels
 from kerasurgeon.passes.recalibrate_batch_norm import RecalibrateBatchNorm
@@ -14,7 +16,9 @@ from kerasurgeon.passes.sparsify import Sparsify
 from kerasurgeon.passes.tucker_split import TuckerSplit
 
 __all__ = [
+    "ApplyFactors",
     "ApplyPlan",
+    "Factorise",
     "FoldBatchNorm",
     "PruneChannels",
     "RecalibrateBatchNorm",

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from kerasurgeon.cli import compare, compress, demo, explain, export, inspect, passes, plan, recipe
+from kerasurgeon.cli import compare, compress, demo, explain, export, inspect, passes, plan, recipe, tucker
 from kerasurgeon.cli.errors import exit_code, show_error
 from kerasurgeon.errors import KerasurgeonError
 
@@ -63,6 +63,7 @@ def _options(
 
 app.command("inspect")(inspect.inspect)
 app.command("compress")(compress.compress)
+app.command("tucker")(tucker.tucker)
 app.command("export")(export.export)
 app.command("compare")(compare.compare)
 app.command("explain")(explain.explain)

@@ -63,13 +63,13 @@ def plan(
     *,
     others: Sequence[Path],
     overwrite: bool,
-    quantize: Quantize | None,
-    calibration: Path | None,
-    integer_io: bool,
-    batch_size: str,
-    opset: int | None,
-    inputs: Path | None,
-    seed: int,
+    quantize: Quantize | None = None,
+    calibration: Path | None = None,
+    integer_io: bool = False,
+    batch_size: str = "auto",
+    opset: int | None = None,
+    inputs: Path | None = None,
+    seed: int = 0,
 ) -> Writing:
     """Check what is to be written, before any work is done.
 

@@ -50,16 +50,16 @@ def emit(graph: Graph, *, compile: bool = True) -> keras.Model:
         EmitError: A layer cannot be rebuilt.
     """
     model = _emitted(graph)[0]
-    if compile and graph.model.compile_config is not None:
-        note = compile_like(model, graph.model.compile_config, graph.model.custom_objects)
-        if note:
-            _LOG.warning("%s: %s", graph.name, note)
+    if compile:
+        _compile(model, graph)
     return model
 
 
-def emit_with_variables(graph: Graph) -> tuple[keras.Model, dict[tuple[str, str], Any]]:
-    """As ``emit``, not compiled, with the variable of every weight by its layer and path."""
+def emit_with_variables(graph: Graph, *, compile: bool = False) -> tuple[keras.Model, dict[tuple[str, str], Any]]:
+    """As ``emit``, with the variable of every weight by its layer and path; compiled only where asked for."""
     model, made = _emitted(graph)
+    if compile:
+        _compile(model, graph)
     variables = {
         (key, path): variable
         for key, layer in made.items()
@@ -67,6 +67,13 @@ def emit_with_variables(graph: Graph) -> tuple[keras.Model, dict[tuple[str, str]
         for path, variable in aligned(graph.layers[key], keyed_variables(layer, layer.weights)).items()
     }
     return model, variables
+
+
+def _compile(model: keras.Model, graph: Graph) -> None:
+    if graph.model.compile_config is not None:
+        note = compile_like(model, graph.model.compile_config, graph.model.custom_objects)
+        if note:
+            _LOG.warning("%s: %s", graph.name, note)
 
 
 def _emitted(graph: Graph) -> tuple[keras.Model, dict[str, Any]]:

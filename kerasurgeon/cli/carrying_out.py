@@ -1,0 +1,80 @@
+"""Run a pipeline over a model file and write what comes of it: what ``compress`` and ``tucker`` have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kerasurgeon.cli.console import activity, as_json, show, show_json
+from kerasurgeon.cli.files import write_text
+from kerasurgeon.cli.models import load_model
+from kerasurgeon.cli.startup import start_keras
+from kerasurgeon.cli.writing import Writing, file_notes, files_table, write_all
+
+if TYPE_CHECKING:
+    from kerasurgeon.cost import CostComparison
+    from kerasurgeon.export import ExportReport
+    from kerasurgeon.rewrite.pipeline import Pipeline, Result
+
+
+def carry_out(
+    model: Path,
+    make_pipeline: Callable[[], Pipeline],
+    writing: Writing,
+    *,
+    data: Any,
+    report: Path | None,
+    save_recipe: Path | None,
+    unsafe: bool,
+    custom_objects: list[str] | None,
+    json: bool,
+    afterwards: Callable[[Result], None] | None = None,
+) -> None:
+    """Load, run, write, print.
+
+    Args:
+        model: The model file.
+        make_pipeline: Makes the pipeline, once Keras is there.
+        writing: Which files are written, and how.
+        data: Inputs, or ``(inputs, labels)``, for passes that use data.
+        report: Where to write what ``--json`` prints.
+        save_recipe: Where to write the recipe.
+        unsafe: Whether the model file may run code of its own.
+        custom_objects: Modules to import first.
+        json: Whether to print one JSON document and nothing else.
+        afterwards: Called with the result before anything is printed.
+    """
+    with activity() as now:
+        start_keras(now)
+        from kerasurgeon.cost import compare_costs, cost
+
+        pipeline = make_pipeline()
+        loaded = load_model(model, now, unsafe=unsafe, custom_objects=custom_objects)
+        now.phase("running the passes")
+        result = pipeline.run(loaded, data=data, progress=now.tell)
+        costs = compare_costs(cost(loaded), cost(result.graph))
+        files = write_all(result.model, writing, now)
+        document = _document(model, result, costs, files)
+        if report:
+            write_text(report, as_json(document))
+        if save_recipe:
+            result.recipe.save(save_recipe)
+        if afterwards is not None:
+            afterwards(result)
+    if json:
+        show_json(document)
+    else:
+        show(result.report.table(), *result.report.reasons(), *result.report.notes)
+        show(costs.table(), files_table(files), *file_notes(files))
+
+
+def _document(model: Path, result: Result, costs: CostComparison, files: list[ExportReport]) -> dict[str, object]:
+    """What ``--json`` prints and ``--report`` writes."""
+    return {
+        "model": str(model),
+        "report": result.report.to_dict(),
+        "cost": costs.to_dict(),
+        "files": [item.to_dict() for item in files],
+        "recipe": result.recipe.to_dict(),
+    }

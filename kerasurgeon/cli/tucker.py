@@ -1,0 +1,211 @@
+"""``kerasurgeon tucker``: the hybrid Tucker split, by accuracy or to a size."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kerasurgeon.cli import options
+from kerasurgeon.cli.carrying_out import carry_out
+from kerasurgeon.cli.errors import UsageError, usage
+from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, check_outputs, read_data
+from kerasurgeon.cli.writing import plan
+
+if TYPE_CHECKING:
+    from kerasurgeon.rewrite.pipeline import Pipeline, Result
+
+
+class Method(StrEnum):
+    """What decides how far it goes."""
+
+    FIXED_LOSS = "fixed-loss"
+    FIXED_PARAMS = "fixed-params"
+
+
+class Kind(StrEnum):
+    """What layers become."""
+
+    HYBRID = "hybrid"
+    TUCKER = "tucker"
+
+
+class PruningStructure(StrEnum):
+    """Which entries of a residual are kept together."""
+
+    UNSTRUCTURED = "unstructured"
+    CHANNEL = "channel"
+    FILTER = "filter"
+    BLOCK = "block"
+
+
+_CHOICE = "How far it goes"
+_RESIDUAL = "The sparse convolution beside the factors"
+
+
+def tucker(
+    model: options.Model,
+    output: options.Outputs,
+    method: Annotated[
+        Method,
+        typer.Option(
+            help="fixed-params: to a share of the parameters, without data. fixed-loss: as far as the accuracy allows.",
+            rich_help_panel=_CHOICE,
+        ),
+    ] = Method.FIXED_PARAMS,
+    compression_factor: Annotated[
+        float | None,
+        typer.Option(
+            help="For fixed-params: the share of the split layers' parameters to keep, in (0, 1].",
+            rich_help_panel=_CHOICE,
+            show_default="0.5",
+        ),
+    ] = None,
+    max_acc_loss: Annotated[
+        float | None,
+        typer.Option(
+            help="For fixed-loss: how much accuracy may be lost on --data and --labels.",
+            rich_help_panel=_CHOICE,
+            show_default="0.02",
+        ),
+    ] = None,
+    compression_type: Annotated[
+        Kind, typer.Option(help="hybrid: with a sparse convolution where that is best; tucker: without.")
+    ] = Kind.HYBRID,
+    pruning_structure: Annotated[
+        PruningStructure, typer.Option(help="Which entries are kept together.", rich_help_panel=_RESIDUAL)
+    ] = PruningStructure.UNSTRUCTURED,
+    block_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="IN,OUT",
+            help="For block: its size in input and output channels.",
+            rich_help_panel=_RESIDUAL,
+            show_default=False,
+        ),
+    ] = None,
+    sparsity_weight: Annotated[
+        float,
+        typer.Option(
+            help="How many dense parameters one kept entry counts as.",
+            rich_help_panel=_RESIDUAL,
+        ),
+    ] = 4.0,
+    all_layers: Annotated[
+        bool, typer.Option("--all-layers", help="Split 1x1 convolutions and Dense layers too, by SVD.")
+    ] = False,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Only layers of these names; with ! before it: not these. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    round_to: Annotated[int, typer.Option(min=1, help="Make ranks multiples of this.")] = 1,
+    data: options.Data = None,
+    labels: options.Labels = None,
+    search_log: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="For fixed-loss: keep the search here, and go on from it when it is run again.",
+            show_default=False,
+        ),
+    ] = None,
+    save_factors: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.npz",
+            help="Also keep the factors: --pass ApplyFactors puts them into the same model again.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="All random choices follow from it.")] = 0,
+    report: options.ReportFile = None,
+    save_recipe: options.SaveRecipe = None,
+    overwrite: options.Overwrite = False,
+    unsafe: options.Unsafe = False,
+    custom_objects: options.CustomObjects = None,
+    json: options.Json = False,
+) -> None:
+    """Split convolutions into 1x1, k x k, 1x1 of lower rank, with a sparse convolution beside them where that is best.
+
+    Ranks and sparsities of all layers are chosen together: for a number of parameters, or by the accuracy that may be
+    lost on labelled data.
+    """
+    check_input(model, KERAS_SUFFIXES, "model file")
+    others = [model]
+    for path, suffixes in (
+        (report, (".json",)),
+        (save_recipe, (".toml", ".json")),
+        (save_factors, (".npz",)),
+    ):
+        if path:
+            check_outputs([path], suffixes, overwrite=overwrite, others=others)
+            others.append(path)
+    settings = _settings(method, compression_factor, max_acc_loss)
+    settings |= {
+        "method": "auto" if all_layers else "tucker",
+        "cost": "params",
+        "sparsity": "auto" if compression_type == Kind.HYBRID else 0.0,
+        "structure": str(pruning_structure),
+        "block_size": _block(block_size),
+        "sparsity_weight": sparsity_weight,
+        "where": tuple(where or ()),
+        "round_to": round_to,
+        "search_log": None if search_log is None else str(search_log),
+    }
+    if method == Method.FIXED_LOSS and (data is None or labels is None):
+        raise UsageError("fixed-loss needs labelled data.", hint="add --data FILE and --labels FILE")
+    writing = plan(output, others=others, overwrite=overwrite, seed=seed)
+    arrays = read_data(data, labels)
+
+    def make_pipeline() -> Pipeline:
+        from kerasurgeon.passes import Factorise
+        from kerasurgeon.rewrite.pipeline import Pipeline
+
+        with usage():
+            chosen = Factorise(**settings)
+        return Pipeline([chosen])
+
+    def keep(result: Result) -> None:
+        for item in result.report.passes[0].plans:
+            if save_factors is not None and hasattr(item, "layers"):
+                item.save(save_factors)
+
+    carry_out(
+        model,
+        make_pipeline,
+        writing,
+        data=arrays,
+        report=report,
+        save_recipe=save_recipe,
+        unsafe=unsafe,
+        custom_objects=custom_objects,
+        json=json,
+        afterwards=keep,
+    )
+
+
+def _settings(method: Method, compression_factor: float | None, max_acc_loss: float | None) -> dict[str, Any]:
+    """The option that says how far it goes, and no other."""
+    by_loss = method == Method.FIXED_LOSS
+    unused = compression_factor if by_loss else max_acc_loss
+    if unused is not None:
+        option = "--compression-factor" if by_loss else "--max-acc-loss"
+        raise UsageError(f"{option} does not go with --method {method}.", hint="choose one of the two ways")
+    if by_loss:
+        return {"max_accuracy_loss": 0.02 if max_acc_loss is None else max_acc_loss}
+    return {"compression_factor": 0.5 if compression_factor is None else compression_factor}
+
+
+def _block(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    parts = text.replace("x", ",").split(",")
+    if len(parts) != 2 or not all(part.strip().isdigit() for part in parts):
+        raise UsageError("--block-size cannot be read.", expected="two whole numbers, as 8,8", got=text)
+    return int(parts[0]), int(parts[1])

@@ -1,0 +1,169 @@
+"""One run of Factorise: which layers, which ranks, and the change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from kerasurgeon.authoring import (
+    Context,
+    FactorPlan,
+    Factors,
+    Graph,
+    Inputs,
+    OptionError,
+    Skip,
+    measure_inputs,
+    one_blas_thread,
+)
+from kerasurgeon.passes import factorise_options as check
+from kerasurgeon.passes.factorise_budget import amount_of, ledger_for
+from kerasurgeon.passes.factorise_direct import direct_pick
+from kerasurgeon.passes.factorise_latency import Stopwatch, by_latency
+from kerasurgeon.passes.factorise_layers import build_layers
+from kerasurgeon.passes.factorise_offers import Offers, Pick, Workbench
+from kerasurgeon.passes.factorise_put import put
+from kerasurgeon.passes.factorise_report import described
+from kerasurgeon.passes.factorise_search import Search
+from kerasurgeon.passes.factorise_sites import NoSite, Site, places
+
+if TYPE_CHECKING:
+    from kerasurgeon.passes.factorise import Factorise
+
+
+class Run:
+    """A run of the pass over a graph.
+
+    Args:
+        options: The pass.
+        graph: The graph, changed in place.
+        context: The run's.
+    """
+
+    def __init__(self, options: Factorise, graph: Graph, context: Context) -> None:
+        self.options, self.graph, self.context = options, graph, context
+        self.benches: dict[str, Workbench] = {}
+
+    def run(self) -> None:
+        """Choose, factorise, put."""
+        with one_blas_thread():
+            self._find()
+            picks = self._choose()
+            plan = self._change(picks)
+        if plan.layers:
+            self.context.plans.append(plan)
+
+    # Which layers.
+
+    def _find(self) -> None:
+        methods = check.methods(self.options.name, self.options.method)
+        found: list[tuple[Site, tuple[str, ...]]] = []
+        for site in places(self.graph):
+            try:
+                if isinstance(site, NoSite):
+                    raise Skip(site.reason)
+                self._require_named(site)
+                named = next((names for pattern, names in methods if site.matches(pattern)), None)
+                if named is None:
+                    raise Skip("no pattern of method= names it")
+                found.append((site, named))
+            except Skip as skip:
+                self.context.left(site.name, skip.reason)
+        inputs = self._inputs([site for site, _ in found])
+        for site, names in found:
+            try:
+                self.benches[site.key] = Workbench(site, self.options, names, inputs.get(site.key))
+            except Skip as skip:
+                self.context.left(site.name, skip.reason)
+
+    def _require_named(self, site: Site) -> None:
+        where = self.options.where
+        wanted = [pattern for pattern in where if not pattern.startswith("!")]
+        if wanted and not any(map(site.matches, wanted)):
+            raise Skip(f"where={where!r} does not name it")
+        for pattern in where:
+            if pattern.startswith("!") and site.matches(pattern[1:]):
+                raise Skip(f"where= leaves it out: {pattern!r}")
+
+    def _inputs(self, found: list[Site]) -> Mapping[str, Inputs]:
+        if self.options.minimise == "kernel":
+            return {}
+        if self.context.data is None:
+            raise OptionError(
+                f"{self.options.name}: minimise='output' needs data.",
+                hint="pass data=inputs to the pipeline, or --data FILE on the command line",
+            )
+        self.context.progress(0.0, f"{self.options.name}: looking at the layers' inputs")
+        seed = int(self.context.rng.integers(2**31))
+        return measure_inputs(self.graph, [site.key for site in found], self.context.data, seed=seed)
+
+    # What they become.
+
+    def _choose(self) -> Mapping[str, Pick]:
+        options, way = self.options, self.options.way
+        stopwatch = Stopwatch(options, self.graph)
+        if way == "max_accuracy_loss":
+            picks = Search(options, self.graph, self.context, self.benches, self._offers(options.cost)).run()
+        elif way == "latency":
+            picks, said = by_latency(self.graph, self._offers("macs"), self.benches, options, stopwatch)
+            self.context.changed(self.graph.name, said)
+        elif way in check.BUDGETS:
+            picks = self._budget(way)
+        else:
+            picks = self._direct()
+        if options.latency_of is not None:
+            picks = stopwatch.only_faster(self.benches, picks, self.context)
+        for key, bench in self.benches.items():
+            if way not in ("ratio", "energy", "error", "ranks") and key not in picks:
+                self.context.left(bench.site.name, "it is whole in the best choice for all layers together")
+        return picks
+
+    def _direct(self) -> Mapping[str, Pick]:
+        picks = {}
+        for done, (key, bench) in enumerate(self.benches.items()):
+            self._progress(0.4 * done / len(self.benches), bench.site)
+            try:
+                picks[key] = direct_pick(bench, self.options)
+            except Skip as skip:
+                self.context.left(bench.site.name, skip.reason)
+        return picks
+
+    def _budget(self, way: str) -> Mapping[str, Pick]:
+        inside_only = way == "compression_factor"
+        measure = self.options.cost if inside_only else way
+        ledger = ledger_for(self.graph, self._offers(measure), measure, inside_only=inside_only)
+        wanted = amount_of(float(getattr(self.options, way)), ledger.total)
+        if wanted >= ledger.total:
+            self.context.left(self.graph.name, f"{way}={getattr(self.options, way)}: the model costs no more than that")
+            return {}
+        choice = ledger.within(wanted)
+        self.context.changed(self.graph.name, ledger.said(choice, wanted))
+        return choice.picks
+
+    def _offers(self, measure: str) -> list[Offers]:
+        found = []
+        for done, bench in enumerate(self.benches.values()):
+            self._progress(0.5 * done / len(self.benches), bench.site)
+            found.append(bench.offers(measure, paying=self.options.only_if_cheaper))
+        return found
+
+    # The change.
+
+    def _change(self, picks: Mapping[str, Pick]) -> FactorPlan:
+        made: dict[str, tuple[Site, Factors]] = {}
+        for done, (key, pick) in enumerate(picks.items()):
+            bench = self.benches[key]
+            self._progress(0.5 + 0.4 * done / len(picks), bench.site)
+            factors = bench.make(pick)
+            made[key] = bench.site, factors
+            self.context.changed(bench.site.name, described(bench, pick, factors))
+            bench.forget()
+        for site, factors in made.values():
+            put(self.graph, site.key, build_layers(site, factors))
+        return FactorPlan.of(self.graph.name, {site.name: (site.kernel(), factors) for site, factors in made.values()})
+
+    def _progress(self, fraction: float, site: Site) -> None:
+        self.context.progress(fraction, f"{self.options.name}: {site.name}")
+
+
+__all__ = ["Run"]
