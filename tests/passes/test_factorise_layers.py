@@ -160,14 +160,14 @@ def test_any_convolution_at_all(seed: int) -> None:
     kernel = tuple(map(int, rng.integers(1, 5 - axes // 3, axes)))
     options: dict[str, Any] = {"padding": str(rng.choice(["same", "valid"])), "use_bias": bool(rng.integers(2))}
     options["data_format"] = str(rng.choice(["channels_last", "channels_first"]))
-    options["activation"] = [None, "relu", "tanh"][rng.integers(3)]
+    options["activation"] = [None, "relu"][rng.integers(2)]
     move = ["strides", "dilation_rate"][rng.integers(2)]
     options[move] = tuple(map(int, rng.integers(1, 4, axes)))
     if transposed and move == "dilation_rate":
         options[move] = (int(rng.integers(1, 3)),) * axes
     if not transposed:
         options["groups"] = int(rng.choice([1, 1, 2]))
-    size = tuple(map(int, rng.integers(9, 12, axes)))
+    size = tuple(map(int, rng.integers(10, 13, axes)))
     assert_computes_and_costs(conv(axes, transposed, kernel=kernel, size=size, **options), seed=seed)
 
 
@@ -345,6 +345,17 @@ def test_a_nested_model_called_twice_stays_one_model() -> None:
     twin = keras.models.clone_model(model)
     twin.set_weights([keras_kernel(factors), *model.get_weights()[1:]])
     assert difference(twin, result) < 1e-5
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_masks_go_through(residual: bool) -> None:
+    inputs = keras.Input((9,), dtype="int32")
+    x = layers.Embedding(11, 5, mask_zero=True)(inputs)
+    x = layers.Dense(6, activation="tanh", name="layer")(x)
+    model = model_of(inputs, layers.LSTM(4, name="end")(x))
+    words = np.array([[1, 2, 3, 0, 0, 4, 0, 0, 0], [5, 6, 7, 8, 9, 0, 0, 0, 0]])
+    factors = three(model, residual=residual)
+    assert difference(with_kernel(model, "layer", keras_kernel(factors)), split(model, factors), words) < 1e-5
 
 
 # ---- what cannot be built ---------------------------------------------------------------------------------------
