@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from kerasurgeon.errors import ExportError
-from kerasurgeon.export.tensors import Array, Feeds, TensorInfo, unique_names
+from kerasurgeon.export.tensors import TensorInfo, unique_names
 
 _LEGAL_SCOPE = re.compile(r"^[A-Za-z0-9_.\-/>]*$")
 
@@ -189,16 +189,6 @@ def weight_bytes(model: keras.Model) -> int:
         model: Any model.
     """
     return sum(4 * int(np.prod(weight.shape)) for weight in model.weights)
-
-
-def as_feeds(infos: Sequence[TensorInfo], flat: Sequence[Array]) -> Feeds:
-    """Name arrays that come in flat order.
-
-    Args:
-        infos: The inputs or outputs.
-        flat: One array for each.
-    """
-    return {info.name: array for info, array in zip(infos, flat, strict=True)}
 
 
 def custom_objects(model: keras.Model) -> dict[str, Any]:

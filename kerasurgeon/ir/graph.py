@@ -323,11 +323,6 @@ class Graph(GraphNames):
         self._touch(old.name)
         return key
 
-    def set_origin(self, node: Node | str, origin: tuple[str, ...]) -> None:
-        """Record the nodes of the lifted model that a node comes from."""
-        old = self._node(node)
-        self._digraph.nodes[old.name]["node"] = replace(old, origin=origin)
-
 
 def _equal(one: Any, other: Any) -> bool:
     try:

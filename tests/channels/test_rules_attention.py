@@ -13,10 +13,11 @@ from keras import layers, ops
 from kerasurgeon.channels.analysis import analyse
 from kerasurgeon.channels.cut import cut_units
 from kerasurgeon.keras_io import emit, lift
-from tests.channels.oracle import assert_cut_is_exact
-from tests.channels.test_rules_contraction import array, dense, free, sequence
+from tests.channels.building import Case, array, assert_units_go, dense, free
+from tests.channels.test_rules_contraction import sequence
 
-Case = tuple[Callable[[], keras.Model], dict[str, int]]
+pytestmark = pytest.mark.usefixtures("fresh_names")
+
 HEADS = {"mha#heads": 4, "mha#key_dim": 5, "mha#value_dim": 3}
 SHARED = {"gqa#heads": 3, "gqa#key_value_heads": 3, "gqa#head_dim": 4}
 
@@ -154,20 +155,9 @@ def from_input(layer: Any) -> keras.Model:
     return keras.Model(inputs, dense(2)(layer(inputs, dense(8, "two")(inputs))))
 
 
-@pytest.fixture(autouse=True)
-def fresh_names() -> None:
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(0)
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_cut_is_exact_and_units_go(name: str) -> None:
-    build, expected = CASES[name]
-    model = build()
-    channels = analyse(lift(model))
-    assert not channels.barriers
-    assert {source: free(channels, source) for source in expected} == expected
-    assert assert_cut_is_exact(model, seeds=(0, 1)) > 0
+    assert_units_go(CASES[name])
 
 
 @pytest.mark.parametrize("gate", [False, True])

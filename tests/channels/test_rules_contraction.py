@@ -10,21 +10,14 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from kerasurgeon.channels.analysis import Channels, analyse
+from kerasurgeon.channels.analysis import analyse
 from kerasurgeon.channels.cut import cut_units
 from kerasurgeon.keras_io import emit, lift
 from kerasurgeon.rules.reasons import Reason
+from tests.channels.building import Case, array, assert_units_go, dense, free
 from tests.channels.oracle import assert_cut_is_exact
 
-Tensor: Any = keras.KerasTensor
-
-
-def dense(units: int, name: str | None = None, **options: Any) -> Any:
-    return layers.Dense(units, bias_initializer="random_normal", name=name, **options)
-
-
-def array(*shape: int) -> Any:
-    return np.random.default_rng(0).normal(size=shape).astype("float32")
+pytestmark = pytest.mark.usefixtures("fresh_names")
 
 
 def sequence(tail: Callable[[Any, Any], Any], *, steps: int = 5, one: int = 8, two: int = 8) -> keras.Model:
@@ -45,13 +38,7 @@ def image(tail: Callable[[Any, Any], Any]) -> keras.Model:
     return keras.Model(inputs, dense(2, "head")(layers.Flatten()(tail(*heads))))
 
 
-def free(channels: Channels, source: str) -> int:
-    """How many units of a source may go."""
-    units = set(channels.unit[channels.sources[source].ids].ravel().tolist())
-    return len(units - set(channels.frozen))
-
-
-CASES: dict[str, tuple[Callable[[], keras.Model], dict[str, int]]] = {
+CASES: dict[str, Case] = {
     "matmul of two tensors": (lambda: sequence(lambda a, b: ops.matmul(a, ops.swapaxes(b, 1, 2))), {"one": 8}),
     "matmul keeps rows and columns": (
         lambda: sequence(lambda a, b: both(ops.matmul(ops.swapaxes(a, 1, 2), b)), two=6),
@@ -175,20 +162,9 @@ def reversible(tied: bool) -> keras.Model:
     return keras.Model(inputs, table(made + dense(8, activation="tanh")(made), reverse=True))
 
 
-@pytest.fixture(autouse=True)
-def fresh_names() -> None:
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(0)
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_cut_is_exact_and_units_go(name: str) -> None:
-    build, expected = CASES[name]
-    model = build()
-    channels = analyse(lift(model))
-    assert not channels.barriers
-    assert {source: free(channels, source) for source in expected} == expected
-    assert assert_cut_is_exact(model, seeds=(0, 1)) > 0
+    assert_units_go(CASES[name])
 
 
 def test_einsum_dense_equals_one_built_by_hand() -> None:

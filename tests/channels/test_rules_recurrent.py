@@ -14,10 +14,11 @@ from keras import layers
 from kerasurgeon.channels.analysis import analyse
 from kerasurgeon.channels.cut import cut_units
 from kerasurgeon.keras_io import emit, lift
-from tests.channels.oracle import assert_cut_is_exact, outputs
-from tests.channels.test_rules_contraction import array, dense, free
+from tests.channels.building import Case, array, assert_units_go, dense, free
+from tests.channels.oracle import outputs
 
-Case = tuple[Callable[[], keras.Model], dict[str, int]]
+pytestmark = pytest.mark.usefixtures("fresh_names")
+
 BOTH = {"before": 8, "both#forward": 6, "both#backward": 6}
 RANDOM = {"bias_initializer": "random_normal"}
 
@@ -210,20 +211,9 @@ CASES: dict[str, Case] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def fresh_names() -> None:
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(0)
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_cut_is_exact_and_units_go(name: str) -> None:
-    build, expected = CASES[name]
-    model = build()
-    channels = analyse(lift(model))
-    assert not channels.barriers
-    assert {source: free(channels, source) for source in expected} == expected
-    assert assert_cut_is_exact(model, seeds=(0,)) > 0
+    assert_units_go(CASES[name], seeds=(0,))
 
 
 @pytest.mark.parametrize(
