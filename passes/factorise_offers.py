@@ -42,7 +42,10 @@ _FEW_STEPS = {"cp": 6}
 # Shares of entries in a residual that are tried, after the earlier hybrid method: up to 11 %, each 1.3 times the last.
 SPARSITIES = tuple(0.001 * 1.3**step for step in range(19))
 _WITH_RESIDUAL = 12
-"""Ranks that residuals are tried with: each has to be factorised for it."""
+"""Ranks that residuals are tried with in large kernels: each has to be factorised for it."""
+
+_SMALL = 200_000
+"""Entries of a kernel up to which residuals are tried with four times as many."""
 
 
 @final
@@ -102,6 +105,9 @@ class Workbench:
     def __init__(self, site: Site, options: Factorise, methods: Sequence[str], inputs: Inputs | None) -> None:
         self.site, self.options, self.inputs = site, options, inputs
         self.methods = self._accepted(methods)
+        self.no_residual = options.residual_structure().refusal((site.shape.inputs, site.shape.outputs))
+        if self.no_residual and options.sparsity not in ("auto", 0):
+            raise Skip(f"it cannot have such a residual: {self.no_residual}")
         self._prepared: dict[str, Prepared] = {}
         self._kernel: Array | None = None
 
@@ -211,7 +217,7 @@ class Workbench:
                 rows.append((float(errors[row]), *(float(values[row]) for values in costs.values())))
         table = np.array(rows)
         offers = Offers(self.site, tuple(picks), *table.T)
-        if self.options.sparsity:
+        if self.options.sparsity and not self.no_residual:
             offers = self._with_residuals(offers, measure, paying)
         return offers.take(_with_first(pareto(offers.errors, offers.costs(measure))))
 
@@ -254,8 +260,9 @@ class Workbench:
         """Offers with residuals, in the place of those without where one share is asked for."""
         options, whole = self.options, self.whole()
         shares = np.array((0.0, *SPARSITIES) if options.sparsity == "auto" else (float(options.sparsity),))
+        tried = _WITH_RESIDUAL if self.kernel.size > _SMALL else 4 * _WITH_RESIDUAL
         chains = [row for row in pareto(offers.errors, offers.costs(measure)) if offers.picks[row] is not None]
-        few = np.unique(np.linspace(0, len(chains) - 1, _WITH_RESIDUAL).round().astype(int)) if chains else ()
+        few = np.unique(np.linspace(0, len(chains) - 1, tried).round().astype(int)) if chains else ()
         picks: list[Pick | None] = [None]
         rows: list[tuple[float, ...]] = [(0.0, *whole.values())]
         for row in (chains[place] for place in few):
@@ -263,13 +270,14 @@ class Workbench:
             assert pick is not None
             missed = self.kernel - self.prepared(pick.method).factors(pick.ranks, sweeps=0).reconstruct()
             left = residual_errors(missed, options.residual_structure(), shares)
-            norm = float(np.sum(np.square(self.kernel, dtype=np.float64))) or 1.0
-            for share, squared in zip(shares.tolist(), left, strict=True):
+            # Of the chain's error, which may be that of the output, the share that is left of the kernel's.
+            left = float(offers.errors[row]) * left / (float(np.sum(np.square(missed, dtype=np.float64))) or 1.0)
+            for share, squared in zip(shares.tolist(), left.tolist(), strict=True):
                 found = Pick(pick.method, pick.ranks, share)
                 costs = self.cost(found)
                 if not paying or costs[measure] < whole[measure]:
                     picks.append(found)
-                    rows.append((float(squared) / norm, *costs.values()))
+                    rows.append((squared, *costs.values()))
         return Offers(self.site, tuple(picks), *np.array(rows).T)
 
 

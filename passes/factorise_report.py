@@ -24,7 +24,7 @@ def described(bench: Workbench, pick: Pick, factors: Factors) -> str:
         f"relative kernel error {relative_error(bench.kernel, factors):.3g}",
     ]
     if factors.residual is not None:
-        said[-1] += f" with {factors.kept:,} of {factors.residual.size:,} entries in the residual"
+        said[-1] += f" with {factors.kept:,} of {factors.residual.size:,} entries in the residual, stored dense"
     if bench.inputs is not None:
         said.append(f"relative output error {output_error(bench.kernel, factors, bench.inputs):.3g}")
     return "; ".join([*said, *_notes(bench)])

@@ -75,6 +75,18 @@ class Run:
                 self.benches[site.key] = Workbench(site, self.options, names, inputs.get(site.key))
             except Skip as skip:
                 self.context.left(site.name, skip.reason)
+        self._require_blocks(found)
+
+    def _require_blocks(self, found: list[tuple[Site, tuple[str, ...]]]) -> None:
+        """Blocks that divide no layer at all are a mistake."""
+        structure = self.options.residual_structure()
+        refusals = [structure.refusal((site.shape.inputs, site.shape.outputs)) for site, _ in found]
+        if self.options.sparsity and refusals and all(refusals):
+            raise OptionError(
+                f"{self.options.name}: no layer can have such a residual.",
+                expected="a block_size that divides the channels of layers",
+                got=f"{found[0][0].name!r}: {refusals[0]}",
+            )
 
     def _require_named(self, site: Site) -> None:
         where = self.options.where

@@ -211,6 +211,9 @@ def _refusal(graph: Graph, key: str, tied: frozenset[str]) -> str:
         return "its kernel is quantised"
     if weight is None or set(layer.weights) - {"kernel", "bias"}:
         return f"it has other weights than a kernel and a bias: {', '.join(sorted(layer.weights))}"
+    *_, read, made = weight.shape
+    if read == 1 and made == layer.config.get("groups", 1):
+        return "it has one channel in and out a group: there are no channel modes to factorise"
     if not np.isfinite(weight.array).all():
         return "its kernel has entries that are not finite"
     for node in calls if layer.kind == "EinsumDense" else ():

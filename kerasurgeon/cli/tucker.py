@@ -72,8 +72,12 @@ def tucker(
         ),
     ] = None,
     compression_type: Annotated[
-        Kind, typer.Option(help="hybrid: with a sparse convolution where that is best; tucker: without.")
-    ] = Kind.HYBRID,
+        Kind,
+        typer.Option(
+            help="tucker: factors alone; hybrid: with a sparse convolution beside them where that is best. It is "
+            "stored dense: only runtimes that skip zeros gain from it."
+        ),
+    ] = Kind.TUCKER,
     pruning_structure: Annotated[
         PruningStructure, typer.Option(help="Which entries are kept together.", rich_help_panel=_RESIDUAL)
     ] = PruningStructure.UNSTRUCTURED,
