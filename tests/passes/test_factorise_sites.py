@@ -139,6 +139,8 @@ def test_calls_of_a_shared_layer_are_one_site() -> None:
         (lambda: layers.EinsumDense("abc,bd->adc", (3, 6), name="layer"), (4, 6), "over the last axis"),
         (lambda: layers.EinsumDense("abc,cd->abd", (4, 3), bias_axes="bd", name="layer"), (4, 6), "last axis"),
         (lambda: layers.EinsumDense("...c,cd->...d", 3, name="layer"), (4, 5, 6), "as the shape of its result"),
+        (lambda: layers.Conv2D(8, 3, groups=8, name="layer"), (6, 6, 8), "one channel in and out a group"),
+        (lambda: layers.Dense(1, name="layer"), (1,), "one channel in and out a group"),
     ],
 )
 def test_layers_that_have_no_matrix(layer: Any, inputs: tuple[int, ...], reason: str) -> None:
