@@ -84,7 +84,7 @@ class Ledger:
     def said(self, choice: Choice, wanted: float, *, exact: str = "") -> str:
         """What a report says of a choice for a budget."""
         unit = self.measure if self.measure != "macs" else "MACs"
-        text = f"{unit} {_shown(self.total)} -> {_shown(choice.cost)} ({choice.cost / self.total:.1%})"
+        text = f"{unit} {_shown(self.total)} -> {_shown(choice.cost)} ({choice.cost / (self.total or 1):.1%})"
         if choice.cost > wanted * (1 + 1e-9):
             return (
                 f"{text}; {_shown(wanted)} cannot be reached: {_shown(self.rest)} are outside the layers that may be "

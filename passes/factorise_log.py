@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -153,9 +154,10 @@ class SearchLog:
         Console().print(self.table())
 
     def __str__(self) -> str:
-        console = Console(width=140, record=True, file=open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
-        console.print(self.table())
-        return console.export_text()
+        console = Console(width=140, file=io.StringIO(), color_system=None)
+        with console.capture() as text:
+            console.print(self.table())
+        return text.get()
 
 
 def fingerprint(parts: Mapping[str, Any]) -> str:

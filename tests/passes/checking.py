@@ -81,3 +81,12 @@ def assert_lives(model: keras.Model, folder: Path, *, train: bool = True) -> Non
         loss = loaded.train_on_batch(inputs, targets if len(targets) > 1 else targets[0])
         assert np.isfinite(np.asarray(loss)).all()
         assert all(np.isfinite(weight).all() for weight in loaded.get_weights())
+
+
+def decaying(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """A kernel whose channel modes have spectra that decay."""
+    *sizes, inputs, outputs = shape
+    left, right = (np.linalg.qr(rng.standard_normal((size, size)))[0] for size in (inputs, outputs))
+    scale = np.outer(np.arange(1, inputs + 1) ** -0.8, np.arange(1, outputs + 1) ** -0.8)
+    kernel = left @ (rng.standard_normal((*sizes, inputs, outputs)) * scale) @ right
+    return np.asarray(kernel / np.linalg.norm(kernel) * np.sqrt(2 * outputs), "float32")

@@ -14,7 +14,7 @@ import kerasurgeon as ks
 from kerasurgeon.errors import OptionError, PassError, PlanError
 from kerasurgeon.passes import ApplyFactors, Factorise, FoldBatchNorm, PruneChannels, TuckerSplit
 from kerasurgeon.rewrite.pipeline import Pipeline
-from tests.passes.checking import changed, difference, kinds, model_of, outputs_of, reasons, run
+from tests.passes.checking import changed, decaying, difference, kinds, model_of, outputs_of, reasons, run
 
 layers = keras.layers
 Array = np.ndarray[Any, Any]
@@ -37,15 +37,6 @@ def network(*, norms: bool = False) -> keras.Model:
         kernel = model.get_layer(name).kernel
         kernel.assign(decaying(rng, tuple(kernel.shape)))
     return model
-
-
-def decaying(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """A kernel whose channel modes have spectra that decay."""
-    *sizes, inputs, outputs = shape
-    left, right = (np.linalg.qr(rng.standard_normal((size, size)))[0] for size in (inputs, outputs))
-    scale = np.outer(np.arange(1, inputs + 1) ** -0.8, np.arange(1, outputs + 1) ** -0.8)
-    kernel = left @ (rng.standard_normal((*sizes, inputs, outputs)) * scale) @ right
-    return np.asarray(kernel / np.linalg.norm(kernel) * np.sqrt(2 * outputs), "float32")
 
 
 def weights(model: keras.Model, name: str) -> Array:

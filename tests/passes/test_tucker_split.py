@@ -290,7 +290,10 @@ def test_the_report_gives_the_error_with_the_residual() -> None:
     result = run(TuckerSplit(ratio=0.4, sparsity=0.1), model)
     kernel = weights_of(model, "conv")
     error = np.linalg.norm(kernel - kernel_of(result.model, "conv")) / np.linalg.norm(kernel)
-    assert f"; relative kernel error {error:.3g} with 86 of 864 entries in the residual, stored dense" in changed(result)["conv"]
+    assert (
+        f"; relative kernel error {error:.3g} with 86 of 864 entries in the residual, stored dense"
+        in changed(result)["conv"]
+    )
 
 
 # ---- what is kept -----------------------------------------------------------------------------------------------
