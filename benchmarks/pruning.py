@@ -2,6 +2,7 @@
 
     uv run --all-extras python benchmarks/pruning.py [NAME ...] [--rounds 5] [--json FILE]
     uv run --all-extras python benchmarks/pruning.py --torch PYTHON [--rounds 5]
+    uv run --all-extras python benchmarks/pruning.py --growth docs [--rounds 3]
 
 Per network, full-size inputs, in one process of its own: the analysis of labels alone; lifting, removing half of the
 channels of every group by their l2 norm and emitting, without and with compensation from batch norms (the default);
@@ -10,6 +11,9 @@ channels of every group by their l2 norm and emitting, without and with compensa
 ``--torch`` names a Python that has torch, torchvision and torch-pruning: ResNet50 (local ranking) and ResNet152
 (global) are pruned there as well, rounds of both libraries in turn. Torch-Pruning works in place, so that its time is
 set beside that of the pass on a lifted graph (``pass``) and that of the whole way to a new model (``prune``).
+
+``--growth`` measures ``prune`` alone on eight networks of growing depth at small inputs, and writes a table and a plot
+of time against nodes (which needs matplotlib) to a folder.
 """
 
 from __future__ import annotations
@@ -23,6 +27,8 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+
+import pruning_growth
 
 TARGET_ANALYSIS, TARGET_ANALYSIS_LARGE, TARGET_CLONE = 20.0, 200.0, 1.2
 TARGET_TORCH = {"ResNet50": 4.0, "ResNet152": 6.0}
@@ -103,12 +109,20 @@ def main() -> None:
     """Measure the networks one by one, each in a process, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, help="timings that a median is of: 5, and 3 of --growth")
     parser.add_argument("--torch", metavar="PYTHON")
+    parser.add_argument("--growth", type=Path, metavar="FOLDER", nargs="?", const=Path("docs"))
     parser.add_argument("--json", type=Path)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    options.rounds = options.rounds or (3 if options.growth else 5)
+    if options.growth and options.one:
+        print(json.dumps(pruning_growth.measure(options.names[0], options.rounds)))
+        return
+    if options.growth:
+        pruning_growth.run(__file__, options.growth, options.rounds)
+        return
     if options.one:
         scope = "global" if options.names[0] == "ResNet152" else "local"
         print(json.dumps(measure(options.names[0], options.rounds, scope, options.torch)))
