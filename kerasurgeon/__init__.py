@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         VerificationError,
     )
     from kerasurgeon.export import ExportReport, compare, export, latency_on
+    from kerasurgeon.factors import FactorPlan
     from kerasurgeon.ir import Graph, Layer, Node, TensorSpec, Value, Weight, format_graph
     from kerasurgeon.keras_io import emit, lift
     from kerasurgeon.recover.batch_norm import recalibrate_batch_norm
@@ -76,6 +77,7 @@ _HOMES = {
         "VerificationError",
     ),
     "export": ("ExportReport", "compare", "export", "latency_on"),
+    "factors": ("FactorPlan",),
     "ir": ("Graph", "Layer", "Node", "TensorSpec", "Value", "Weight", "format_graph"),
     "keras_io": ("emit", "lift"),
     "recover.batch_norm": ("recalibrate_batch_norm",),
@@ -104,6 +106,7 @@ __all__ = [
     "EmitError",
     "ExportError",
     "ExportReport",
+    "FactorPlan",
     "GradualSparsity",
     "Graph",
     "GraphError",

@@ -65,6 +65,8 @@ class ApplyFactors(Pass):
         """Check the whole plan against the model, then change it."""
         plan = self.plan if isinstance(self.plan, FactorPlan) else FactorPlan.load(str(self.plan))
         by_name: dict[str, Place] = {place.name: place for place in places(graph)}
+        if not plan.layers:
+            context.left(graph.name, "the plan names no layer")
         sites = {name: self._site(name, by_name, plan) for name in plan.layers}
         for name, site in sites.items():
             planned = plan.layers[name]

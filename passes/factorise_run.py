@@ -48,6 +48,8 @@ class Run:
         """Choose, factorise, put."""
         with one_blas_thread():
             self._find()
+            if not self.benches and not self.context.sites:
+                self.context.left(self.graph.name, "there is no layer with a kernel to factorise")
             picks = self._choose()
             plan = self._change(picks)
         if plan.layers:

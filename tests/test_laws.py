@@ -24,7 +24,9 @@ MANY = ("plain_chain", "nested_functional", "shared_conv", "compiled_and_fitted"
 
 
 REQUIRED: dict[str, dict[str, Any]] = {
+    "ApplyFactors": {"plan": ks.FactorPlan()},
     "ApplyPlan": {"plan": {}},
+    "Factorise": {"macs": 0.5},
     "PruneChannels": {"ratio": 0.4},
     "Sparsify": {"sparsity": 0.5},
     "TuckerSplit": {"energy": 0.9},

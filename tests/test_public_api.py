@@ -50,6 +50,9 @@ def passes() -> list[type[Pass]]:
 def test_passes_are_frozen_dataclasses_that_describe_every_option(cls: type[Pass]) -> None:
     assert dataclasses.is_dataclass(cls)
     assert cls.__dataclass_params__.frozen
-    text = inspect.getdoc(cls) or ""
+    docs = [inspect.getdoc(base) or "" for base in cls.__mro__ if dataclasses.is_dataclass(base)]
+    assert docs[0] not in docs[1:]
     for option in dataclasses.fields(cls):
-        assert f"{option.name}:" in text, f"{cls.__name__} does not describe its option {option.name}"
+        assert any(f"{option.name}:" in text for text in docs), (
+            f"{cls.__name__} does not describe its option {option.name}"
+        )

@@ -105,20 +105,23 @@ def read_pass(name: str, path: str) -> PassDoc | None:
         None where the source is not to be found, or does not tell everything.
     """
     module, _, cls = path.partition(":")
-    node = _find_class(module, cls)
-    if node is None or not all(isinstance(base, ast.Name) and base.id in _PLAIN_BASES for base in node.bases):
+    lineage = _lineage(module, cls)
+    if lineage is None:
         return None
-    doc = inspect.cleandoc(ast.get_docstring(node, clean=False) or "")
-    described = argument_docs(doc)
-    options, preserves = [], "APPROXIMATE"
-    for item in node.body:
-        target, value = _assigned(item)
-        if target == "preserves" and value is not None:
-            preserves = ast.unparse(value)
-        elif isinstance(item, ast.AnnAssign) and not ast.unparse(item.annotation).startswith("ClassVar"):
-            default = _REQUIRED if value is None else ast.unparse(value)
-            options.append(Option(target, ast.unparse(item.annotation), default, described.get(target, "")))
-    return PassDoc(name, path, _promise(preserves), doc, tuple(options))
+    options: dict[str, Option] = {}  # one that a subclass gives another default stays in its place, as in a dataclass
+    doc, preserves = "", "APPROXIMATE"
+    described: dict[str, str] = {}
+    for node in lineage:
+        doc = inspect.cleandoc(ast.get_docstring(node, clean=False) or "")
+        described |= argument_docs(doc)
+        for item in node.body:
+            target, value = _assigned(item)
+            if target == "preserves" and value is not None:
+                preserves = ast.unparse(value)
+            elif isinstance(item, ast.AnnAssign) and not ast.unparse(item.annotation).startswith("ClassVar"):
+                default = _REQUIRED if value is None else ast.unparse(value)
+                options[target] = Option(target, ast.unparse(item.annotation), default, described.get(target, ""))
+    return PassDoc(name, path, _promise(preserves), doc, tuple(options.values()))
 
 
 def import_pass(name: str) -> PassDoc:
@@ -143,14 +146,29 @@ def import_pass(name: str) -> PassDoc:
     return PassDoc(name, path, cls.preserves.value, inspect.getdoc(cls) or "", options)
 
 
-def _find_class(module: str, name: str) -> ast.ClassDef | None:
-    """The definition of a class in a module, or in the module that it imports it from."""
+def _lineage(module: str, name: str) -> list[ast.ClassDef] | None:
+    """The definitions of a class and of the passes that it is a special case of, the most general first."""
+    found = _find_class(module, name)
+    if found is None:
+        return None
+    module, node = found
+    if not all(isinstance(base, ast.Name) for base in node.bases):
+        return None
+    others = [base.id for base in node.bases if isinstance(base, ast.Name) and base.id not in _PLAIN_BASES]
+    if not others:
+        return [node]
+    before = _lineage(module, others[0]) if len(node.bases) == 1 else None
+    return None if before is None else [*before, node]
+
+
+def _find_class(module: str, name: str) -> tuple[str, ast.ClassDef] | None:
+    """The definition of a class in a module, or in the module that it imports it from, and where it is."""
     file = _source_of(module)
     if file is None:
         return None
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef) and node.name == name:
-            return node
+            return module, node
         if isinstance(node, ast.ImportFrom) and node.module and not node.level and node.module != module:
             for alias in node.names:
                 if (alias.asname or alias.name) == name:

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+
+
+def option_docs(cls: type) -> dict[str, str]:
+    """The description of each option of a class, on one line: its own, and what it inherits."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):  # a pass that is a special case of another describes only what is its own
+        if base is not object and base.__doc__:
+            found |= argument_docs(inspect.cleandoc(base.__doc__))
+    return found
+
 
 def argument_docs(docstring: str) -> dict[str, str]:
     """The description of each argument, on one line.

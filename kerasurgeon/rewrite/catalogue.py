@@ -9,7 +9,6 @@ A package offers its passes in its ``pyproject.toml``::
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -17,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from kerasurgeon.errors import KerasurgeonError, RecipeError, did_you_mean
-from kerasurgeon.rewrite.argument_docs import argument_docs
+from kerasurgeon.rewrite.argument_docs import option_docs
 from kerasurgeon.rewrite.importing import import_object, import_path
 from kerasurgeon.rewrite.passes import Pass
 
@@ -111,9 +110,7 @@ def options_of(cls: type[Pass]) -> list[tuple[str, str, Any, str]]:
     """The options of a pass: name, type, default (``dataclasses.MISSING`` where required), and its docstring line."""
     if not dataclasses.is_dataclass(cls):
         return []
-    described: dict[str, str] = {}
-    for base in reversed(cls.__mro__):  # a pass that is a special case of another describes only what is its own
-        described |= argument_docs(inspect.cleandoc(base.__doc__ or "")) if base is not object else {}
+    described = option_docs(cls)
     rows = []
     for item in dataclasses.fields(cls):
         default = item.default

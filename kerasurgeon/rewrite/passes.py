@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from kerasurgeon.errors import OptionError, PassError
 from kerasurgeon.ir.graph import Graph
-from kerasurgeon.rewrite.argument_docs import argument_docs
+from kerasurgeon.rewrite.argument_docs import option_docs
 from kerasurgeon.rewrite.context import Context
 from kerasurgeon.rewrite.matching import Match, find, match_at, near_misses
 from kerasurgeon.rewrite.patterns import Pattern
@@ -50,7 +50,7 @@ class _PassType(abc.ABCMeta):
         for item in fields[len(args) :]:
             required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
             if required and item.name not in options:
-                described = argument_docs(inspect.getdoc(cls) or "").get(item.name)
+                described = option_docs(cls).get(item.name)
                 raise OptionError(
                     f"{cls.__name__} needs the option {item.name!r}.",
                     expected=described and described.replace("``", "`"),

@@ -69,7 +69,8 @@ FACTORISED = ("stem", "down", "point", "wide", "hidden", "logits")
 @pytest.mark.parametrize("measure", ["macs", "params", "bytes"])
 def test_a_budget_of_the_model_is_met(measure: str, kept: float) -> None:
     model = network()
-    result = run(Factorise(**{measure: kept}), model)
+    budget: dict[str, Any] = {measure: kept}
+    result = run(Factorise(**budget), model)
     field = {"macs": "macs", "params": "parameters", "bytes": "weight_bytes"}[measure]
     before, after = getattr(ks.cost(model), field), getattr(ks.cost(result.model), field)
     assert 0.97 * kept <= after / before <= kept + 1e-9
