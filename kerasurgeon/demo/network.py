@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -56,7 +56,15 @@ def _separable(x: Any, name: str) -> Any:
     return layers.Activation("swish", name=f"{name}_act")(layers.Add(name=f"{name}_add")([x, y]))
 
 
-def train(model: keras.Model, digits: Digits, *, epochs: int, rate: float, tell: Callable[[float, str], None]) -> None:
+def train(
+    model: keras.Model,
+    digits: Digits,
+    *,
+    epochs: int,
+    rate: float,
+    tell: Callable[[float, str], None],
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> None:
     """Train a model in place, and keep the epoch that is best on the validation data.
 
     Args:
@@ -65,6 +73,7 @@ def train(model: keras.Model, digits: Digits, *, epochs: int, rate: float, tell:
         epochs: How many epochs.
         rate: The learning rate at the start; it falls to nothing along a half cosine.
         tell: Told after each epoch.
+        callbacks: What else watches the training, as ``KeepZeros``.
     """
     steps = -(-len(digits.train) // _BATCH) * epochs
     model.compile(
@@ -83,6 +92,7 @@ def train(model: keras.Model, digits: Digits, *, epochs: int, rate: float, tell:
         epochs=epochs,
         validation_data=(digits.validation.images, digits.validation.labels),
         callbacks=[
+            *callbacks,
             keras.callbacks.LambdaCallback(on_epoch_end=told),
             keras.callbacks.EarlyStopping("val_loss", patience=epochs, restore_best_weights=True),
         ],

@@ -16,13 +16,23 @@ SHRINK: dict[str, Any] = {
         {"name": "Sparsify", "sparsity": 0.25, "structure": "output_channel", "where": "hidden"},
         {"name": "RemoveDeadChannels"},
         {"name": "PruneChannels", "macs": 0.5, "compensate": "batch_norm", "round_to": 8},
-        # The stem reads one channel: there is nothing to split off.
-        {"name": "TuckerSplit", "ratio": 0.375, "round_to": 8, "where": "!stem_*"},
+        # Both for the least error of what layers put out on the data. The stem reads one channel: there is nothing to
+        # split off.
+        {"name": "TuckerSplit", "macs": 0.3, "minimise": "output", "round_to": 8, "where": "!stem_*"},
+        {
+            "name": "Factorise",
+            "method": "svd",
+            "ratio": 0.375,
+            "minimise": "output",
+            "round_to": 8,
+            "where": ("block3_pointwise", "hidden"),
+        },
         # Last, as it makes up for the others.
         {"name": "RecalibrateBatchNorm"},
     ]
 }
-"""What changes the outputs; training makes up for it afterwards. The last pass needs data: the images to train on."""
+"""What changes the outputs; training makes up for it afterwards. The last three passes look at data: the images to
+train on."""
 
 FINISH: dict[str, Any] = {
     "pass": [
