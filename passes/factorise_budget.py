@@ -9,7 +9,7 @@ from typing import Any, final
 import numpy as np
 
 from kerasurgeon.authoring import Graph, PassError, cheapest, cost
-from kerasurgeon.passes.factorise_offers import Offers, Pick
+from kerasurgeon.passes.factorise_picks import Offers, Pick
 
 Array = np.ndarray[Any, Any]
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from kerasurgeon.authoring import METHODS, OptionError, Skip, round_to_number
 from kerasurgeon.passes import factorise_options as check
-from kerasurgeon.passes.factorise_offers import Pick, Workbench
+from kerasurgeon.passes.factorise_bench import Workbench
+from kerasurgeon.passes.factorise_offers import offers
+from kerasurgeon.passes.factorise_picks import Pick
 
 if TYPE_CHECKING:
     from kerasurgeon.passes.factorise import Factorise
@@ -46,11 +48,11 @@ def shown(bench: Workbench, pick: Pick) -> str:
 
 def _by_error(bench: Workbench, options: Factorise) -> Pick:
     assert options.error is not None
-    offers = bench.offers(options.cost, paying=options.only_if_cheaper)
-    rows = [row for row, pick in enumerate(offers.picks) if pick and offers.errors[row] <= options.error**2]
+    found = offers(bench, options.cost, paying=options.only_if_cheaper)
+    rows = [row for row, pick in enumerate(found.picks) if pick and found.errors[row] <= options.error**2]
     if not rows:
         raise Skip(f"nothing cheaper has a relative kernel error of at most {options.error}")
-    best = offers.picks[min(rows, key=lambda row: offers.costs(options.cost)[row])]
+    best = found.picks[min(rows, key=lambda row: found.costs(options.cost)[row])]
     assert best is not None
     return best
 

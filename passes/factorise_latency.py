@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kerasurgeon.authoring import Context, Graph, PassError, emit, extract
+from kerasurgeon.passes.factorise_bench import Workbench
 from kerasurgeon.passes.factorise_budget import Ledger, amount_of
 from kerasurgeon.passes.factorise_layers import build_layers
-from kerasurgeon.passes.factorise_offers import Offers, Pick, Workbench
+from kerasurgeon.passes.factorise_picks import Offers, Pick
 from kerasurgeon.passes.factorise_put import put
 from kerasurgeon.passes.factorise_sites import Site
 from kerasurgeon.passes.prune_options import function

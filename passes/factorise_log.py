@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kerasurgeon.authoring import PassError
-from kerasurgeon.passes.factorise_offers import Pick
+from kerasurgeon.passes.factorise_picks import Pick
 
 FORMAT = "kerasurgeon.factor-search/1"
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from kerasurgeon.authoring import Factors, Inputs
+from kerasurgeon.passes.factorise_bench import Workbench
 from kerasurgeon.passes.factorise_direct import shown
-from kerasurgeon.passes.factorise_offers import Pick, Workbench
+from kerasurgeon.passes.factorise_picks import Pick
 
 Array = np.ndarray[Any, Any]
 

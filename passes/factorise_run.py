@@ -17,11 +17,13 @@ from kerasurgeon.authoring import (
     one_blas_thread,
 )
 from kerasurgeon.passes import factorise_options as check
+from kerasurgeon.passes.factorise_bench import Workbench
 from kerasurgeon.passes.factorise_budget import amount_of, ledger_for
 from kerasurgeon.passes.factorise_direct import direct_pick
 from kerasurgeon.passes.factorise_latency import Stopwatch, by_latency
 from kerasurgeon.passes.factorise_layers import build_layers
-from kerasurgeon.passes.factorise_offers import Offers, Pick, Workbench
+from kerasurgeon.passes.factorise_offers import offers
+from kerasurgeon.passes.factorise_picks import Offers, Pick
 from kerasurgeon.passes.factorise_put import put
 from kerasurgeon.passes.factorise_report import described
 from kerasurgeon.passes.factorise_search import Search
@@ -158,7 +160,7 @@ class Run:
         found = []
         for done, bench in enumerate(self.benches.values()):
             self._progress(0.5 * done / len(self.benches), bench.site)
-            found.append(bench.offers(measure, paying=self.options.only_if_cheaper))
+            found.append(offers(bench, measure, paying=self.options.only_if_cheaper))
         return found
 
     # The change.

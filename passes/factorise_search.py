@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kerasurgeon.authoring import Context, Graph
+from kerasurgeon.passes.factorise_bench import Workbench
 from kerasurgeon.passes.factorise_budget import Choice, ledger_for
 from kerasurgeon.passes.factorise_log import SearchLog
-from kerasurgeon.passes.factorise_offers import Offers, Pick, Workbench
+from kerasurgeon.passes.factorise_picks import Offers, Pick
 from kerasurgeon.passes.factorise_trial import Trials
 
 if TYPE_CHECKING:

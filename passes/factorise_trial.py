@@ -12,10 +12,11 @@ import numpy as np
 
 from kerasurgeon.authoring import Context, Graph, OptionError, PassError, emit_with_variables
 from kerasurgeon.passes.factorise_accuracy import accuracy_on
+from kerasurgeon.passes.factorise_bench import Workbench
 from kerasurgeon.passes.factorise_budget import Choice, Ledger
 from kerasurgeon.passes.factorise_kernels import stored
 from kerasurgeon.passes.factorise_log import SearchLog, Trial, fingerprint
-from kerasurgeon.passes.factorise_offers import Pick, Workbench
+from kerasurgeon.passes.factorise_picks import Pick
 
 if TYPE_CHECKING:
     from kerasurgeon.passes.factorise import Factorise
