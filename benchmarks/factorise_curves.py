@@ -38,12 +38,15 @@ HYBRID: dict[str, Any] = {"method": "tucker", "sparsity": "auto", "sparsity_weig
 CURVES: dict[str, Passes] = {
     "pruning": lambda kept: [PruneChannels(macs=kept)],
     "pruning, least squares *": lambda kept: [PruneChannels(macs=kept, compensate="least_squares")],
-    "Tucker": lambda kept: [Factorise(macs=kept)],
+    "Tucker, rescaled": lambda kept: [Factorise(macs=kept, rescale=True)],
     "Tucker, not rescaled": lambda kept: [Factorise(macs=kept, rescale=False)],
-    "Tucker, output error *": lambda kept: [Factorise(macs=kept, minimise="output")],
-    "hybrid": lambda kept: [Factorise(macs=kept, **HYBRID)],
+    "Tucker, output error *": lambda kept: [Factorise(macs=kept, rescale=True, minimise="output")],
+    "hybrid, rescaled": lambda kept: [Factorise(macs=kept, rescale=True, **HYBRID)],
     "hybrid, not rescaled": lambda kept: [Factorise(macs=kept, rescale=False, **HYBRID)],
-    "prune, then split": lambda kept: [PruneChannels(macs=kept**0.5), Factorise(macs=kept**0.5)],
+    "prune, then split, rescaled": lambda kept: [
+        PruneChannels(macs=kept**0.5),
+        Factorise(macs=kept**0.5, rescale=True),
+    ],
 }
 WITHOUT, WITH = "without fine-tuning", "with fine-tuning"
 Curves = dict[str, list[list[list[float]]]]
@@ -111,8 +114,8 @@ def page(curves: Curves, full: list[float], epochs: int, images: int) -> str:
         f"points. Fine-tuning is {epochs} epochs. With a star: looks at {SAMPLES} training images, without labels.",
         "",
         "- *pruning*: `PruneChannels(macs=)`; *least squares*: with `compensate='least_squares'`",
-        "- *Tucker*: `Factorise(macs=)`, SVD where a kernel has one position; *not rescaled*: with `rescale=False`;",
-        "  *output error*: with `minimise='output'`",
+        "- *Tucker*: `Factorise(macs=)`, SVD where a kernel has one position; *rescaled*: with `rescale=True`; *output",
+        "  error*: that with `minimise='output'`",
         "- *hybrid*: `Factorise(macs=, method='tucker', sparsity='auto', sparsity_weight=1)`. MACs are counted by the",
         "  entries that residuals keep; a runtime that does not skip zeros does more: [factorise.md](factorise.md)",
         "- *prune, then split*: `PruneChannels`, then `Factorise`, each to the square root of the share",
