@@ -74,8 +74,8 @@ class Factorise(Pass):
         block_size: ``(in, out)`` of a block.
         sparsity_weight: How many entries of a dense kernel one kept entry of the residual costs.
         rescale: Scale each chain so that its kernel has the norm of the layer's. What is truncated takes variance with
-            it, which activations and batch norms behind do not expect: a larger error of the kernel, a smaller one of
-            the network.
+            it, which batch norms behind do not expect. It helps where kernels are not far from random (trained briefly,
+            or at a low rate) and does harm where training gave them structure: try it, or use data.
         round_to: Make ranks multiples of this, or of what pays on ``"tflite"``, ``"xnnpack"``, ``"onnxruntime"``.
         min_rank: Smallest rank that is chosen, unless the layer has fewer channels.
         where: Patterns of layer names (``fnmatch``) to look at; one with ``!`` before it leaves out what it names.
@@ -125,7 +125,7 @@ class Factorise(Pass):
     structure: str = "unstructured"
     block_size: tuple[int, int] | None = None
     sparsity_weight: float = 4.0
-    rescale: bool = True
+    rescale: bool = False
     round_to: int | str = 1
     min_rank: int = 1
     where: str | Sequence[str] = ()

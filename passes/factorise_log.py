@@ -153,6 +153,9 @@ class SearchLog:
         """Print the table."""
         Console().print(self.table())
 
+    def __repr__(self) -> str:
+        return f"SearchLog({len(self.trials)} trials, {self.measure})"
+
     def __str__(self) -> str:
         console = Console(width=140, file=io.StringIO(), color_system=None)
         with console.capture() as text:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 # Ranks that are tried along a mode: so many that the steps between them are small against a budget of 2 %.
-_STEPS = {1: 64, 2: 32}
+_STEPS = {1: 128, 2: 64}
 _FEW_STEPS = {"cp": 6}
 """Methods that have no closed form: every rank takes a factorisation of its own."""
 
@@ -97,8 +97,8 @@ def _steps(options: Factorise, limit: int, count: int) -> Array:
     """Ranks along a mode: multiples of what is asked for, below the full rank."""
     unit = round_to_number(options.round_to)
     step = unit * max(1, ceil(limit / (unit * _STEPS.get(count, 16))))
-    first = max(unit, -(-options.min_rank // unit) * unit)
-    return np.arange(first, limit, step)
+    # Multiples of the step, which is mostly a power of two: ranks one above a tile of the runtime would be the worst.
+    return np.arange(-(-options.min_rank // step) * step, limit, step)
 
 
 def _with_residuals(bench: Workbench, plain: Offers, measure: str, paying: bool) -> Offers:

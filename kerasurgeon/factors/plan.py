@@ -226,6 +226,9 @@ class FactorPlan:
     def __str__(self) -> str:
         return render(self.show())
 
+    def __repr__(self) -> str:
+        return f"FactorPlan({len(self.layers)} layers of {self.model or 'a model'!r})"
+
     def __rich__(self) -> Table:
         return self.show()
 
