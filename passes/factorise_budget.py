@@ -81,14 +81,18 @@ class Ledger:
         done = sum(float(errors[row]) for errors, row in zip(self.errors, rows, strict=True))
         return Choice(picks, spent, done)
 
-    def said(self, choice: Choice, wanted: float, *, exact: str = "") -> str:
-        """What a report says of a choice for a budget."""
+    def reached(self, choice: Choice) -> str:
+        """The cost of the model before and after a choice."""
         unit = self.measure if self.measure != "macs" else "MACs"
-        text = f"{unit} {_shown(self.total)} -> {_shown(choice.cost)} ({choice.cost / (self.total or 1):.1%})"
+        return f"{unit} {_shown(self.total)} -> {_shown(choice.cost)} ({choice.cost / (self.total or 1):.1%})"
+
+    def said(self, choice: Choice, wanted: float) -> str:
+        """What a report says of a choice for a budget."""
+        text = self.reached(choice)
         if choice.cost > wanted * (1 + 1e-9):
             return (
                 f"{text}; {_shown(wanted)} cannot be reached: {_shown(self.rest)} are outside the layers that may be "
-                f"factorised, and these keep {_shown(choice.cost - self.rest)} at the smallest ranks{exact}"
+                f"factorised, and these keep {_shown(choice.cost - self.rest)} at the smallest ranks"
             )
         if choice.cost < wanted * (1 - _TOLERANCE):
             return f"{text}; nothing lies nearer to the {_shown(wanted)} that were asked for"

@@ -72,7 +72,7 @@ class Search:
         best = trials.best
         log = trials.log
         self.context.plans.append(log)
-        said = self.ledger.said(best, best.cost)
+        said = self.ledger.reached(best)
         accuracy = base if not best.picks else trials.accuracy(best)
         ended = "" if trials.left > 0 else f"; ended after evaluations={self.options.evaluations}"
         self.context.changed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ def carry_out(
     unsafe: bool,
     custom_objects: list[str] | None,
     json: bool,
-    afterwards: Callable[[Result], None] | None = None,
+    afterwards: Callable[[Result], Sequence[Any]] | None = None,
 ) -> None:
     """Load, run, write, print.
 
@@ -43,7 +43,7 @@ def carry_out(
         unsafe: Whether the model file may run code of its own.
         custom_objects: Modules to import first.
         json: Whether to print one JSON document and nothing else.
-        afterwards: Called with the result before anything is printed.
+        afterwards: Called with the result once files are written; what it returns is printed first.
     """
     with activity() as now:
         start_keras(now)
@@ -60,12 +60,11 @@ def carry_out(
             write_text(report, as_json(document))
         if save_recipe:
             result.recipe.save(save_recipe)
-        if afterwards is not None:
-            afterwards(result)
+        shown = afterwards(result) if afterwards is not None else ()
     if json:
         show_json(document)
     else:
-        show(result.report.table(), *result.report.reasons(), *result.report.notes)
+        show(*shown, result.report.table(), *result.report.reasons(), *result.report.notes)
         show(costs.table(), files_table(files), *file_notes(files))
 
 

@@ -175,10 +175,16 @@ def tucker(
             chosen = Factorise(**settings)
         return Pipeline([chosen])
 
-    def keep(result: Result) -> None:
-        for item in result.report.passes[0].plans:
-            if save_factors is not None and hasattr(item, "layers"):
-                item.save(save_factors)
+    def keep(result: Result) -> list[Any]:
+        from kerasurgeon.factors import FactorPlan
+
+        (report,) = result.report.passes
+        plans = [item for item in report.plans if isinstance(item, FactorPlan)]
+        if save_factors is not None:
+            for found in plans or [FactorPlan(model=report.name)]:
+                found.save(save_factors)
+        # What was reached for the whole model, then the factors layer by layer.
+        return [*(site.what for site in report.changed if site.node == result.graph.name), *plans]
 
     carry_out(
         model,
