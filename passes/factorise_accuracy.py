@@ -25,6 +25,13 @@ def accuracy_on(inputs: Any, labels: Any) -> Callable[[Any], float]:
     wanted = np.asarray(labels)
     if not wanted.size:
         raise OptionError("There are no labels to measure accuracy with.", got="an empty array")
+    if wanted.ndim == 0 or wanted.size != len(wanted) * (wanted.shape[-1] if wanted.ndim == 2 else 1):
+        raise OptionError(
+            "The labels cannot be used to measure accuracy.",
+            expected="a whole number for each sample, shape (samples,), or one-hot rows, shape (samples, classes)",
+            got=f"shape {wanted.shape}",
+            hint="pass evaluate=function to the pipeline for other tasks",
+        )
     classes = wanted.argmax(axis=-1) if wanted.ndim > 1 and wanted.shape[-1] > 1 else wanted.reshape(len(wanted))
 
     def accuracy(model: Any) -> float:

@@ -135,7 +135,7 @@ def tucker(
     custom_objects: options.CustomObjects = None,
     json: options.Json = False,
 ) -> None:
-    """Split convolutions into 1x1, k x k, 1x1 of lower rank, with a sparse convolution beside them where that is best.
+    """Split convolutions into 1x1, k x k, 1x1 of lower rank; with --compression-type hybrid, a sparse one beside them.
 
     Ranks and sparsities of all layers are chosen together: for a number of parameters, or by the accuracy that may be
     lost on labelled data.
@@ -146,6 +146,7 @@ def tucker(
         (report, (".json",)),
         (save_recipe, (".toml", ".json")),
         (save_factors, (".npz",)),
+        (save_factors and save_factors.with_suffix(".json"), (".json",)),  # a plan of factors is two files
     ):
         if path:
             check_outputs([path], suffixes, overwrite=overwrite, others=others)

@@ -106,10 +106,13 @@ def test_accuracy_led(run: Run, model: keras.Model) -> None:
         (["--pruning-structure", "blocks"], "is not one of"),
         (["--labels", "labels.npy"], "Labels need the inputs"),
         (["--save-factors", "factors.json"], "suffix"),
+        (["--save-factors", "taken.npz"], "The file exists already. where: taken.json"),
     ],
 )
 def test_mistakes(run: Run, model: Any, given: list[str], said: str) -> None:
+    Path("taken.json").write_text("mine")
     done = run("tucker", "model.keras", "-o", "small.keras", *given)
     assert done.code == 2, done.err
     assert said in " ".join(done.err.split())
     assert not Path("small.keras").exists()
+    assert Path("taken.json").read_text() == "mine"

@@ -125,6 +125,8 @@ def test_labelled_data_will_do() -> None:
         assert ks.cost(result.model).macs < ks.cost(model).macs
     with pytest.raises(PassError, match="labels do not fit"):
         run(Factorise(max_accuracy_loss=0.1), model, data=(IMAGES, labels[:10]))
+    with pytest.raises(PassError, match=r"shape \(samples,\), or one-hot rows(.|\n)*got: shape \(96, 8, 8, 3\)"):
+        run(Factorise(max_accuracy_loss=0.1), model, data=(IMAGES, IMAGES))
     with pytest.raises(PassError, match="needs a way to measure accuracy"):
         run(Factorise(max_accuracy_loss=0.1), model)
 
