@@ -1,0 +1,1 @@
+"""Networks to start from: segmentation models on a backbone, small residual networks."""

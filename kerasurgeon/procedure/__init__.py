@@ -1,0 +1,1 @@
+"""The shunt procedure as a whole: ten steps, a run folder, resumable."""

@@ -1,0 +1,1 @@
+"""Search for a compressed transfer model with keras-tuner."""
