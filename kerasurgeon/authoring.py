@@ -107,6 +107,17 @@ from kerasurgeon.rewrite.calls import call, splice, substitute
 from kerasurgeon.rewrite.context import Context, Site
 from kerasurgeon.rewrite.importing import import_object, import_path
 from kerasurgeon.rewrite.matching import Match, NearMiss, find, match_at, near_misses
+from kerasurgeon.rewrite.option_checks import (
+    check_choice,
+    check_count,
+    check_flag,
+    check_function,
+    check_patterns,
+    check_several,
+    is_count,
+    is_number,
+    wrong_option,
+)
 from kerasurgeon.rewrite.passes import Pass, Preserves, RewritePass, Skip, check_fraction
 from kerasurgeon.rewrite.patterns import Pattern, any_op, anything, constant, layers, one_of, ops, optional
 from kerasurgeon.rewrite.surgery import delete, extract, insert_after, insert_before, replace_layer, replace_region
@@ -183,8 +194,14 @@ __all__ = [
     "chain_macs",
     "chain_params",
     "cheapest",
+    "check_choice",
+    "check_count",
     "check_criterion",
+    "check_flag",
     "check_fraction",
+    "check_function",
+    "check_patterns",
+    "check_several",
     "check_sparsity",
     "chosen_units",
     "close_shortcuts",
@@ -207,6 +224,8 @@ __all__ = [
     "infer",
     "insert_after",
     "insert_before",
+    "is_count",
+    "is_number",
     "kept_masks",
     "keras_layer",
     "kernel_key",
@@ -242,4 +261,5 @@ __all__ = [
     "substitute",
     "values_in",
     "with_residual",
+    "wrong_option",
 ]

@@ -13,12 +13,18 @@ from kerasurgeon.authoring import (
     Pass,
     Preserves,
     Structure,
+    check_choice,
+    check_count,
+    check_flag,
     check_fraction,
+    check_function,
+    check_patterns,
+    is_number,
     round_to_number,
+    wrong_option,
 )
 from kerasurgeon.passes import factorise_options as check
 from kerasurgeon.passes.factorise_run import Run
-from kerasurgeon.passes.prune_options import function
 
 
 @dataclass(frozen=True)
@@ -140,31 +146,29 @@ class Factorise(Pass):
         check.methods(name, self.method)
         if self.ranks is not None:
             check.ranks(name, self.ranks)
-        function(name, "latency_of", self.latency_of)
+        check_function(name, "latency_of", self.latency_of)
         if way == "latency" and self.latency_of is None:
-            raise check.wrong(name, "latency_of", None, "a function that gives the latency of a model")
-        check.one_of(name, "cost", self.cost, check.COSTS)
-        check.one_of(name, "minimise", self.minimise, check.MINIMISE)
+            raise wrong_option(name, "latency_of", None, "a function that gives the latency of a model")
+        check_choice(name, "cost", self.cost, check.COSTS)
+        check_choice(name, "minimise", self.minimise, check.MINIMISE)
         if self.sparsity == "auto":
             if way not in (*check.BUDGETS, "max_accuracy_loss"):
-                raise check.wrong(name, "sparsity", "auto", f"a number where {way}= chooses the ranks")
+                raise wrong_option(name, "sparsity", "auto", f"a number where {way}= chooses the ranks")
         else:
-            if not check.is_number(self.sparsity):
-                raise check.wrong(name, "sparsity", self.sparsity, "a number in [0, 1], or 'auto'")
+            if not is_number(self.sparsity):
+                raise wrong_option(name, "sparsity", self.sparsity, "a number in [0, 1], or 'auto'")
             check_fraction(self, "sparsity", float(self.sparsity), zero=True)
         self.residual_structure()
-        if not check.is_number(self.sparsity_weight) or self.sparsity_weight <= 0:
-            raise check.wrong(name, "sparsity_weight", self.sparsity_weight, "a number above 0")
+        if not is_number(self.sparsity_weight) or self.sparsity_weight <= 0:
+            raise wrong_option(name, "sparsity_weight", self.sparsity_weight, "a number above 0")
         round_to_number(self.round_to)
         for option, least in (("min_rank", 1), ("sweeps", 0), ("evaluations", 1)):
-            if not check.is_count(getattr(self, option), least):
-                raise check.wrong(name, option, getattr(self, option), f"a whole number from {least}")
+            check_count(name, option, getattr(self, option), least)
         for option in ("only_if_cheaper", "rescale"):
-            if not isinstance(getattr(self, option), bool):
-                raise check.wrong(name, option, getattr(self, option), "True or False")
-        object.__setattr__(self, "where", check.patterns(name, "where", self.where))
+            check_flag(name, option, getattr(self, option))
+        object.__setattr__(self, "where", check_patterns(name, "where", self.where, excluding=True))
         if self.search_log is not None and way != "max_accuracy_loss":
-            raise check.wrong(name, "search_log", self.search_log, "none: only max_accuracy_loss= searches")
+            raise wrong_option(name, "search_log", self.search_log, "none: only max_accuracy_loss= searches")
 
     @property
     def way(self) -> str:
@@ -174,10 +178,7 @@ class Factorise(Pass):
     def residual_structure(self) -> Structure:
         """What entries of the residual are kept together."""
         structure = Structure.parse(self.structure, self.block_size)
-        if structure.name not in ("unstructured", "channel", "filter", "block"):
-            raise check.wrong(
-                self.name, "structure", self.structure, "'unstructured' or 'channel' or 'filter' or 'block'"
-            )
+        check_choice(self.name, "structure", structure.name, ("unstructured", "channel", "filter", "block"))
         return structure
 
     def run(self, graph: Graph, context: Context) -> None:

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kerasurgeon.authoring import Context, Graph, PassError, emit, extract
+from kerasurgeon.authoring import Context, Graph, PassError, check_function, emit, extract
 from kerasurgeon.passes.factorise_bench import Workbench
 from kerasurgeon.passes.factorise_budget import Ledger, amount_of
 from kerasurgeon.passes.factorise_layers import build_layers
 from kerasurgeon.passes.factorise_picks import Offers, Pick
 from kerasurgeon.passes.factorise_put import put
 from kerasurgeon.passes.factorise_sites import Site
-from kerasurgeon.passes.prune_options import function
 
 if TYPE_CHECKING:
     from kerasurgeon.passes.factorise import Factorise
@@ -34,7 +33,7 @@ class Stopwatch:
     def __init__(self, options: Factorise, graph: Graph) -> None:
         self.options = options
         self.graph = graph.copy() if options.latency_of is not None else graph
-        self._measure = function(options.name, "latency_of", options.latency_of)
+        self._measure = check_function(options.name, "latency_of", options.latency_of)
         self._known: dict[str, float] = {}
 
     def model(self) -> float:

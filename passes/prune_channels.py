@@ -12,9 +12,15 @@ from kerasurgeon.authoring import (
     Graph,
     Pass,
     Preserves,
+    check_choice,
+    check_count,
+    check_function,
+    check_patterns,
     criterion_for,
     import_object,
+    is_number,
     round_to_number,
+    wrong_option,
 )
 from kerasurgeon.passes import prune_options as check
 from kerasurgeon.passes.prune_rounds import Rounds
@@ -123,26 +129,25 @@ class PruneChannels(Pass):
         if isinstance(self.scope, Mapping):
             object.__setattr__(self, "scope", check.shares(name, "scope", self.scope))
         elif self.scope not in ("global", "local"):
-            object.__setattr__(self, "scope", check.patterns(name, "scope", self.scope))
-        object.__setattr__(self, "ignore", check.patterns(name, "ignore", self.ignore))
+            object.__setattr__(self, "scope", check_patterns(name, "scope", self.scope))
+        object.__setattr__(self, "ignore", check_patterns(name, "ignore", self.ignore))
         round_to_number(self.round_to)
-        check.whole(name, "min_channels", self.min_channels)
-        check.whole(name, "steps", self.steps)
-        if not check.is_number(self.max_ratio) or not 0 < self.max_ratio <= 1:
-            raise check.wrong(name, "max_ratio", self.max_ratio, "a number in (0, 1]")
+        check_count(name, "min_channels", self.min_channels)
+        check_count(name, "steps", self.steps)
+        if not is_number(self.max_ratio) or not 0 < self.max_ratio <= 1:
+            raise wrong_option(name, "max_ratio", self.max_ratio, "a number in (0, 1]")
         check.check_ways(name, self.reduction, self.normalise)
         check.check_shortcuts(name, self.shortcuts)
-        if self.compensate not in COMPENSATIONS:
-            raise check.wrong(name, "compensate", self.compensate, " or ".join(map(repr, COMPENSATIONS)))
+        check_choice(name, "compensate", self.compensate, COMPENSATIONS)
         self.criterion()
         for option in ("callback", "latency_of"):
-            check.function(name, option, getattr(self, option))
+            check_function(name, option, getattr(self, option))
         if target == "latency" and self.latency_of is None:
-            raise check.wrong(name, "latency_of", None, "a function that gives the latency of a model")
-        if self.max_loss is not None and (not check.is_number(self.max_loss) or self.max_loss < 0):
-            raise check.wrong(name, "max_loss", self.max_loss, "a number from 0")
+            raise wrong_option(name, "latency_of", None, "a function that gives the latency of a model")
+        if self.max_loss is not None and (not is_number(self.max_loss) or self.max_loss < 0):
+            raise wrong_option(name, "max_loss", self.max_loss, "a number from 0")
         if self.steps > 1 and (target == "threshold" or self.try_zeros):
-            raise check.wrong(name, "steps", self.steps, "1 with threshold= or try_zeros=")
+            raise wrong_option(name, "steps", self.steps, "1 with threshold= or try_zeros=")
 
     def criterion(self) -> Callable[..., Any]:
         """The criterion that ``importance`` means."""

@@ -22,6 +22,7 @@ from kerasurgeon.authoring import (
     Section,
     analyse,
     candidates,
+    check_function,
     close_shortcuts,
     compensate,
     cut_channels,
@@ -33,7 +34,7 @@ from kerasurgeon.authoring import (
     round_to_number,
     sections,
 )
-from kerasurgeon.passes.prune_options import KEPT, function, one_target
+from kerasurgeon.passes.prune_options import KEPT, one_target
 from kerasurgeon.passes.prune_report import FORM, close, log_choice, log_compensation, log_inexact
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Rounds:
         self.options, self.graph, self.context = options, graph, context
         self.loose: list[str] = []
         self.target = one_target(options.name, options.options)
-        self.callback = function(options.name, "callback", options.callback)
+        self.callback = check_function(options.name, "callback", options.callback)
         self.full: float | None = None
         self.widths: dict[str, int] = {}
         self.taken = 0.0
@@ -214,7 +215,7 @@ class Rounds:
         return chosen, said
 
     def _latency(self, channels: Channels) -> Any:
-        measure = function(self.options.name, "latency_of", self.options.latency_of)
+        measure = check_function(self.options.name, "latency_of", self.options.latency_of)
         assert measure is not None
 
         def latency(gone: Any) -> float:

@@ -9,10 +9,10 @@ from kerasurgeon.authoring import (
     APPROXIMATE,
     Context,
     Graph,
-    OptionError,
     Pass,
     PassError,
     Preserves,
+    check_count,
     recalibrate_graph,
 )
 
@@ -47,12 +47,9 @@ class RecalibrateBatchNorm(Pass):
     preserves: ClassVar[Preserves] = APPROXIMATE
 
     def __post_init__(self) -> None:
-        for option in ("batch_size", "batches"):
-            number = getattr(self, option)
-            if number is None and option == "batches":
-                continue
-            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-                raise OptionError(f"{self.name}: option {option!r} must be a positive whole number.", got=repr(number))
+        check_count(self.name, "batch_size", self.batch_size)
+        if self.batches is not None:
+            check_count(self.name, "batches", self.batches)
 
     def run(self, graph: Graph, context: Context) -> None:
         """Run the data through once and set all statistics."""

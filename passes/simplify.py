@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from kerasurgeon.authoring import EXACT, Context, Graph, OptionError, Pass, PassError, Preserves, Skip
+from kerasurgeon.authoring import EXACT, Context, Graph, Pass, PassError, Preserves, Skip, check_flag
 from kerasurgeon.passes import simplify_borders, simplify_constants, simplify_identities, simplify_reshapes
 from kerasurgeon.passes.simplify_rules import Rule
 
@@ -64,11 +64,7 @@ class Simplify(Pass):
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
-            value = getattr(self, item.name)
-            if not isinstance(value, bool):
-                raise OptionError(
-                    f"Simplify: option {item.name!r} must be true or false.", expected="a bool", got=repr(value)
-                )
+            check_flag(self.name, item.name, getattr(self, item.name))
 
     def run(self, graph: Graph, context: Context) -> None:
         """Apply every rule at every node until none applies."""

@@ -19,6 +19,7 @@ from kerasurgeon.authoring import (
     Pass,
     Preserves,
     Structure,
+    check_choice,
     check_criterion,
     check_sparsity,
     importance,
@@ -109,10 +110,7 @@ class Sparsify(Pass):
                 expected=f"no sparsity, or {1 - structure.pattern[0] / structure.pattern[1]:g}",
                 got=repr(self.sparsity),
             )
-        if self.scope not in ("layer", "global"):
-            raise OptionError(
-                f"{self.name}: option 'scope' cannot be used.", expected="'layer' or 'global'", got=repr(self.scope)
-            )
+        check_choice(self.name, "scope", self.scope, ("layer", "global"))
         check_criterion(self.criterion)
         choice = KernelChoice.of(self.where, self.kinds, self.pointwise, self.depthwise)
         object.__setattr__(self, "where", choice.where)

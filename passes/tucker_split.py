@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, final
 
+from kerasurgeon.authoring import wrong_option
 from kerasurgeon.passes.factorise import Factorise
-from kerasurgeon.passes.factorise_options import wrong
 
 
 @final
@@ -52,7 +52,7 @@ class TuckerSplit(Factorise):
 
     def __post_init__(self) -> None:
         if self.method != "tucker":
-            raise wrong(self.name, "method", self.method, "'tucker'; Factorise takes the other methods")
+            raise wrong_option(self.name, "method", self.method, "'tucker'; Factorise takes the other methods")
         super().__post_init__()
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from kerasurgeon.errors import OptionError
 from kerasurgeon.ir.name_patterns import names_match
+from kerasurgeon.rewrite.option_checks import check_flag, check_patterns, check_several
 
 Array = np.ndarray[Any, Any]
 KernelCriterion = Callable[[str, Array], Any]
@@ -47,14 +48,10 @@ class KernelChoice:
         Raises:
             OptionError: One cannot be used.
         """
-        patterns = _names("where", where, 'name patterns, as ("block1_*", "!*_proj")')
-        wanted = _names("kinds", kinds, "some of " + ", ".join(KINDS))
-        for kind in wanted:
-            if kind not in KINDS:
-                raise OptionError(f"kinds: {kind!r} has no kernel to zero.", expected="some of " + ", ".join(KINDS))
-        for option, value in (("pointwise", pointwise), ("depthwise", depthwise)):
-            if not isinstance(value, bool):
-                raise OptionError(f"option {option!r} cannot be used.", expected="True or False", got=repr(value))
+        patterns = check_patterns("", "where", where, excluding=True)
+        wanted = check_several("", "kinds", kinds, KINDS)
+        check_flag("", "pointwise", pointwise)
+        check_flag("", "depthwise", depthwise)
         return cls(patterns, wanted, pointwise, depthwise)
 
     def refusal(self, kind: str, names: set[str], shape: Sequence[int]) -> str:
@@ -141,11 +138,3 @@ def check_sparsity(option: str, value: Any) -> None:
         raise OptionError(
             f"option {option!r} must be the share of entries to zero.", expected="a number in [0, 1)", got=repr(value)
         )
-
-
-def _names(option: str, value: Any, expected: str) -> tuple[str, ...]:
-    several = (value,) if isinstance(value, str) else value
-    listed = isinstance(several, Sequence)
-    if not listed or not all(isinstance(entry, str) and entry.strip("!") for entry in several):
-        raise OptionError(f"option {option!r} cannot be used.", expected=expected, got=repr(value))
-    return tuple(several)

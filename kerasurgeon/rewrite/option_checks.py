@@ -1,0 +1,137 @@
+"""Checks of options that many passes share, so that the same mistake reads the same everywhere.
+
+``owner`` is what has the option and starts the message: a pass's name, or a function's; empty for none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from kerasurgeon.errors import OptionError, did_you_mean
+from kerasurgeon.rewrite.importing import import_object
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite int or float; truth values are not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
+
+
+def is_count(value: Any, least: int = 1) -> bool:
+    """Whether a value is an int from ``least`` on; truth values are not."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def wrong_option(owner: str, option: str, value: Any, expected: str, hint: str | None = None) -> OptionError:
+    """The error for an option, to be raised.
+
+    Args:
+        owner: See the module.
+        option: Name of the option.
+        value: What was given.
+        expected: What would have been accepted, as ``"a number in (0, 1]"``.
+        hint: What to do, as ``did_you_mean`` says it.
+    """
+    begin = f"{owner}: " if owner else ""
+    return OptionError(f"{begin}option {option!r} cannot be used.", expected=expected, got=repr(value), hint=hint)
+
+
+def check_count(owner: str, option: str, value: Any, least: int = 1) -> None:
+    """Refuse what is no whole number from ``least`` on.
+
+    Raises:
+        OptionError: It is none.
+    """
+    if not is_count(value, least):
+        raise wrong_option(owner, option, value, f"a whole number from {least}")
+
+
+def check_flag(owner: str, option: str, value: Any) -> None:
+    """Refuse what is neither true nor false.
+
+    Raises:
+        OptionError: It is neither.
+    """
+    if not isinstance(value, bool):
+        raise wrong_option(owner, option, value, "True or False")
+
+
+def check_choice(owner: str, option: str, value: Any, known: Iterable[Any]) -> None:
+    """Refuse what is none of a few values; for a word the nearest of them is named.
+
+    Raises:
+        OptionError: It is none.
+    """
+    values = tuple(known)
+    if value not in values:
+        words = [entry for entry in values if isinstance(entry, str)]
+        hint = did_you_mean(value, words) if isinstance(value, str) and words else None
+        raise wrong_option(owner, option, value, " or ".join(map(repr, values)), hint)
+
+
+def check_several(owner: str, option: str, value: Any, known: Iterable[str]) -> tuple[str, ...]:
+    """Some of a few words: one, or several.
+
+    Returns:
+        All of them, as a tuple.
+
+    Raises:
+        OptionError: One of them is none of these.
+    """
+    words = tuple(known)
+    several = (value,) if isinstance(value, str) else value
+    if not isinstance(several, Sequence):
+        raise wrong_option(owner, option, value, "some of " + ", ".join(words))
+    for entry in several:
+        check_choice(owner, option, entry, words)
+    return tuple(several)
+
+
+def check_patterns(owner: str, option: str, value: Any, *, excluding: bool = False) -> tuple[str, ...]:
+    """Name patterns (see ``names_match``): one, or several.
+
+    Args:
+        owner: See the module.
+        option: Name of the option.
+        value: What was given.
+        excluding: Whether a pattern may have ``!`` before it, to leave out what it names.
+
+    Returns:
+        All of them, as a tuple.
+
+    Raises:
+        OptionError: They are none.
+    """
+    several = (value,) if isinstance(value, str) else value
+    if not isinstance(several, Sequence) or not all(
+        isinstance(entry, str) and (entry.strip("!") if excluding else entry) for entry in several
+    ):
+        example = '("block1_*", "!*_proj")' if excluding else '("stem", "block1_*")'
+        raise wrong_option(owner, option, value, f"name patterns, as {example}")
+    return tuple(several)
+
+
+def check_function(owner: str, option: str, value: Any) -> Callable[..., Any] | None:
+    """A function, or what ``"module:name"`` names; ``None`` stays.
+
+    Raises:
+        OptionError: It is none.
+        RecipeError: There is no such module or name.
+    """
+    found = import_object(value, f"{owner}.{option}" if owner else option) if isinstance(value, str) else value
+    if found is not None and not callable(found):
+        raise wrong_option(owner, option, value, "a function, or 'module:name' of one")
+    return found  # type: ignore[no-any-return]
+
+
+__all__ = [
+    "check_choice",
+    "check_count",
+    "check_flag",
+    "check_function",
+    "check_patterns",
+    "check_several",
+    "is_count",
+    "is_number",
+    "wrong_option",
+]
