@@ -24,6 +24,7 @@ ORDER = (
     "recover",
     "factors",
     "blocks",
+    "morphnet",
     "export",
     "authoring",
     "testing",

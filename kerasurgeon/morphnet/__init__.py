@@ -1,0 +1,1 @@
+"""Widths learned in training: a regulariser that prices channels, what it leaves alive, and growing back to a budget."""
