@@ -81,7 +81,7 @@ from kerasurgeon.factors import (
 )
 from kerasurgeon.ir.graph import Graph, Use
 from kerasurgeon.ir.layer import Layer, Weight
-from kerasurgeon.ir.name_patterns import names_match
+from kerasurgeon.ir.name_patterns import names_match, where_refusal
 from kerasurgeon.ir.node import Node, Scope
 from kerasurgeon.ir.structure import leaves, map_leaves, values_in
 from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
@@ -105,6 +105,7 @@ from kerasurgeon.recover.kernels import (
 from kerasurgeon.recover.structures import Structure, kept_masks
 from kerasurgeon.rewrite.calls import call, splice, substitute
 from kerasurgeon.rewrite.context import Context, Site
+from kerasurgeon.rewrite.dilate import dilate_strides
 from kerasurgeon.rewrite.importing import import_object, import_path
 from kerasurgeon.rewrite.matching import Match, NearMiss, find, match_at, near_misses
 from kerasurgeon.rewrite.option_checks import (
@@ -112,6 +113,7 @@ from kerasurgeon.rewrite.option_checks import (
     check_count,
     check_flag,
     check_function,
+    check_known_patterns,
     check_patterns,
     check_several,
     is_count,
@@ -200,6 +202,7 @@ __all__ = [
     "check_flag",
     "check_fraction",
     "check_function",
+    "check_known_patterns",
     "check_patterns",
     "check_several",
     "check_sparsity",
@@ -213,6 +216,7 @@ __all__ = [
     "cut_channels",
     "delete",
     "did_you_mean",
+    "dilate_strides",
     "emit",
     "emit_with_variables",
     "extract",
@@ -260,6 +264,7 @@ __all__ = [
     "splice",
     "substitute",
     "values_in",
+    "where_refusal",
     "with_residual",
     "wrong_option",
 ]

@@ -84,7 +84,8 @@ class Factorise(Pass):
             or at a low rate) and does harm where training gave them structure: try it, or use data.
         round_to: Make ranks multiples of this, or of what pays on ``"tflite"``, ``"xnnpack"``, ``"onnxruntime"``.
         min_rank: Smallest rank that is chosen, unless the layer has fewer channels.
-        where: Patterns of layer names (``fnmatch``) to look at; one with ``!`` before it leaves out what it names.
+        where: Patterns of layer names (see ``names_match``) to look at; one with ``!`` before it leaves out what it
+            names. One that names nothing in the model is an error, here as in ``method`` and ``ranks``.
         only_if_cheaper: Leave layers alone that would not become cheaper. ``False`` changes them all the same, at full
             rank too, exactly.
         sweeps: Sweeps of higher-order orthogonal iteration after the truncated SVD of ``"tucker"``.
@@ -97,7 +98,8 @@ class Factorise(Pass):
         residual's as the original's.
 
     Raises:
-        OptionError: An option has a value that it may not have, or the ranks are not chosen in exactly one way.
+        OptionError: An option has a value that it may not have, the ranks are not chosen in exactly one way, or a
+            pattern names no layer.
         PassError: An evaluation fails.
 
     Reference:

@@ -13,8 +13,10 @@ from kerasurgeon.authoring import (
     Inputs,
     OptionError,
     Skip,
+    check_known_patterns,
     measure_inputs,
     one_blas_thread,
+    where_refusal,
 )
 from kerasurgeon.passes import factorise_options as check
 from kerasurgeon.passes.factorise_bench import Workbench
@@ -61,12 +63,15 @@ class Run:
 
     def _find(self) -> None:
         methods = check.methods(self.options.name, self.options.method)
+        self._check_patterns(methods)
         found: list[tuple[Site, tuple[str, ...]]] = []
         for site in places(self.graph):
             try:
                 if isinstance(site, NoSite):
                     raise Skip(site.reason)
-                self._require_named(site)
+                unnamed = where_refusal(site.names, self.options.where)
+                if unnamed:
+                    raise Skip(unnamed)
                 named = next((names for pattern, names in methods if site.matches(pattern)), None)
                 if named is None:
                     raise Skip("no pattern of method= names it")
@@ -92,14 +97,12 @@ class Run:
                 got=f"{found[0][0].name!r}: {refusals[0]}",
             )
 
-    def _require_named(self, site: Site) -> None:
-        where = self.options.where
-        wanted = [pattern for pattern in where if not pattern.startswith("!")]
-        if wanted and not any(map(site.matches, wanted)):
-            raise Skip(f"where={where!r} does not name it")
-        for pattern in where:
-            if pattern.startswith("!") and site.matches(pattern[1:]):
-                raise Skip(f"where= leaves it out: {pattern!r}")
+    def _check_patterns(self, methods: check.Methods) -> None:
+        """A pattern that names nothing in the model is a mistake."""
+        options = self.options
+        ranks = check.ranks(options.name, options.ranks) if options.ranks is not None else {}
+        for option, patterns in (("where", options.where), ("method", dict(methods)), ("ranks", ranks)):
+            check_known_patterns(options.name, option, patterns, self.graph)
 
     def _inputs(self, found: list[Site]) -> Mapping[str, Inputs]:
         if self.options.minimise == "kernel":

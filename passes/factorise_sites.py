@@ -61,9 +61,14 @@ class Place:
         """The name in reports."""
         return self.calls[0].name
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that the layer goes by: its key's and its calls'."""
+        return (self.key, *(node.name for node in self.calls))
+
     def matches(self, pattern: str) -> bool:
         """Whether a name pattern (see ``names_match``) names the layer or one of its calls."""
-        return names_match({self.key, *(node.name for node in self.calls)}, pattern)
+        return names_match(self.names, pattern)
 
 
 @final

@@ -21,6 +21,7 @@ from kerasurgeon.authoring import (
     Structure,
     check_choice,
     check_criterion,
+    check_known_patterns,
     check_sparsity,
     importance,
     kept_masks,
@@ -76,7 +77,8 @@ class Sparsify(Pass):
         depthwise: Zero depthwise kernels as well.
 
     Raises:
-        OptionError: An option has a value that it may not have, or a criterion gives something that cannot be ranked.
+        OptionError: An option has a value that it may not have, a pattern names no layer, or a criterion gives
+            something that cannot be ranked.
 
     Reference:
         Han et al., "Learning both Weights and Connections for Efficient Neural Networks", NeurIPS 2015. Mishra et al.,
@@ -141,6 +143,7 @@ class Sparsify(Pass):
     def _sites(self, graph: Graph, context: Context, structure: Structure) -> list[tuple[str, str, Layer]]:
         """Layers whose kernels are ranked, with their first calls."""
         choice = KernelChoice.of(self.where, self.kinds, self.pointwise, self.depthwise)
+        check_known_patterns(self.name, "where", choice.where, graph)
         tied = graph.tied_layers()
         found, done = [], set()
         for node in graph.nodes():

@@ -25,3 +25,23 @@ def names_match(names: Iterable[str], pattern: str) -> bool:
         if fnmatchcase(last, pattern) or pattern in models:
             return True
     return False
+
+
+def where_refusal(names: Iterable[str], patterns: Iterable[str]) -> str:
+    """Why the patterns of an option ``where=`` leave something out; empty if they do not.
+
+    They mean what one of them names, or everything where none is without ``!``, less what one with ``!`` before it
+    names.
+
+    Args:
+        names: As for ``names_match``.
+        patterns: The option's.
+    """
+    names, patterns = tuple(names), tuple(patterns)
+    wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
+    if wanted and not any(names_match(names, pattern) for pattern in wanted):
+        return f"where={patterns!r} does not name it"
+    for pattern in patterns:
+        if pattern.startswith("!") and names_match(names, pattern[1:]):
+            return f"where= leaves it out: {pattern!r}"
+    return ""

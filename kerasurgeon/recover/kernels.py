@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kerasurgeon.errors import OptionError
-from kerasurgeon.ir.name_patterns import names_match
+from kerasurgeon.ir.name_patterns import where_refusal
 from kerasurgeon.rewrite.option_checks import check_flag, check_patterns, check_several
 
 Array = np.ndarray[Any, Any]
@@ -62,12 +62,9 @@ class KernelChoice:
             names: Names that the layer goes by.
             shape: Shape of the kernel.
         """
-        wanted = [pattern for pattern in self.where if not pattern.startswith("!")]
-        if wanted and not any(names_match(names, pattern) for pattern in wanted):
-            return f"where={self.where!r} does not name it"
-        for pattern in self.where:
-            if pattern.startswith("!") and names_match(names, pattern[1:]):
-                return f"where= leaves it out: {pattern!r}"
+        unnamed = where_refusal(names, self.where)
+        if unnamed:
+            return unnamed
         if self.kinds and kind not in self.kinds:
             return f"kinds= leaves out {kind}"
         if kind in _DEPTHWISE and not self.depthwise:

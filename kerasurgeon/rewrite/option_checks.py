@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from kerasurgeon.errors import OptionError, did_you_mean
+from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.name_patterns import names_match
 from kerasurgeon.rewrite.importing import import_object
 
 
@@ -111,6 +113,28 @@ def check_patterns(owner: str, option: str, value: Any, *, excluding: bool = Fal
     return tuple(several)
 
 
+def check_known_patterns(owner: str, option: str, patterns: Iterable[str], graph: Graph) -> None:
+    """Refuse a name pattern, with or without ``!``, that names no layer of a model: it is a slip of the pen.
+
+    Args:
+        owner: See the module.
+        option: Name of the option.
+        patterns: The option's.
+        graph: The model.
+
+    Raises:
+        OptionError: It names none; the message has the nearest names.
+    """
+    known = {*graph.layers, *(node.name for node in graph.nodes())}
+    for pattern in patterns:
+        name = pattern.removeprefix("!")
+        if not names_match(known, name):
+            raise OptionError(
+                f"{owner}: {option}= names no layer and no nested model by {pattern!r}.",
+                hint=did_you_mean(name, {*known, *graph.scopes}),
+            )
+
+
 def check_function(owner: str, option: str, value: Any) -> Callable[..., Any] | None:
     """A function, or what ``"module:name"`` names; ``None`` stays.
 
@@ -129,6 +153,7 @@ __all__ = [
     "check_count",
     "check_flag",
     "check_function",
+    "check_known_patterns",
     "check_patterns",
     "check_several",
     "is_count",

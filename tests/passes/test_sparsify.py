@@ -96,6 +96,8 @@ def test_layers_are_chosen_by_name_and_kind() -> None:
     result = run(Sparsify(0.5, structure="block", block_size=(4, 4)), net())
     assert set(changed(result)) == {"one", "up", "wide"}
     assert "do not divide its 16 x 5 channels" in reasons(result)["scores"]
+    with pytest.raises(PassError, match=r"(?s)Sparsify: where= names no layer.*did you mean 'wide'"):
+        run(Sparsify(0.5, where=("one", "!wied")), net())
 
 
 @pytest.mark.parametrize(

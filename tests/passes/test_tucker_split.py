@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kerasurgeon as ks
-from kerasurgeon.errors import OptionError
-from kerasurgeon.passes import TuckerSplit
+from kerasurgeon.errors import OptionError, PassError
+from kerasurgeon.passes import Factorise, TuckerSplit
 from kerasurgeon.rewrite.pipeline import Pipeline, Result
 from kerasurgeon.testing import assert_pass
 from tests.applications import application_inputs, build_application
@@ -489,6 +489,21 @@ def test_names_decide() -> None:
     result = run(TuckerSplit(ranks={"head": (3, 3)}), model)
     assert set(changed(result)) == {"head"}
     assert set(reasons(result).values()) == {"no pattern of ranks= names it"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"ratio": 0.4, "where": ("conv", "cnov*")},
+        {"ratio": 0.4, "where": "!cnov"},
+        {"ratio": 0.4, "method": {"conv": "tucker", "cnov": "svd"}},
+        {"ranks": {"cnov": (3, 3)}},
+    ],
+)
+def test_a_pattern_that_names_nothing_is_an_error(options: dict[str, Any]) -> None:
+    option = "ranks" if "ranks" in options else "method" if "method" in options else "where"
+    with pytest.raises(PassError, match=rf"(?s)Factorise: {option}= names no layer.*'!?cnov.*did you mean 'conv'"):
+        run(Factorise(**options), one_conv())
 
 
 def test_what_a_split_left_behind_is_left_alone() -> None:
