@@ -22,6 +22,7 @@ A pass is a frozen dataclass; its fields are its options. Most are a pattern and
 See docs/writing_a_pass.md.
 """
 
+from kerasurgeon.atomic import staged, write_text
 from kerasurgeon.channels import (
     NORMALISERS,
     REDUCTIONS,
@@ -262,9 +263,11 @@ __all__ = [
     "sections",
     "seen",
     "splice",
+    "staged",
     "substitute",
     "values_in",
     "where_refusal",
     "with_residual",
+    "write_text",
     "wrong_option",
 ]

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, final
 from rich.console import Console
 from rich.table import Table
 
-from kerasurgeon.authoring import PassError
+from kerasurgeon.authoring import PassError, write_text
 from kerasurgeon.passes.factorise_picks import Pick
 
 FORMAT = "kerasurgeon.factor-search/1"
@@ -90,14 +89,12 @@ class SearchLog:
 
     def save(self, path: str | Path) -> None:
         """Write it as JSON, whole or not at all."""
-        path = Path(path)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            beside.write_text(self.to_json(), encoding="utf-8")
-            beside.replace(path)
+            write_text(path, self.to_json())
         except OSError as error:
-            beside.unlink(missing_ok=True)
-            raise PassError("The search log cannot be written.", where=str(path), got=str(error)) from error
+            raise PassError(
+                "The search log cannot be written.", where=str(path), got=error.strerror or str(error)
+            ) from error
 
     @classmethod
     def open(cls, path: str | Path | None, measure: str, fingerprint: str) -> SearchLog:

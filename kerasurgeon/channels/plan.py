@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kerasurgeon.atomic import write_text
 from kerasurgeon.channels.analysis import Channels
 from kerasurgeon.errors import OptionError, PlanError, did_you_mean
 
@@ -205,15 +206,11 @@ class ChannelPlan:
         return cls(data["kept"], widths, str(data.get("model", "")), str(data.get("note", "")))
 
     def save(self, path: str | Path) -> None:
-        """Write it as JSON, beside and then moved into place."""
-        target = Path(path)
-        partial = target.with_name(target.name + ".partial")
+        """Write it as JSON, whole or not at all."""
         try:
-            partial.write_text(self.to_json(), encoding="utf-8")
-            partial.replace(target)
+            write_text(path, self.to_json())
         except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise PlanError("The plan cannot be written.", where=str(target), got=str(error)) from error
+            raise PlanError("The plan cannot be written.", where=str(path), got=error.strerror or str(error)) from error
 
     @classmethod
     def load(cls, path: str | Path) -> ChannelPlan:

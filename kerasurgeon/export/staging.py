@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+from kerasurgeon import atomic
 from kerasurgeon.errors import ModelFileError
 
 
@@ -39,7 +38,7 @@ def check_target(path: Path, *, overwrite: bool) -> None:
         raise ModelFileError(
             "The file exists already.", where=str(path), hint="choose another name, or pass overwrite=True"
         )
-    probe = _beside(path)
+    probe = atomic.beside(path)
     try:
         probe.touch(exist_ok=False)
         probe.unlink()
@@ -63,23 +62,11 @@ def staged(path: Path) -> Iterator[Path]:
     Raises:
         ModelFileError: The file cannot be written.
     """
-    # A link stays a link: the file it points to is replaced.
-    target = Path(os.path.realpath(path))
-    temporary = _beside(target)
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
+        with atomic.staged(path) as temporary:
+            yield temporary
     except OSError as error:
         raise _unwritable(path, error) from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.stem[:64]}-{secrets.token_hex(4)}{path.suffix}")
 
 
 def _unwritable(path: Path, error: OSError) -> ModelFileError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from kerasurgeon.atomic import staged
 from kerasurgeon.errors import PlanError
 
 Array = np.ndarray[Any, Any]
@@ -38,19 +38,14 @@ def save_pair(path: str | Path, data: Mapping[str, Any], arrays: Mapping[str, Ar
         PlanError: They cannot be written.
     """
     text, packed = paths_of(path)
-    beside = [target.with_name(f".{target.name}.{os.getpid()}") for target in (packed, text)]
     try:
-        with beside[0].open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-        whole = {**data, _DIGEST: {"file": packed.name, "sha256": _digest(beside[0])}}
-        beside[1].write_text(json.dumps(whole, indent=1, default=int) + "\n", encoding="utf-8")
-        for partial, target in zip(beside, (packed, text), strict=True):
-            partial.replace(target)
+        with staged(text) as new_text, staged(packed) as new_packed:  # the last is moved first
+            with new_packed.open("wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)
+            whole = {**data, _DIGEST: {"file": packed.name, "sha256": _digest(new_packed)}}
+            new_text.write_text(json.dumps(whole, indent=1, default=int) + "\n", encoding="utf-8")
     except OSError as error:
-        raise PlanError("The plan cannot be written.", where=str(text), got=str(error)) from error
-    finally:
-        for partial in beside:
-            partial.unlink(missing_ok=True)
+        raise PlanError("The plan cannot be written.", where=str(text), got=error.strerror or str(error)) from error
 
 
 def load_pair(path: str | Path, format_: str) -> tuple[dict[str, Any], dict[str, Array]]:

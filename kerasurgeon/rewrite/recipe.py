@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
-import secrets
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ import keras
 import numpy as np
 import tomli_w
 
+from kerasurgeon.atomic import write_text
 from kerasurgeon.errors import RecipeError, did_you_mean
 from kerasurgeon.rewrite.catalogue import catalogue, make_pass, name_of
 from kerasurgeon.rewrite.importing import import_path
@@ -107,14 +106,10 @@ class Recipe:
         """Write the recipe to a ``.toml`` or ``.json`` file; it appears whole or not at all."""
         target = Path(path)
         text = json.dumps(self.to_dict(), indent=2) if target.suffix == ".json" else self.to_toml()
-        temporary = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
         try:
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, target)
+            write_text(target, text)
         except OSError as error:
             raise RecipeError(f"The recipe cannot be written to {target}.", got=error.strerror) from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def _where(self, index: int, option: str | None) -> str:
         """Where a pass stands, or the key of one of its options: file, line, number of the pass."""
