@@ -18,7 +18,6 @@ import numpy as np
 from kerasurgeon.authoring import Context, Graph
 from kerasurgeon.passes.factorise_bench import Workbench
 from kerasurgeon.passes.factorise_budget import Choice, ledger_for
-from kerasurgeon.passes.factorise_log import SearchLog
 from kerasurgeon.passes.factorise_picks import Offers, Pick
 from kerasurgeon.passes.factorise_trial import Trials
 
@@ -51,9 +50,10 @@ class Search:
     ) -> None:
         self.options, self.context = options, context
         self.offers = [one for one in offers if len(one.picks) > 1]
+        # Where a model leaves sizes open, MACs are those of one position, which say nothing beside MACs of the rest.
+        # Only choices are compared with each other here, so that the rest may be left out.
         self.ledger = ledger_for(graph, self.offers, options.cost, inside_only=options.cost == "macs")
         self.trials = Trials(options, graph, context, benches, self.ledger)
-        self.by_key = {one.site.key: one for one in self.offers}
 
     def run(self) -> Mapping[str, Pick]:
         """The cheapest choice that was found.
@@ -70,20 +70,14 @@ class Search:
             self._bisect()
             self._refine()
         best = trials.best
-        log = trials.log
-        self.context.plans.append(log)
+        self.context.plans.append(trials.log)
         said = self.ledger.reached(best)
         accuracy = base if not best.picks else trials.accuracy(best)
         ended = "" if trials.left > 0 else f"; ended after evaluations={self.options.evaluations}"
         self.context.changed(
-            self.ledger_name, f"accuracy {base:.6g} -> {accuracy:.6g} (at least {floor:.6g}), {said}{ended}"
+            trials.graph.name, f"accuracy {base:.6g} -> {accuracy:.6g} (at least {floor:.6g}), {said}{ended}"
         )
         return best.picks
-
-    @property
-    def ledger_name(self) -> str:
-        """What the report calls the model."""
-        return self.trials.graph.name
 
     def _sensitivities(self, base: float) -> dict[str, float]:
         """How much accuracy a unit of each layer's relative squared error takes, tried with half of its cost gone."""
@@ -145,8 +139,7 @@ class Search:
     def _try(self, choice: Choice, stage: str) -> bool:
         if not choice.picks or self.trials.left <= 0:
             return False
-        self.trials.accuracy(choice, stage)
-        return self.trials.accepted(choice)
+        return self.trials.accuracy(choice, stage) >= self.trials.log.floor
 
 
 def _half(offers: Offers, measure: str) -> int:
@@ -155,4 +148,4 @@ def _half(offers: Offers, measure: str) -> int:
     return 1 + int(np.abs(costs[1:] - costs[0] / 2).argmin())
 
 
-__all__ = ["Search", "SearchLog"]
+__all__ = ["Search"]

@@ -60,7 +60,7 @@ class Trials:
 
     def base(self) -> float:
         """The accuracy of the model as it is."""
-        return self._evaluated(Choice({}, self.best.cost, 0.0), "base")
+        return self.accuracy(Choice({}, self.best.cost, 0.0), "base")
 
     def accuracy(self, choice: Choice, stage: str = "") -> float:
         """The accuracy of a choice; what was tried before is not tried again."""
@@ -70,15 +70,7 @@ class Trials:
             self.best = choice
         return found
 
-    def accepted(self, choice: Choice) -> bool:
-        """Whether a choice that was tried is good enough."""
-        known = self.log.known(choice.picks)
-        return known is not None and known.accuracy >= self.log.floor
-
     def _evaluated(self, choice: Choice, stage: str) -> float:
-        known = self.log.known(choice.picks)
-        if known is not None:
-            return known.accuracy
         self.left -= 1
         done = 1 - self.left / self.options.evaluations
         self.context.progress(min(0.9, 0.1 + 0.8 * done), f"{self.options.name}: evaluation {len(self.log.trials) + 1}")
