@@ -23,6 +23,13 @@ See docs/writing_a_pass.md.
 """
 
 from kerasurgeon.atomic import staged, write_text
+from kerasurgeon.blocks.bridges import build_shunt, check_architecture
+from kerasurgeon.blocks.cuts import between, cut_pairs
+from kerasurgeon.blocks.geometry import Geometry, geometry
+from kerasurgeon.blocks.places import find_region, find_regions, without_overlap
+from kerasurgeon.blocks.plan import BlockPlan, BlockStep
+from kerasurgeon.blocks.replace import carry_out
+from kerasurgeon.blocks.translator import translator
 from kerasurgeon.channels import (
     NORMALISERS,
     REDUCTIONS,
@@ -57,7 +64,7 @@ from kerasurgeon.channels import (
     score,
     sections,
 )
-from kerasurgeon.cost import cost
+from kerasurgeon.cost import cost, format_count
 from kerasurgeon.errors import GraphError, OptionError, PassError, PlanError, VerificationError, did_you_mean
 from kerasurgeon.factors import (
     METHODS,
@@ -91,6 +98,7 @@ from kerasurgeon.keras_io.derive import infer, keras_layer
 from kerasurgeon.keras_io.emit import emit_with_variables
 from kerasurgeon.keras_io.layers import layer_from_keras
 from kerasurgeon.recover.batch_norm import recalibrate_graph
+from kerasurgeon.recover.bridges import Bridge
 from kerasurgeon.recover.kernels import (
     KINDS as KERNEL_KINDS,
 )
@@ -108,6 +116,7 @@ from kerasurgeon.rewrite.calls import call, splice, substitute
 from kerasurgeon.rewrite.context import Context, Site
 from kerasurgeon.rewrite.dilate import dilate_strides
 from kerasurgeon.rewrite.importing import import_object, import_path
+from kerasurgeon.rewrite.latency_of import latency_by
 from kerasurgeon.rewrite.matching import Match, NearMiss, find, match_at, near_misses
 from kerasurgeon.rewrite.option_checks import (
     check_choice,
@@ -123,6 +132,7 @@ from kerasurgeon.rewrite.option_checks import (
 )
 from kerasurgeon.rewrite.passes import Pass, Preserves, RewritePass, Skip, check_fraction
 from kerasurgeon.rewrite.patterns import Pattern, any_op, anything, constant, layers, one_of, ops, optional
+from kerasurgeon.rewrite.regions import Region, region_between, regions
 from kerasurgeon.rewrite.surgery import delete, extract, insert_after, insert_before, replace_layer, replace_region
 from kerasurgeon.rules import Call, call_of, rule_for
 
@@ -138,6 +148,9 @@ __all__ = [
     "METHODS",
     "NORMALISERS",
     "REDUCTIONS",
+    "BlockPlan",
+    "BlockStep",
+    "Bridge",
     "Budget",
     "Call",
     "Candidate",
@@ -152,6 +165,7 @@ __all__ = [
     "Evidence",
     "FactorPlan",
     "Factors",
+    "Geometry",
     "Graph",
     "GraphError",
     "Group",
@@ -173,6 +187,7 @@ __all__ = [
     "Prepared",
     "Preserves",
     "Ranks",
+    "Region",
     "RewritePass",
     "Scope",
     "Section",
@@ -191,12 +206,16 @@ __all__ = [
     "analyse",
     "any_op",
     "anything",
+    "between",
+    "build_shunt",
     "call",
     "call_of",
     "candidates",
+    "carry_out",
     "chain_macs",
     "chain_params",
     "cheapest",
+    "check_architecture",
     "check_choice",
     "check_count",
     "check_criterion",
@@ -215,6 +234,7 @@ __all__ = [
     "cost",
     "criterion_for",
     "cut_channels",
+    "cut_pairs",
     "delete",
     "did_you_mean",
     "dilate_strides",
@@ -222,6 +242,10 @@ __all__ = [
     "emit_with_variables",
     "extract",
     "find",
+    "find_region",
+    "find_regions",
+    "format_count",
+    "geometry",
     "groups",
     "import_object",
     "import_path",
@@ -235,6 +259,7 @@ __all__ = [
     "keras_layer",
     "kernel_key",
     "known_criteria",
+    "latency_by",
     "layer_from_keras",
     "layers",
     "leaves",
@@ -252,6 +277,8 @@ __all__ = [
     "optional",
     "pareto",
     "recalibrate_graph",
+    "region_between",
+    "regions",
     "register_criterion",
     "remove_dead",
     "replace_layer",
@@ -265,9 +292,11 @@ __all__ = [
     "splice",
     "staged",
     "substitute",
+    "translator",
     "values_in",
     "where_refusal",
     "with_residual",
+    "without_overlap",
     "write_text",
     "wrong_option",
 ]

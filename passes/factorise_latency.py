@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kerasurgeon.authoring import Context, Graph, PassError, check_function, emit, extract
+from kerasurgeon.authoring import Context, Graph, check_function, emit, extract, latency_by
 from kerasurgeon.passes.factorise_bench import Workbench
 from kerasurgeon.passes.factorise_budget import Ledger, amount_of
 from kerasurgeon.passes.factorise_layers import build_layers
@@ -57,13 +57,7 @@ class Stopwatch:
 
     def _run(self, model: Any, of: str) -> float:
         assert self._measure is not None
-        try:
-            found = self._measure(model)
-        except Exception as error:
-            raise PassError(f"latency_of= failed: {type(error).__name__}: {error}", where=of) from error
-        if not isinstance(found, (int, float, np.number)) or not found > 0 or not np.isfinite(found):
-            raise PassError("latency_of= gives no latency.", where=of, expected="a number above 0", got=repr(found))
-        return float(found)
+        return latency_by(self._measure, model, of)
 
     def only_faster(
         self, benches: Mapping[str, Workbench], picks: Mapping[str, Pick], context: Context

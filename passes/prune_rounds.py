@@ -28,6 +28,7 @@ from kerasurgeon.authoring import (
     cut_channels,
     emit,
     groups,
+    latency_by,
     lift,
     loosen_shortcuts,
     mask_units,
@@ -222,10 +223,7 @@ class Rounds:
             small = self.graph.copy()
             if gone.any():
                 cut_channels(small, gone, channels)
-            found = measure(emit(self._plain(small), compile=False))
-            if not isinstance(found, (int, float)) or not 0 < float(found) < float("inf"):
-                raise PassError("latency_of= gives no latency.", expected="a number above 0", got=repr(found))
-            return float(found)
+            return latency_by(measure, emit(self._plain(small), compile=False), "the model")
 
         return latency
 
