@@ -1,1 +1,1 @@
-"""Blocks of a network: where they are, what can stand in their place, how little they matter."""
+"""Blocks of a network: where they are, what can stand in for them, and plans of what is replaced."""
