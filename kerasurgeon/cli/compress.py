@@ -8,7 +8,7 @@ import typer
 
 from kerasurgeon.cli import options
 from kerasurgeon.cli.carrying_out import carry_out
-from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, check_outputs, read_data
+from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, check_side_files, read_data
 from kerasurgeon.cli.steps import check_steps, recipe_of
 from kerasurgeon.cli.writing import plan
 
@@ -48,11 +48,9 @@ def compress(
     """
     check_input(model, KERAS_SUFFIXES, "model file")
     check_steps(recipe, pass_ or [], settings or [])
-    others = [path for path in (model, recipe) if path]
-    for path, suffixes in ((report, (".json",)), (save_recipe, (".toml", ".json"))):
-        if path:
-            check_outputs([path], suffixes, overwrite=overwrite, others=others)
-            others.append(path)
+    others = check_side_files(
+        [(report, (".json",)), (save_recipe, (".toml", ".json"))], overwrite=overwrite, read=(model, recipe)
+    )
     writing = plan(
         output,
         others=others,

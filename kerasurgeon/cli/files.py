@@ -81,6 +81,30 @@ def check_outputs(
             check_target(path, overwrite=True)
 
 
+def check_side_files(
+    files: Sequence[tuple[Path | None, Sequence[str]]], *, overwrite: bool, read: Sequence[Path | None]
+) -> list[Path]:
+    """Check that the files which a command writes beside its models can be written, and differ from what it reads.
+
+    Args:
+        files: Those that were asked for, or None, each with the suffixes that it may have.
+        overwrite: Whether files that are there may be replaced.
+        read: What the command reads.
+
+    Returns:
+        What is read and what is written: no other file may be either.
+
+    Raises:
+        UsageError: One of them cannot be written.
+    """
+    taken = [path for path in read if path]
+    for path, suffixes in files:
+        if path:
+            check_outputs([path], suffixes, overwrite=overwrite, others=taken)
+            taken.append(path)
+    return taken
+
+
 def read_arrays(path: Path | None, what: str) -> Any:
     """The arrays of a .npy or .npz file.
 

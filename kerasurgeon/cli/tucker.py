@@ -11,7 +11,7 @@ import typer
 from kerasurgeon.cli import options
 from kerasurgeon.cli.carrying_out import carry_out
 from kerasurgeon.cli.errors import UsageError, usage
-from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, check_outputs, read_data
+from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, check_side_files, read_data
 from kerasurgeon.cli.writing import plan
 
 if TYPE_CHECKING:
@@ -141,16 +141,13 @@ def tucker(
     lost on labelled data.
     """
     check_input(model, KERAS_SUFFIXES, "model file")
-    others = [model]
-    for path, suffixes in (
+    files = [
         (report, (".json",)),
         (save_recipe, (".toml", ".json")),
         (save_factors, (".npz",)),
         (save_factors and save_factors.with_suffix(".json"), (".json",)),  # a plan of factors is two files
-    ):
-        if path:
-            check_outputs([path], suffixes, overwrite=overwrite, others=others)
-            others.append(path)
+    ]
+    others = check_side_files(files, overwrite=overwrite, read=[model])
     settings = _settings(method, compression_factor, max_acc_loss)
     settings |= {
         "method": "auto" if all_layers else "tucker",

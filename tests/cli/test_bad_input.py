@@ -36,6 +36,21 @@ MISTAKES = {
     "no directory": ("export {m}/small.keras -o no/x.keras", 2, ["does not exist", "mkdir -p no"]),
     "itself": ("export {m}/small.keras -o {m}/small.keras -f", 2, ["named twice"]),
     "twice": ("export {m}/small.keras -o x.keras -o ./x.keras", 2, ["named twice"]),
+    "reports twice": (
+        "compress {m}/small.keras -o x.keras -p Simplify --report r.json --save-recipe r.json",
+        2,
+        ["named twice", "r.json"],
+    ),
+    "factors twice": (
+        "tucker {m}/small.keras -o x.keras --save-factors f.npz --report f.json",
+        2,
+        ["named twice", "f.json"],
+    ),
+    "names of no layer": (
+        "tucker {m}/small.keras -o x.keras --where frist*",
+        2,
+        ["where= names no layer and no nested model by 'frist*'", "did you mean 'first'"],
+    ),
     "a directory": ("export {m}/small.keras -o folder.keras", 2, ["is a directory"]),
     "int8 without data": ("export {m}/small.keras -o x.tflite --quantize int8", 2, ["--calibration FILE"]),
     "quantise .keras": ("export {m}/small.keras -o x.keras --quantize int8", 2, ["--quantize does nothing"]),
