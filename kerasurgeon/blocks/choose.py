@@ -1,0 +1,249 @@
+"""The best set of regions to leave out for a budget.
+
+Regions are nested or apart. Of each either itself goes, with the least loss of what was tried in its place, or some of
+those inside it, or nothing: a knapsack over a tree. It is solved exactly, from the leaves up: of every subtree the sets
+are kept that lose less than all others which save as much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self, final
+
+from kerasurgeon.blocks.quotients import Quotient, Quotients
+from kerasurgeon.cost.format import format_count
+from kerasurgeon.errors import OptionError
+from kerasurgeon.rewrite.option_checks import is_number, wrong_option
+
+_MOST = 20_000
+"""Sets of a subtree that are kept. Beyond it those that save nearly the same are one: within 1/20,000 of the budget."""
+
+_MEASURES = {"macs": "MACs", "params": "parameters", "latency": "latency"}
+
+
+@final
+class Chosen(tuple[str, ...]):
+    """Names of regions, as passes take them, with what choosing them means.
+
+    Attributes:
+        rows: The quotients that were chosen, in the order of the network.
+        loss: The sum of their quotients, negative ones as 0: what leaving all of them out is expected to lose, if
+            losses add up.
+        measure: What the budget is of: ``"macs"``, ``"params"`` or ``"latency"``.
+        kept: What is left of it, as a share of the whole.
+    """
+
+    rows: tuple[Quotient, ...]
+    loss: float
+    measure: str
+    kept: float
+
+    def __new__(cls, names: Sequence[str], rows: Sequence[Quotient], measure: str, kept: float) -> Self:
+        """See the class; the loss is summed up here."""
+        made = super().__new__(cls, names)
+        made.rows, made.measure, made.kept = tuple(rows), measure, kept
+        made.loss = sum(max(row.quotient, 0.0) for row in rows)
+        return made
+
+    def summary(self) -> str:
+        """One line: how many, what is left, what is expected to be lost."""
+        count = f"{len(self.rows)} region{'s' * (len(self.rows) != 1)}"
+        return f"{count}: {self.kept:.1%} of the {_MEASURES[self.measure]} kept, summed quotients {self.loss:.4f}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that JSON can hold."""
+        return {
+            "regions": list(self),
+            "methods": {row.region: row.method for row in self.rows},
+            "measure": self.measure,
+            "kept": self.kept,
+            "loss": self.loss,
+        }
+
+
+def choose_regions(
+    quotients: Quotients,
+    *,
+    macs: float | None = None,
+    params: float | None = None,
+    latency: float | None = None,
+    join: bool = False,
+) -> Chosen:
+    """The set of regions with the least summed quotient that brings a cost down to a budget.
+
+    No two of them overlap. That losses add up is an assumption: evaluate the result. Negative quotients count as 0, so
+    that nothing is left out which the budget does not need; of equal sets one of the fewest regions is taken.
+
+    Args:
+        quotients: What ``knowledge_quotients`` measured.
+        macs: Multiply-accumulates to keep: a fraction up to 1, or a number above 1. One of the three is given.
+        params: Parameters to keep, likewise.
+        latency: Latency to keep, likewise: a fraction, or above 1 in the unit of ``latency_of``.
+        join: Give regions that follow one another as one, ``"entry->exit"``, as one shunt in place of all needs it.
+
+    Returns:
+        Names of regions, for ``DropBlock`` and ``ReplaceWithShunt``, with what they save and lose.
+
+    Raises:
+        OptionError: Not exactly one budget is given, it is no such number, or it cannot be reached; the message says
+            what can.
+    """
+    given = {
+        name: value for name, value in (("macs", macs), ("params", params), ("latency", latency)) if value is not None
+    }
+    if len(given) != 1:
+        raise OptionError(
+            "choose_regions needs one budget.", expected="macs=, params= or latency=", got=", ".join(given) or "none"
+        )
+    ((measure, target),) = given.items()
+    total, saving = _measure(quotients, measure)
+    if not is_number(target) or target <= 0:
+        raise wrong_option("choose_regions", measure, target, "a fraction up to 1, or a number above 1")
+    need = (total - (target * total if target <= 1 else target)) * (1 - 1e-12)  # not to fail by rounding
+    trees = _trees(quotients.rows)
+    reachable = sum(_most(tree, saving) for tree in trees)
+    if need > reachable:
+        least = total - reachable
+        shown = format_count if measure != "latency" else lambda amount: f"{amount:.4g}"
+        raise OptionError(
+            f"Leaving regions out does not bring the {_MEASURES[measure]} down to the budget.",
+            where=f"{measure}={target!r}",
+            expected=f"at least {least / total:.4g}, or {shown(least)}",
+            got=f"{1 - need / total:.4g} of {shown(total)}",
+            hint="measure quotients of larger regions too: which=, or a smaller min_nodes=",
+        )
+    sets = [_Set(0.0, 0.0, 0, ())]
+    for tree in trees:
+        sets = _both(sets, _options(tree, saving, need), need)
+    best = min((one for one in sets if one.saved >= need), key=lambda one: (one.loss, one.count, one.saved))
+    taken = set(map(id, best.rows()))
+    rows = [row for row in quotients.rows if id(row) in taken]
+    kept = 1 - sum(saving(row) for row in rows) / total
+    return Chosen(_joined(rows) if join else [row.region for row in rows], rows, measure, kept)
+
+
+@dataclass(frozen=True, slots=True)
+class _Set:
+    """Some regions that may go together."""
+
+    saved: float
+    loss: float
+    count: int
+    parts: tuple[Any, ...]  # a row, or two sets
+
+    def rows(self) -> list[Quotient]:
+        found, waiting = list[Quotient](), [self]
+        while waiting:
+            for part in waiting.pop().parts:
+                if isinstance(part, _Set):
+                    waiting.append(part)
+                else:
+                    found.append(part)
+        return found
+
+
+@dataclass(slots=True)
+class _Tree:
+    """A region's rows, and the trees of the regions inside it."""
+
+    nodes: frozenset[str]
+    rows: list[Quotient]
+    inside: list[_Tree]
+
+
+def _measure(quotients: Quotients, measure: str) -> tuple[float, Callable[[Quotient], float]]:
+    """The whole of a cost, and what a row saves of it."""
+    if measure == "macs":
+        return quotients.macs, lambda row: row.macs_saved
+    if measure == "params":
+        return quotients.parameters, lambda row: row.parameters_saved
+    if quotients.latency is None:
+        raise OptionError(
+            "The latency of these regions was not measured.", hint="pass latency_of=function to knowledge_quotients"
+        )
+    return quotients.latency, lambda row: row.latency_saved or 0.0
+
+
+def _trees(rows: Sequence[Quotient]) -> list[_Tree]:
+    """The regions as trees, by what nodes they hold."""
+    by_nodes: dict[frozenset[str], _Tree] = {}
+    for row in rows:
+        nodes = frozenset(row.nodes)
+        by_nodes.setdefault(nodes, _Tree(nodes, [], [])).rows.append(row)
+    tops: list[_Tree] = []
+    placed: list[_Tree] = []
+    for tree in sorted(by_nodes.values(), key=lambda tree: -len(tree.nodes)):
+        around = [other for other in placed if other.nodes & tree.nodes]
+        for other in around:
+            if not tree.nodes <= other.nodes:
+                raise OptionError(
+                    f"The regions {other.rows[0].region!r} and {tree.rows[0].region!r} overlap.",
+                    expected="regions that are nested or apart",
+                    hint="measure the quotients of either, not of both",
+                )
+        (min(around, key=lambda other: len(other.nodes)).inside if around else tops).append(tree)
+        placed.append(tree)
+    return tops
+
+
+def _most(tree: _Tree, saving: Callable[[Quotient], float]) -> float:
+    """The most that can be saved of a region."""
+    return max(0.0, *(saving(row) for row in tree.rows), sum(_most(child, saving) for child in tree.inside))
+
+
+def _options(tree: _Tree, saving: Callable[[Quotient], float], need: float) -> list[_Set]:
+    """The sets inside a region that are worth keeping, the empty one among them."""
+    sets = [_Set(0.0, 0.0, 0, ())]
+    for child in tree.inside:
+        sets = _both(sets, _options(child, saving, need), need)
+    own = [_Set(saving(row), max(row.quotient, 0.0), 1, (row,)) for row in tree.rows if saving(row) > 0]
+    return _kept([*sets, *own], need)
+
+
+def _both(some: list[_Set], others: list[_Set], need: float) -> list[_Set]:
+    """Every set of the one kind with every set of the other."""
+    found = [
+        one
+        if not other.count
+        else other
+        if not one.count
+        else _Set(one.saved + other.saved, one.loss + other.loss, one.count + other.count, (one, other))
+        for one in some
+        for other in others
+    ]
+    return _kept(found, need)
+
+
+def _kept(sets: list[_Set], need: float) -> list[_Set]:
+    """Those of which no other saves as much, or enough, for less loss."""
+    enough = [one for one in sets if one.saved >= need]
+    short = [one for one in sets if one.saved < need]
+    kept = [min(enough, key=lambda one: (one.loss, one.count, one.saved))] if enough else []
+    limit = (kept[0].loss, kept[0].count) if kept else (float("inf"), 0)
+    result: list[_Set] = []
+    for one in sorted(short, key=lambda one: (-one.saved, one.loss, one.count)):
+        if (one.loss, one.count) < limit:
+            result.append(one)
+            limit = (one.loss, one.count)
+    if len(result) > _MOST:
+        bins: dict[int, _Set] = {}
+        for one in result:  # the later, the less loss
+            bins[int(_MOST * one.saved / need)] = one
+        result = list(bins.values())
+    return [*kept, *result]
+
+
+def _joined(rows: Sequence[Quotient]) -> list[str]:
+    """Names, with those of regions that follow one another as one."""
+    groups: list[list[Quotient]] = []
+    for row in rows:
+        last = groups[-1][-1] if groups else None
+        if last is not None and last.run[0] == row.run[0] and last.run[1] + 1 == row.run[1]:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return [group[0].region if len(group) == 1 else f"{group[0].entry}->{group[-1].exit}" for group in groups]
+
+
+__all__ = ["Chosen", "choose_regions"]

@@ -1,0 +1,55 @@
+"""Leave a region out, or put a linear bridge in its place: as a step of a plan."""
+
+from __future__ import annotations
+
+import keras
+
+from kerasurgeon.blocks.plan import BlockStep
+from kerasurgeon.errors import GraphError
+from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.structure import values_in
+from kerasurgeon.ir.values import TensorSpec
+from kerasurgeon.keras_io.lift import lift
+from kerasurgeon.rewrite.regions import Region
+
+
+def drop_step(graph: Graph, region: Region, bridge: keras.Model | None, name: str, **options: object) -> BlockStep:
+    """The step that leaves a region out, or puts a bridge in its place.
+
+    Where a model, or a nested one, returns the region's exit, an ``Identity`` layer stands in its place: Keras calls an
+    output by the layer that makes it.
+
+    Args:
+        graph: The graph.
+        region: One of its regions.
+        bridge: What stands in its place; ``None`` for nothing.
+        name: What the step is called.
+        **options: How it was made, for people.
+
+    Raises:
+        GraphError: Nothing is to stand in the place of a region that changes shape or dtype.
+    """
+    if bridge is not None:
+        return BlockStep.of("drop", name, region, lift(bridge), **options)
+    if not region.keeps_spec:
+        raise GraphError(
+            f"The region {region.name!r} cannot be left out: its exit is not like its entry.",
+            where=f"{region.entry} -> {region.exit}",
+            expected="equal shapes and dtypes",
+            got=f"{region.entry_spec} -> {region.exit_spec}",
+            hint="give data: a projection (pooling and 1x1 convolution) is then fitted to what the region gives",
+        )
+    returned = graph.is_output(region.exit) or any(
+        region.exit in values_in(scope.outputs) for scope in graph.scopes.values()
+    )
+    network = lift(_identity(region.exit_spec)) if returned else None
+    return BlockStep.of("drop", name, region, network, **options)
+
+
+def _identity(spec: TensorSpec) -> keras.Model:
+    inputs = keras.Input(batch_shape=spec.shape, dtype=spec.dtype)
+    dtype = spec.dtype if "float" in spec.dtype else None
+    return keras.Model(inputs, keras.layers.Identity(dtype=dtype, name="identity")(inputs), name="identity")
+
+
+__all__ = ["drop_step"]

@@ -1,0 +1,229 @@
+"""Knowledge quotients: how much each region of a network matters, as a table that can be saved and plotted."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from rich.table import Table
+
+from kerasurgeon.atomic import write_text
+from kerasurgeon.blocks.quotient_table import as_text, quotient_table
+from kerasurgeon.errors import GraphError, PlanError, did_you_mean
+
+if TYPE_CHECKING:
+    from kerasurgeon.blocks.choose import Chosen
+
+FORMAT = "kerasurgeon.quotients/1"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Quotient:
+    """What a network is without one of its regions.
+
+    Attributes:
+        region: Name of the region.
+        kind: What it is, see ``RegionKind``.
+        method: What stood in its place: ``"drop"`` nothing, ``"scale"`` a factor a channel, ``"affine"`` a factor and a
+            bias a channel, ``"projection"`` a 1x1 convolution, behind a pooling where the region makes images smaller.
+        entry: The tensor that enters.
+        exit: The tensor that leaves.
+        nodes: What is in it.
+        parent: Name of the region around it, if it is inside one.
+        depth: How many are around it.
+        value: What the evaluation gave without it.
+        quotient: ``1 - value / value of the whole model``: 0 if nothing was lost, 1 if everything, negative if the
+            network is better without the region.
+        macs_saved: Multiply-accumulates of a sample that it takes, less those of what stood in its place.
+        parameters_saved: Parameters likewise.
+        latency_saved: Latency likewise, where it was measured.
+        fit_error: Mean square error of what stood in its place over the variance of what the region gives, where it
+            was fitted.
+        run: Which run of regions that follow one another it belongs to, and at which place.
+    """
+
+    region: str
+    kind: str
+    method: str
+    entry: str
+    exit: str
+    nodes: tuple[str, ...]
+    parent: str | None
+    depth: int
+    value: float
+    quotient: float
+    macs_saved: int
+    parameters_saved: int
+    latency_saved: float | None = None
+    fit_error: float | None = None
+    run: tuple[int, int] = (0, 0)
+
+
+@final
+@dataclass(frozen=True)
+class Quotients:
+    """The quotients of a network's regions, in the order of the network, each region before those inside it.
+
+    Attributes:
+        model: Name of the model.
+        value: What the evaluation gives for the whole model.
+        macs: Multiply-accumulates of the whole model, for one sample.
+        parameters: Its parameters.
+        latency: Its latency, where it was measured, in the unit of ``latency_of``.
+        rows: One for each region and method.
+        left: Regions without a quotient, and why.
+        fingerprint: Of the model, the data and the options.
+    """
+
+    model: str
+    value: float
+    macs: int
+    parameters: int
+    latency: float | None = None
+    rows: tuple[Quotient, ...] = ()
+    left: Mapping[str, str] = field(default_factory=dict)
+    fingerprint: str = ""
+
+    def __iter__(self) -> Iterator[Quotient]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, region: str) -> Quotient:
+        """The best row of a region: the one with the least quotient.
+
+        Raises:
+            GraphError: There is none.
+        """
+        found = [row for row in self.rows if row.region == region]
+        if not found:
+            names = {row.region for row in self.rows}
+            why = self.left.get(region)
+            if why:
+                raise GraphError(f"Region {region!r} has no quotient: {why}.")
+            raise GraphError(f"There is no quotient of a region {region!r}.", hint=did_you_mean(region, names))
+        return min(found, key=lambda row: row.quotient)
+
+    def ranked(self) -> tuple[Quotient, ...]:
+        """The rows by quotient: what matters least comes first."""
+        return tuple(sorted(self.rows, key=lambda row: row.quotient))
+
+    def choose(self, **target: Any) -> Chosen:
+        """The best set of regions for a budget: see ``choose_regions``."""
+        from kerasurgeon.blocks.choose import choose_regions
+
+        return choose_regions(self, **target)
+
+    def table(self) -> Table:
+        """A rich table."""
+        return quotient_table(self)
+
+    def show(self) -> None:
+        """Print the table."""
+        from rich.console import Console
+
+        Console().print(self.table())
+
+    def plot(self, path: str | Path, **options: Any) -> Path:
+        """A picture of the quotients and of what they save: see ``plot_quotients``."""
+        from kerasurgeon.blocks.quotient_plot import plot_quotients
+
+        return plot_quotients(self, path, **options)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain data that JSON can hold."""
+        return {
+            "format": FORMAT,
+            "model": self.model,
+            "value": _number(self.value),
+            "macs": self.macs,
+            "parameters": self.parameters,
+            "latency": self.latency,
+            "fingerprint": self.fingerprint,
+            "rows": [asdict(row) | {"nodes": list(row.nodes), "run": list(row.run)} for row in self.rows],
+            "left": dict(self.left),
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write it as JSON, whole or not at all.
+
+        Raises:
+            PlanError: The file cannot be written.
+        """
+        try:
+            write_text(path, json.dumps(self.to_dict(), indent=1) + "\n")
+        except OSError as error:
+            raise PlanError("The quotients cannot be written.", where=str(path), got=str(error)) from error
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Quotients:
+        """What ``to_dict`` gave.
+
+        Raises:
+            PlanError: It is something else.
+        """
+        try:
+            if content["format"] != FORMAT:
+                raise ValueError(f"its format is {content['format']!r}")
+            rows = tuple(
+                Quotient(**{**row, "nodes": tuple(row["nodes"]), "run": tuple(row["run"])}) for row in content["rows"]
+            )
+            value = math.nan if content["value"] is None else float(content["value"])
+            return cls(
+                str(content["model"]),
+                value,
+                int(content["macs"]),
+                int(content["parameters"]),
+                content["latency"],
+                rows,
+                dict(content["left"]),
+                str(content["fingerprint"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise PlanError(
+                "This holds no quotients.", expected=FORMAT, got=f"{type(error).__name__}: {error}"
+            ) from error
+
+    @classmethod
+    def load(cls, path: str | Path) -> Quotients:
+        """Read them from a file.
+
+        Raises:
+            PlanError: The file is missing or holds none.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            if not isinstance(content, dict):
+                raise ValueError("it is no JSON object")
+        except (OSError, ValueError) as error:
+            raise PlanError("The file of quotients cannot be read.", where=str(path), got=str(error)) from error
+        try:
+            return cls.from_dict(content)
+        except PlanError as error:
+            raise PlanError(error.what, where=str(path), expected=error.expected, got=error.got) from error
+
+    def with_rows(self, *rows: Quotient) -> Quotients:
+        """The same with further rows."""
+        return replace(self, rows=(*self.rows, *rows))
+
+    def __str__(self) -> str:
+        return as_text(self.table())
+
+    def __repr__(self) -> str:
+        return f"Quotients({self.model!r}, {len(self.rows)} rows)"
+
+    def __rich__(self) -> Table:
+        return self.table()
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+__all__ = ["FORMAT", "Quotient", "Quotients"]
