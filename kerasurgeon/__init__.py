@@ -16,6 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kerasurgeon import recover
     from kerasurgeon.channels import ChannelPlan, Group, Groups, cut, groups, masked
     from kerasurgeon.cost import Cost, compare_costs, cost
     from kerasurgeon.errors import (
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from kerasurgeon.factors import FactorPlan
     from kerasurgeon.ir import Graph, Layer, Node, TensorSpec, Value, Weight, format_graph
     from kerasurgeon.keras_io import emit, lift
+    from kerasurgeon.recover import Bridge, TrainResult, fine_tune, train_bridges
     from kerasurgeon.recover.batch_norm import recalibrate_batch_norm
     from kerasurgeon.recover.sparsity import GradualSparsity, KeepZeros
     from kerasurgeon.rewrite.explain import explain
@@ -80,6 +82,7 @@ _HOMES = {
     "factors": ("FactorPlan",),
     "ir": ("Graph", "Layer", "Node", "TensorSpec", "Value", "Weight", "format_graph"),
     "keras_io": ("emit", "lift"),
+    "recover": ("Bridge", "TrainResult", "fine_tune", "recover", "train_bridges"),
     "recover.batch_norm": ("recalibrate_batch_norm",),
     "recover.sparsity": ("GradualSparsity", "KeepZeros"),
     "rewrite.explain": ("explain",),
@@ -101,6 +104,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Bridge",
     "ChannelPlan",
     "Cost",
     "EmitError",
@@ -129,6 +133,7 @@ __all__ = [
     "Report",
     "Result",
     "TensorSpec",
+    "TrainResult",
     "Value",
     "VerificationError",
     "Weight",
@@ -143,6 +148,7 @@ __all__ = [
     "explain",
     "export",
     "extract",
+    "fine_tune",
     "format_graph",
     "groups",
     "insert_after",
@@ -151,11 +157,13 @@ __all__ = [
     "lift",
     "masked",
     "recalibrate_batch_norm",
+    "recover",
     "regions",
     "register_rule",
     "rename",
     "replace_layer",
     "replace_region",
+    "train_bridges",
 ]
 
 

@@ -50,6 +50,23 @@ def input_batches(graph: Graph, data: Any, batch_size: int = 32, *, most: int | 
         raise OptionError("The calibration data is empty.", expected=_wanted(names, specs), got="no samples")
 
 
+def bound_inputs(graph: Graph, item: Any) -> list[Array] | None:
+    """One array per model input, if an item is that and nothing more: no labels; else ``None``.
+
+    Args:
+        graph: The graph that is to be fed.
+        item: One array; a list, tuple or dict of arrays, nested as the model's inputs or by their names.
+    """
+    values = values_in(graph.inputs)
+    return _bound(graph, item, [value.node for value in values], [graph.spec(value) for value in values])
+
+
+def inputs_text(graph: Graph) -> str:
+    """What a graph is to be fed, for messages."""
+    values = values_in(graph.inputs)
+    return _wanted([value.node for value in values], [graph.spec(value) for value in values])
+
+
 def _blocks(graph: Graph, data: Any, names: list[str], specs: list[TensorSpec]) -> Iterable[list[Array]]:
     if data is None:
         raise OptionError(

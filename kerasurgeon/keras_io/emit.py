@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import keras
@@ -60,13 +60,30 @@ def emit_with_variables(graph: Graph, *, compile: bool = False) -> tuple[keras.M
     model, made = _emitted(graph)
     if compile:
         _compile(model, graph)
-    variables = {
+    return model, _variables(graph, made)
+
+
+def _variables(graph: Graph, made: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
+    return {
         (key, path): variable
         for key, layer in made.items()
         if isinstance(layer, keras.Layer)
         for path, variable in aligned(graph.layers[key], keyed_variables(layer, layer.weights)).items()
     }
-    return model, variables
+
+
+def emit_frozen(graph: Graph, frozen: Collection[str]) -> tuple[keras.Model, dict[tuple[str, str], Any]]:
+    """As ``emit_with_variables``, with some layers, all that is inside them too, not trainable.
+
+    Args:
+        graph: The graph.
+        frozen: Keys of those layers.
+    """
+    model, made = _emitted(graph)
+    for key in frozen:
+        if isinstance(made.get(key), keras.Layer):
+            made[key].trainable = False
+    return model, _variables(graph, made)
 
 
 def _compile(model: keras.Model, graph: Graph) -> None:

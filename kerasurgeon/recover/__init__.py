@@ -1,5 +1,32 @@
-"""Recovering what surgery cost: statistics from data, and training that keeps what surgery made."""
+"""Recovering what surgery cost: statistics from data, training of what was put in, fine-tuning, distillation.
+
+``ks.recover`` is this package: ``ks.recover.DarkKnowledge()``, ``ks.recover.Poly(power=0.9)``.
+"""
 
 from kerasurgeon.recover.batch_norm import recalibrate_batch_norm, recalibrate_graph
+from kerasurgeon.recover.bridge_training import train_bridges
+from kerasurgeon.recover.bridges import Bridge
+from kerasurgeon.recover.distillation import ACE, AttentionTransfer, DarkKnowledge, FeatureMatching
+from kerasurgeon.recover.fine_tuning import fine_tune
+from kerasurgeon.recover.learning_rate import LearningRate, Plateau, Poly, TwoCycles
+from kerasurgeon.recover.result import TrainResult
+from kerasurgeon.recover.segmentation import MeanIoU, SegmentationCrossEntropy
 
-__all__ = ["recalibrate_batch_norm", "recalibrate_graph"]
+__all__ = [
+    "ACE",
+    "AttentionTransfer",
+    "Bridge",
+    "DarkKnowledge",
+    "FeatureMatching",
+    "LearningRate",
+    "MeanIoU",
+    "Plateau",
+    "Poly",
+    "SegmentationCrossEntropy",
+    "TrainResult",
+    "TwoCycles",
+    "fine_tune",
+    "recalibrate_batch_norm",
+    "recalibrate_graph",
+    "train_bridges",
+]
