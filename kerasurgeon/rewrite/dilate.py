@@ -1,0 +1,339 @@
+"""Take strides out of a network and keep what it computes, by gaps between the taps of what follows.
+
+A convolution without its stride gives a denser tensor, of which the old one is every second position; what follows
+computes the same from it if its taps lie twice as far apart. So a network for classification becomes one for
+segmentation, weights and all.
+
+Reference:
+    Chen et al., "DeepLab: Semantic Image Segmentation with Deep Convolutional Nets, Atrous Convolution, and Fully
+    Connected CRFs", arXiv:1606.00915, section 3.1; Holschneider et al., "A real-time algorithm for signal analysis with
+    the help of the wavelet transform", 1989.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from kerasurgeon.errors import GraphError, OptionError, VerificationError
+from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.layer import Layer
+from kerasurgeon.ir.node import Node
+from kerasurgeon.ir.values import Value
+from kerasurgeon.keras_io.derive import derive_specs, infer
+from kerasurgeon.rewrite.calls import call, splice, substitute
+from kerasurgeon.rewrite.dilated_pool import dilated_pool
+from kerasurgeon.rewrite.grids import Grid, Ints, Padding, Window, dense_padding, scaled_padding
+from kerasurgeon.rules import rule_for
+from kerasurgeon.rules.elementwise import Elementwise
+from kerasurgeon.rules.free import names
+from kerasurgeon.rules.reducing import Reduction
+
+_CONVOLUTIONS = frozenset(f"{name}{axes}D" for name in ("Conv", "DepthwiseConv", "SeparableConv") for axes in (1, 2, 3))
+_POOLINGS = frozenset(f"{name}Pooling{axes}D" for name in ("Max", "Average") for axes in (1, 2, 3))
+_PADDINGS = frozenset(f"ZeroPadding{axes}D" for axes in (1, 2, 3))
+_CROPPINGS = frozenset(f"Cropping{axes}D" for axes in (1, 2, 3))
+# Each position is computed from the same position: with all others around it, or none.
+_POSITIONWISE = frozenset(
+    names("""
+    BatchNormalization LayerNormalization GroupNormalization RMSNormalization UnitNormalization Normalization
+    Rescaling SpatialDropout1D SpatialDropout2D SpatialDropout3D Dropout Softmax Dense Concatenate ops.concatenate
+    custom:keras.src.applications.convnext.LayerScale custom:keras.src.applications.convnext.StochasticDepth
+    custom:keras.src.applications.inception_resnet_v2.CustomScaleLayer
+    """)
+)
+
+
+class _Misaligned(Exception):  # noqa: N818 - not an error: padding is then done in another way
+    """Two tensors that are added lie shifted against each other."""
+
+
+def dilate_strides(graph: Graph, stride: int) -> dict[str, str]:
+    """Bring the output stride of a network down to a number, weights kept; the graph is changed as a whole or not.
+
+    Walking from the inputs, every stride that would go beyond ``stride`` is taken out, and what follows gets its taps
+    further apart. Explicit padding before a layer that loses its stride becomes symmetric. Where that would shift two
+    branches against each other, all padding is left on the side where it was.
+
+    Args:
+        graph: The graph, changed in place.
+        stride: The largest stride from input to output that is left.
+
+    Returns:
+        What was done to each node, by name; nothing if no stride is larger.
+
+    Raises:
+        OptionError: ``stride`` is not a whole number above 0.
+        GraphError: What follows a stride cannot be computed from denser tensors: a flattening, a transposed
+            convolution, a layer that is called at several densities.
+    """
+    if isinstance(stride, bool) or not isinstance(stride, int) or stride < 1:
+        raise OptionError("The output stride must be a whole number above 0.", expected="8, 16, ...", got=repr(stride))
+    for aligned in (False, True):
+        trial = graph.copy()
+        try:
+            done = _Dilation(trial, stride, aligned=aligned).run()
+            infer(trial)
+        except _Misaligned:
+            continue
+        except VerificationError as error:
+            raise GraphError(
+                "The strides cannot be taken out: a layer further on needs the sizes that it has.",
+                where=error.where,
+                got=error.got,
+                hint="cut off the head first, as in extract(model, inputs, outputs), or name a larger stride",
+            ) from error
+        if done:
+            graph.adopt(trial)
+        return done
+    raise GraphError("The strides cannot be taken out: branches that are added would be shifted against each other.")
+
+
+@dataclass
+class _Dilation:
+    """One walk over a graph."""
+
+    graph: Graph
+    stride: int
+    aligned: bool
+
+    def __post_init__(self) -> None:
+        self.grids: dict[Value, Grid | None] = {}
+        self.done: dict[str, str] = {}
+        self.original = self.graph.copy()
+        self.settings: dict[str, Any] = {}
+        self.put: Value | None = None
+
+    def run(self) -> dict[str, str]:
+        """Visit every node in order."""
+        definitions: dict[str, Layer] = {}
+        settings: dict[str, dict[str, Any]] = {}
+        for node in self.original.nodes():
+            layer = definitions.setdefault(node.layer, self.graph.layer_of(node))
+            self.settings = {}
+            grid = self._visit(self.graph[node.name], layer)
+            self._derive(node.name)
+            if settings.setdefault(node.layer, self.settings) != self.settings:
+                raise GraphError(
+                    f"Layer {node.layer!r} is called several times, at different densities.",
+                    where=f"node {node.name!r}",
+                    hint="give each call a layer of its own: graph.fork_layer(node)",
+                )
+            # A node that was replaced hands its grid to what took its place.
+            for index in range(len(node.outputs)):
+                self.grids[Value(node.name, index)] = grid
+            if self.put is not None:
+                self.grids[self.put], self.put = grid, None
+        return self.done
+
+    def _derive(self, name: str) -> None:
+        """Sizes as they are now, where something before or in a node has changed."""
+        if name in self.graph and name in self.graph.unchecked:
+            self.graph.set_outputs(name, derive_specs(self.graph, name))
+            self.graph.mark_checked(name)
+
+    def _visit(self, node: Node, layer: Layer) -> Grid | None:
+        kind = layer.kind
+        if kind == "InputLayer":
+            return Grid.input(len(node.spec.shape) - 2) if len(node.spec.shape) > 2 else None
+        grids = [self.grids[value] for value in node.inputs]
+        placed = [grid for grid in grids if grid is not None]
+        if not placed:
+            return None
+        if kind in _CONVOLUTIONS or kind in _POOLINGS:
+            return self._window(node, layer, placed[0])
+        if kind in _PADDINGS:
+            return self._padding(node, layer, placed[0])
+        if kind in _CROPPINGS:
+            return self._cropping(node, layer, placed[0])
+        if kind.startswith(("Global", "Adaptive")) or isinstance(rule_for(kind), Reduction) or len(node.spec.shape) < 3:
+            if kind in ("Flatten", "Reshape") and any(grid.dense for grid in placed):
+                raise self._refusal(node, kind)
+            return None
+        if kind == "Resizing":
+            return Grid.input(len(placed[0].stride))
+        if isinstance(rule_for(kind), Elementwise) or kind in _POSITIONWISE:
+            return self._merged(node, placed)
+        return self._other(node, layer, placed)
+
+    def _merged(self, node: Node, placed: list[Grid]) -> Grid:
+        first = placed[0]
+        for other in placed[1:]:
+            if len(other.rate) != len(first.rate):
+                continue
+            if other.rate != first.rate:
+                raise GraphError(
+                    f"Node {node.name!r} joins tensors of different strides.",
+                    where=f"node {node.name!r}",
+                    got=f"{first.actual} and {other.actual}",
+                    hint="cut the network off before they meet: extract(graph, inputs, outputs)",
+                )
+            if other.offset != first.offset:
+                raise _Misaligned
+        return max(placed, key=lambda grid: len(grid.rate))
+
+    def _other(self, node: Node, layer: Layer, placed: list[Grid]) -> Grid | None:
+        """What is not known: a stride of its own can be told from the sizes, but not what it does to dense tensors."""
+        if any(grid.dense for grid in placed):
+            raise self._refusal(node, layer.kind)
+        before, after = (self.original.spec(v).shape for v in (self.original[node.name].inputs[0], Value(node.name)))
+        if len(before) != len(after):
+            return Grid.input(len(after) - 2) if len(after) > 2 else None
+        first = placed[0]
+        sizes = [(had, has) for had, has in zip(before[1:-1], after[1:-1], strict=True) if had and has]
+        if len(sizes) != len(first.stride):
+            return first
+        stride = tuple(max(1, round(had * s / has)) for s, (had, has) in zip(first.stride, sizes, strict=True))
+        return Grid(stride, first.rate, first.offset)
+
+    def _refusal(self, node: Node, kind: str) -> GraphError:
+        return GraphError(
+            f"Node {node.name!r} ({kind}) cannot read a tensor whose stride was taken out.",
+            where=f"node {node.name!r}",
+            expected="convolutions, poolings, norms and element-wise layers behind the stride",
+            hint="cut the network off before it: extract(graph, inputs, outputs), or name a larger stride",
+        )
+
+    def _loses_stride(self, window: Window, grid: Grid) -> bool:
+        beyond = (a * s > self.stride for a, s in zip(grid.actual, window.strides, strict=True))
+        return any(s > 1 for s in window.strides) and (grid.dense or any(beyond))
+
+    def _window(self, node: Node, layer: Layer, grid: Grid) -> Grid:
+        window = window_of(layer, node.name, self.original)
+        loses = self._loses_stride(window, grid)
+        if not loses and not grid.dense:
+            return Grid(tuple(a * b for a, b in zip(grid.stride, window.strides, strict=True)), grid.rate, grid.offset)
+        padding, after = dense_padding(window, grid, aligned=self.aligned)
+        dilation = tuple(a * b for a, b in zip(window.dilation, grid.rate, strict=True))
+        reach = tuple((size - 1) * gap for size, gap in zip(window.size, dilation, strict=True))
+        mode = "same" if padding.is_same(reach) else "valid"
+        if window.padding == "causal" or not any(reach):
+            mode = window.padding
+        explicit = mode == "valid" and not padding.nothing
+        if layer.kind in _POOLINGS:
+            self._put_pool(node, layer, window, dilation, padding, "valid" if explicit else mode)
+        else:
+            if explicit:
+                self._pad_before(node, layer, padding)
+            changes: dict[str, Any] = {"strides": _like(layer, "strides", (1,) * len(dilation)), "padding": mode}
+            if window.dilation != dilation:
+                changes["dilation_rate"] = _like(layer, "dilation_rate", dilation)
+            self._update(node, changes)
+        said = []
+        if loses:
+            said.append(f"stride {_short(window.strides)} becomes 1")
+        if window.dilation != dilation:
+            said.append(f"dilation {_short(window.dilation)} becomes {_short(dilation)}")
+        if explicit:
+            said.append(f"padded by {_short_pads(padding)}")
+        if said:
+            self.done[node.name] = ", ".join(said)
+        return after
+
+    def _put_pool(self, node: Node, layer: Layer, window: Window, dilation: Ints, padding: Padding, mode: str) -> None:
+        """A pooling layer without stride, or, where its taps get gaps, slices that are combined."""
+        gaps = any(gap > 1 and size > 1 for gap, size in zip(dilation, window.size, strict=True))
+        if not gaps and (mode == "same" or padding.nothing):
+            self._update(node, {"strides": _like(layer, "strides", (1,) * len(dilation)), "padding": mode})
+            return
+        kind = "max" if layer.kind.startswith("Max") else "average"
+        first = 2 if layer.config.get("data_format") == "channels_first" else 1
+        axes = range(first, first + len(dilation))
+        pool = dilated_pool(kind, window.size, dilation, padding.pads, axes)
+        self.put = splice(self.graph, pool, node.inputs[0], like=node)
+        substitute(self.graph, node, self.put)
+
+    def _pad_before(self, node: Node, layer: Layer, padding: Padding) -> None:
+        axes = len(padding.pads)
+        cls = getattr(keras.layers, f"ZeroPadding{axes}D")
+        pads = padding.pads[0] if axes == 1 else padding.pads
+        options = {"data_format": layer.config["data_format"]} if layer.config.get("data_format") else {}
+        value = call(self.graph, cls(pads, name=f"{layer.name}_pad", **options), node.inputs[0], like=node)
+        self.grids[value] = None
+        self.graph.set_operands(node, (value, *node.args[1:]))
+
+    def _padding(self, node: Node, layer: Layer, grid: Grid) -> Grid:
+        given = _pairs(layer.config["padding"], len(grid.rate))
+        window = self._window_behind(node, grid)
+        if window is None and not grid.dense:
+            return grid
+        padding, after = scaled_padding(given, window, grid, aligned=self.aligned)
+        if padding.pads != given:
+            self._update(node, {"padding": padding.pads[0] if len(given) == 1 else padding.pads})
+            self.done[node.name] = f"padding {_short_pads(Padding(given))} becomes {_short_pads(padding)}"
+        return after
+
+    def _window_behind(self, node: Node, grid: Grid) -> Window | None:
+        """The kind of window that alone reads a padding, if it loses its stride; in terms of what the padding reads."""
+        if self.graph.is_output(node.value):
+            return None
+        windows = set()
+        for user in self.graph.users(node):
+            layer = self.graph.layer_of(user)
+            if layer.kind not in _CONVOLUTIONS | _POOLINGS or layer.config["padding"] != "valid":
+                return None
+            windows.add(window_of(layer, user.name, self.original, reads=self.original[node.name].inputs[0]))
+        if len(windows) != 1:
+            return None
+        (window,) = windows
+        return window if self._loses_stride(window, grid) else None
+
+    def _cropping(self, node: Node, layer: Layer, grid: Grid) -> Grid:
+        given = _pairs(layer.config["cropping"], len(grid.rate))
+        if grid.dense:
+            cut = tuple((rate * a, rate * b) for rate, (a, b) in zip(grid.rate, given, strict=True))
+            self._update(node, {"cropping": cut[0] if len(cut) == 1 else cut})
+            self.done[node.name] = f"cropping {_short_pads(Padding(given))} becomes {_short_pads(Padding(cut))}"
+        return grid
+
+    def _update(self, node: Node, changes: dict[str, Any]) -> None:
+        layer = self.graph.layer_of(node)
+        self.settings.update(changes)
+        if any(layer.config.get(key) != value for key, value in changes.items()):
+            self.graph.update_layer(node.layer, layer.with_config(**changes))
+
+
+def window_of(layer: Layer, node: str, graph: Graph, *, reads: Value | None = None) -> Window:
+    """What a convolution or pooling reads.
+
+    Args:
+        layer: Its definition.
+        node: Name of the call.
+        graph: The graph as it was.
+        reads: The tensor to take the lengths of; by default what the call reads.
+    """
+    config = layer.config
+    shape = graph.spec(graph[node].inputs[0] if reads is None else reads).shape
+    axes = len(shape) - 2
+    first = 2 if config.get("data_format") == "channels_first" else 1
+    size = _ints(config["kernel_size" if "kernel_size" in config else "pool_size"], axes)
+    strides = size if config.get("strides") is None else _ints(config["strides"], axes)
+    dilation = _ints(config.get("dilation_rate", 1), axes)
+    return Window(size, strides, dilation, config["padding"], tuple(shape[first : first + axes]))
+
+
+def _ints(value: Any, axes: int) -> Ints:
+    return (int(value),) * axes if isinstance(value, int) else tuple(int(item) for item in value)
+
+
+def _pairs(value: Any, axes: int) -> tuple[tuple[int, int], ...]:
+    """Padding or cropping as pairs, however Keras writes it down."""
+    if axes == 1:
+        return ((int(value[0]), int(value[1])),)
+    return tuple((int(one), int(two)) for one, two in value)
+
+
+def _like(layer: Layer, key: str, values: Ints) -> Any:
+    """Numbers in the form that the config has them in."""
+    given = layer.config.get(key)
+    return values[0] if isinstance(given, int) else list(values) if isinstance(given, list) else values
+
+
+def _short(values: Ints) -> str:
+    return str(values[0]) if len(set(values)) == 1 else str(values)
+
+
+def _short_pads(padding: Padding) -> str:
+    return str(padding.pads[0]) if len(set(padding.pads)) == 1 else str(padding.pads)
