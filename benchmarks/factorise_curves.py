@@ -1,6 +1,7 @@
 """Accuracy against MACs kept: pruning, factorising, the hybrid and one after the other, without and with fine-tuning.
 
     uv run --all-extras python benchmarks/factorise_curves.py [--write docs] [--seeds 2] [--epochs 3]
+    uv run --all-extras python benchmarks/factorise_curves.py --rate 1e-3 --epochs 0
 
 A small residual network is trained on scikit-learn's digits, compressed to several shares of its MACs, evaluated as it
 is, then trained on for a few epochs and evaluated again. ``--write`` writes factorise_curves.md and
@@ -8,6 +9,9 @@ factorise_curves.svg (which needs matplotlib).
 
 MACs are those of entries of kernels that are not zero: the hybrid's residual is stored dense, and a runtime that does
 not skip zeros computes with all of it. Fine-tuning keeps its zeros.
+
+``--rate`` trains at another rate before: at a lower one kernels stay nearer to what they were drawn as. ``--epochs 0``
+leaves fine-tuning out.
 """
 
 from __future__ import annotations
@@ -25,12 +29,13 @@ import numpy as np
 from pruning_curves import EPOCHS, accuracy, mean
 
 import kerasurgeon as ks
-from kerasurgeon.demo.data import Digits, load_digits
+from kerasurgeon.data import Digits, load_digits
 from kerasurgeon.demo.network import build_network, train
 from kerasurgeon.passes import Factorise, PruneChannels
 
 KEPT = (0.6, 0.4, 0.2, 0.1)
 SAMPLES = 512
+RATE = 3e-3
 
 Passes = Callable[[float], list[Any]]
 HYBRID: dict[str, Any] = {"method": "tucker", "sparsity": "auto", "sparsity_weight": 1.0}
@@ -82,14 +87,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=3, help="epochs of fine-tuning")
     parser.add_argument("--write", type=Path, metavar="FOLDER")
+    parser.add_argument("--rate", type=float, default=RATE, help="learning rate of the training before")
     options = parser.parse_args()
+    if options.write and options.rate != RATE:
+        parser.error("--write is for the rate that the page is about")
     curves: Curves = {}
     full = []
     digits = load_digits(0)
     for seed in range(options.seeds):
         keras.utils.set_random_seed(seed)
         model = build_network()
-        train(model, digits, epochs=EPOCHS, rate=3e-3, tell=lambda *_: None)
+        train(model, digits, epochs=EPOCHS, rate=options.rate, tell=lambda *_: None)
         full.append(accuracy(model, digits.test))
         print(f"seed {seed}: accuracy {full[-1]:.3f}", flush=True)
         for label, make in CURVES.items():

@@ -24,7 +24,7 @@ import keras
 import numpy as np
 
 import kerasurgeon as ks
-from kerasurgeon.demo.data import Digits, load_digits
+from kerasurgeon.data import Digits, load_digits
 from kerasurgeon.demo.network import build_network, train
 from kerasurgeon.passes import PruneChannels, RecalibrateBatchNorm
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 
 import kerasurgeon as ks
-from kerasurgeon.demo.data import load_digits
+from kerasurgeon.data import load_digits
 from kerasurgeon.demo.network import build_network, train
 from kerasurgeon.passes import ApplyFactors, Factorise, FoldBatchNorm, TuckerSplit
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from kerasurgeon.demo.data import Digits
+from kerasurgeon.data import Digits
 
 _BATCH = 64
 # More than digits need, as most networks that somebody wants to compress have.

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from kerasurgeon.cost import cost
-from kerasurgeon.demo.data import Digits, Split, load_digits
+from kerasurgeon.data import Digits, Split, load_digits
 from kerasurgeon.demo.network import build_network, train
 from kerasurgeon.demo.result import DemoResult, Row
 from kerasurgeon.demo.shrinking import FINISH, SHRINK
