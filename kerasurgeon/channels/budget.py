@@ -37,6 +37,9 @@ class Budget:
 
     Args:
         channels: The analysis of the graph.
+
+    Attributes:
+        rates: MACs per element of the kernels of a layer, by its key, for layers whose MACs follow their kernels.
     """
 
     def __init__(self, channels: Channels) -> None:
@@ -59,9 +62,9 @@ class Budget:
         if measure == "bytes":
             return float(sizes @ self._element_bytes)
         total = float(sizes @ self._rates) + self._constant
-        if self._odd:
+        if self.odd:
             keep = self.channels.keep(gone)
-            total += sum(self.call_macs(node, keep) or 0 for node in self._odd)
+            total += sum(self.call_macs(node, keep) or 0 for node in self.odd)
         return float(round(total))
 
     def call_macs(self, node: Node, keep: Keep) -> int | None:
@@ -141,7 +144,8 @@ class Budget:
             kernels.append(elements)
         number = Counter(owner for owner, kernel in zip(self._owners, self._is_kernel, strict=True) if kernel)
         rates: dict[str, float] = {}
-        self._constant, self._odd = 0.0, []
+        self._constant = 0.0
+        self.odd: list[Node] = []
         for node in self.graph.nodes():
             whole = None if self.graph.kind(node) == "InputLayer" else self.call_macs(node, keeps[0])
             if not whole:
@@ -158,7 +162,8 @@ class Budget:
             elif set(macs) == {whole}:
                 self._constant += whole
             else:
-                self._odd.append(node)
+                self.odd.append(node)
+        self.rates: Mapping[str, float] = rates
         self._rates = np.array(
             [rates.get(owner, 0.0) * kernel for owner, kernel in zip(self._owners, self._is_kernel, strict=True)]
         )

@@ -57,6 +57,23 @@ def lift(model: keras.Model) -> Graph:
     return lifter.graph
 
 
+def lift_with_variables(model: keras.Model) -> tuple[Graph, dict[tuple[str, str], Any]]:
+    """As ``lift``, with the model's own variable of every weight by its layer and path."""
+    functional = _require_functional(model)
+    with quick_keras():
+        lifter = _Lifter(model)
+        lifter.run(functional)
+    variables = {
+        (lifter.keys[id(operation)], path): variable
+        for operation in lifter.objects
+        if isinstance(operation, keras.Layer) and id(operation) in lifter.keys
+        for path, variable in zip(
+            lifter.graph.layers[lifter.keys[id(operation)]].weights, operation.weights, strict=True
+        )
+    }
+    return lifter.graph, variables
+
+
 def _require_functional(model: Any) -> Functional:
     if not isinstance(model, keras.Model):
         raise LiftError(
