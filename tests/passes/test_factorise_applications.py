@@ -72,7 +72,7 @@ def check(name: str, methods: tuple[str | None, ...]) -> None:
     convolving = [layer for layer in convolving if getattr(layer, "groups", 1) == 1]  # others are depthwise
     graph = lift(model)
     assert len(list(split(graph, None, full))) == len(convolving) > 5
-    assert difference(model, emit(graph), inputs) < 1e-4
+    amplifying = difference(model, emit(graph), inputs) > 1e-4
     for method in methods:
         graph = lift(model)
         found = list(split(graph, method, half))
@@ -85,7 +85,24 @@ def check(name: str, methods: tuple[str | None, ...]) -> None:
         assert ks.cost(graph).macs - ks.cost(model).macs == changes
         if method is None:
             assert not sites(graph)
-        assert difference(emit(with_kernels(model, found)), emit(graph), inputs) < 1e-4
+        amplifying |= difference(emit(with_kernels(model, found)), emit(graph), inputs) > 1e-4
+    if amplifying:  # a deep network with random weights may blow up any rounding
+        check_in_float64(name, methods)
+
+
+def check_in_float64(name: str, methods: tuple[str | None, ...]) -> None:
+    """The same where rounding has no say; factors themselves are of float32's precision."""
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    model = build_application(name)
+    inputs = application_inputs(model).astype("float64")
+    graph = lift(model)
+    assert list(split(graph, None, full))
+    assert difference(model, emit(graph), inputs) < 1e-4
+    for method in methods:
+        graph = lift(model)
+        found = list(split(graph, method, half))
+        assert difference(emit(with_kernels(model, found)), emit(graph), inputs) < 1e-9
 
 
 def test_one_application() -> None:
