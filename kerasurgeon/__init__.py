@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kerasurgeon import recover
+    from kerasurgeon.blocks.choose import choose_regions
+    from kerasurgeon.blocks.measuring import knowledge_quotients
+    from kerasurgeon.blocks.quotients import Quotients
     from kerasurgeon.channels import ChannelPlan, Group, Groups, cut, groups, masked
     from kerasurgeon.cost import Cost, compare_costs, cost
     from kerasurgeon.errors import (
@@ -62,6 +65,9 @@ if TYPE_CHECKING:
 # so that `kerasurgeon --help` answers at once. The imports above are the same, for type checkers: add a name
 # in both.
 _HOMES = {
+    "blocks.choose": ("choose_regions",),
+    "blocks.measuring": ("knowledge_quotients",),
+    "blocks.quotients": ("Quotients",),
     "channels": ("ChannelPlan", "Group", "Groups", "cut", "groups", "masked"),
     "cost": ("Cost", "compare_costs", "cost"),
     "errors": (
@@ -127,6 +133,7 @@ __all__ = [
     "PassError",
     "Pipeline",
     "PlanError",
+    "Quotients",
     "Recipe",
     "RecipeError",
     "Region",
@@ -139,6 +146,7 @@ __all__ = [
     "Weight",
     "__version__",
     "apply_passes",
+    "choose_regions",
     "compare",
     "compare_costs",
     "cost",
@@ -153,6 +161,7 @@ __all__ = [
     "groups",
     "insert_after",
     "insert_before",
+    "knowledge_quotients",
     "latency_on",
     "lift",
     "masked",

@@ -24,8 +24,10 @@ See docs/writing_a_pass.md.
 
 from kerasurgeon.atomic import staged, write_text
 from kerasurgeon.blocks.bridges import build_shunt, check_architecture
+from kerasurgeon.blocks.compensation import CORRECTIONS, drop_steps
 from kerasurgeon.blocks.cuts import between, cut_pairs
-from kerasurgeon.blocks.geometry import Geometry, geometry
+from kerasurgeon.blocks.geometry import Geometry, data_format_of, geometry
+from kerasurgeon.blocks.inserts import INSERTS, passes_through
 from kerasurgeon.blocks.places import find_region, find_regions, without_overlap
 from kerasurgeon.blocks.plan import BlockPlan, BlockStep
 from kerasurgeon.blocks.replace import carry_out
@@ -133,7 +135,15 @@ from kerasurgeon.rewrite.option_checks import (
 from kerasurgeon.rewrite.passes import Pass, Preserves, RewritePass, Skip, check_fraction
 from kerasurgeon.rewrite.patterns import Pattern, any_op, anything, constant, layers, one_of, ops, optional
 from kerasurgeon.rewrite.regions import Region, region_between, regions
-from kerasurgeon.rewrite.surgery import delete, extract, insert_after, insert_before, replace_layer, replace_region
+from kerasurgeon.rewrite.surgery import (
+    as_value,
+    delete,
+    extract,
+    insert_after,
+    insert_before,
+    replace_layer,
+    replace_region,
+)
 from kerasurgeon.rules import Call, call_of, rule_for
 
 EXACT = Preserves.EXACT
@@ -142,7 +152,9 @@ APPROXIMATE = Preserves.APPROXIMATE
 
 __all__ = [
     "APPROXIMATE",
+    "CORRECTIONS",
     "EXACT",
+    "INSERTS",
     "KERNEL_KINDS",
     "MASKED_EXACT",
     "METHODS",
@@ -206,6 +218,7 @@ __all__ = [
     "analyse",
     "any_op",
     "anything",
+    "as_value",
     "between",
     "build_shunt",
     "call",
@@ -235,9 +248,11 @@ __all__ = [
     "criterion_for",
     "cut_channels",
     "cut_pairs",
+    "data_format_of",
     "delete",
     "did_you_mean",
     "dilate_strides",
+    "drop_steps",
     "emit",
     "emit_with_variables",
     "extract",
@@ -276,6 +291,7 @@ __all__ = [
     "ops",
     "optional",
     "pareto",
+    "passes_through",
     "recalibrate_graph",
     "region_between",
     "regions",

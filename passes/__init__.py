@@ -3,27 +3,41 @@
 if __name__ != "kerasurgeon.passes":
     raise ImportError(f"import kerasurgeon.passes, not {__name__}")
 
+from kerasurgeon.passes.apply_blocks import ApplyBlocks
 from kerasurgeon.passes.apply_factors import ApplyFactors
 from kerasurgeon.passes.apply_plan import ApplyPlan
+from kerasurgeon.passes.drop_block import DropBlock
 from kerasurgeon.passes.factorise import Factorise
 from kerasurgeon.passes.fold_batch_norm import FoldBatchNorm
+from kerasurgeon.passes.insert_block import InsertBlock
+from kerasurgeon.passes.merge_blocks import MergeBlocks
 from kerasurgeon.passes.prune_channels import PruneChannels
 from kerasurgeon.passes.recalibrate_batch_norm import RecalibrateBatchNorm
 from kerasurgeon.passes.remove_dead_channels import RemoveDeadChannels
 from kerasurgeon.passes.replace_layers import ReplaceLayers
+from kerasurgeon.passes.replace_with_shunt import ReplaceWithShunt
+from kerasurgeon.passes.replace_with_translator import ReplaceWithTranslator
+from kerasurgeon.passes.set_output_stride import SetOutputStride
 from kerasurgeon.passes.simplify import Simplify
 from kerasurgeon.passes.sparsify import Sparsify
 from kerasurgeon.passes.tucker_split import TuckerSplit
 
 __all__ = [
+    "ApplyBlocks",
     "ApplyFactors",
     "ApplyPlan",
+    "DropBlock",
     "Factorise",
     "FoldBatchNorm",
+    "InsertBlock",
+    "MergeBlocks",
     "PruneChannels",
     "RecalibrateBatchNorm",
     "RemoveDeadChannels",
     "ReplaceLayers",
+    "ReplaceWithShunt",
+    "ReplaceWithTranslator",
+    "SetOutputStride",
     "Simplify",
     "Sparsify",
     "TuckerSplit",

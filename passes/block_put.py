@@ -46,6 +46,15 @@ def free_names(graph: Graph, word: str, count: int) -> list[str]:
 
 def _what(step: BlockStep) -> str:
     region = step.options.get("region", f"{step.entry} -> {step.exit}")
+    if step.action == "insert":
+        same = {True: ", which gives back what it reads", False: ""}.get(step.options.get("unchanged", False), "")
+        return f"{step.name}, a block of kind {step.options.get('block', 'own')!r}{same}, inserted behind {step.entry}"
+    if step.action == "drop":
+        correction = step.options.get("correction", "none")
+        instead = "nothing" if correction == "none" else f"{step.name}, a correction of kind {correction!r},"
+        error = step.options.get("error")
+        missing = "" if error is None else f", which misses {error:.1%} of the variance of what it gave"
+        return f"{instead} in place of {region} ({len(step.nodes)} nodes){missing}"
     kind = f" of architecture {step.options['arch']!r}" if "arch" in step.options else ""
     return f"{step.name}, a {step.action}{kind}, in place of {region} ({len(step.nodes)} nodes)"
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 import keras
 
 from kerasurgeon.blocks.plan import BlockStep
@@ -13,7 +17,9 @@ from kerasurgeon.keras_io.lift import lift
 from kerasurgeon.rewrite.regions import Region
 
 
-def drop_step(graph: Graph, region: Region, bridge: keras.Model | None, name: str, **options: object) -> BlockStep:
+def drop_step(
+    graph: Graph, region: Region, bridge: keras.Model | None, name: str, options: Mapping[str, Any] | None = None
+) -> BlockStep:
     """The step that leaves a region out, or puts a bridge in its place.
 
     Where a model, or a nested one, returns the region's exit, an ``Identity`` layer stands in its place: Keras calls an
@@ -24,13 +30,13 @@ def drop_step(graph: Graph, region: Region, bridge: keras.Model | None, name: st
         region: One of its regions.
         bridge: What stands in its place; ``None`` for nothing.
         name: What the step is called.
-        **options: How it was made, for people.
+        options: How it was made, for people.
 
     Raises:
         GraphError: Nothing is to stand in the place of a region that changes shape or dtype.
     """
     if bridge is not None:
-        return BlockStep.of("drop", name, region, lift(bridge), **options)
+        return replace(BlockStep.of("drop", name, region, lift(bridge)), options=dict(options or {}))
     if not region.keeps_spec:
         raise GraphError(
             f"The region {region.name!r} cannot be left out: its exit is not like its entry.",
@@ -43,7 +49,7 @@ def drop_step(graph: Graph, region: Region, bridge: keras.Model | None, name: st
         region.exit in values_in(scope.outputs) for scope in graph.scopes.values()
     )
     network = lift(_identity(region.exit_spec)) if returned else None
-    return BlockStep.of("drop", name, region, network, **options)
+    return replace(BlockStep.of("drop", name, region, network), options=dict(options or {}))
 
 
 def _identity(spec: TensorSpec) -> keras.Model:
