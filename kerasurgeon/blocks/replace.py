@@ -8,11 +8,11 @@ from dataclasses import replace
 from kerasurgeon.blocks.plan import BlockStep
 from kerasurgeon.errors import GraphError, PlanError
 from kerasurgeon.ir.graph import Graph
-from kerasurgeon.ir.values import Value
+from kerasurgeon.ir.structure import values_in
+from kerasurgeon.ir.values import TensorSpec, Value
 from kerasurgeon.keras_io.nesting import nest
 from kerasurgeon.recover.bridges import Bridge
-from kerasurgeon.rewrite.regions import region_between
-from kerasurgeon.rewrite.surgery import as_value, insert_after, replace_region
+from kerasurgeon.rewrite.surgery import as_value, check_border, insert_after, replace_region
 
 
 def carry_out(graph: Graph, steps: Sequence[BlockStep]) -> tuple[BlockStep, ...]:
@@ -49,7 +49,7 @@ def carry_out(graph: Graph, steps: Sequence[BlockStep]) -> tuple[BlockStep, ...]
 def _one(graph: Graph, step: BlockStep) -> tuple[Bridge, dict[str, str]]:
     """Carry out one step; also what nodes are called now that could not keep their names."""
     entry, exit = _check(graph, step)
-    before = {node.name for node in graph.nodes()}
+    before, unchecked = {node.name for node in graph.nodes()}, graph.unchecked
     if step.network is None:
         if step.nodes:
             replace_region(graph, entry, exit, lambda tensor: tensor)
@@ -59,6 +59,9 @@ def _one(graph: Graph, step: BlockStep) -> tuple[Bridge, dict[str, str]]:
     else:
         result = insert_after(graph, entry, _named(step))
     made = [node.name for node in graph.nodes() if node.name not in before or node.name == result.node != entry.node]
+    if step.network is not None and _is_traced(step.network, graph.spec(entry)):
+        # Keras has derived all of it for this very entry, and its result is like the exit.
+        graph.mark_checked(*(graph.unchecked - unchecked))
     moved = _open_models(graph)
     if result.node != exit.node and exit.node not in graph:
         moved[exit.node] = moved.get(result.node, result.node)
@@ -85,16 +88,24 @@ def _named(step: BlockStep) -> Graph:
     return network
 
 
+def _is_traced(network: Graph, spec: TensorSpec) -> bool:
+    """Whether Keras derived the shapes in a network for an input of just this shape."""
+    (value,) = values_in(network.inputs)
+    return network.spec(value) == spec and not network.unchecked
+
+
 def _check(graph: Graph, step: BlockStep) -> tuple[Value, Value]:
     """The region's ends, if the graph has the region that the step was made for."""
     title = f"Step {step.name!r} ({step.action}) of the plan does not fit this model"
     try:
         entry, exit = as_value(graph, step.entry), as_value(graph, step.exit)
-        found = region_between(graph, entry, exit).nodes if step.nodes else ()
+        found = _nodes_between(graph, entry, exit) if step.nodes else set()
+        if step.nodes:
+            check_border(graph, found, [entry], [exit])
     except GraphError as error:
         raise PlanError(f"{title}: {error.what}", got=error.got, hint=error.hint) from error
-    if set(found) != set(step.nodes):
-        lost, new = sorted(set(step.nodes) - set(found)), sorted(set(found) - set(step.nodes))
+    if found != set(step.nodes):
+        lost, new = sorted(set(step.nodes) - found), sorted(found - set(step.nodes))
         raise PlanError(
             f"{title}: other layers lie between {step.entry} and {step.exit}.",
             expected=f"{', '.join(lost[:5])}" if lost else f"{len(step.nodes)} nodes",
@@ -105,6 +116,18 @@ def _check(graph: Graph, step: BlockStep) -> tuple[Value, Value]:
             got = str(graph.spec(value))
             raise PlanError(f"{title}: a tensor differs.", where=str(value), expected=str(spec), got=got)
     return entry, exit
+
+
+def _nodes_between(graph: Graph, entry: Value, exit: Value) -> set[str]:
+    """The nodes that a tensor is computed by, going back no further than another."""
+    found: set[str] = set()
+    waiting = [exit]
+    while waiting:
+        value = waiting.pop()
+        if value != entry and value.node not in found:
+            found.add(value.node)
+            waiting.extend(graph[value.node].inputs)
+    return found
 
 
 def _open_models(graph: Graph) -> dict[str, str]:
