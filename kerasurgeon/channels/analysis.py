@@ -63,6 +63,8 @@ class Channels:
         sources: The channels that layers make, by name.
         calls: What the rules recorded, by node.
         weights: What is held by each weight, by ``(layer, path)``.
+        barriers: Why a call is a barrier, by node.
+        two_ways: Weights along an axis of which one call makes channels and another sums them.
     """
 
     graph: Graph
@@ -75,6 +77,7 @@ class Channels:
     calls: dict[str, ChannelCall] = field(default_factory=dict)
     weights: dict[tuple[str, str], list[Held]] = field(default_factory=dict)
     barriers: dict[str, str] = field(default_factory=dict)
+    two_ways: set[tuple[str, str]] = field(default_factory=set)
 
     def keep(self, gone: np.ndarray[Any, np.dtype[np.bool_]]) -> Keep:
         """What stays when some units go.
@@ -242,6 +245,8 @@ class _Analysis:
         for other in known:
             if other.axes == held.axes:
                 self.pairs.append((held.ids.ravel(), other.ids.ravel()))
+                if other.contracted != held.contracted:
+                    self.result.two_ways.add(owner)
                 other.contracted |= held.contracted
                 return
         if not is_first:

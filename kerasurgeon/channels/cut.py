@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from kerasurgeon.rules.channel_call import ChannelCall, Held
 from kerasurgeon.rules.keep import Keep
 
 Array = np.ndarray[Any, Any]
+Remade = Callable[[Array, list[Held], Keep], Array]
 
 
 def cut_units(graph: Graph, channels: Channels, gone: Array) -> None:
@@ -29,7 +30,18 @@ def cut_units(graph: Graph, channels: Channels, gone: Array) -> None:
         channels: Its analysis.
         gone: For every unit whether it goes. Frozen units must stay, and something of every axis.
     """
-    keep = channels.keep(gone)
+    resize(graph, channels, channels.keep(gone), _cut_array)
+
+
+def resize(graph: Graph, channels: Channels, keep: Keep, remade: Remade) -> None:
+    """Give every layer, tensor and constant of a graph the sizes that a ``Keep`` says, in place.
+
+    Args:
+        graph: The graph that was analysed, unchanged since.
+        channels: Its analysis.
+        keep: What stays; or how often, where channels are duplicated (see ``channels.copies``).
+        remade: Makes the new array of a weight or constant from the old one, given what holds labels in it.
+    """
     touched = _Touched(keep)
     done: set[str] = set()
     for node in graph.nodes():
@@ -39,13 +51,13 @@ def cut_units(graph: Graph, channels: Channels, gone: Array) -> None:
         if node.layer not in done:
             done.add(node.layer)
             layer = graph.layers[node.layer]
-            changed = _cut_layer(layer, node.layer, call, channels, keep, touched)
+            changed = _cut_layer(layer, node.layer, call, channels, keep, touched, remade)
             if changed is not layer:
                 graph.update_layer(node.layer, changed)
     for node in graph.nodes():
         call = channels.calls.get(node.name)
         if call is not None:
-            _cut_operands(graph, node, call, keep, touched)
+            _cut_operands(graph, node, call, keep, touched, remade)
         labels = channels.labels[node.name]
         shapes = [keep.shape(own) for own in labels]
         if any(shape != spec.shape for shape, spec in zip(shapes, node.outputs, strict=True)):
@@ -66,16 +78,18 @@ class _Touched:
     def __call__(self, ids: Array) -> bool:
         found = self.seen.get(id(ids))
         if found is None:
-            found = self.seen[id(ids)] = (ids, not bool(self.keep.alive[ids].all()))
+            found = self.seen[id(ids)] = (ids, self.keep.changes(ids))
         return found[1]
 
 
-def _cut_layer(layer: Layer, key: str, call: ChannelCall, channels: Channels, keep: Keep, touched: _Touched) -> Layer:
+def _cut_layer(
+    layer: Layer, key: str, call: ChannelCall, channels: Channels, keep: Keep, touched: _Touched, remade: Remade
+) -> Layer:
     arrays: dict[str, Weight] = {}
     for name, weight in layer.weights.items():
         held = [item for item in channels.weights.get((key, name), ()) if touched(item.ids)]
         if held:
-            arrays[name] = Weight(_owned(take(weight.array, held, keep)), weight.trainable)
+            arrays[name] = Weight(remade(weight.array, held, keep), weight.trainable)
     if arrays:
         for name, scale in call.scales:
             weight = layer.weights[name]
@@ -93,7 +107,8 @@ def _cut_layer(layer: Layer, key: str, call: ChannelCall, channels: Channels, ke
     changes = {name: value for name, value in changes.items() if not _same(value, layer.config.get(name))}
     if changes or arrays:
         config = {**layer.config, **changes}
-        changes |= {name: new for name, old in config.items() if (new := _without_builds(old)) is not old}
+        nested = {name: entry for name, entry in config.items() if isinstance(entry, (dict, list, tuple))}
+        changes |= {name: new for name, old in nested.items() if (new := _without_builds(old)) is not old}
     return layer.with_config(**changes) if changes else layer
 
 
@@ -132,12 +147,17 @@ def _replaced(entry: Any, path: tuple[Any, ...], value: Any) -> Any:
 
 def take(array: Array, held: list[Held], keep: Keep) -> Array:
     """An array without the positions whose labels are gone."""
-    for item in held:
-        for place, axis in enumerate(item.axes):
-            positions = keep.positions(item.ids, place)
-            if len(positions) < array.shape[axis]:
-                array = np.take(array, positions, axis=axis)
+    taken = [(axis, item.ids, place) for item in held for place, axis in enumerate(item.axes)]
+    # Along the first axes whole rows are copied, along the last one single entries: the fewer by then, the better.
+    for axis, ids, place in sorted(taken, key=lambda entry: entry[0]):
+        positions = keep.positions(ids, place)
+        if len(positions) < array.shape[axis]:
+            array = np.take(array, positions, axis=axis)
     return array
+
+
+def _cut_array(array: Array, held: list[Held], keep: Keep) -> Array:
+    return _owned(take(array, held, keep))
 
 
 def _owned(array: Array) -> Array:
@@ -146,7 +166,7 @@ def _owned(array: Array) -> Array:
     return array
 
 
-def _cut_operands(graph: Graph, node: Node, call: ChannelCall, keep: Keep, touched: _Touched) -> None:
+def _cut_operands(graph: Graph, node: Node, call: ChannelCall, keep: Keep, touched: _Touched, remade: Remade) -> None:
     constants: dict[int, list[Held]] = {}
     for held in call.held:
         if isinstance(held.owner, int) and touched(held.ids):
@@ -158,7 +178,7 @@ def _cut_operands(graph: Graph, node: Node, call: ChannelCall, keep: Keep, touch
             tensor = isinstance(leaf, (Value, WeightRef)) or (hasattr(leaf, "shape") and hasattr(leaf, "dtype"))
             position += tensor
             own = constants.get(position) if tensor else None
-            flat.append(leaf if own is None else take(np.asarray(leaf), own, keep))
+            flat.append(leaf if own is None else remade(np.asarray(leaf), own, keep))
         args, kwargs = unflatten((args, kwargs), flat)
     for change in call.operand_changes:
         args, kwargs = change(keep, (args, kwargs))

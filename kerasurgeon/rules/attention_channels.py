@@ -119,7 +119,7 @@ def multi_head_attention(call: ChannelCall) -> tuple[Labels, ...]:
         changes: dict[str, object] = {}
         if config["output_shape"] or kept != (features,):  # without a shape, the output is as wide as the query
             changes["output_shape"] = kept
-        if not config["value_dim"] and keep.count(keys) < width:
+        if not config["value_dim"] and keep.count(keys) != width:
             changes["value_dim"] = keep.count(values)
         return changes
 

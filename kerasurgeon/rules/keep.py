@@ -20,6 +20,10 @@ class Keep:
         self.alive = alive
         self._counts: dict[int, tuple[Ids, int]] = {}
 
+    def changes(self, ids: Ids) -> bool:
+        """Whether any of these positions is lost."""
+        return not bool(self.alive[ids].all())
+
     def mask(self, ids: Ids) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """For every position whether it stays."""
         return self.alive[ids]

@@ -145,6 +145,8 @@ class Rescaling(_Norm):
                 raise CannotTell("its scale has several axes")
             ids = call.along(call.input, -1)
             assert ids is not None
-            call.change(lambda keep: {key: np.asarray(entry)[keep.mask(ids)].tolist() for key, entry in lists.items()})
+            call.change(
+                lambda keep: {key: np.asarray(entry)[keep.positions(ids)].tolist() for key, entry in lists.items()}
+            )
             return call.only(call.input, *range(call.input.rank))
         return call.input

@@ -203,7 +203,8 @@ class _Chosen:
 
         def new(keep: Keep) -> Ids:
             kept = keep.positions(factor.ids, own)
-            return np.searchsorted(kept, positions[np.isin(positions, kept)])
+            starts, ends = (np.searchsorted(kept, positions, side) for side in ("left", "right"))
+            return np.concatenate([np.arange(*ends_of) for ends_of in zip(starts, ends, strict=True)])
 
         return new
 
