@@ -99,6 +99,10 @@ from kerasurgeon.keras_io import emit, lift
 from kerasurgeon.keras_io.derive import infer, keras_layer
 from kerasurgeon.keras_io.emit import emit_with_variables
 from kerasurgeon.keras_io.layers import layer_from_keras
+from kerasurgeon.morphnet.alive import alive, alive_plan, settle
+from kerasurgeon.morphnet.fresh import fresh_weights
+from kerasurgeon.morphnet.structure import read_structure, structure_plan
+from kerasurgeon.morphnet.widen import Widths, macs_of, params_of
 from kerasurgeon.recover.batch_norm import recalibrate_graph
 from kerasurgeon.recover.bridges import Bridge
 from kerasurgeon.recover.kernels import (
@@ -215,6 +219,9 @@ __all__ = [
     "VerificationError",
     "Weight",
     "WeightRef",
+    "Widths",
+    "alive",
+    "alive_plan",
     "analyse",
     "any_op",
     "anything",
@@ -260,6 +267,7 @@ __all__ = [
     "find_region",
     "find_regions",
     "format_count",
+    "fresh_weights",
     "geometry",
     "groups",
     "import_object",
@@ -280,6 +288,7 @@ __all__ = [
     "leaves",
     "lift",
     "loosen_shortcuts",
+    "macs_of",
     "map_leaves",
     "mask_units",
     "match_at",
@@ -290,8 +299,10 @@ __all__ = [
     "one_of",
     "ops",
     "optional",
+    "params_of",
     "pareto",
     "passes_through",
+    "read_structure",
     "recalibrate_graph",
     "region_between",
     "regions",
@@ -305,8 +316,10 @@ __all__ = [
     "score",
     "sections",
     "seen",
+    "settle",
     "splice",
     "staged",
+    "structure_plan",
     "substitute",
     "translator",
     "values_in",

@@ -7,12 +7,15 @@ from kerasurgeon.passes.apply_blocks import ApplyBlocks
 from kerasurgeon.passes.apply_factors import ApplyFactors
 from kerasurgeon.passes.apply_plan import ApplyPlan
 from kerasurgeon.passes.drop_block import DropBlock
+from kerasurgeon.passes.expand import Expand
 from kerasurgeon.passes.factorise import Factorise
 from kerasurgeon.passes.fold_batch_norm import FoldBatchNorm
 from kerasurgeon.passes.insert_block import InsertBlock
 from kerasurgeon.passes.merge_blocks import MergeBlocks
+from kerasurgeon.passes.morphnet_shrink import MorphNetShrink
 from kerasurgeon.passes.prune_channels import PruneChannels
 from kerasurgeon.passes.recalibrate_batch_norm import RecalibrateBatchNorm
+from kerasurgeon.passes.reconstruct_widths import ReconstructWidths
 from kerasurgeon.passes.remove_dead_channels import RemoveDeadChannels
 from kerasurgeon.passes.replace_layers import ReplaceLayers
 from kerasurgeon.passes.replace_with_shunt import ReplaceWithShunt
@@ -27,12 +30,15 @@ __all__ = [
     "ApplyFactors",
     "ApplyPlan",
     "DropBlock",
+    "Expand",
     "Factorise",
     "FoldBatchNorm",
     "InsertBlock",
     "MergeBlocks",
+    "MorphNetShrink",
     "PruneChannels",
     "RecalibrateBatchNorm",
+    "ReconstructWidths",
     "RemoveDeadChannels",
     "ReplaceLayers",
     "ReplaceWithShunt",

@@ -85,13 +85,21 @@ def masked(model: Any, plan: ChannelPlan) -> Any:
     return emit(graph)
 
 
-def cut_channels(graph: Graph, plan: ChannelPlan | np.ndarray[Any, Any], channels: Channels | None = None) -> CutReport:
+def cut_channels(
+    graph: Graph,
+    plan: ChannelPlan | np.ndarray[Any, Any],
+    channels: Channels | None = None,
+    *,
+    constants: bool = True,
+) -> CutReport:
     """Cut a graph in place.
 
     Args:
         graph: The graph.
         plan: What is kept, or for every unit of ``channels`` whether it goes.
         channels: The analysis of the graph, where there is one.
+        constants: Whether what a branch still gives of which no channel is left, a constant, is kept. Without it the
+            branch is dropped with all that it gave: for a network that gets new weights.
 
     Returns:
         What was done.
@@ -107,7 +115,7 @@ def cut_channels(graph: Graph, plan: ChannelPlan | np.ndarray[Any, Any], channel
         if unit in channels.inexact:
             reason, about = channels.inexact[unit]
             inexact[about] = str(reason)
-    settled = settle_vanished(graph, channels, gone)
+    settled = settle_vanished(graph, channels, gone, fold=constants)
     cut_units(graph, settled.channels, settled.gone)
     settled.removed.update(drop_empty_operands(graph))
     keep = settled.channels.keep(settled.gone)

@@ -7,7 +7,6 @@ does not stay one number per channel (a bias in front of a padded convolution), 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,13 +51,14 @@ class _Stuck(Exception):  # noqa: N818 - an outcome
     """The constant cannot be followed any further."""
 
 
-def settle_vanished(graph: Graph, channels: Channels, gone: Array) -> Vanished:
+def settle_vanished(graph: Graph, channels: Channels, gone: Array, *, fold: bool = True) -> Vanished:
     """Remove branches without channels from a graph, in place, or keep one channel where that cannot be.
 
     Args:
         graph: The analysed graph.
         channels: Its analysis.
         gone: The units that are to go.
+        fold: Whether what branches gave is kept, as a constant; without it they are dropped, for fresh weights.
 
     Returns:
         What to cut now, and what was done.
@@ -74,7 +74,7 @@ def settle_vanished(graph: Graph, channels: Channels, gone: Array) -> Vanished:
         name = _name(result.channels, units)
         trial = graph.copy()
         try:
-            removed = _remove(trial, result.channels, result.gone)
+            removed = _remove(trial, result.channels, result.gone, fold)
         except _Stuck as stuck:
             result.gone[units[0]] = False
             result.kept[name] = str(stuck)
@@ -125,7 +125,7 @@ def _name(channels: Channels, units: Array) -> str:
     return "?"
 
 
-def _remove(graph: Graph, channels: Channels, gone: Array) -> dict[str, str]:
+def _remove(graph: Graph, channels: Channels, gone: Array, fold: bool) -> dict[str, str]:
     """Fold what vanished branches give into the rest. Returns what was done at which node."""
     empty: set[Value] = set()
     constants: dict[Value, Array] = {}
@@ -150,11 +150,11 @@ def _remove(graph: Graph, channels: Channels, gone: Array) -> dict[str, str]:
         if Value(node.name, 0) in empty or not any(value in empty or value in constants for value in reads):
             continue
         if any(value in empty for value in reads):
-            constants[node.value] = _response(graph, channels, node, empty)
+            constants[node.value] = _response(graph, channels, node, fold)
         elif all(value in constants for value in reads):
-            constants[node.value] = _followed(graph, node, constants)
+            constants[node.value] = _followed(graph, node, constants, fold)
         else:
-            done[node.name] = _join(graph, node, constants)
+            done[node.name] = _join(graph, node, constants, fold)
             continue
         if graph.is_output(node.value):
             raise PlanError(
@@ -169,20 +169,22 @@ def _remove(graph: Graph, channels: Channels, gone: Array) -> dict[str, str]:
     return done
 
 
-def _response(graph: Graph, channels: Channels, node: Node, empty: Iterable[Value]) -> Array:
+def _response(graph: Graph, channels: Channels, node: Node, fold: bool) -> Array:
     """What a layer gives that reads no channels any more."""
     call = channels.calls.get(node.name)
     sums = call is not None and (any(held.contracted for held in call.held) or graph.kind(node) == SCATTER)
     if not sums or len(node.inputs) != 1:
         raise _Stuck(f"{node.name!r} ({graph.kind(node)}) cannot do without this operand")
     spec = graph.spec(node.inputs[0])
-    return _run(graph, node, np.zeros(sizes(spec.shape), spec.dtype))
+    return _run(graph, node, np.zeros(sizes(spec.shape), spec.dtype)) if fold else np.zeros(())
 
 
-def _followed(graph: Graph, node: Node, constants: dict[Value, Array]) -> Array:
+def _followed(graph: Graph, node: Node, constants: dict[Value, Array], fold: bool) -> Array:
     if len(node.inputs) != 1 or len(node.outputs) != 1:
         raise _Stuck(f"{node.name!r} ({graph.kind(node)}) reads several constants")
     spec = graph.spec(node.inputs[0])
+    if not fold:
+        return np.zeros(())
     array = np.broadcast_to(constants[node.inputs[0]], sizes(spec.shape)).astype(spec.dtype)
     return _run(graph, node, array)
 
@@ -225,7 +227,7 @@ def drop_empty_operands(graph: Graph) -> dict[str, str]:
     return done
 
 
-def _join(graph: Graph, node: Node, constants: dict[Value, Array]) -> str:
+def _join(graph: Graph, node: Node, constants: dict[Value, Array], fold: bool) -> str:
     """Fold constants into the sum or product where their branch meets the rest."""
     kind = graph.kind(node)
     product = kind in _PRODUCTS
@@ -251,7 +253,7 @@ def _join(graph: Graph, node: Node, constants: dict[Value, Array]) -> str:
         combine = keras.ops.multiply if product else keras.ops.add
         for other in others[1:]:
             base = splice(graph, combine, base, other, like=node)
-    neutral = bool(np.all(total == (1 if product else 0)))
+    neutral = not fold or bool(np.all(total == (1 if product else 0)))
     if not neutral and not (not product and _into_bias(graph, base, node, total)):
         operation = keras.ops.multiply if product else keras.ops.add
         base = splice(graph, lambda tensor: operation(tensor, total), base, like=node)

@@ -1,43 +1,128 @@
-"""Structure files: what training has chosen, in the Model Zoo's form and in our own."""
+"""Structure files: how many channels of every convolution are alive, by its name. The form of MorphNet's own files."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from kerasurgeon.atomic import write_text
-from kerasurgeon.errors import OptionError
+from kerasurgeon.channels.analysis import Channels
+from kerasurgeon.channels.plan import FORMAT, ChannelPlan
+from kerasurgeon.errors import PlanError, did_you_mean
 
-if TYPE_CHECKING:
-    from kerasurgeon.morphnet.morphnet import MorphNet
-
-FOLDER = "learned_structure"
+OPERATIONS = ("Conv2D", "Conv3D", "Conv2DTranspose", "Conv2DBackpropInput", "conv2d_transpose", "MatMul")
+"""What TensorFlow 1 puts behind the name of a layer: the name of the operation inside it."""
 
 
-def write_structure(morph: MorphNet, folder: str | Path, step: int) -> tuple[Path, Path]:
-    """Write what is alive at a step, twice.
-
-    ``learned_structure/alive_<step>`` is the Model Zoo's: alive channels of every convolution by its name, sorted, as
-    JSON indented by two. ``learned_structure/plan_<step>.json`` is a ``ChannelPlan``: which channels of which layers.
+def read_structure(source: str | Path) -> dict[str, int]:
+    """Read a structure file.
 
     Args:
-        morph: The MorphNet.
-        folder: The folder of the run; made where it is not there.
-        step: Number of the training step.
+        source: The path, or with a ``str`` the JSON text itself. A ``ChannelPlan`` file is read as numbers, too.
 
     Returns:
-        The paths of the two files.
+        Numbers of living channels by name.
 
     Raises:
-        OptionError: They cannot be written.
+        PlanError: It cannot be read, is no JSON, or holds something other than numbers by name.
     """
-    place = Path(folder) / FOLDER
-    counts, plan = place / f"alive_{step}", place / f"plan_{step}.json"
+    where = str(source) if isinstance(source, Path) else None
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        write_text(counts, json.dumps(morph.structure(), indent=2, sort_keys=True))
+        text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError("The structure cannot be read.", where=where, got=str(error)) from error
+    try:
+        data: Any = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise PlanError(
+            "The structure is not valid JSON.", where=where or f"line {error.lineno}", got=error.msg
+        ) from error
+    if isinstance(data, dict) and data.get("format") == FORMAT:
+        return dict(ChannelPlan.from_json(text).counts)
+    if not isinstance(data, dict):
+        raise PlanError(
+            "A structure is an object of layer names and numbers of channels.", where=where, got=type(data).__name__
+        )
+    for name, count in data.items():
+        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+            raise PlanError(
+                f"What the structure says of {name!r} cannot be used.",
+                where=where,
+                expected="a number of channels from 0",
+                got=repr(count)[:60],
+            )
+    return data
+
+
+def write_structure(counts: Mapping[str, int], path: str | Path) -> None:
+    """Write a structure file, sorted by name, and move it into place when it is whole.
+
+    Raises:
+        PlanError: It cannot be written.
+    """
+    try:
+        write_text(path, json.dumps(dict(counts), indent=2, sort_keys=True) + "\n")
     except OSError as error:
-        raise OptionError("The structure cannot be written.", where=str(place), got=str(error)) from error
-    morph.plan().save(plan)
-    return counts, plan
+        raise PlanError("The structure cannot be written.", where=str(path), got=str(error)) from error
+
+
+def structure_plan(channels: Channels, counts: Mapping[str, int]) -> ChannelPlan:
+    """The plan that a structure means for a model: its names matched with the model's layers, its numbers checked.
+
+    Args:
+        channels: The analysis of the model.
+        counts: Numbers by name; names may have the operation behind them and scopes before them.
+
+    Raises:
+        PlanError: A name is no layer of the model that makes channels, or a number is larger than the layer's width.
+    """
+    kept: dict[str, int] = {}
+    unknown = []
+    for name, count in counts.items():
+        source = _source(name, channels)
+        if source is None:
+            unknown.append(name)
+            continue
+        width = channels.sources[source].ids.size
+        if count > width:
+            raise PlanError(
+                f"The structure gives {source!r} more channels than it has.",
+                expected=f"at most {width}",
+                got=str(count),
+                hint="start from the model that the structure was learned on; Expand makes a network wider",
+            )
+        if kept.setdefault(source, count) != count:
+            raise PlanError(f"The structure names {source!r} twice.", got=f"{kept[source]} and {count} channels")
+    if unknown:
+        first = unknown[0]
+        more = f", and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        raise PlanError(
+            f"The model {channels.graph.name!r} has no layer {_layer(first)!r} that makes channels{more}.",
+            got=f"{len(counts) - len(unknown)} of {len(counts)} names of the structure are in the model",
+            hint=did_you_mean(_layer(first), channels.sources)
+            if kept or get_close_matches(_layer(first), channels.sources)
+            else "this is the structure of another model; start from the one it was learned on",
+        )
+    return ChannelPlan(kept, model=channels.graph.name)
+
+
+def _layer(name: str) -> str:
+    """A name without the operation that TensorFlow 1 puts behind it."""
+    head, _, last = name.rpartition("/")
+    return head if head and last in OPERATIONS else name
+
+
+def _source(name: str, channels: Channels) -> str | None:
+    """The layer that a name means: itself, or without the scopes before it, if only one layer has that name."""
+    layer = _layer(name)
+    if layer in channels.sources:
+        return layer
+    parts = layer.split("/")
+    for start in range(1, len(parts)):
+        if (short := "/".join(parts[start:])) in channels.sources:
+            return short
+    ends = [source for source in channels.sources if source.endswith(f"/{layer}")]
+    return ends[0] if len(ends) == 1 else None

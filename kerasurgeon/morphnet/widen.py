@@ -1,0 +1,172 @@
+"""The largest uniform width multiplier that a budget allows, and a network of these widths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from math import gcd
+from typing import Any
+
+import numpy as np
+
+from kerasurgeon.channels.analysis import Channels, analyse
+from kerasurgeon.channels.copies import Copies
+from kerasurgeon.channels.cut import resize
+from kerasurgeon.channels.grow import Growth, cannot_duplicate, cannot_grow, grow_units, shape_only
+from kerasurgeon.cost import cost
+from kerasurgeon.errors import PlanError
+from kerasurgeon.ir.graph import Graph
+from kerasurgeon.morphnet.fresh import fresh_weights
+
+Array = np.ndarray[Any, Any]
+Measure = Callable[[Graph], float]
+
+LARGEST = 256.0
+"""No multiplier above this is looked for."""
+
+_STEPS = 24
+
+
+def macs_of(graph: Graph) -> float:
+    """Multiply-accumulates of one sample."""
+    return float(cost(graph).macs)
+
+
+def params_of(graph: Graph) -> float:
+    """Elements of all weights."""
+    return float(cost(graph).parameters)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Units that the same layers make, and no others: what a multiplier is applied to.
+
+    Attributes:
+        units: The units.
+        each: Channels per unit, of the first of the layers.
+        name: The first of the layers.
+    """
+
+    units: tuple[int, ...]
+    each: int
+    name: str
+
+
+class Widths:
+    """A network at any multiple of its widths.
+
+    Args:
+        graph: The network; it is only read.
+        exact: Only widths that can be had without changing what the network computes: nothing that is normalised over
+            grows, and nothing shrinks.
+        ignore: Layers whose channels keep their number.
+        round_to: Widths that change become multiples of this, where channels go one by one.
+    """
+
+    def __init__(self, graph: Graph, *, exact: bool, ignore: Collection[str] = (), round_to: int = 1) -> None:
+        self.graph, self.exact, self.round_to = graph, exact, round_to
+        self.channels: Channels = analyse(graph, frozen=tuple(ignore))
+        self.refused = cannot_duplicate(self.channels) if exact else cannot_grow(self.channels)
+        self.cells = self._cells()
+
+    def copies(self, width: float, rng: np.random.Generator) -> Array:
+        """How often every unit is there at a multiple of the widths; 0 where it goes.
+
+        Every unit is there as often as the multiplier says, rounded down, and some, drawn at random, once more.
+        """
+        times = np.ones(self.channels.units, np.int64)
+        for cell in self.cells:
+            number = len(cell.units)
+            wanted = self._wanted(cell, width)
+            if wanted == number:
+                continue
+            often, more = divmod(wanted, number)
+            units = np.array(cell.units)
+            times[units] = often
+            if often:
+                times[rng.permutation(units)[:more]] += 1
+            else:
+                times[units[:more]] = 1
+        return times
+
+    def form(self, width: float) -> Graph:
+        """The network at a multiple of its widths, with weights that only have shapes: what it would cost."""
+        times = self.copies(width, np.random.default_rng(0))
+        trial = self.graph.copy()
+        resize(trial, self.channels, Copies(self.channels, times), shape_only)
+        return trial
+
+    def largest(self, measure: Measure, budget: float) -> float:
+        """The largest multiplier whose cost is within a budget.
+
+        Raises:
+            PlanError: Nothing that can be had is.
+        """
+        if not self.cells:
+            raise PlanError(
+                "No layer of the network can be made wider.",
+                got="; ".join(sorted(set(self.refused.values()))[:4]) or "no layer makes channels",
+            )
+        low, high = (1.0, 2.0) if self.exact else (0.0, 1.0)
+        smallest = measure(self.form(low))
+        if smallest > budget:
+            raise PlanError(
+                "The budget is below what can be reached.",
+                expected=f"at least {smallest:,.0f}",
+                got=f"{budget:,.0f}",
+                hint="shrink the network first, or take weights='fresh', which makes it narrower, too"
+                if self.exact
+                else "every layer has one channel then",
+            )
+        while measure(self.form(high)) <= budget:
+            low, high = high, high * 2
+            if high > LARGEST:
+                return low
+        for _ in range(_STEPS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if measure(self.form(middle)) <= budget else (low, middle)
+            if high - low < 1e-5 * high:
+                break
+        return low
+
+    def apply(self, width: float, rng: np.random.Generator, *, uneven: float = 0.0) -> tuple[Graph, Growth]:
+        """The network at a multiple of its widths, with weights: those it has, duplicated, or else new ones."""
+        times = self.copies(width, rng)
+        result = self.graph.copy()
+        if self.exact:
+            return result, grow_units(result, self.channels, times, rng=rng, uneven=uneven)
+        keep = Copies(self.channels, times)
+        resize(result, self.channels, keep, shape_only)
+        fresh_weights(result)
+        growth = Growth(times)
+        for name, source in self.channels.sources.items():
+            before, after = source.ids.size, len(keep.layout(source.ids)[1])
+            if before != after:
+                growth.widths[name] = before, after
+        return result, growth
+
+    def _wanted(self, cell: Cell, width: float) -> int:
+        number = len(cell.units)
+        step = self.round_to // gcd(self.round_to, cell.each)
+        wanted = max(1, round(width * number))
+        if step > 1 and wanted != number:
+            wanted = max(step, round(width * number / step) * step)
+        return max(wanted, number) if self.exact else wanted
+
+    def _cells(self) -> tuple[Cell, ...]:
+        channels = self.channels
+        makers: list[list[int]] = [[] for _ in range(channels.units)]
+        sources = list(channels.sources.values())
+        each: dict[tuple[int, int], int] = {}
+        for place, source in enumerate(sources):
+            units, counts = np.unique(channels.unit[source.ids.ravel()], return_counts=True)
+            for unit, count in zip(units.tolist(), counts.tolist(), strict=True):
+                makers[unit].append(place)
+                each[place, unit] = count
+        found: dict[tuple[int, ...], list[int]] = {}
+        for unit, several in enumerate(makers):
+            if several and unit not in self.refused:
+                found.setdefault(tuple(several), []).append(unit)
+        return tuple(
+            Cell(tuple(units), each[several[0], units[0]], sources[several[0]].name) for several, units in found.items()
+        )

@@ -1,0 +1,164 @@
+"""Make a network wider, uniformly, as far as a budget allows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from kerasurgeon.authoring import (
+    MASKED_EXACT,
+    Context,
+    Graph,
+    OptionError,
+    Pass,
+    Preserves,
+    Widths,
+    analyse,
+    check_choice,
+    check_count,
+    check_known_patterns,
+    check_patterns,
+    did_you_mean,
+    is_number,
+    macs_of,
+    names_match,
+    params_of,
+    wrong_option,
+)
+
+WEIGHTS = ("net2wider", "fresh")
+MEASURES = {"macs": macs_of, "params": params_of}
+MULTIPLES = 100
+"""Budgets up to this are multiples of what there is."""
+
+
+@final
+@dataclass(frozen=True)
+class Expand(Pass):
+    """Multiply all widths by the largest number that a budget allows: MorphNet's second step.
+
+    The channels of a network that was shrunk to learned widths are multiplied alike, so that the network regains its
+    cost, or any other, with the proportions that it has learned.
+
+    Matches:
+        All channels that may be duplicated, whatever couples them: sums, concatenations, depthwise convolutions, gates,
+        flattened images; of grouped convolutions and attention, whole groups and heads.
+    Leaves alone:
+        * channels of inputs and outputs, of layers without a rule, and all else that ``groups`` shows as frozen;
+        * layers that ``ignore`` names;
+        * with ``weights="net2wider"``, what cannot be duplicated exactly: channels that are normalised or averaged
+          over, or summed over without a weight.
+    Preserves:
+        The outputs, with ``weights="net2wider"``. With fresh weights nothing but the structure.
+
+    Args:
+        macs: MACs that the result may have: up to 100 a multiple of what there is, above that a number.
+        params: Parameters, likewise.
+        width: The multiplier itself. Below 1 with fresh weights only: every layer is then narrower.
+        weights: ``"net2wider"``: channels are duplicated, and what sums over them takes a share of its weight for each.
+            ``"fresh"``: all weights are made anew by the layers' initialisers, for training from the start.
+        uneven: How much the shares of copies differ, in [0, 1): equal copies with equal shares would stay equal in all
+            further training.
+        ignore: Patterns of names of layers whose channels keep their number.
+        round_to: Make the new widths multiples of this, where channels go one by one.
+
+    Raises:
+        OptionError: An option has a value that it may not have, or not exactly one budget is given.
+        PlanError: The budget is below what can be reached.
+
+    Reference:
+        Gordon et al., "MorphNet", CVPR 2018, arXiv:1711.06798, section 3.1, steps 2 and 3. Chen et al., "Net2Net:
+        Accelerating Learning via Knowledge Transfer", ICLR 2016, arXiv:1511.05641.
+
+    Example:
+        >>> wide = apply_passes(small, [Expand(macs=ks.cost(model).macs)])
+    """
+
+    preserves: ClassVar[Preserves] = MASKED_EXACT
+
+    macs: float | None = None
+    params: float | None = None
+    width: float | None = None
+    weights: str = "net2wider"
+    uneven: float = 0.5
+    ignore: str | tuple[str, ...] = ()
+    round_to: int = 1
+
+    def __post_init__(self) -> None:
+        given = {key: value for key in ("macs", "params", "width") if (value := getattr(self, key)) is not None}
+        if len(given) != 1:
+            raise OptionError(
+                f"{self.name} needs one budget.",
+                expected="one of macs=, params=, width=",
+                got=", ".join(f"{key}={value!r}" for key, value in given.items()) or "none of them",
+            )
+        for key, value in given.items():
+            if not is_number(value) or value <= 0:
+                raise wrong_option(self.name, key, value, "a number above 0")
+        check_choice(self.name, "weights", self.weights, WEIGHTS)
+        if self.weights == "net2wider" and self.width is not None and self.width < 1:
+            raise wrong_option(
+                self.name, "width", self.width, "a number from 1", "weights='fresh' makes a network narrower, too"
+            )
+        if not is_number(self.uneven) or not 0 <= self.uneven < 1:
+            raise wrong_option(self.name, "uneven", self.uneven, "a number in [0, 1)")
+        object.__setattr__(self, "ignore", check_patterns(self.name, "ignore", self.ignore))
+        check_count(self.name, "round_to", self.round_to)
+
+    def run(self, graph: Graph, context: Context) -> None:
+        """Find the multiplier, then grow."""
+        exact = self.weights == "net2wider"
+        widths = Widths(graph, exact=exact, ignore=self._ignored(graph), round_to=self.round_to)
+        width, text = self._width(widths, graph)
+        reference = graph.copy()
+        result, growth = widths.apply(width, context.rng, uneven=self.uneven)
+        channels = widths.channels
+        reasons = {
+            channels.sources[cell.name].node: growth.left[unit]
+            for cell in widths.cells
+            for unit in cell.units
+            if unit in growth.left
+        }
+        for source in channels.sources.values():
+            unit = int(channels.unit[source.ids.ravel()[0]])
+            if unit in widths.refused:
+                reasons[source.node] = widths.refused[unit]
+        for node, why in reasons.items():
+            context.left(node, why)
+        if not growth.widths and exact:
+            context.left(graph.name, f"{text}: no layer becomes wider")
+            return
+        graph.adopt(result)
+        context.changed(graph.name, text if exact else f"{text}; all weights are made anew")
+        for name, (before, after) in growth.widths.items():
+            context.changed(channels.sources[name].node, f"{before} -> {after} channels")
+        if exact:
+            context.expect(lambda: reference)
+
+    def _width(self, widths: Widths, graph: Graph) -> tuple[float, str]:
+        if self.width is not None:
+            return self.width, f"widths times {self.width:g}"
+        name, budget = ("macs", self.macs) if self.macs is not None else ("params", self.params)
+        assert budget is not None
+        measure = MEASURES[name]
+        allowed = budget if budget > MULTIPLES else budget * measure(graph)
+        width = widths.largest(measure, allowed)
+        reached = measure(widths.form(width))
+        return width, f"widths times {width:.4g}: {reached:,.0f} {name} of {allowed:,.0f} that are allowed"
+
+    def _ignored(self, graph: Graph) -> list[str]:
+        if not self.ignore:
+            return []
+        check_known_patterns(self.name, "ignore", self.ignore, graph)
+        sources = {source.layer for source in analyse(graph).sources.values()}
+        found = [layer for layer in sources if any(names_match([layer], pattern) for pattern in self.ignore)]
+        if not found:
+            raise OptionError(
+                f"{self.name}: ignore= names no layer that makes channels.",
+                got=repr(self.ignore),
+                hint=did_you_mean(self.ignore[0], sources),
+            )
+        return found
+
+
+__all__ = ["Expand"]
