@@ -93,10 +93,8 @@ def data_digest(data: Any) -> str:
 
 
 def _is_pair(item: Any) -> bool:
-    """Whether something is inputs with labels, and not a list of batches."""
-    if not isinstance(item, (tuple, list)) or len(item) not in (2, 3) or not hasattr(item[1], "shape"):
-        return False
-    return not (isinstance(item[0], (tuple, list)) and len(item[0]) and isinstance(item[0][0], (tuple, list)))
+    """Whether something is inputs with labels, and not a sequence of batches."""
+    return isinstance(item, tuple) and len(item) in (2, 3) and (hasattr(item[1], "shape") or isinstance(item[1], list))
 
 
 def _samples(inputs: Any) -> int | None:
@@ -105,7 +103,7 @@ def _samples(inputs: Any) -> int | None:
 
 
 def _array(leaf: Any) -> Array:
-    return np.asarray(keras.ops.convert_to_numpy(leaf))
+    return np.asarray(leaf if isinstance(leaf, list) else keras.ops.convert_to_numpy(leaf))
 
 
 def _no_labels(data: Any) -> OptionError:

@@ -218,7 +218,7 @@ class _Work:
         first, last = group[0].region.name, group[-1].region.name
 
         def tell(done: float, message: str) -> None:
-            self.progress(start + width * done, f"knowledge quotients: {message}")
+            self.progress(min(start + width * done, 1.0), f"knowledge quotients: {message}")
 
         if self.evaluate is None:
             message = first if first == last else f"{first} to {last}"

@@ -7,7 +7,21 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from kerasurgeon.cli import compare, compress, demo, explain, export, inspect, passes, plan, recipe, tucker
+from kerasurgeon.cli import (
+    blocks,
+    compare,
+    compress,
+    demo,
+    explain,
+    export,
+    inspect,
+    passes,
+    plan,
+    plot,
+    recipe,
+    shunt,
+    tucker,
+)
 from kerasurgeon.cli.errors import exit_code, show_error
 from kerasurgeon.errors import KerasurgeonError
 
@@ -62,8 +76,11 @@ def _options(
 
 
 app.command("inspect")(inspect.inspect)
+app.command("blocks")(blocks.blocks)
 app.command("compress")(compress.compress)
 app.command("tucker")(tucker.tucker)
+app.command("shunt")(shunt.shunt)
+app.command("plot")(plot.plot)
 app.command("export")(export.export)
 app.command("compare")(compare.compare)
 app.command("explain")(explain.explain)

@@ -1,0 +1,215 @@
+"""``kerasurgeon blocks``: what each region of a model costs and is worth, and which ones to leave out."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from kerasurgeon.cli import options
+from kerasurgeon.cli.console import activity, show, show_json
+from kerasurgeon.cli.errors import UsageError, usage
+from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, check_outputs, read_data
+from kerasurgeon.cli.models import load_model
+from kerasurgeon.cli.startup import start_keras
+from kerasurgeon.errors import missing_extra
+
+_PICTURES = (".png", ".pdf", ".svg")
+_CHOICE = "Which regions to leave out"
+
+
+def blocks(
+    model: options.Model,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Inputs, to measure quotients on: .npy, or .npz with one array per input.",
+            show_default=False,
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The class of each of the inputs: .npy or .npz.", show_default=False),
+    ] = None,
+    which: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Only regions of these names. May be repeated.", show_default="all"),
+    ] = None,
+    min_nodes: Annotated[int, typer.Option(min=1, help="Only regions of so many calls of layers or more.")] = 2,
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME[,NAME]",
+            help="What stands in a region's place: drop (nothing), scale, affine, projection; auto is nothing, or a "
+            "projection where the shape changes.",
+        ),
+    ] = "auto",
+    macs: Annotated[
+        float | None,
+        typer.Option(
+            help="Choose regions so that these MACs are kept: a share up to 1, or a number.",
+            rich_help_panel=_CHOICE,
+            show_default=False,
+        ),
+    ] = None,
+    params: Annotated[
+        float | None,
+        typer.Option(help="The same for parameters.", rich_help_panel=_CHOICE, show_default=False),
+    ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="Keep the quotients here, and go on from it when the command is run again.",
+            show_default=False,
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also draw the quotients: .png, .pdf or .svg.", show_default=False),
+    ] = None,
+    overwrite: options.Overwrite = False,
+    unsafe: options.Unsafe = False,
+    custom_objects: options.CustomObjects = None,
+    json: options.Json = False,
+) -> None:
+    """Show what each region of a model costs; with labelled data, what it is worth, and which ones to leave out.
+
+    The worth of a region is its knowledge quotient: the share of the accuracy that is lost without it.
+    """
+    check_input(model, (*KERAS_SUFFIXES, ".h5"), "model file")
+    _check(data, labels, macs, params, {"--plot": plot, "--log": log})
+    if log is not None and log.exists():
+        check_input(log, (".json",), "log")
+    elif log is not None:
+        check_outputs([log], (".json",), overwrite=overwrite, others=[model])
+    if plot is not None:
+        if find_spec("matplotlib") is None:
+            raise missing_extra("matplotlib", "plot", "--plot")
+        check_outputs([plot], _PICTURES, overwrite=overwrite, others=[model])
+    arrays = read_data(data, labels)
+    with activity() as now:
+        start_keras(now)
+        loaded = load_model(model, now, unsafe=unsafe, custom_objects=custom_objects)
+        if labels is None:
+            now.phase("looking at the graph")
+            document, shown = _costs(loaded, which, min_nodes)
+        else:
+            now.phase("measuring quotients")
+            document, shown = _quotients(
+                loaded,
+                now,
+                {"data": arrays, "which": which, "min_nodes": min_nodes, "method": _methods(method), "log": log},
+                {"macs": macs, "params": params},
+                plot,
+            )
+    if json:
+        show_json({"file": str(model), **document})
+    else:
+        show(*shown)
+
+
+def _check(
+    data: Path | None, labels: Path | None, macs: float | None, params: float | None, others: dict[str, Path | None]
+) -> None:
+    """Refuse options that need quotients where none can be measured."""
+    if data is not None and labels is None:
+        raise UsageError(
+            "Quotients are measured on labelled data.",
+            where=str(data),
+            hint="add --labels FILE: a class for each input",
+        )
+    if macs is not None and params is not None:
+        raise UsageError("--macs and --params are two budgets.", hint="choose one of them")
+    wanted = [name for name, path in others.items() if path is not None]
+    wanted += [name for name, value in (("--macs", macs), ("--params", params)) if value is not None]
+    if data is None and labels is None and wanted:
+        raise UsageError(f"{wanted[0]} needs quotients.", hint="add --data FILE and --labels FILE")
+
+
+def _methods(text: str) -> Any:
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    return names[0] if len(names) == 1 else names
+
+
+def _quotients(
+    model: Any, now: Any, measuring: dict[str, Any], budget: dict[str, float | None], plot: Path | None
+) -> tuple[dict[str, Any], list[Any]]:
+    """The quotients and the choice, as data and as what is printed."""
+    from kerasurgeon.blocks.candidates import check_methods, chosen_regions
+    from kerasurgeon.blocks.choose import choose_regions
+    from kerasurgeon.blocks.measuring import knowledge_quotients
+    from kerasurgeon.blocks.quotient_plot import plot_quotients
+    from kerasurgeon.keras_io.lift import lift
+
+    graph = lift(model)
+    with usage():
+        check_methods(measuring["method"])
+        chosen_regions(graph, measuring["which"], measuring["min_nodes"])
+    found = knowledge_quotients(graph, progress=now.tell, **measuring)
+    document: dict[str, Any] = {"quotients": found.to_dict()}
+    shown: list[Any] = [found.table()]
+    chosen = None
+    if any(value is not None for value in budget.values()):
+        chosen = choose_regions(found, macs=budget["macs"], params=budget["params"])
+        document["chosen"] = chosen.to_dict()
+        shown += [chosen.summary(), *(f"  {row.region} ({row.method}, {row.quotient:+.4f})" for row in chosen.rows)]
+    if plot is not None:
+        now.phase(f"drawing {plot.name}")
+        plot_quotients(found, plot, chosen=chosen or ())
+        document["plot"] = str(plot)
+    return document, shown
+
+
+def _costs(model: Any, which: list[str] | None, min_nodes: int) -> tuple[dict[str, Any], list[Any]]:
+    """The regions and what they cost, as data and as what is printed."""
+    from kerasurgeon.blocks.candidates import chosen_regions, region_cost
+    from kerasurgeon.cost import cost, format_count
+    from kerasurgeon.keras_io.lift import lift
+
+    graph = lift(model)
+    total = cost(graph)
+    table = Table(title=f"{graph.name}: regions and what they cost", title_justify="left")
+    numbers = ("nodes", "MACs", "parameters")
+    for column in ("region", "kind", "nodes", "from", "to", "MACs", "parameters"):
+        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+    with usage():
+        found = chosen_regions(graph, which, min_nodes)
+    rows = []
+    for region in found:
+        macs, parameters = region_cost(graph, region, total)
+        rows.append(
+            {
+                "name": region.name,
+                "kind": str(region.kind),
+                "entry": str(region.entry),
+                "exit": str(region.exit),
+                "nodes": list(region.nodes),
+                "parent": region.parent,
+                "depth": region.depth,
+                "keeps_spec": region.keeps_spec,
+                "macs": macs,
+                "parameters": parameters,
+            }
+        )
+        shares = [
+            f"{format_count(own)} ({own / max(whole, 1):.1%})"
+            for own, whole in ((macs, total.macs), (parameters, total.parameters))
+        ]
+        table.add_row(
+            "  " * region.depth + region.name,
+            str(region.kind),
+            str(len(region)),
+            f"{region.entry} {region.entry_spec}",
+            f"{region.exit} {region.exit_spec}",
+            *shares,
+        )
+    document = {"name": graph.name, "macs": total.macs, "parameters": total.parameters, "regions": rows}
+    return document, [table, "with --data and --labels: what each region is worth"]
+
+
+__all__ = ["blocks"]
