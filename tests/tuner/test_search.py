@@ -1,0 +1,154 @@
+"""Whole searches, with every tuner of keras-tuner; what is left of them on disk; the model that is found."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+
+import kerasurgeon as ks
+from kerasurgeon.errors import KerasurgeonError, OptionError
+from kerasurgeon.tuner import AutoCompress, Cuts, best_model, compression_score, trials
+from tests.tuner.networks import CLASSES, images, inverted, separable
+
+TUNERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "random": (keras_tuner.RandomSearch, {"max_trials": 2}),
+    "bayesian": (keras_tuner.BayesianOptimization, {"max_trials": 3, "num_initial_points": 2}),
+    "hyperband": (keras_tuner.Hyperband, {"max_epochs": 3, "factor": 3}),
+    "grid": (keras_tuner.GridSearch, {"max_trials": 2}),
+}
+
+
+def hypermodel(**options: Any) -> AutoCompress:
+    options = {"cuts": Cuts(0.0, 1.0, most=4), "units": (4, 8, 4), "lr": (1e-3, 1e-1), **options}
+    return AutoCompress(separable(), CLASSES, compile_options={"run_eagerly": True}, **options)
+
+
+def search(folder: Path, kind: str = "random", model: AutoCompress | None = None, **options: Any) -> Any:
+    x, y = images(24)
+    made = hypermodel() if model is None else model
+    cls, given = TUNERS[kind]
+    given = {**given, "objective": made.objective, "directory": folder, "project_name": "search", "seed": 1, **options}
+    tuner = cls(made, **given)
+    tuner.search(x[:16], y[:16], validation_data=(x[16:], y[16:]), epochs=2, batch_size=8, verbose=0)
+    return tuner
+
+
+@pytest.mark.parametrize("kind", TUNERS)
+def test_every_tuner(kind: str, tmp_path: Path) -> None:
+    tuner = search(tmp_path, kind)
+    table = trials(tuner)
+    assert len(table) >= 2
+    assert {row.status for row in table} == {"COMPLETED"}, str(table)
+    scores = [row.acc_comp for row in table]
+    assert scores == sorted(scores, reverse=True)
+    for row in table:
+        assert row.translator in tuner.hypermodel.choices
+        assert row.accuracy is not None
+        assert row.cost == row.parameters is not None
+        wanted = compression_score(row.accuracy, row.cost, tuner.hypermodel.max_cost, 0.8)
+        assert row.acc_comp == pytest.approx(wanted, abs=1e-6)
+    best = best_model(tuner)
+    x, y = images(24)
+    assert best.count_params() == table.rows[0].parameters
+    accuracy = (best.predict(x[16:], verbose=0).argmax(-1) == y[16:]).mean()
+    assert accuracy == pytest.approx(table.rows[0].accuracy)
+
+
+def test_a_search_goes_on_from_its_directory(tmp_path: Path) -> None:
+    first = trials(search(tmp_path))
+    assert len(first) == 2
+    again = search(tmp_path, max_trials=3)
+    assert len(trials(again)) == 3
+    kept = [row for row in trials(again) if row.trial in {row.trial for row in first}]
+    assert kept == list(first)
+
+
+def test_a_search_cannot_go_on_with_other_cuts(tmp_path: Path) -> None:
+    search(tmp_path, model=hypermodel(cuts=[("stem_relu", "dw_5")]))
+    with pytest.raises(OptionError, match="needs the cuts that it began with"):
+        search(tmp_path, model=hypermodel(cuts=[("pw_1_relu", "dw_5")]), max_trials=20)
+
+
+def test_the_same_seeds_give_the_same_search(tmp_path: Path) -> None:
+    one, other = (list(trials(search(tmp_path / name))) for name in ("one", "other"))
+    assert [(row.translator, row.units, row.lr) for row in one] == [
+        (row.translator, row.units, row.lr) for row in other
+    ]
+    np.testing.assert_allclose([row.acc_comp for row in one], [row.acc_comp for row in other], atol=1e-6)
+
+
+def test_labels_out_of_range_end_the_search(tmp_path: Path) -> None:
+    x, y = images(8)
+    made = hypermodel()
+    tuner = keras_tuner.RandomSearch(made, objective=made.objective, max_trials=2, directory=tmp_path)
+    with pytest.raises(OptionError, match="class ids from"):
+        tuner.search(x, y + CLASSES, validation_split=0.5, verbose=0)
+
+
+def test_the_best_model_is_plain_keras(tmp_path: Path) -> None:
+    made = AutoCompress(inverted(), CLASSES, cuts=Cuts(0.3, 1.0, most=3), compile_options={"run_eagerly": True})
+    model = best_model(search(tmp_path, model=made, max_trials=1))
+    x, _ = images(4)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", model.predict(x, verbose=0))
+    model.save(tmp_path / "best.keras")
+    code = (
+        "import sys; sys.modules['kerasurgeon'] = None; import keras, numpy as np; "
+        "model = keras.models.load_model('best.keras'); assert model.optimizer is not None; "
+        "np.testing.assert_allclose(model.predict(np.load('x.npy'), verbose=0), np.load('y.npy'), atol=1e-6)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    again = keras.models.load_model(tmp_path / "best.keras")
+    assert isinstance(again, keras.Model)
+    assert ks.export(model, tmp_path / "best.tflite").path.exists()
+
+
+def test_the_table(tmp_path: Path) -> None:
+    tuner = search(tmp_path, model=hypermodel(cost="macs", cuts=[("stem_relu", "dw_5")]))
+    table = trials(tuner)
+    text = str(table)
+    assert "macs" in text
+    assert "2 trials" in text
+    lines = table.to_markdown().splitlines()
+    assert len(lines) == 4
+    assert len({line.count("|") for line in lines}) == 1
+    table.to_csv(tmp_path / "trials.csv")
+    with (tmp_path / "trials.csv").open(encoding="utf-8") as file:
+        read = list(csv.DictReader(file))
+    assert [float(line["acc_comp"]) for line in read] == [row.acc_comp for row in table]
+    assert [line["trial"] for line in read] == [row.trial for row in table]
+
+
+def test_trials_that_fail_are_in_the_table(tmp_path: Path) -> None:
+    class Failing(AutoCompress):
+        def create_head(self, hp: Any, features: Any) -> Any:
+            if hp.get("translator") != "none":
+                raise ArithmeticError("no such head")
+            return super().create_head(hp, features)
+
+    made = Failing(separable(), CLASSES, cuts=[("stem_relu", "dw_5")], compile_options={"run_eagerly": True})
+    tuner = search(tmp_path, model=made, max_trials=4, max_consecutive_failed_trials=None)
+    failed = [row for row in trials(tuner) if row.status == "FAILED"]
+    assert failed
+    assert all("no such head" in row.message and row.acc_comp is None for row in failed)
+    assert "no such head" in str(trials(tuner))
+
+
+def test_before_there_is_a_model(tmp_path: Path) -> None:
+    made = hypermodel()
+    tuner = keras_tuner.RandomSearch(made, objective=made.objective, max_trials=2, directory=tmp_path)
+    assert len(trials(tuner)) == 0
+    with pytest.raises(KerasurgeonError, match="no such model yet"):
+        best_model(tuner)
+    other = keras_tuner.RandomSearch(lambda hp: keras.Sequential(), objective="loss", directory=tmp_path / "other")
+    with pytest.raises(KerasurgeonError, match="no tuner of an AutoCompress"):
+        trials(other)
