@@ -241,8 +241,8 @@ def _no_region(graph: Graph, text: str, known: tuple[Region, ...]) -> GraphError
     nodes = [node.name for node in graph.nodes() if node.name == text or node.name.endswith(f"/{text}")]
     if not nodes:
         return GraphError(f"There is no region {text!r}.", hint=did_you_mean(text, names))
-    around = region_of(graph, nodes[0])
-    inside = f" It is in the region {around.name!r}." if around else ""
+    around = [repr(region.name) for region in known if nodes[0] in region]
+    inside = f" It is in the region{'s' * (len(around) > 1)} {', '.join(around)}." if around else ""
     return GraphError(
         f"{text!r} is a layer, not a region.{inside}",
         expected=FORMS,

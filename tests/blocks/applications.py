@@ -1,0 +1,36 @@
+"""Regions of the published networks, in groups that can be replaced at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kerasurgeon.ir import Graph
+from kerasurgeon.rewrite.regions import Region, regions
+
+# Keras walks models by recursion: thirty shunts more in a network of 400 layers are as deep as it can go.
+AT_ONCE = 30
+
+
+def groups(graph: Graph, *, few: bool) -> list[list[Region]]:
+    """The regions of a graph, those of one depth together: none of these overlaps another.
+
+    Args:
+        graph: The graph.
+        few: Take three of each of the two outermost depths only.
+    """
+    by_depth: dict[int, list[Region]] = {}
+    for region in regions(graph):
+        by_depth.setdefault(region.depth, []).append(region)
+    if few:
+        return [_spread(by_depth[depth], 3) for depth in sorted(by_depth)[:2]]
+    return [part for found in by_depth.values() for part in _parts(found)]
+
+
+def _spread(found: Sequence[Region], count: int) -> list[Region]:
+    step = max(1, (len(found) - 1) // max(count - 1, 1))
+    return list(found[::step][:count])
+
+
+def _parts(found: Sequence[Region]) -> list[list[Region]]:
+    count = -(-len(found) // AT_ONCE)
+    return [list(found[start::count]) for start in range(count)]
