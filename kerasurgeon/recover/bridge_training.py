@@ -238,13 +238,7 @@ def _streamed(
 ) -> _Task:  # fmt: skip
     """The original and the bridge as one model, that makes entry and exit anew for every batch."""
     extractor = feature_model(teacher, ends)
-    inputs = keras.tree.map_structure(
-        lambda tensor: keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name),
-        keras.tree.pack_sequence_as(teacher.inputs, keras.tree.flatten(extractor.input)),
-    )
-    entry, exit = extractor(inputs, training=False)
-    difference = _Difference(loss, name="difference", dtype=keras.config.floatx())
-    trainee = keras.Model(inputs, difference([made(entry), exit]), name=f"{made.name}_training")
+    trainee = _Streamed(extractor, made, loss, name=f"{made.name}_training")
     sources = [
         None if data is None else source(teacher, data, batch_size=feed.batch_size, seed=seed, steps=steps, option=name)
         for data, seed, steps, name in (
@@ -263,19 +257,24 @@ def _streamed(
     return _Task(trainee, made, part, own, variables, None, sources[0], sources[1], batches if again else None)
 
 
-class _Difference(keras.layers.Layer):
-    """Adds the loss of what a bridge makes and what it should make."""
+class _Streamed(keras.Model):
+    """A bridge and what makes its entry and its exit for every batch; its loss is that of the difference.
 
-    def __init__(self, loss: Any, **kwargs: Any) -> None:
+    It is no functional model: what those say of ``training`` when they call a model inside is overridden by ``fit``.
+    """
+
+    def __init__(self, extractor: keras.Model, bridge: keras.Model, loss: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.function = keras.losses.get(loss)
-        self.supports_masking = True
-
-    def call(self, tensors: Any) -> Any:
-        made, wanted = (keras.ops.cast(tensor, "float32") for tensor in tensors)
+        self.extractor, self.bridge = extractor, bridge
+        function = keras.losses.get(loss)
         # A function, not a Keras loss, whose result would be divided among replicas twice.
-        function = getattr(self.function, "fn", None) or self.function
-        self.add_loss(keras.ops.mean(function(wanted, made)))
+        self.function = getattr(function, "fn", None) or function
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        entry, exit = self.extractor(inputs, training=False)
+        made = self.bridge(entry, training=training)
+        wanted = keras.ops.stop_gradient(keras.ops.cast(exit, "float32"))
+        self.add_loss(keras.ops.mean(self.function(wanted, keras.ops.cast(made, "float32"))))
         return made
 
 

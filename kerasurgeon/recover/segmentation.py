@@ -50,9 +50,11 @@ class SegmentationCrossEntropy(keras.losses.SparseCategoricalCrossentropy):
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """The loss of a batch; ``sample_weight`` multiplies whole samples or single pixels."""
         labels = squeezed(ops.convert_to_tensor(y_true), len(y_pred.shape))
+        if sample_weight is not None:
+            sample_weight = _per_pixel(sample_weight, len(labels.shape))
         if self.class_weights is not None:
             pixel_weights = weights_of(labels, self.class_weights, y_pred.shape[-1])
-            sample_weight = pixel_weights if sample_weight is None else _times(pixel_weights, sample_weight)
+            sample_weight = pixel_weights if sample_weight is None else pixel_weights * sample_weight
         return super().__call__(labels, y_pred, sample_weight=sample_weight)
 
     def get_config(self) -> dict[str, Any]:
@@ -137,13 +139,12 @@ def squeezed(labels: Any, rank: int) -> Any:
     return ops.squeeze(labels, axis=-1) if len(labels.shape) == rank and labels.shape[-1] == 1 else labels
 
 
-def _times(pixel_weights: Any, sample_weight: Any) -> Any:
-    given = ops.cast(ops.convert_to_tensor(sample_weight), pixel_weights.dtype)
-    while len(given.shape) < len(pixel_weights.shape):
+def _per_pixel(sample_weight: Any, rank: int) -> Any:
+    """Weights of samples or of pixels, with as many axes as labels have."""
+    given = ops.cast(ops.convert_to_tensor(sample_weight), "float32")
+    while len(given.shape) < rank:
         given = ops.expand_dims(given, axis=-1)
-    if len(given.shape) == len(pixel_weights.shape) + 1:
-        given = ops.squeeze(given, axis=-1)
-    return pixel_weights * given
+    return ops.squeeze(given, axis=-1) if len(given.shape) > rank else given
 
 
 __all__ = ["MeanIoU", "SegmentationCrossEntropy"]
