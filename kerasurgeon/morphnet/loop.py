@@ -1,0 +1,171 @@
+"""The loop of MorphNet as one call: train with a regulariser, cut what is dead, widen to the budget, again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasurgeon.channels.analysis import Channels, analyse
+from kerasurgeon.channels.api import cut_channels
+from kerasurgeon.channels.compensate import compensate
+from kerasurgeon.channels.plan import ChannelPlan
+from kerasurgeon.errors import OptionError
+from kerasurgeon.ir.graph import Graph
+from kerasurgeon.keras_io import check_types, emit, lift
+from kerasurgeon.morphnet.alive import THRESHOLD, alive, alive_plan
+from kerasurgeon.morphnet.widen import Widths, macs_of, params_of
+from kerasurgeon.rewrite.option_checks import check_choice, check_count, is_number, wrong_option
+
+Train = Callable[[Any, int], Any]
+WEIGHTS = ("net2wider", "fresh")
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of the loop.
+
+    Attributes:
+        number: From 1.
+        plan: What was alive after training.
+        removed: Branches that were removed, by the node where they met the rest.
+        shrunk: Cost after the cut, in the unit of the budget.
+        width: The multiplier that the widths were widened by.
+        cost: Cost after widening.
+        widths: Channels of the layers that make them, after widening.
+    """
+
+    number: int
+    plan: ChannelPlan
+    removed: Mapping[str, str]
+    shrunk: float
+    width: float
+    cost: float
+    widths: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Loop:
+    """What the loop came to.
+
+    Attributes:
+        model: The model with the learned widths.
+        budget: What it may cost.
+        rounds: What was done, round by round.
+    """
+
+    model: Any
+    budget: float
+    rounds: tuple[Round, ...] = field(default_factory=tuple)
+
+
+def shrink_and_expand(
+    model: Any,
+    train: Train,
+    *,
+    rounds: int = 1,
+    macs: float | None = None,
+    params: float | None = None,
+    algorithm: str = "group_lasso",
+    threshold: float = THRESHOLD,
+    floors: int | Mapping[str, int] | None = None,
+    keep_first: bool = False,
+    weights: str = "net2wider",
+    uneven: float = 0.5,
+    finish: Callable[[Any], Any] | None = None,
+    seed: int = 0,
+) -> Loop:
+    """Learn the widths of a network for a budget: each round trains, cuts what is dead, and widens what is left alike.
+
+    Args:
+        model: A Keras model; it is not changed.
+        train: Trains a model with a MorphNet regulariser: called with the model, which it may train in place, and the
+            number of the round, from 1. It may return another model with the same layers, or the ``ChannelPlan`` of
+            what is alive; without a plan the weights say it.
+        rounds: How often.
+        macs: MACs that the result may have; by default those of the model.
+        params: Parameters, likewise, in place of MACs.
+        algorithm: How it is told what is alive: ``"group_lasso"`` or ``"gamma"``.
+        threshold: Magnitudes up to this are dead.
+        floors: Fewest channels of a layer that stay: a number, or numbers by name pattern.
+        keep_first: Keep the first channel of every layer of which else nothing would be alive.
+        weights: ``"net2wider"``: weights are kept, and channels duplicated without changing what is computed.
+            ``"fresh"``: the widened network gets new weights; this can make layers narrower than they were, too.
+        uneven: How much shares of copies differ: see ``Expand``.
+        finish: Trains the result, without a regulariser; may return another model.
+        seed: All random choices of the loop follow from it, not those of ``train``.
+
+    Returns:
+        The model and what was done.
+
+    Raises:
+        OptionError: An option has a value that it may not have, or ``train`` returns something else.
+        PlanError: Everything on the way to an output is dead, or what is left costs more than the budget.
+
+    Reference:
+        Gordon et al., "MorphNet: Fast & Simple Resource-Constrained Structure Learning of Deep Networks", CVPR 2018,
+        arXiv:1711.06798, algorithm 1.
+
+    Example:
+        >>> def train(model, number):
+        ...     model.fit(images, labels, epochs=5, callbacks=[MorphNet(model).callback()])
+        >>> wide = shrink_and_expand(model, train, rounds=2).model
+    """
+    owner = "shrink_and_expand"
+    check_count(owner, "rounds", rounds)
+    check_choice(owner, "weights", weights, WEIGHTS)
+    if not callable(train):
+        raise wrong_option(owner, "train", train, "a function of a model and the number of the round")
+    if macs is not None and params is not None:
+        raise OptionError(f"{owner} takes one budget.", expected="macs= or params=", got="both")
+    measure = macs_of if params is None else params_of
+    given = macs if params is None else params
+    if given is not None and (not is_number(given) or given <= 0):
+        raise wrong_option(owner, "macs" if params is None else "params", given, "a number above 0")
+    graph = lift(model)
+    budget = measure(graph) if given is None else float(given)
+    rng = np.random.default_rng(seed)
+    done = []
+    for number in range(1, rounds + 1):
+        graph, channels, gone = _trained(
+            emit(graph),
+            train,
+            number,
+            lambda lifted, known: alive(lifted, known, algorithm, threshold, keep_first=keep_first, floors=floors),
+        )
+        plan = alive_plan(channels, ~gone, f"alive after round {number}")
+        compensate(graph, channels, gone, method="batch_norm")
+        report = cut_channels(graph, gone, channels)
+        shrunk = measure(graph)
+        widths = Widths(graph, exact=weights == "net2wider")
+        width = widths.largest(measure, budget)
+        graph, _ = widths.apply(width, rng, uneven=uneven)
+        check_types(graph)
+        after = {name: source.ids.size for name, source in analyse(graph).sources.items()}
+        done.append(Round(number, plan, report.removed, shrunk, width, measure(graph), after))
+    result = emit(graph)
+    if finish is not None:
+        finished = finish(result)
+        result = result if finished is None else finished
+    return Loop(result, budget, tuple(done))
+
+
+def _trained(
+    model: Any, train: Train, number: int, living: Callable[[Graph, Channels], Any]
+) -> tuple[Graph, Channels, Any]:
+    """A model trained, and which of its units are dead then."""
+    returned = train(model, number)
+    if returned is not None and not isinstance(returned, (ChannelPlan, keras.Model)):
+        raise OptionError(
+            "train= returned something that cannot be used.",
+            where=f"round {number}",
+            expected="nothing, a Keras model or a ChannelPlan",
+            got=type(returned).__name__,
+        )
+    graph = lift(returned if isinstance(returned, keras.Model) else model)
+    channels = analyse(graph)
+    gone = returned.gone(channels) if isinstance(returned, ChannelPlan) else ~living(graph, channels)
+    return graph, channels, gone
