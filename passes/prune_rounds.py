@@ -80,14 +80,14 @@ class Rounds:
         options, context = self.options, self.context
         before = self._evaluation() if options.max_loss is not None else None
         for step in range(1, options.steps + 1):
-            start = self.graph.copy()
+            start = self.graph.copy() if before is not None else None
             sites = len(context.sites)
             self._round(step)
             if options.try_zeros:
                 self._report_zeros()
                 return
             self._call_back(step)
-            if before is not None:
+            if before is not None and start is not None:
                 after = self._evaluation()
                 if before - after > float(options.max_loss or 0.0):
                     del context.sites[sites:]

@@ -193,20 +193,20 @@ def _why_none(group: Group, ignored: Array, limits: Limits) -> str:
 
 def _protected(channels: Channels, may_go: Array, rank: Array, floor: int) -> Array:
     """Units that stay so that no axis becomes empty, and no layer narrower than the floor."""
-    protected = np.zeros(channels.units, bool)
+    stays = ~may_go
     for ids, least in axes(channels, floor):
-        units, counts = np.unique(channels.unit[ids.ravel()], return_counts=True)
-        stays = ~may_go[units] | protected[units]
-        held = int(counts[stays].sum())
+        along = channels.unit[ids.ravel()]
+        held = int(np.count_nonzero(stays[along]))
         if held >= least:
             continue
+        units, counts = np.unique(along, return_counts=True)
         for place in np.argsort(-rank[units], kind="stable").tolist():
-            if not stays[place]:
-                protected[units[place]] = True
+            if not stays[units[place]]:
+                stays[units[place]] = True
                 held += int(counts[place])
                 if held >= least:
                     break
-    return protected
+    return stays & may_go
 
 
 def axes(channels: Channels, floor: int = 1) -> Iterator[tuple[Ids, int]]:

@@ -184,6 +184,9 @@ class _Finder:
     def __init__(self, channels: Channels) -> None:
         self.channels = channels
         self.sources = list(channels.sources.values())
+        self.frozen, self.inexact = (np.zeros(channels.units, bool) for _ in range(2))
+        self.frozen[list(channels.frozen)] = True
+        self.inexact[list(channels.inexact)] = True
 
     def run(self) -> tuple[Group, ...]:
         if not self.sources:
@@ -213,20 +216,31 @@ class _Finder:
 
     def _members(self, owner: Ids) -> dict[int, list[Member]]:
         members: dict[int, list[Member]] = {}
+        split: dict[tuple[int, int], list[tuple[int, Ids, Ids]]] = {}
         for (layer, weight), several in self.channels.weights.items():
             for held in several:
-                units = self.channels.unit[held.ids]
                 for place, axis in enumerate(held.axes):
-                    along = np.moveaxis(units, place, 0).reshape(units.shape[place], -1)[:, 0]
-                    if place and np.all(along == along[0]):
-                        continue
-                    owners = owner[along]
-                    for index in np.unique(owners[owners >= 0]).tolist():
-                        positions = np.flatnonzero(owners == index)
-                        members.setdefault(index, []).append(
-                            Member(layer, weight, axis, positions, along[positions], held.contracted)
-                        )
+                    # Weights of one layer and those around it share their labels: most are split once.
+                    known = id(held.ids), place
+                    if known not in split:
+                        split[known] = self._split(held.ids, place, owner)
+                    for index, positions, units in split[known]:
+                        member = Member(layer, weight, axis, positions, units, held.contracted)
+                        members.setdefault(index, []).append(member)
         return members
+
+    def _split(self, ids: Ids, place: int, owner: Ids) -> list[tuple[int, Ids, Ids]]:
+        """The groups along one axis of labels: for each its number, the positions, and their units."""
+        if not ids.size:
+            return []
+        along = self.channels.unit[ids[tuple(slice(None) if other == place else 0 for other in range(ids.ndim))]]
+        if place and np.all(along == along[0]):
+            return []
+        owners = owner[along]
+        if np.all(owners == owners[0]):
+            return [(int(owners[0]), np.arange(len(along)), along)] if owners[0] >= 0 else []
+        found = [(index, np.flatnonzero(owners == index)) for index in np.unique(owners[owners >= 0]).tolist()]
+        return [(index, positions, along[positions]) for index, positions in found]
 
     def _macs_per_element(self) -> dict[str, float | None]:
         """MACs per weight element of each layer: what a call costs is proportional to its kernels' elements."""
@@ -250,12 +264,13 @@ class _Finder:
     def _group(
         self, index: int, sources: list[Source], owner: Ids, members: list[Member], macs: dict[str, float | None]
     ) -> Group:
+        channels = self.channels
         units = np.flatnonzero(owner == index)
-        frozen = [self.channels.frozen.get(unit) for unit in units.tolist()]
-        inexact = next((why for unit in units.tolist() if (why := self.channels.inexact.get(unit))), None)
-        held = self.channels.unit[sources[0].ids.ravel()]
-        free = np.array([why is None for why in frozen])
-        reason = next((why for why in frozen if why), None)
+        free = ~self.frozen[units]
+        reason = None if free.all() else channels.frozen[int(units[~free][0])]
+        warned = units[self.inexact[units]]
+        inexact = channels.inexact[int(warned[0])] if len(warned) else None
+        held = channels.unit[sources[0].ids.ravel()]
         total, elements, size = self._cost(members, macs)
         return Group(
             sources[0].name,

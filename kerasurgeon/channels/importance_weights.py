@@ -158,6 +158,8 @@ def _powers(array: Array, axis: int, power: int) -> Array:
 
 def _summed(member: Member, by_position: Array) -> tuple[Ids, Array]:
     """Sums over the positions of each unit, of numbers per position along the member's axis."""
+    if np.all(member.units[1:] > member.units[:-1]):  # a position each, in order, as is usual
+        return member.units, by_position[member.indices]
     units, place = np.unique(member.units, return_inverse=True)
     return units, np.bincount(place, by_position[member.indices], len(units))
 

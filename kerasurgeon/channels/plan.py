@@ -236,12 +236,12 @@ def _checked(name: str, wanted: Any) -> tuple[int, ...] | int:
             f"What the plan keeps of {name!r} cannot be used.", expected="indices, or how many", got=repr(wanted)
         )
     entries = list(wanted)
-    if entries and all(isinstance(entry, (bool, np.bool_)) for entry in entries):
+    kinds = set(map(type, entries))  # few, where there may be thousands of entries
+    if entries and all(issubclass(kind, (bool, np.bool_)) for kind in kinds):
         return tuple(index for index, entry in enumerate(entries) if entry)
-    if not all(
-        isinstance(entry, (int, np.integer)) and not isinstance(entry, bool) and entry >= 0 for entry in entries
-    ):
+    whole = all(issubclass(kind, (int, np.integer)) and not issubclass(kind, bool) for kind in kinds)
+    if not whole or min(entries, default=0) < 0:
         raise OptionError(
             f"What the plan keeps of {name!r} cannot be used.", expected="indices from 0", got=repr(entries[:6])
         )
-    return tuple(sorted({int(entry) for entry in entries}))
+    return tuple(sorted(set(map(int, entries))))

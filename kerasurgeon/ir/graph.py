@@ -43,6 +43,7 @@ class Graph(GraphNames):
         """An independent graph that shares the immutable layers, nodes and weights."""
         twin = Graph(self.model)
         twin.inputs, twin.outputs, twin.revision = self.inputs, self.outputs, self.revision
+        twin._ordered = self._ordered
         twin._layers = dict(self._layers)
         twin._scopes = dict(self._scopes)
         twin._digraph = self._digraph.copy()
@@ -331,8 +332,8 @@ def _equal(one: Any, other: Any) -> bool:
         return False
 
 
-def _shapes(layer: Layer) -> dict[str, tuple[tuple[int, ...], str]]:
-    return {key: (weight.shape, str(weight.array.dtype)) for key, weight in layer.weights.items()}
+def _shapes(layer: Layer) -> dict[str, tuple[tuple[int, ...], Any]]:
+    return {key: (weight.shape, weight.array.dtype) for key, weight in layer.weights.items()}
 
 
 __all__ = ["Graph", "ModelInfo", "Use"]

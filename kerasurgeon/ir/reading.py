@@ -59,7 +59,8 @@ class GraphReader:
         self.model = model
         self.inputs: Any = []
         self.outputs: Any = []
-        self.revision = 0
+        self._revision = 0
+        self._ordered: tuple[Node, ...] | None = None  # of this revision
         self._layers: dict[str, Layer] = {}
         self._scopes: dict[str, Scope] = {}
         self._digraph = nx.MultiDiGraph()
@@ -89,6 +90,16 @@ class GraphReader:
         """Every inlined call of a nested model by path."""
         return MappingProxyType(self._scopes)
 
+    @property
+    def revision(self) -> int:
+        """Counts changes: equal revisions mean an unchanged graph."""
+        return self._revision
+
+    @revision.setter
+    def revision(self, number: int) -> None:
+        self._revision = number
+        self._ordered = None
+
     def __getitem__(self, name: str) -> Node:
         try:
             node: Node = self._digraph.nodes[name]["node"]
@@ -110,6 +121,16 @@ class GraphReader:
 
     def nodes(self) -> tuple[Node, ...]:
         """All nodes in a stable topological order."""
+        if self._ordered is None:
+            self._ordered = self.sorted_anew()
+        return self._ordered
+
+    def sorted_anew(self) -> tuple[Node, ...]:
+        """What ``nodes`` gives, computed again: for checks, which trust nothing that is kept.
+
+        Raises:
+            GraphError: There is a cycle.
+        """
         waiting = dict(self._digraph.in_degree())
         ready = [(self._order[name], name) for name, degree in waiting.items() if not degree]
         heapq.heapify(ready)

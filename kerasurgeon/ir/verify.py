@@ -22,7 +22,7 @@ def verify_structure(graph: Graph) -> None:
         VerificationError: An invariant does not hold; the message names it, the node and its neighbours.
     """
     try:
-        nodes = graph.nodes()
+        nodes = graph.sorted_anew()
     except GraphError as error:
         raise VerificationError("I1: the graph has a cycle.", where=error.where) from error
     calls: dict[str, set[str]] = {}

@@ -106,5 +106,8 @@ def test_changes_hold_the_graph_together_or_are_refused(data: st.DataObject) -> 
             after = picture(graph)
             assert (after == before) == (after[-1] == before[-1]), "the revision counts every change, and only those"
         verify_structure(graph)
-        assert [node.name for node in graph.nodes()] == [node.name for node in graph.copy().nodes()]
+        assert graph.nodes() == graph.copy().nodes() == graph.sorted_anew(), "a change drops the order that is kept"
+        twin = graph.copy()
+        twin.adopt(first)
+        assert twin.nodes() == first.nodes()
     assert picture(first) == original, "copies share nothing that changes"
