@@ -80,8 +80,8 @@ class Factorise(Pass):
         block_size: ``(in, out)`` of a block.
         sparsity_weight: How many entries of a dense kernel one kept entry of the residual costs.
         rescale: Scale each chain so that its kernel has the norm of the layer's. What is truncated takes variance with
-            it, which batch norms behind do not expect. It helps where kernels are not far from random (trained briefly,
-            or at a low rate) and does harm where training gave them structure: try it, or use data.
+            it, which batch norms behind do not expect. It can help where kernels are not far from random, as after
+            little training, and does harm where training gave them structure: try it, or use data.
         round_to: Make ranks multiples of this, or of what pays on ``"tflite"``, ``"xnnpack"``, ``"onnxruntime"``.
         min_rank: Smallest rank that is chosen, unless the layer has fewer channels.
         where: Patterns of layer names (see ``names_match``) to look at; one with ``!`` before it leaves out what it
