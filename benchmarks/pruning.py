@@ -1,7 +1,7 @@
 """Time of the channel analysis, and of lift + prune half + emit, against Keras' clone and against Torch-Pruning.
 
     uv run --all-extras python benchmarks/pruning.py [NAME ...] [--rounds 5] [--json FILE]
-    uv run --all-extras python benchmarks/pruning.py --torch PYTHON [--rounds 5]
+    uv run --all-extras python benchmarks/pruning.py --torch PYTHON [--rounds 5] [--processor-time]
     uv run --all-extras python benchmarks/pruning.py --growth docs [--rounds 3]
 
 Per network, full-size inputs, in one process of its own: the analysis of labels alone; lifting, removing half of the
@@ -11,6 +11,8 @@ channels of every group by their l2 norm and emitting, without and with compensa
 ``--torch`` names a Python that has torch, torchvision and torch-pruning: ResNet50 (local ranking) and ResNet152
 (global) are pruned there as well, rounds of both libraries in turn. Torch-Pruning works in place, so that its time is
 set beside that of the pass on a lifted graph (``pass``) and that of the whole way to a new model (``prune``).
+
+``--processor-time`` takes processor time instead of the clock's, and gives Torch-Pruning one thread.
 
 ``--growth`` measures ``prune`` alone on eight networks of growing depth at small inputs, and writes a table and a plot
 of time against nodes (which needs matplotlib) to a folder.
@@ -38,21 +40,23 @@ TORCH = """
 import sys, time, json
 import torch, torchvision, torch_pruning as tp
 name, use_global = sys.argv[1].lower(), sys.argv[2] == "global"
-torch.set_num_threads(2)
+# Threads that wait burn processor time.
+torch.set_num_threads(1 if sys.argv[3] == "process_time" else 2)
+clock = getattr(time, sys.argv[3])
 for line in sys.stdin:
     model = getattr(torchvision.models, name)(weights=None).eval()
     inputs = torch.randn(1, 3, 224, 224)
-    started = time.perf_counter()
+    started = clock()
     pruner = tp.pruner.MagnitudePruner(
         model, inputs, importance=tp.importance.MagnitudeImportance(p=2), pruning_ratio=0.5,
         global_pruning=use_global, ignored_layers=[model.fc],
     )
     pruner.step()
-    print(time.perf_counter() - started, flush=True)
+    print(clock() - started, flush=True)
 """
 
 
-def measure(name: str, rounds: int, scope: str, torch: str | None) -> dict[str, Any]:
+def measure(name: str, rounds: int, scope: str, torch: str | None, clock: str) -> dict[str, Any]:
     """Measure one network in this process."""
     import keras
 
@@ -77,14 +81,15 @@ def measure(name: str, rounds: int, scope: str, torch: str | None) -> dict[str, 
         "compensated": lambda: apply_passes(model, [compensated], verify="structure"),
         "clone": clone,
     }
-    other = _torch(torch, name, scope) if torch else None
+    now = getattr(time, clock)
+    other = _torch(torch, name, scope, clock) if torch else None
     times: dict[str, list[float]] = {label: [] for label in (*jobs, "torch")}
     for number in range(rounds + 1):
         for label, job in jobs.items():
-            started = time.perf_counter()
+            started = now()
             job()
             if number:  # the first round pays for imports
-                times[label].append(time.perf_counter() - started)
+                times[label].append(now() - started)
         if other is not None:
             assert other.stdin is not None
             assert other.stdout is not None
@@ -99,9 +104,12 @@ def measure(name: str, rounds: int, scope: str, torch: str | None) -> dict[str, 
     return {"network": name, "nodes": len(graph), **medians}
 
 
-def _torch(python: str, name: str, scope: str) -> subprocess.Popen[str]:
+def _torch(python: str, name: str, scope: str, clock: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [python, "-W", "ignore", "-c", TORCH, name, scope], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [python, "-W", "ignore", "-c", TORCH, name, scope, clock],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -111,6 +119,9 @@ def main() -> None:
     parser.add_argument("names", nargs="*")
     parser.add_argument("--rounds", type=int, help="timings that a median is of: 5, and 3 of --growth")
     parser.add_argument("--torch", metavar="PYTHON")
+    parser.add_argument(
+        "--processor-time", action="store_true", help="where the machine has other work; torch gets one thread"
+    )
     parser.add_argument("--growth", type=Path, metavar="FOLDER", nargs="?", const=Path("docs"))
     parser.add_argument("--json", type=Path)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
@@ -123,9 +134,10 @@ def main() -> None:
     if options.growth:
         pruning_growth.run(__file__, options.growth, options.rounds)
         return
+    clock = "process_time" if options.processor_time else "perf_counter"
     if options.one:
         scope = "global" if options.names[0] == "ResNet152" else "local"
-        print(json.dumps(measure(options.names[0], options.rounds, scope, options.torch)))
+        print(json.dumps(measure(options.names[0], options.rounds, scope, options.torch, clock)))
         return
     names = options.names or (list(TARGET_TORCH) if options.torch else list(NAMES))
     rows = []
@@ -136,6 +148,7 @@ def main() -> None:
     for name in names:
         command = [sys.executable, __file__, name, "--one", "--rounds", str(options.rounds)]
         command += ["--torch", options.torch] if options.torch else []
+        command += ["--processor-time"] * options.processor_time
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
         row = json.loads(done.stdout.strip().splitlines()[-1])
         rows.append(row)
