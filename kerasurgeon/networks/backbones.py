@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import keras
 
 from kerasurgeon.errors import did_you_mean
+from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io import emit, lift
 from kerasurgeon.rewrite.dilate import dilate_strides
 from kerasurgeon.rewrite.option_checks import wrong_option
@@ -24,6 +26,7 @@ def mobilenet_v3(
     weights: str | None = None,
     minimalistic: bool = False,
     preprocessing: bool = False,
+    momentum: float | None = None,
 ) -> keras.Model:
     """A MobileNetV3 without its head, strides taken out until ``output_stride`` is reached, weights kept.
 
@@ -35,12 +38,13 @@ def mobilenet_v3(
         weights: ``None`` for random ones, ``"imagenet"``, or a file, as keras.applications takes them.
         minimalistic: Without squeeze-excite, hard swish and 5x5 kernels.
         preprocessing: Begin with the layer that brings [0, 255] to [-1, 1].
+        momentum: Of the batch norms; by default 0.999, which is for trainings of many thousand steps.
 
     Raises:
         OptionError: ``size`` or ``output_stride`` is none of these.
     """
     plain = plain_mobilenet_v3(size, input_shape, alpha, weights, minimalistic, preprocessing)
-    return at_output_stride(plain, output_stride)
+    return at_output_stride(plain, output_stride, momentum)
 
 
 def plain_mobilenet_v3(
@@ -61,15 +65,32 @@ def plain_mobilenet_v3(
     return build(input_shape=tuple(input_shape), alpha=alpha, include_top=False, weights=weights, **options)
 
 
-def at_output_stride(backbone: keras.Model, output_stride: int) -> keras.Model:
-    """A backbone with strides taken out until ``output_stride`` is reached; itself where it is already.
+def at_output_stride(backbone: keras.Model, output_stride: int, momentum: float | None = None) -> keras.Model:
+    """A backbone with strides taken out until ``output_stride`` is reached, and with this momentum in its batch norms.
 
     Raises:
         OptionError: ``output_stride`` is not 8, 16 or 32.
     """
     check_output_stride("output stride", output_stride)
     graph = lift(backbone)
-    return emit(graph) if dilate_strides(graph, output_stride) else backbone
+    dilate_strides(graph, output_stride)
+    if momentum is not None:
+        set_momentum(graph, momentum)
+    return emit(graph)
+
+
+def set_momentum(graph: Graph, momentum: float, nodes: Iterable[str] | None = None) -> None:
+    """Set the momentum of batch norms.
+
+    Args:
+        graph: The graph, changed in place.
+        momentum: In [0, 1).
+        nodes: The nodes to look at; by default all.
+    """
+    for name in [node.name for node in graph.nodes()] if nodes is None else nodes:
+        layer = graph.layer_of(name)
+        if layer.kind == "BatchNormalization":
+            graph.update_layer(graph[name].layer, layer.with_config(momentum=momentum))
 
 
 def check_output_stride(owner: str, value: Any) -> None:

@@ -31,6 +31,7 @@ def lraspp(
     weights: str | None = None,
     minimalistic: bool = False,
     preprocessing: bool = False,
+    momentum: float | None = None,
     name: str = "lraspp",
 ) -> keras.Model:
     """A segmentation model: MobileNetV3 and a LR-ASPP head, one class score per pixel.
@@ -53,6 +54,8 @@ def lraspp(
         weights: Of the backbone: ``None`` for random ones, ``"imagenet"``, or a file.
         minimalistic: The backbone without squeeze-excite, hard swish and 5x5 kernels.
         preprocessing: Images in [0, 255]; without it in [-1, 1].
+        momentum: Of all batch norms; by default 0.999 in the backbone, which is for trainings of many thousand steps,
+            and 0.99 in the head.
         name: Of the model.
 
     Returns:
@@ -68,20 +71,20 @@ def lraspp(
     check_output_stride("lraspp", output_stride)
     plain = plain_mobilenet_v3(backbone, input_shape, alpha, weights, minimalistic, preprocessing)
     low_name = last_at_stride(plain, _LOW_STRIDE)
-    features = at_output_stride(plain, output_stride)
+    features = at_output_stride(plain, output_stride, momentum)
     low, high = features.get_layer(low_name).output, features.output
-    scores = _head(high, low, classes, filters)
+    scores = _head(high, low, classes, filters, 0.99 if momentum is None else momentum)
     scores = layers.Resizing(*input_shape[:2], interpolation="bilinear", name="resize_scores")(scores)
     if activation == "softmax":
         scores = layers.Softmax(name="probabilities")(scores)
     return keras.Model(features.input, scores, name=name)
 
 
-def _head(high: Any, low: Any, classes: int, filters: int) -> Any:
+def _head(high: Any, low: Any, classes: int, filters: int, momentum: float) -> Any:
     """The two branches, their product, and the sum with the low-level map."""
     height, width = high.shape[1:3]
     x = layers.Conv2D(filters, 1, use_bias=False, name="head_conv")(high)
-    x = layers.BatchNormalization(name="head_bn")(x)
+    x = layers.BatchNormalization(momentum=momentum, name="head_bn")(x)
     x = layers.ReLU(name="head_relu")(x)
     pool = (min(_POOL, height), min(_POOL, width))
     gate = layers.AveragePooling2D(pool, _POOL_STRIDES, name="gate_pool")(high)
