@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from kerasurgeon.blocks.choose import choose_regions
     from kerasurgeon.blocks.measuring import knowledge_quotients
     from kerasurgeon.blocks.quotients import Quotients
+    from kerasurgeon.blocks.cuts import cut_pairs
+    from kerasurgeon.blocks.plan import BlockPlan
     from kerasurgeon.channels import ChannelPlan, Group, Groups, cut, groups, masked
     from kerasurgeon.cost import Cost, compare_costs, cost
     from kerasurgeon.errors import (
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from kerasurgeon.factors import FactorPlan
     from kerasurgeon.ir import Graph, Layer, Node, TensorSpec, Value, Weight, format_graph
     from kerasurgeon.keras_io import emit, lift
+    from kerasurgeon.procedure import Procedure
     from kerasurgeon.recover import Bridge, TrainResult, fine_tune, train_bridges
     from kerasurgeon.recover.batch_norm import recalibrate_batch_norm
     from kerasurgeon.recover.sparsity import GradualSparsity, KeepZeros
@@ -65,6 +68,8 @@ if TYPE_CHECKING:
 # so that `kerasurgeon --help` answers at once. The imports above are the same, for type checkers: add a name
 # in both.
 _HOMES = {
+    "blocks.cuts": ("cut_pairs",),
+    "blocks.plan": ("BlockPlan",),
     "blocks.choose": ("choose_regions",),
     "blocks.measuring": ("knowledge_quotients",),
     "blocks.quotients": ("Quotients",),
@@ -88,6 +93,7 @@ _HOMES = {
     "factors": ("FactorPlan",),
     "ir": ("Graph", "Layer", "Node", "TensorSpec", "Value", "Weight", "format_graph"),
     "keras_io": ("emit", "lift"),
+    "procedure": ("Procedure",),
     "recover": ("Bridge", "TrainResult", "fine_tune", "recover", "train_bridges"),
     "recover.batch_norm": ("recalibrate_batch_norm",),
     "recover.sparsity": ("GradualSparsity", "KeepZeros"),
@@ -110,6 +116,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "BlockPlan",
     "Bridge",
     "ChannelPlan",
     "Cost",
@@ -133,6 +140,7 @@ __all__ = [
     "PassError",
     "Pipeline",
     "PlanError",
+    "Procedure",
     "Quotients",
     "Recipe",
     "RecipeError",
@@ -151,6 +159,7 @@ __all__ = [
     "compare_costs",
     "cost",
     "cut",
+    "cut_pairs",
     "delete",
     "emit",
     "explain",

@@ -1,0 +1,222 @@
+"""The procedure as a whole: what it leaves, what it comes to, functions in place of steps."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import kerasurgeon as ks
+from kerasurgeon.errors import OptionError, RecipeError
+from kerasurgeon.passes import ReplaceWithShunt
+from kerasurgeon.procedure import STEPS, Procedure, Run, RunFolder
+from kerasurgeon.rewrite.pipeline import Pipeline
+from tests.procedure import tiny
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def weights_of(folder: Path, name: str) -> list[np.ndarray]:
+    return list(RunFolder(folder).load_model(name).get_weights())
+
+
+def assert_same_end(one: Path, other: Path) -> None:
+    """All models and measures of two runs are the same."""
+    for name in ("original", "trained", "shunted", "shunt_trained", "inserted", "final"):
+        for a, b in zip(weights_of(one, name), weights_of(other, name), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6, err_msg=name)
+    ours, theirs = (json.loads((folder / "summary.json").read_text()) for folder in (one, other))
+    for row, same in zip(ours["rows"], theirs["rows"], strict=True):
+        assert row == same
+
+
+def log_lines(folder: Path) -> list[str]:
+    return [line[20:] for line in (folder / "output.log").read_text().splitlines()]
+
+
+def assert_done_once(folder: Path) -> None:
+    """Every step ended once, and no epoch was done twice."""
+    lines = log_lines(folder)
+    assert [line.split(" done in")[0] for line in lines if " done in " in line] == list(STEPS)
+    for step in ("train_original", "train_shunt", "train_final"):
+        start = max(index for index, line in enumerate(lines) if line.endswith(f": {step}"))
+        first = min(index for index, line in enumerate(lines) if line.endswith(f": {step}"))
+        end = next(index for index, line in enumerate(lines) if line.startswith(f"{step} done in"))
+        epochs = [line.split(":")[0] for line in lines[first:end] if line.startswith("epoch ")]
+        assert epochs == [f"epoch {number} of 3" for number in (1, 2, 3)], (step, start, epochs)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run without interruption."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    keras.utils.set_random_seed(99)  # what came before must not matter
+    Procedure.from_recipe(tiny.RECIPE).run(folder)
+    return folder
+
+
+def test_what_a_run_leaves(whole: Path) -> None:
+    assert_done_once(whole)
+    summary = json.loads((whole / "summary.json").read_text())
+    original, final = (keras.saving.load_model(whole / "models" / f"{n}.keras") for n in ("trained", "final"))
+    data = tiny.blobs(seed=3)
+
+    def accuracy(model: keras.Model) -> float:
+        logits = np.asarray(model(data.test.images, training=False))
+        return float((logits.argmax(-1) == data.test.labels).mean())
+
+    rows = summary["rows"]
+    assert rows[0]["accuracy"] == pytest.approx(accuracy(original))
+    assert rows[-1]["accuracy"] == pytest.approx(accuracy(final))
+    # 3x3 convolutions from 8 to 8 channels on 6x6 positions, twice, become one 1x1.
+    assert rows[0]["macs"] - rows[-1]["macs"] == 36 * 8 * 8 * (9 + 9 - 1)
+    assert summary["macs_saved"] == pytest.approx(1 - rows[-1]["macs"] / rows[0]["macs"])
+    assert rows[0]["accuracy"] > 0.7 > rows[1]["accuracy"]
+    assert [path.name for path in sorted((whole / "histories").iterdir())] == [
+        "final.csv",
+        "original.csv",
+        "shunt_1.csv",
+    ]
+    with (whole / "histories" / "final.csv").open() as file:
+        history = list(csv.DictReader(file))
+    assert len(history) == 3
+    assert {"loss", "val_loss", "accuracy", "val_accuracy", "dark_knowledge"} <= set(history[0])
+    rates = [float(row["learning_rate"]) for row in history]
+    np.testing.assert_allclose(rates, [0.02 * (1 - e / 3) ** 0.9 for e in range(3)], rtol=1e-5)
+    quotients = json.loads((whole / "quotients.json").read_text())
+    assert {row["region"] for row in quotients["rows"]} >= {"block1", "block2"}
+    assert set(summary["latency_ms"]) == {"original", "final"}
+    assert "of the MACs" in (whole / "summary.txt").read_text()
+
+
+def test_a_run_that_has_ended_does_nothing_more(whole: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in whole.glob("models/*")}
+    phases: list[str] = []
+    result = Procedure.resume(whole).run(whole, phase=phases.append)
+    assert phases == []
+    assert {path: path.stat().st_mtime_ns for path in whole.glob("models/*")} == before
+    assert result.summary["rows"][0]["stage"] == "original"
+    assert len(result.model.layers) < len(result.original.layers)
+
+
+def test_interrupted_at_every_step(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    for step in STEPS:
+        keras.utils.set_random_seed(len(step))  # another process would have other random states
+
+        def phase(label: str, step: str = step) -> None:
+            if label.endswith(f": {step}"):
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            Procedure.from_recipe(tiny.RECIPE).run(folder, phase=phase)
+        assert list(RunFolder(folder).done()) == list(STEPS[: STEPS.index(step)])
+    Procedure.resume(folder).run(folder)
+    assert_done_once(folder)
+    assert_same_end(whole, folder)
+
+
+def test_killed_in_the_middle_of_trainings(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+    for step, epoch in (("train_shunt", 1), ("train_final", 2)):
+        command = [sys.executable, "-m", "tests.procedure.tiny", str(folder), step, str(epoch)]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == -9, done.stderr[-2000:]
+        assert list(RunFolder(folder).done()) == list(STEPS[: STEPS.index(step)])
+    Procedure.resume(folder).run(folder)
+    assert_done_once(folder)
+    assert_same_end(whole, folder)
+
+
+def test_functions_in_place_of_steps(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def put_shunts(run: Run) -> Any:
+        seen.append("shunt")
+        return Pipeline([ReplaceWithShunt(["block1", "block2"], tiny.small_shunt)]).run(run.original)
+
+    def no_training(run: Run) -> keras.Model:
+        seen.append("train_final")
+        assert [bridge.name for bridge in run.bridges] == ["shunt_1", "shunt_2"]
+        return run.model("inserted")
+
+    changes = {
+        "train_original.function": "tests.procedure.tiny:twice",
+        "quotients.run": False,
+        "train_shunt.run": False,
+        "latency.run": False,
+    }
+    functions = {"shunt": put_shunts, "train_final": no_training, "summary": lambda run: {"by": "me"}}
+    result = Procedure.from_recipe(tiny.RECIPE, changes=changes, functions=functions).run(tmp_path / "run")
+    assert seen == ["shunt", "train_final"]
+    assert result.summary["by"] == "me"
+    assert len(result.summary["shunts"]) == 2
+    for a, b in zip(result.original.get_weights(), weights_of(tmp_path / "run", "original"), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(result.model.get_weights(), weights_of(tmp_path / "run", "shunted"), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_regions_are_chosen_for_a_budget(tmp_path: Path) -> None:
+    changes = {
+        "shunt": {"choose": {"macs": 0.6}, "arch": "tests.procedure.tiny:small_shunt"},
+        "train_original.run": False,
+        "train_shunt.run": False,
+        "train_final.run": False,
+        "latency.run": False,
+    }
+    result = Procedure.from_recipe(tiny.RECIPE, changes=changes).run(tmp_path / "run")
+    assert 0.3 < result.summary["macs_saved"] < 0.9
+    assert "chosen:" in (tmp_path / "run" / "output.log").read_text()
+
+
+def test_what_a_step_gives_is_checked(tmp_path: Path) -> None:
+    run = {"train_original.run": False}
+    for step, what in (("data", "no data set"), ("original", "no model"), ("shunt", "a model with shunts")):
+        procedure = Procedure.from_recipe(tiny.RECIPE, changes=run, functions={step: lambda run: 3})
+        with pytest.raises(OptionError, match=what):
+            procedure.run(tmp_path / step)
+    with pytest.raises(OptionError, match="no step 'shunts'"):
+        Procedure.from_recipe(tiny.RECIPE, functions={"shunts": tiny.twice})
+    with pytest.raises(OptionError, match="is no function"):
+        Procedure.from_recipe(tiny.RECIPE, functions={"shunt": 3})  # type: ignore[dict-item]
+
+
+def test_a_network_that_does_not_fit_the_data(tmp_path: Path) -> None:
+    layers = keras.layers
+    wrong = keras.Sequential([keras.Input((9, 9, 1)), layers.Flatten(), layers.Dense(3)])
+    with pytest.raises(OptionError, match="does not fit the data set"):
+        Procedure.from_recipe(tiny.RECIPE, functions={"original": lambda run: wrong}).run(tmp_path / "run")
+
+
+def test_folders(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = Procedure.from_recipe(tiny.RECIPE, changes={"train_final.epochs": 7})
+    with pytest.raises(RecipeError, match="another recipe") as caught:
+        changed.run(whole)
+    assert "train_final.epochs = 3" in str(caught.value)
+    assert "train_final.epochs = 7" in str(caught.value)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    with pytest.raises(OptionError, match="not empty"):
+        changed.run(tmp_path / "full")
+    with pytest.raises(OptionError, match="holds no run"):
+        Procedure.resume(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    first, second = (RunFolder.new(None, changed.recipe) for _ in range(2))
+    assert first.path.parent == Path("runs")
+    assert first.path != second.path
+    with first.locked(), pytest.raises(OptionError, match="Another process"), first.locked():
+        pass
+
+
+def test_the_public_name() -> None:
+    assert ks.Procedure is Procedure
