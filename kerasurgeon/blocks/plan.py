@@ -145,7 +145,7 @@ class BlockPlan:
     @property
     def bridges(self) -> tuple[Bridge, ...]:
         """Where in the new model the networks are that were put there, for ``train_bridges``."""
-        return tuple(step.bridge for step in self.steps if step.bridge is not None)
+        return tuple(step.bridge for step in self.steps if step.bridge is not None and step.bridge.layers)
 
     def save(self, path: str | Path) -> None:
         """Write ``path.json``, and the weights as ``path.npz`` where there are any; beside, then moved into place.

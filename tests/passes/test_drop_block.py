@@ -191,6 +191,8 @@ def test_a_plan_is_carried_out_again(tmp_path: Path) -> None:
     assert difference(result.model, again.model, data) == 0
     dropped = run(DropBlock("two"), model)
     dropped.report.passes[0].plans[0].save(tmp_path / "drop.json")
+    assert [bridge.exit for bridge in plan.bridges] == ["one_add", "down_conv"]
+    assert dropped.report.passes[0].plans[0].bridges == ()
     assert difference(dropped.model, run(ApplyBlocks(str(tmp_path / "drop.json")), model).model, data) == 0
 
 
