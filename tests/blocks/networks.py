@@ -38,7 +38,8 @@ def residual_net(size: Any = (16, 16), *, data_format: str = "channels_last", dt
 
 def pointwise(x: Array, kernel: Array, bias: Array | float = 0.0) -> Array:
     """A 1x1 convolution over (batch, height, width, channels)."""
-    return np.einsum("bhwi,io->bhwo", x, kernel[0, 0]) + bias
+    result: Array = np.einsum("bhwi,io->bhwo", x, kernel[0, 0]) + bias
+    return result
 
 
 def depthwise(x: Array, kernel: Array, strides: Any, dilation: Any, same: Any) -> Array:
@@ -61,11 +62,13 @@ def depthwise(x: Array, kernel: Array, strides: Any, dilation: Any, same: Any) -
 
 def norm(x: Array, gamma: Array, beta: Array, mean: Array, variance: Array) -> Array:
     """Batch norm in inference, with the epsilon of shunts."""
-    return (x - mean) / np.sqrt(variance + 1e-3) * gamma + beta
+    result: Array = (x - mean) / np.sqrt(variance + 1e-3) * gamma + beta
+    return result
 
 
 def relu6(x: Array) -> Array:
-    return np.clip(x, 0.0, 6.0)
+    result: Array = np.clip(x, 0.0, 6.0)
+    return result
 
 
 def excite(x: Array, weights: list[Array]) -> Array:

@@ -44,7 +44,8 @@ def saved_by_hand(model: keras.Model, start: int, end: int) -> int:
     """Parameters of the layers strictly between two positions, less a 1x1 convolution with bias."""
     layers = model.layers
     channels_in, channels_out = layers[start].output.shape[-1], layers[end].input.shape[-1]
-    return sum(layer.count_params() for layer in layers[start + 1 : end]) - (channels_in + 1) * channels_out
+    between_them: int = sum(layer.count_params() for layer in layers[start + 1 : end])
+    return between_them - int((channels_in + 1) * channels_out)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -29,26 +29,23 @@ SHAPES: dict[str, Any] = {
 
 
 def between_sizes(size: Any, wanted: Any, *, dilations: Any = ((1, 1), (1, 1)), outputs: int = 7) -> Geometry:
-    halvings = tuple(round(float(np.log2(a / b))) for a, b in zip(size, wanted, strict=True))
+    high, wide = (round(float(np.log2(a / b))) for a, b in zip(size, wanted, strict=True))
     return Geometry(
         TensorSpec((None, *size, 5), "float32"),
         TensorSpec((None, *wanted, outputs), "float32"),
-        tuple(2**n for n in halvings),  # type: ignore[arg-type]
-        halvings,  # type: ignore[arg-type]
+        (2**high, 2**wide),
+        (high, wide),
         dilations,
     )
 
 
 def randomised(model: keras.Model, seed: int = 0) -> keras.Model:
+    """The model with weights far from zero, of both signs, and variances that are positive."""
     rng = np.random.default_rng(seed)
-    model.set_weights(
-        [
-            np.abs(w) * 0 + rng.uniform(0.2, 1.0, w.shape) * rng.choice([-1, 1], w.shape)
-            if not path.endswith("variance")
-            else rng.uniform(0.5, 2.0, w.shape)
-            for w, path in zip(model.get_weights(), [v.path for v in model.weights], strict=True)
-        ]
-    )
+    for weight in model.weights:
+        values = rng.uniform(0.5, 2.0, weight.shape)
+        signs = 1.0 if weight.path.endswith("variance") else rng.choice([-1.0, 1.0], weight.shape)
+        weight.assign(values * signs)
     return model
 
 
@@ -67,7 +64,7 @@ def by_hand(arch: str, weights: list[Any], x: Any, steps: Any, dilations: Any) -
         assert x.shape[-1] == widths[index]
         strides, same = steps[index]
         dilation = (1, 1) if max(strides) > 1 or not all(same) else dilations[which[index]]
-        x = relu6(norm(depthwise(x, *take(1), strides, dilation, same), *take(4)))
+        x = relu6(norm(depthwise(x, take(1)[0], strides, dilation, same), *take(4)))
         if se == "depthwise":
             x = excite(x, take(4))
         x = norm(pointwise(x, *take(1)), *take(4))
@@ -204,13 +201,14 @@ def test_a_shunt_set_to_a_regions_linear_map_reproduces_the_model(size: Any, str
 
 
 def test_layouts_dtypes_and_open_sizes() -> None:
-    for options in (
+    cases: tuple[dict[str, Any], ...] = (
         {"data_format": "channels_first"},
         {"dtype": "mixed_float16"},
         {"dtype": "float64"},
         {"size": (None, None)},
         {"size": (15, None)},
-    ):
+    )
+    for options in cases:
         graph = lift(residual_net(**{"size": (15, 18), **options}))
         region = find_region(graph, ("block1", "block2"))
         form = geometry(graph, region)
