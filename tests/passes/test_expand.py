@@ -1,0 +1,188 @@
+"""Networks made wider to a budget: outputs stay, the multiplier is the largest, and what cannot grow says why."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import kerasurgeon as ks
+from kerasurgeon.errors import OptionError, PassError
+from kerasurgeon.passes import Expand, PruneChannels
+from tests.applications import application_inputs, build_application
+from tests.channels.networks import residual
+from tests.passes.checking import assert_lives, changed, difference, reasons, run, state_of
+from tests.zoo import randomise
+
+WIDTHS = {"stem": 8, "a1": 6, "a2": 8, "b1": 5, "b2": 8}
+
+
+def widths(model: keras.Model) -> dict[str, int]:
+    return {name: model.get_layer(name).filters for name in WIDTHS}
+
+
+def macs(model: keras.Model) -> int:
+    """Of ``residual``, by hand: 144 positions times the elements of the kernels, and the classifier."""
+    inner = sum(int(np.prod(model.get_layer(name).kernel.shape)) for name in WIDTHS)
+    return 144 * inner + int(np.prod(model.get_layer("head").kernel.shape))
+
+
+def times(width: float) -> dict[str, int]:
+    return {name: round(width * size) for name, size in WIDTHS.items()}
+
+
+def macs_at(width: float) -> int:
+    """What ``residual`` costs at a multiple of its widths, from the numbers alone."""
+    n = times(width)
+    kernels = (
+        27 * n["stem"] + 9 * n["stem"] * n["a1"] + n["a1"] * n["a2"] + 9 * n["a2"] * n["b1"] + 9 * n["b1"] * n["b2"]
+    )
+    return 144 * kernels + 4 * n["b2"]
+
+
+@pytest.mark.parametrize("width", [1.0, 1.25, 2.0, 2.7])
+def test_a_multiplier_grows_all_layers_alike(width: float) -> None:
+    model = residual()
+    before = state_of(model)
+    result = run(Expand(width=width), model, verify="exact")
+    assert widths(result.model) == times(width)
+    assert difference(model, result.model) < 1e-5
+    assert state_of(model) == before
+    assert "output of the model" in reasons(result)["head"]
+
+
+@pytest.mark.parametrize("budget", [250_000, 400_000, 1_000_000])
+def test_the_largest_multiplier_within_a_budget(budget: int) -> None:
+    model = residual()
+    assert macs(model) == macs_at(1.0)
+    wide = run(Expand(macs=budget), model).model
+    best = max(width for width in np.arange(1.0, 6.0, 0.001) if macs_at(float(width)) <= budget)
+    assert widths(wide) == times(float(best))
+    assert macs(wide) <= budget
+
+
+def test_budgets_as_multiples_and_of_parameters() -> None:
+    model = residual()
+    wide = run(Expand(params=2.0), model).model
+    assert 1.6 * model.count_params() < wide.count_params() <= 2.0 * model.count_params()
+    assert widths(run(Expand(macs=2.0), model).model) == widths(run(Expand(macs=float(2 * macs(model))), model).model)
+
+
+def test_shrunk_and_expanded_back_to_its_cost(tmp_path: Path) -> None:
+    model = residual()
+    small = run(PruneChannels(macs=0.5), model).model
+    wide = run(Expand(macs=float(macs(model))), small, verify="exact").model
+    assert 0.8 * macs(model) < macs(wide) <= macs(model)
+    assert difference(small, wide) < 1e-5
+    assert_lives(wide, tmp_path)
+
+
+def test_copies_part_in_training_only_with_uneven_shares() -> None:
+    inputs = keras.Input((6,))
+    x = layers.Dense(5, activation="tanh", name="hidden")(inputs)
+    model = keras.Model(inputs, layers.Dense(3, name="head")(x))
+    randomise(model, 0)
+    rng = np.random.default_rng(0)
+    features, targets = rng.normal(size=(32, 6)).astype("float32"), rng.normal(size=(32, 3)).astype("float32")
+    for uneven, parted in ((0.0, False), (0.5, True)):
+        wide = run(Expand(width=2.0, uneven=uneven), model).model
+        kernel = np.asarray(wide.get_layer("hidden").kernel)
+        assert np.abs(kernel[:, 0] - kernel[:, 1]).max() == 0
+        wide.compile("adam", "mse", run_eagerly=True)
+        for _ in range(20):
+            wide.train_on_batch(features, targets)
+        kernel = np.asarray(wide.get_layer("hidden").kernel)
+        gap = np.abs(kernel[:, 0] - kernel[:, 1]).max()
+        assert (gap > 1e-3) if parted else (gap < 1e-5)
+
+
+def test_fresh_weights_also_make_a_network_narrower(tmp_path: Path) -> None:
+    model = residual()
+    small = run(Expand(width=0.5, weights="fresh"), model).model
+    assert widths(small) == times(0.5)
+    assert not np.asarray(small.get_layer("stem").bias).any()
+    assert_lives(small, tmp_path)
+    again = run(Expand(width=0.5, weights="fresh"), model).model
+    assert difference(small, again) == 0
+    half = run(Expand(macs=0.5, weights="fresh"), model).model
+    best = max(width for width in np.arange(0.05, 1.0, 0.001) if macs_at(float(width)) <= 0.5 * macs(model))
+    assert widths(half) == times(float(best))
+
+
+def test_ignored_layers_keep_their_width_with_what_is_added_to_them() -> None:
+    wide = run(Expand(width=2.0, ignore="stem"), residual(), verify="exact").model
+    assert widths(wide) == {"stem": 8, "a1": 12, "a2": 8, "b1": 10, "b2": 8}
+
+
+def test_widths_become_multiples() -> None:
+    wide = run(Expand(width=1.6, round_to=4), residual(), verify="exact").model
+    assert widths(wide) == {"stem": 12, "a1": 8, "a2": 12, "b1": 8, "b2": 12}
+
+
+def test_what_is_normalised_over_is_left_with_the_reason() -> None:
+    inputs = keras.Input((6, 4))
+    x = layers.Dense(6, name="into")(inputs)
+    x = layers.LayerNormalization(name="norm")(x)
+    x = layers.Dense(5, activation="gelu", name="inner")(x)
+    model = keras.Model(inputs, layers.Dense(2, name="head")(x))
+    randomise(model, 0)
+    result = run(Expand(width=2.0), model, verify="exact")
+    assert changed(result)["inner"] == "5 -> 10 channels"
+    assert result.model.get_layer("into").units == 6
+    assert result.model.get_layer("inner").units == 10
+    assert "norm" in reasons(result)["into"]
+    fresh = run(Expand(width=2.0, weights="fresh"), model).model
+    assert (fresh.get_layer("into").units, fresh.get_layer("inner").units) == (12, 10)
+
+
+def test_a_budget_that_changes_nothing_says_so() -> None:
+    result = run(Expand(macs=1.0), residual())
+    assert not changed(result)
+    assert any("no layer becomes wider" in what for what in reasons(result).values())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "one of macs=, params=, width="),
+        ({"macs": 2.0, "width": 2.0}, "macs=2.0, width=2.0"),
+        ({"macs": -1}, "a number above 0"),
+        ({"width": 0.5}, "fresh"),
+        ({"width": 2.0, "weights": "net2widr"}, "did you mean 'net2wider'"),
+        ({"width": 2.0, "uneven": 1.0}, r"a number in \[0, 1\)"),
+        ({"width": 2.0, "round_to": 0}, "a whole number from 1"),
+    ],
+)
+def test_wrong_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        Expand(**options)
+
+
+def test_what_cannot_be_reached_or_found() -> None:
+    with pytest.raises(PassError, match=r"below what can be reached[\s\S]*at least 203,936[\s\S]*fresh"):
+        run(Expand(macs=0.5), residual())
+    many = keras.Input((200,))
+    with pytest.raises(PassError, match="below what can be reached"):
+        run(Expand(params=150.0, weights="fresh"), keras.Model(many, layers.Dense(2)(layers.Dense(5)(many))))
+    with pytest.raises(PassError, match="did you mean 'stem'"):
+        run(Expand(width=2.0, ignore="steem"), residual())
+    inputs = keras.Input((4,))
+    with pytest.raises(PassError, match="No layer of the network can be made wider"):
+        run(Expand(macs=2.0), keras.Model(inputs, layers.Dense(2)(inputs)))
+
+
+def test_every_application_keeps_its_outputs(application: str) -> None:
+    model = build_application(application)
+    result = ks.Pipeline([Expand(width=1.3)]).run(model)  # which compares the outputs
+    assert result.report.passes[0].difference is not None
+    cost = ks.cost(result.model).macs / ks.cost(model).macs
+    assert (1.05 if application.startswith("ConvNeXt") else 1.3) < cost < 1.9
+    inputs = application_inputs(model, seed=3, batch=2)
+    assert difference(model, result.model, inputs) < 2e-3
+    keras.backend.clear_session()
+    gc.collect()
