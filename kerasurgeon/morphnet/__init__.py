@@ -4,7 +4,9 @@ from kerasurgeon.morphnet.callback import MorphNetCallback
 from kerasurgeon.morphnet.costs import TARGETS, Costs, costs
 from kerasurgeon.morphnet.hardware import Hardware, hardware_for, known_hardware, measure_hardware, register_hardware
 from kerasurgeon.morphnet.morphnet import ALGORITHMS, MorphNet
-from kerasurgeon.morphnet.structure import write_structure
+from kerasurgeon.morphnet.records import write_records
+from kerasurgeon.morphnet.steering import SteerStrength
+from kerasurgeon.morphnet.twins import with_gates, with_scales, without_scales
 
 __all__ = [
     "ALGORITHMS",
@@ -13,10 +15,14 @@ __all__ = [
     "Hardware",
     "MorphNet",
     "MorphNetCallback",
+    "SteerStrength",
     "costs",
     "hardware_for",
     "known_hardware",
     "measure_hardware",
     "register_hardware",
-    "write_structure",
+    "with_gates",
+    "with_scales",
+    "without_scales",
+    "write_records",
 ]

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from kerasurgeon.morphnet.events import Events
-from kerasurgeon.morphnet.structure import write_structure
+from kerasurgeon.morphnet.records import write_records
 from kerasurgeon.rewrite.option_checks import check_choice, check_flag
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class MorphNetCallback(keras.callbacks.Callback):
 
     After each epoch the history has ``morphnet_kept``, the share of the initial cost that is alive; ``morphnet_loss``,
     what the regulariser adds to the loss; ``morphnet_strength``. In a folder it writes structure files before training
-    and after each epoch (see ``write_structure``), and event files for TensorBoard: these numbers, alive channels by
+    and after each epoch (see ``write_records``), and event files for TensorBoard: these numbers, alive channels by
     layer, and histograms of magnitudes and widths.
 
     Args:
@@ -61,7 +61,7 @@ class MorphNetCallback(keras.callbacks.Callback):
         self.morph.attach()
         self._warned = False
         if self.folder is not None:
-            write_structure(self.morph, self.folder, self._step())
+            write_records(self.morph, self.folder, self._step())
             self._events = Events(self.folder) if self.tensorboard else None
             self._write_events(self._numbers(), {})
 
@@ -71,7 +71,7 @@ class MorphNetCallback(keras.callbacks.Callback):
         if logs is not None:
             logs.update(numbers)
         if self.folder is not None:
-            write_structure(self.morph, self.folder, self._step())
+            write_records(self.morph, self.folder, self._step())
             self._write_events(numbers, logs or {})
         self._watch(epoch)
 

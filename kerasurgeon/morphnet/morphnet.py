@@ -11,22 +11,29 @@ import keras
 import numpy as np
 
 from kerasurgeon.channels.analysis import analyse
-from kerasurgeon.channels.api import cut
+from kerasurgeon.channels.api import cut_channels
 from kerasurgeon.channels.named import Names
 from kerasurgeon.channels.plan import ChannelPlan
 from kerasurgeon.errors import OptionError
-from kerasurgeon.keras_io import lift_with_variables
+from kerasurgeon.keras_io import emit, lift, lift_with_variables
 from kerasurgeon.morphnet import alive as masks
 from kerasurgeon.morphnet.attach import Attachment, retrace
 from kerasurgeon.morphnet.callback import MorphNetCallback
 from kerasurgeon.morphnet.collapse import disconnected
 from kerasurgeon.morphnet.costs import UNITS, Costs, costs
+from kerasurgeon.morphnet.gates import THRESHOLD, Openness, gate_terms
 from kerasurgeon.morphnet.hardware import Hardware
 from kerasurgeon.morphnet.penalty import Magnitudes, Penalty, Regulariser
+from kerasurgeon.morphnet.twins import fold
 from kerasurgeon.rewrite.option_checks import check_choice, check_count, check_flag, is_number, wrong_option
 
 Array = np.ndarray[Any, Any]
-ALGORITHMS = masks.ALGORITHMS
+ALGORITHMS = (*masks.ALGORITHMS, "gates")
+_MUTE = {
+    "group_lasso": "none of its weights is a kernel",
+    "gamma": "no batch normalisation scales its channels",
+    "gates": "it has no gate",
+}
 
 
 class MorphNet:
@@ -41,12 +48,13 @@ class MorphNet:
     Args:
         model: A functional or sequential model.
         algorithm: What is regularised. ``"group_lasso"``: root mean squares of the kernels that make a channel.
-            ``"gamma"``: scales of the batch normalisations behind it.
+            ``"gamma"``: scales of the batch normalisations behind it (``with_scales`` gives a model that has them).
+            ``"gates"``: probabilities of its gates (``with_gates`` gives a model that has them).
         target: What the network is to have less of: ``"macs"``; ``"size"``, parameters; ``"activation"``, channels;
             ``"latency"``, by a roofline model of ``hardware``.
         hardware: For latency: a name (``"V100"``, ``"T4"``, ... see ``known_hardware``), or a ``Hardware``, which
             ``measure_hardware`` makes for runtimes of this machine.
-        threshold: Channels whose magnitude is up to this are dead.
+        threshold: Channels whose magnitude is up to this are dead; by default 0.01, and 0.5 for gates.
         strength: What the regulariser is multiplied with, as a multiple of one over the cost of the whole network: 1 is
             a fair start, and a search over powers of ten is usual. 0 only watches.
         l1_fraction: For group lasso: share of the mean magnitude beside the root mean square, in [0, 1].
@@ -84,7 +92,7 @@ class MorphNet:
         target: str = "macs",
         *,
         hardware: str | Hardware | None = None,
-        threshold: float = masks.THRESHOLD,
+        threshold: float | None = None,
         strength: float = 1.0,
         l1_fraction: float = 0.0,
         ignore: str | Sequence[str] = (),
@@ -94,8 +102,10 @@ class MorphNet:
         batch_size: int = 1,
     ) -> None:
         check_choice("MorphNet", "algorithm", algorithm, ALGORITHMS)
-        for option, value, least in (("threshold", threshold, 0.0), ("strength", strength, 0.0)):
-            if not is_number(value) or value < least:
+        if threshold is None:
+            threshold = THRESHOLD if algorithm == "gates" else masks.THRESHOLD
+        for option, value in (("threshold", threshold), ("strength", strength)):
+            if not is_number(value) or value < 0:
                 raise wrong_option("MorphNet", option, value, "a number from 0")
         if not is_number(l1_fraction) or not 0 <= l1_fraction <= 1:
             raise wrong_option("MorphNet", "l1_fraction", l1_fraction, "a number in [0, 1]")
@@ -111,7 +121,11 @@ class MorphNet:
         self.regularised = self._regularised(ignore, exact_only)
         masks.settle(self.channels, self.regularised, np.zeros(len(self.regularised)), floors=floors)  # checks them
         self.initial_cost = self.costs.of(np.ones(self.channels.units, bool))
-        self._magnitudes = Magnitudes(self.channels, variables, algorithm, self.regularised, l1_fraction)
+        self._magnitudes: Magnitudes | Openness
+        if algorithm == "gates":
+            self._magnitudes = Openness(self.channels, variables, self.regularised)
+        else:
+            self._magnitudes = Magnitudes(self.channels, variables, algorithm, self.regularised, l1_fraction)
         self._regulariser = Regulariser(self.costs, self.regularised, self.threshold, self.initial_cost)
         self._strength = keras.Variable(float(strength), trainable=False, dtype="float32", name="morphnet_strength")
         penalty = Penalty(self._magnitudes, self._regulariser, self._strength)
@@ -122,7 +136,8 @@ class MorphNet:
     def _regularised(self, ignore: str | Sequence[str], exact_only: bool) -> Array:
         channels = self.channels
         spoken = np.zeros(channels.units, bool)
-        for term in masks.terms(channels, self.algorithm):
+        gates = self.algorithm == "gates"
+        for term in gate_terms(channels) if gates else masks.terms(channels, self.algorithm):
             spoken[term.units] = True
         allowed = np.ones(channels.units, bool)
         allowed[list(channels.frozen)] = False
@@ -144,13 +159,18 @@ class MorphNet:
                 self.left[name] = "exact_only: a layer normalises over its channels"
             elif not spoken[units[allowed[units]]].any():
                 mute.append(name)
-                self.left[name] = "no batch normalisation scales its channels"
+                self.left[name] = _MUTE[self.algorithm]
         result = spoken & allowed & ~ignored & ~inexact
         if not result.any():
             raise self._nothing(mute)
         return result
 
     def _nothing(self, mute: list[str]) -> OptionError:
+        if mute and self.algorithm == "gates":
+            return OptionError(
+                "algorithm='gates' needs gates, of which this model has none.",
+                hint="MorphNet(with_gates(model), 'gates'): a twin to train, of which shrink() folds the gates",
+            )
         if mute:
             shown = ", ".join(mute[:12]) + (f" and {len(mute) - 12} more" if len(mute) > 12 else "")
             return OptionError(
@@ -167,7 +187,7 @@ class MorphNet:
     @property
     def strength(self) -> float:
         """What the regulariser is multiplied with, as a multiple of one over the initial cost."""
-        return float(keras.ops.convert_to_numpy(self._strength))
+        return float(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(self._strength)))
 
     def set_strength(self, strength: float) -> None:
         """Set the strength; also while the model is trained.
@@ -272,8 +292,22 @@ class MorphNet:
             )
         return without(low)
 
+    def marginal(self, kept: float) -> float:
+        """The magnitude of the largest channel that would have to be dead for a share of the cost to be kept.
+
+        It is above the threshold as long as there is too much: how far tells how near training has come.
+        """
+        sizes = np.where(self.regularised, self.magnitudes(), np.inf)
+        levels = np.unique(sizes[self.regularised])
+        low, high = 0, len(levels) - 1
+        while low < high:
+            middle = (low + high) // 2
+            fits = self.costs.of(sizes > levels[middle]) <= kept * self.initial_cost
+            low, high = (low, middle) if fits else (middle + 1, high)
+        return float(levels[low])
+
     def shrink(self, kept: float | None = None) -> keras.Model:
-        """A new model without what is dead, with the weights of the rest.
+        """A new model without what is dead, with the weights of the rest; scales and gates of twins are folded.
 
         Args:
             kept: As for ``plan``.
@@ -281,7 +315,10 @@ class MorphNet:
         Raises:
             PlanError: Nothing would be left between an input and an output: see ``collapsed``.
         """
-        return cut(self.model, self.plan(kept))
+        graph = lift(self.model)
+        cut_channels(graph, self.plan(kept))
+        fold(graph)
+        return emit(graph)
 
     def callback(
         self, folder: str | Path | None = None, *, tensorboard: bool = True, on_collapse: str = "stop"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -185,6 +185,13 @@ class Regulariser:
         return weights * ops.take(chosen, self.side), ops.sum(ops.max(sides, axis=-1))
 
 
+class Sizes(Protocol):
+    """Magnitudes of all units, whatever they are of."""
+
+    def tensor(self) -> Any:
+        """A float32 for every unit, zero for those that are not regularised."""
+
+
 class Penalty(keras.regularizers.Regularizer):
     """What hangs on one variable of a model, and adds the regulariser of all of it to the loss.
 
@@ -198,7 +205,7 @@ class Penalty(keras.regularizers.Regularizer):
         before: The regulariser that the variable has already.
     """
 
-    def __init__(self, magnitudes: Magnitudes, regulariser: Regulariser, strength: Any, before: Any = None) -> None:
+    def __init__(self, magnitudes: Sizes, regulariser: Regulariser, strength: Any, before: Any = None) -> None:
         self.magnitudes, self.regulariser, self.strength, self.before = magnitudes, regulariser, strength, before
 
     def __call__(self, value: Any) -> Any:
