@@ -16,18 +16,21 @@ def groups(graph: Graph, *, few: bool) -> list[list[Region]]:
 
     Args:
         graph: The graph.
-        few: Take three of each of the two outermost depths only.
+        few: Take four only, in one group: of the outermost, and of those inside others.
     """
     by_depth: dict[int, list[Region]] = {}
     for region in regions(graph):
         by_depth.setdefault(region.depth, []).append(region)
     if few:
-        return [_spread(by_depth[depth], 3) for depth in sorted(by_depth)[:2]]
+        outer = _spread(by_depth[0], 3)
+        covered = {name for region in outer for name in region.nodes}
+        inner = [region for region in by_depth.get(1, []) if not covered & set(region.nodes)]
+        return [[*outer, *_spread(inner, 1)]]
     return [part for found in by_depth.values() for part in _parts(found)]
 
 
 def _spread(found: Sequence[Region], count: int) -> list[Region]:
-    step = max(1, (len(found) - 1) // max(count - 1, 1))
+    step = max(1, len(found) // count)
     return list(found[::step][:count])
 
 

@@ -77,4 +77,5 @@ def excite(x: Array, weights: list[Array]) -> Array:
     gate = x.mean(axis=(1, 2), keepdims=True)
     gate = np.maximum(pointwise(gate, squeeze, squeeze_bias), 0.0)
     gate = np.clip(pointwise(gate, expand, expand_bias) / 6.0 + 0.5, 0.0, 1.0)
-    return x * gate
+    result: Array = x * gate
+    return result

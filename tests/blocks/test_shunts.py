@@ -213,7 +213,7 @@ def test_layouts_dtypes_and_open_sizes() -> None:
         region = find_region(graph, ("block1", "block2"))
         form = geometry(graph, region)
         assert (form.halvings, form.inputs, form.outputs) == ((1, 1), 8, 12), options
-        for arch in ARCHITECTURES:
+        for arch in ("1-se", "4"):
             work = graph.copy()
             _, network = build_shunt(work, region, arch, 0)
             carry_out(work, [BlockStep.of("shunt", "shunt_1", region, network)])
