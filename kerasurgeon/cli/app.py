@@ -15,6 +15,7 @@ from kerasurgeon.cli import (
     explain,
     export,
     inspect,
+    morphnet,
     passes,
     plan,
     plot,
@@ -80,6 +81,7 @@ app.command("blocks")(blocks.blocks)
 app.command("compress")(compress.compress)
 app.command("tucker")(tucker.tucker)
 app.command("shunt")(shunt.shunt)
+app.command("morphnet")(morphnet.morphnet)
 app.command("plot")(plot.plot)
 app.command("export")(export.export)
 app.command("compare")(compare.compare)

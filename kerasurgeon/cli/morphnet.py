@@ -1,0 +1,199 @@
+"""``kerasurgeon morphnet``: train a network so that it chooses its own widths."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kerasurgeon.cli import options
+from kerasurgeon.cli.console import activity, as_json, show, show_json
+from kerasurgeon.cli.errors import UsageError
+from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input
+from kerasurgeon.cli.models import load_model
+from kerasurgeon.cli.startup import start_keras
+
+
+class Algorithm(StrEnum):
+    """What is regularised."""
+
+    GROUP_LASSO = "group-lasso"
+    GAMMA = "gamma"
+    GATES = "gates"
+
+
+class Target(StrEnum):
+    """What there is to be less of."""
+
+    MACS = "macs"
+    SIZE = "size"
+    ACTIVATION = "activation"
+    LATENCY = "latency"
+
+
+class Data(StrEnum):
+    """What is trained on."""
+
+    DIGITS = "digits"
+    CIFAR10 = "cifar10"
+    CIFAR100 = "cifar100"
+
+
+_MORPH = "How widths are learned"
+_TRAINING = "Training"
+
+
+def morphnet(
+    base_model: Annotated[
+        str,
+        typer.Option(
+            "--base-model",
+            "-m",
+            metavar="NAME|FILE",
+            help="A .keras or .h5 file; a name of keras.applications (ResNet50), on which a head is put; or 'digits', "
+            "a small residual network.",
+        ),
+    ] = "digits",
+    algorithm: Annotated[
+        Algorithm,
+        typer.Option(
+            help="Kernels, scales of batch norms, or gates. gamma puts scales where a network has none.",
+            rich_help_panel=_MORPH,
+        ),
+    ] = Algorithm.GAMMA,
+    target_cost: Annotated[Target, typer.Option(help="What it is to cost less of.", rich_help_panel=_MORPH)] = (
+        Target.MACS
+    ),
+    hardware: Annotated[
+        str | None,
+        typer.Option(help="For latency: V100, P100, T4, ...", rich_help_panel=_MORPH, show_default=False),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Channels of this magnitude or less are dead.", rich_help_panel=_MORPH, show_default="0.01; gates: 0.5"
+        ),
+    ] = None,
+    multiplier: Annotated[
+        float,
+        typer.Option(
+            help="Strength of the regulariser, as a multiple of one over the whole cost; 0 only watches. With --kept "
+            "where steering begins.",
+            rich_help_panel=_MORPH,
+        ),
+    ] = 1.0,
+    kept: Annotated[
+        float | None,
+        typer.Option(
+            help="Steer the strength so that this share of the cost is left, and cut to it, in (0, 1).",
+            rich_help_panel=_MORPH,
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[Data, typer.Option(help="What it is trained on.", rich_help_panel=_TRAINING)] = Data.DIGITS,
+    records: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.npz",
+            help="Train on arrays of your own instead: train_images, train_labels, test_images, test_labels.",
+            rich_help_panel=_TRAINING,
+            show_default=False,
+        ),
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs with the regulariser.", rich_help_panel=_TRAINING)] = 20,
+    tuning_epochs: Annotated[
+        int, typer.Option(min=0, help="Epochs of the cut network after that.", rich_help_panel=_TRAINING)
+    ] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, rich_help_panel=_TRAINING, help="Images a step.")] = 64,
+    learning_rate: Annotated[float, typer.Option(min=0.0, rich_help_panel=_TRAINING, help="Adam's.")] = 3e-3,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="All random choices follow from it.", rich_help_panel=_TRAINING)
+    ] = 0,
+    log_dir: Annotated[
+        Path,
+        typer.Option(
+            "--log-dir", "-o", metavar="DIR", help="Where structures, TensorBoard events and models go: new or empty."
+        ),
+    ] = Path("morphnet-run"),
+    overwrite: options.Overwrite = False,
+    unsafe: options.Unsafe = False,
+    custom_objects: options.CustomObjects = None,
+    json: options.Json = False,
+) -> None:
+    """Train a network with a regulariser under which channels that cost much and matter little die, and cut those off.
+
+    In the folder afterwards: learned_structure/ with what was alive after each epoch, morphnet.keras as it was trained,
+    small.keras cut, plan.json (for ApplyPlan, MorphNetShrink), results.json, and event files for TensorBoard.
+    """
+    if hardware is not None and target_cost != Target.LATENCY:
+        raise UsageError("--hardware is for --target-cost latency.", got=f"--target-cost {target_cost}")
+    if kept is not None and not 0 < kept < 1:
+        raise UsageError("--kept cannot be used.", expected="a share in (0, 1)", got=str(kept))
+    _check_folder(log_dir, overwrite)
+    if Path(base_model).suffix.lower() in KERAS_SUFFIXES:
+        check_input(Path(base_model), KERAS_SUFFIXES, "model file")
+    with activity() as now:
+        start_keras(now)
+        import keras
+
+        from kerasurgeon.cli.morphnet_run import Run, data_set, network
+
+        keras.utils.set_random_seed(seed)
+        now.phase("reading the data")
+        images = data_set(str(data), records, seed)
+
+        def load(path: Path) -> Any:
+            return load_model(path, now, unsafe=unsafe, custom_objects=custom_objects)
+
+        model = network(base_model, images, load)
+        run = Run(
+            images,
+            log_dir,
+            epochs=epochs,
+            tuning_epochs=tuning_epochs,
+            batch_size=batch_size,
+            rate=learning_rate,
+            kept=kept,
+            tell=now.tell,
+            phase=now.phase,
+        )
+        settings = {"target": str(target_cost), "hardware": hardware, "threshold": threshold, "strength": multiplier}
+        result = run.carry_out(model, str(algorithm).replace("-", "_"), settings)
+        result |= {"base_model": base_model, "data": str(records or data), "seed": seed, "folder": str(log_dir)}
+        (log_dir / "results.json").write_text(as_json(result), encoding="utf-8")
+    if json:
+        show_json(result)
+    else:
+        show(*_lines(result, log_dir))
+
+
+def _check_folder(folder: Path, overwrite: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UsageError("The folder to write to is a file.", where=str(folder), hint="choose another name")
+    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+        raise UsageError(
+            "The folder is not empty.", where=str(folder), hint="choose another one with --log-dir, or add --overwrite"
+        )
+    parent = folder.resolve().parent
+    if not parent.is_dir():
+        raise UsageError("The folder to write in does not exist.", where=str(parent), hint=f"mkdir -p {parent}")
+    if not os.access(folder if folder.is_dir() else parent, os.W_OK):
+        raise UsageError("The folder cannot be written to.", where=str(folder), hint="choose another one")
+
+
+def _lines(result: dict[str, Any], folder: Path) -> list[str]:
+    unit = result["unit"]
+    lines = [
+        f"trained: accuracy {result['accuracy']:.1%} on {result['test_images']} test images, "
+        f"{result['initial_cost']:,.6g} {unit}",
+        f"small:   accuracy {result['small_accuracy']:.1%}, {result['small_cost']:,.6g} {unit} "
+        f"({result['small_cost'] / result['initial_cost']:.1%}), {result['small_parameters']:,} parameters",
+    ]
+    if result["vanished"]:
+        lines.append(f"gone altogether: {', '.join(result['vanished'])}")
+    lines.append(f"structures, plan and models are in {folder}")
+    lines.append(f"  tensorboard --logdir {folder}")
+    return lines

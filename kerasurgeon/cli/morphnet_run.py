@@ -1,0 +1,219 @@
+"""What ``kerasurgeon morphnet`` does: data, network, training, cutting, writing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasurgeon.cli.errors import UsageError
+from kerasurgeon.cost import cost
+from kerasurgeon.data import DataSet, Split, cifar, digits, stratified
+from kerasurgeon.errors import OptionError, PlanError, did_you_mean
+from kerasurgeon.morphnet import MorphNet, SteerStrength, with_gates, with_scales, without_scales
+
+_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+def data_set(name: str, file: Path | None, seed: int) -> DataSet:
+    """The data of a name, or of a file of arrays.
+
+    Raises:
+        UsageError: The file cannot be used.
+        MissingExtraError: A package that brings the data is not installed.
+    """
+    if file is None:
+        return digits(seed) if name == "digits" else cifar(name, seed)
+    try:
+        with np.load(file) as found:
+            arrays = {key: found[key] for key in _ARRAYS}
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(
+            "The arrays to train on cannot be read.",
+            where=str(file),
+            expected=f"an .npz file with {', '.join(_ARRAYS)}",
+            got=str(error),
+        ) from error
+    train, test = (Split(arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in ("train", "test"))
+    stays, apart = stratified(train.labels, 0.1, seed)
+    first, second = (Split(train.images[places], train.labels[places]) for places in (stays, apart))
+    found_set = DataSet(file.stem, first, second, test, classes=int(train.labels.max()) + 1)
+    found_set.check()
+    return found_set
+
+
+def network(base: str, data: DataSet, load: Callable[[Path], Any]) -> keras.Model:
+    """The network of a file or a name, with logits for the data's classes.
+
+    Raises:
+        UsageError: There is no such network, or it does not fit the data.
+    """
+    if Path(base).suffix.lower() in (".keras", ".h5"):
+        model = load(Path(base))
+        shape = tuple(model.input_shape[1:])
+        if any(have not in (None, want) for have, want in zip(shape, data.input_shape, strict=False)):
+            raise UsageError(
+                "The network does not take the images.", where=base, expected=str(data.input_shape), got=str(shape)
+            )
+        if model.output_shape[-1] != data.classes:
+            raise UsageError(
+                "The network has another number of classes than the data.",
+                where=base,
+                expected=str(data.classes),
+                got=str(model.output_shape[-1]),
+            )
+        return model
+    if base == "digits":
+        return _residual(data)
+    make = getattr(keras.applications, base, None)
+    known = [name for name in dir(keras.applications) if name[0].isupper()]
+    if not callable(make):
+        raise UsageError(
+            f"There is no network {base!r} (--base-model).",
+            expected="a .keras or .h5 file, 'digits', or a name of keras.applications",
+            hint=did_you_mean(base, [*known, "digits"]),
+        )
+    inputs = keras.Input(data.input_shape, name="image")
+    x = inputs if data.input_shape[-1] == 3 else keras.layers.Concatenate()([inputs] * 3)
+    if min(data.input_shape[:2]) < 32:
+        x = keras.layers.Resizing(32, 32)(x)
+    try:
+        body = make(include_top=False, weights=None, input_shape=tuple(x.shape[1:]))
+    except ValueError as error:
+        raise UsageError(f"{base} does not take the images.", got=str(error).splitlines()[0][:160]) from error
+    x = keras.layers.GlobalAveragePooling2D()(body(x))
+    x = keras.layers.Dense(1024, activation="relu", name="hidden")(x)
+    return keras.Model(inputs, keras.layers.Dense(data.classes, name="logits")(x), name=base.lower())
+
+
+def _residual(data: DataSet) -> keras.Model:
+    from keras import layers
+
+    def conv(x: Any, filters: int, name: str, strides: int = 1) -> Any:
+        x = layers.Conv2D(filters, 3, strides, padding="same", use_bias=False, name=name)(x)
+        return layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
+
+    image = keras.Input(data.input_shape, name="image")
+    x = layers.ReLU()(conv(image, 32, "stem"))
+    for index, (filters, strides) in enumerate(((32, 1), (64, 2), (64, 1)), 1):
+        shortcut = x if strides == 1 else conv(x, filters, f"down{index}", strides)
+        y = conv(layers.ReLU()(conv(x, filters, f"block{index}_a", strides)), filters, f"block{index}_b")
+        x = layers.ReLU()(layers.Add(name=f"block{index}_add")([shortcut, y]))
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, layers.Dense(data.classes, name="logits")(x), name="residual")
+
+
+@dataclass
+class Run:
+    """One run.
+
+    Attributes:
+        data: What is trained on.
+        folder: Where everything is written.
+        epochs: Epochs with the regulariser.
+        tuning_epochs: Epochs of the cut network.
+        batch_size: Images a step.
+        rate: Learning rate.
+        kept: Share of the cost to steer to; ``None`` for a fixed strength.
+        tell: Told how far it is.
+        phase: Told what begins.
+    """
+
+    data: DataSet
+    folder: Path
+    epochs: int
+    tuning_epochs: int
+    batch_size: int
+    rate: float
+    kept: float | None
+    tell: Callable[[float, str], None]
+    phase: Callable[[str], None]
+
+    def carry_out(self, model: keras.Model, algorithm: str, settings: dict[str, Any]) -> dict[str, Any]:
+        """Train, cut, train on, and write. Returns what was found, as plain data."""
+        model, morph = self._attached(model, algorithm, settings)
+        callbacks: list[Any] = [morph.callback(self.folder, tensorboard=_has_tensorboard())]
+        if self.kept is not None:
+            callbacks.insert(0, SteerStrength(morph, self.kept, until=0.8))
+        self.phase("training with the regulariser")
+        self._train(model, self.epochs, callbacks)
+        accuracy = self._accuracy(model)
+        over = self.kept is not None and morph.cost() > self.kept * morph.initial_cost
+        kept = self.kept if over else None
+        plan = morph.plan(kept)
+        try:
+            small = morph.shrink(kept)
+        except PlanError as error:
+            raise OptionError(
+                "Nothing is left of the network.", got=str(error).splitlines()[0], hint="lower --multiplier"
+            ) from error
+        if self.tuning_epochs:
+            self.phase("training what is left")
+            self._train(small, self.tuning_epochs, [])
+        self.phase("writing")
+        vanished = morph.vanished()
+        morph.detach()
+        without_scales(model).save(self.folder / "morphnet.keras")
+        small.save(self.folder / "small.keras")
+        plan.save(self.folder / "plan.json")
+        return {
+            "algorithm": algorithm,
+            **settings,
+            "strength": morph.strength,
+            "epochs": self.epochs,
+            "tuning_epochs": self.tuning_epochs,
+            "unit": morph.unit,
+            "initial_cost": morph.initial_cost,
+            "small_cost": morph.costs.of(~plan.gone(morph.channels)),
+            "parameters": cost(model).parameters,
+            "small_parameters": cost(small).parameters,
+            "accuracy": accuracy,
+            "small_accuracy": self._accuracy(small),
+            "test_images": len(self.data.test.labels),
+            "widths": morph.widths(),
+            "vanished": list(vanished),
+        }
+
+    def _attached(self, model: keras.Model, algorithm: str, settings: dict[str, Any]) -> tuple[keras.Model, MorphNet]:
+        """The network, or its twin where the algorithm needs one, with the regulariser on it."""
+        if algorithm == "gates":
+            model = with_gates(model)
+        try:
+            return model, MorphNet(model, algorithm, **settings)
+        except OptionError as error:
+            if algorithm != "gamma" or "with_scales" not in str(error):
+                raise
+        model = with_scales(model)
+        return model, MorphNet(model, algorithm, **settings)
+
+    def _train(self, model: keras.Model, epochs: int, callbacks: list[Any]) -> None:
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=not _ends_in_softmax(model))
+        model.compile(keras.optimizers.Adam(self.rate), loss, metrics=["accuracy"])
+
+        def told(epoch: int, logs: dict[str, float]) -> None:
+            kept = f", {logs['morphnet_kept']:.0%} of the cost alive" if "morphnet_kept" in logs else ""
+            self.tell((epoch + 1) / epochs, f"epoch {epoch + 1} of {epochs}, accuracy {logs['accuracy']:.1%}{kept}")
+
+        callbacks = [*callbacks, keras.callbacks.LambdaCallback(on_epoch_end=told)]
+        train = self.data.train
+        model.fit(train.images, train.labels, batch_size=self.batch_size, epochs=epochs, callbacks=callbacks, verbose=0)
+
+    def _accuracy(self, model: keras.Model) -> float:
+        scores = model.predict(self.data.test.images, batch_size=self.batch_size, verbose=0)
+        return float((np.asarray(scores).argmax(-1) == np.asarray(self.data.test.labels).ravel()).mean())
+
+
+def _ends_in_softmax(model: keras.Model) -> bool:
+    """Whether a network of the user gives probabilities."""
+    last = getattr(model.layers[-1], "activation", None)
+    return isinstance(model.layers[-1], keras.layers.Softmax) or getattr(last, "__name__", "") == "softmax"
+
+
+def _has_tensorboard() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("tensorboard") is not None

@@ -1,0 +1,76 @@
+"""``kerasurgeon morphnet``: a run on digits, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import kerasurgeon as ks
+from tests.cli.conftest import Run
+
+OPTIONS = ("--epochs", "2", "--batch-size", "128")
+
+
+def test_a_run(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    done = run("morphnet", *OPTIONS, "--kept", "0.5", "--log-dir", str(folder), "--json")
+    assert done.code == 0, done.err
+    result = json.loads(done.out)
+    assert result["small_cost"] <= 0.5 * result["initial_cost"]
+    small = keras.saving.load_model(folder / "small.keras")
+    whole = keras.saving.load_model(folder / "morphnet.keras")
+    assert ks.cost(small).macs == result["small_cost"]
+    assert ks.cost(whole).macs == result["initial_cost"]
+    plan = ks.ChannelPlan.load(folder / "plan.json")
+    assert ks.cost(ks.cut(whole, plan)).macs == result["small_cost"]
+    names = {path.name for path in (folder / "learned_structure").iterdir()}
+    assert {"alive_0", "alive_20", "plan_20.json"} <= names
+    assert json.loads((folder / "results.json").read_text()) == result
+    again = run("morphnet", *OPTIONS, "--log-dir", str(folder))
+    assert again.code != 0
+    assert "not empty" in again.err
+
+
+def test_a_network_without_scales_from_a_file(run: Run, tmp_path: Path) -> None:
+    image = keras.Input((8, 8, 1))
+    x = keras.layers.Flatten()(keras.layers.Conv2D(4, 3, activation="relu", name="conv")(image))
+    keras.Model(image, keras.layers.Dense(3, activation="softmax")(x)).save(tmp_path / "own.keras")
+    rng = np.random.default_rng(0)
+    arrays: dict[str, Any] = {
+        "train_images": rng.random((60, 8, 8, 1), "float32"),
+        "train_labels": np.arange(60) % 3,
+        "test_images": rng.random((12, 8, 8, 1), "float32"),
+        "test_labels": np.arange(12) % 3,
+    }
+    np.savez(tmp_path / "own.npz", **arrays)
+    command = ("morphnet", "-m", str(tmp_path / "own.keras"), "--records", str(tmp_path / "own.npz"), "--epochs", "1")
+    done = run(*command, "--log-dir", str(tmp_path / "out"))
+    assert done.code == 0, done.err
+    assert "small:" in done.out
+    small = keras.saving.load_model(tmp_path / "out" / "small.keras")
+    assert all(layer.__class__.__module__.startswith("keras.") for layer in small.layers)
+
+
+BAD = [
+    (("--kept", "1.5"), "(0, 1)"),
+    (("--hardware", "V100"), "--target-cost latency"),
+    (("--target-cost", "latency", "--hardware", "V1000"), "did you mean 'V100'"),
+    (("--target-cost", "latency"), "needs to know the hardware"),
+    (("--multiplier", "-1"), "'strength'"),
+    (("-m", "ResNet5"), "did you mean"),
+    (("--records", "nothing.npz"), "cannot be read"),
+    (("--target-cost", "flops"), "latency"),
+]
+
+
+@pytest.mark.parametrize(("options", "match"), BAD, ids=[" ".join(options) for options, _ in BAD])
+def test_bad_options(run: Run, tmp_path: Path, options: tuple[str, ...], match: str) -> None:
+    done = run("morphnet", *options, "--log-dir", str(tmp_path / "out"))
+    assert done.code != 0
+    assert match in done.err.replace("\n", " ")
+    assert "Traceback" not in done.err
