@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kerasurgeon import recover
     from kerasurgeon.blocks.choose import choose_regions
-    from kerasurgeon.blocks.measuring import knowledge_quotients
-    from kerasurgeon.blocks.quotients import Quotients
     from kerasurgeon.blocks.cuts import cut_pairs
+    from kerasurgeon.blocks.measuring import knowledge_quotients
     from kerasurgeon.blocks.plan import BlockPlan
+    from kerasurgeon.blocks.quotients import Quotients
     from kerasurgeon.channels import ChannelPlan, Group, Groups, cut, groups, masked
     from kerasurgeon.cost import Cost, compare_costs, cost
     from kerasurgeon.errors import (
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from kerasurgeon.factors import FactorPlan
     from kerasurgeon.ir import Graph, Layer, Node, TensorSpec, Value, Weight, format_graph
     from kerasurgeon.keras_io import emit, lift
+    from kerasurgeon.morphnet import MorphNet, SteerStrength, with_gates, with_scales
     from kerasurgeon.procedure import Procedure
     from kerasurgeon.recover import Bridge, TrainResult, fine_tune, train_bridges
     from kerasurgeon.recover.batch_norm import recalibrate_batch_norm
@@ -95,6 +96,7 @@ _HOMES = {
     "keras_io": ("emit", "lift"),
     "procedure": ("Procedure",),
     "recover": ("Bridge", "TrainResult", "fine_tune", "recover", "train_bridges"),
+    "morphnet": ("MorphNet", "SteerStrength", "with_gates", "with_scales"),
     "recover.batch_norm": ("recalibrate_batch_norm",),
     "recover.sparsity": ("GradualSparsity", "KeepZeros"),
     "rewrite.explain": ("explain",),
@@ -135,6 +137,7 @@ __all__ = [
     "LiftError",
     "MissingExtraError",
     "ModelFileError",
+    "MorphNet",
     "Node",
     "OptionError",
     "PassError",
@@ -147,6 +150,7 @@ __all__ = [
     "Region",
     "Report",
     "Result",
+    "SteerStrength",
     "TensorSpec",
     "TrainResult",
     "Value",
@@ -182,6 +186,8 @@ __all__ = [
     "replace_layer",
     "replace_region",
     "train_bridges",
+    "with_gates",
+    "with_scales",
 ]
 
 
