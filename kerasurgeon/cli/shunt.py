@@ -67,7 +67,9 @@ def shunt(
     if json:
         show_json({"folder": str(result.folder), **result.summary})
     else:
-        show(result.table(), f"models, histories, log and summary are in {result.folder}")
+        from kerasurgeon.procedure.summary import summary_line
+
+        show(result.table(), summary_line(result.summary), f"models, histories, log and summary are in {result.folder}")
 
 
 def _procedure(recipe: Path | None, folder: Path | None, values: dict[str, Any]) -> tuple[Procedure, Path]:

@@ -22,7 +22,7 @@ from kerasurgeon.procedure.keys import STEPS
 from kerasurgeon.procedure.recipe import ProcedureRecipe, read_procedure
 from kerasurgeon.procedure.run import Run, Tell
 from kerasurgeon.procedure.steps import DEFAULTS
-from kerasurgeon.procedure.summary import summary_table
+from kerasurgeon.procedure.summary import summary_line, summary_table
 
 Phase = Callable[[str], None]
 
@@ -56,7 +56,7 @@ class ProcedureResult:
     def __str__(self) -> str:
         from kerasurgeon.cost.tables import render
 
-        return render(self.table())
+        return f"{render(self.table())}\n{summary_line(self.summary)}"
 
 
 class Procedure:

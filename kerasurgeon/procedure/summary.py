@@ -42,8 +42,8 @@ def summarise(found: Mapping[str, Mapping[str, Any]], metric: str, name: str) ->
 
 
 def summary_table(summary: Mapping[str, Any]) -> Table:
-    """A summary as a table, with what was saved below."""
-    table = Table(title=summary["name"], caption=_closing(summary), title_justify="left", caption_justify="left")
+    """A summary as a table."""
+    table = Table(title=summary["name"], title_justify="left")
     columns = ("stage", summary["metric"], "MACs", "parameters")
     for column in columns:
         table.add_column(column, justify="left" if column == "stage" else "right")
@@ -65,10 +65,11 @@ def summary_markdown(summary: Mapping[str, Any]) -> str:
         for row in summary["rows"]
     ]
     lines = [f"| stage | {metric} | MACs | parameters |", "|---|---|---|---|", *rows]
-    return "\n".join([*lines, "", f"{_closing(summary)}."])
+    return "\n".join([*lines, "", f"{summary_line(summary)}."])
 
 
-def _closing(summary: Mapping[str, Any]) -> str:
+def summary_line(summary: Mapping[str, Any]) -> str:
+    """What was saved and what was lost, in one line."""
     text = (
         f"{summary['macs_saved']:.1%} of the MACs and {summary['parameters_saved']:.1%} of the parameters saved, "
         f"{100 * summary['lost']:.2f} points of {summary['metric']} lost"
