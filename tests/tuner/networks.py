@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers
@@ -12,11 +15,15 @@ CLASSES = 3
 SIZE = 12
 
 
-def separable(size: int = SIZE) -> keras.Model:
-    """A MobileNet of five units: depthwise and 1x1 convolutions in a chain."""
+UNITS = ((8, 1), (12, 2), (12, 1), (16, 2), (16, 1))
+"""Width and stride of each."""
+
+
+def separable(size: int = SIZE, units: Sequence[tuple[int, int]] = UNITS) -> keras.Model:
+    """A MobileNet: depthwise and 1x1 convolutions in a chain."""
     x = image = keras.Input((size, size, 3), name="image")
     x = _finish(layers.Conv2D(8, 3, padding="same", use_bias=False, name="stem")(x), "stem")
-    for index, (width, stride) in enumerate([(8, 1), (12, 2), (12, 1), (16, 2), (16, 1)], start=1):
+    for index, (width, stride) in enumerate(units, start=1):
         x = layers.DepthwiseConv2D(3, stride, padding="same", use_bias=False, name=f"dw_{index}")(x)
         x = _finish(x, f"dw_{index}")
         x = _finish(layers.Conv2D(width, 1, use_bias=False, name=f"pw_{index}")(x), f"pw_{index}")
@@ -47,7 +54,7 @@ def images(samples: int = 48, size: int = SIZE, seed: int = 0) -> tuple[np.ndarr
     return pictures, labels
 
 
-def _finish(x: object, name: str) -> object:
+def _finish(x: Any, name: str) -> Any:
     return layers.ReLU(6.0, name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_bn")(x))
 
 

@@ -54,7 +54,7 @@ def test_too_few_classes_are_counted() -> None:
         check_labels(np.array([0, 5]), 3)
 
 
-class Batches(keras.utils.PyDataset):  # type: ignore[misc]
+class Batches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return 2
 
