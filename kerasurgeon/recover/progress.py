@@ -75,11 +75,12 @@ class Progress(keras.callbacks.Callback):
         self._save()
 
     def finish(self) -> None:
-        """Note that the training has come to its end."""
+        """Note that the training has come to its end, or had come to it before."""
         if not self.keep_best or self.watched is None:
             self.keep()
-        self.done = True
-        self._save()
+        if not self.done:
+            self.done = True
+            self._save()
 
     def _compare(self, epoch: int, row: Mapping[str, float]) -> None:
         if self.watched is None:

@@ -12,6 +12,7 @@ from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.structure import values_in
 from kerasurgeon.recover.batches import Source
 from kerasurgeon.recover.labels import check_labels
+from kerasurgeon.recover.progress import direction
 
 COMPILED = "compiled"
 
@@ -67,15 +68,13 @@ def check_source(graph: Graph, found: Source, loss: Any, terms: Sequence[tuple[A
 
 
 def metric_names(metrics: Any, outputs: Sequence[str] | None) -> list[str]:
-    """What metrics are called in the logs of validation, in the order in which they were given."""
-    flat = keras.tree.flatten(metrics) if metrics is not None else []
-    names = [
-        one if isinstance(one, str) else getattr(one, "name", None) or getattr(one, "__name__", "") for one in flat
-    ]
-    result = []
-    for name in names:
-        result += [f"val_{name}", *(f"val_{output}_{name}" for output in outputs or ())]
-    return result
+    """What metrics are called in the logs of validation, as they were given; those whose names tell what is better."""
+    names = []
+    for one in keras.tree.flatten(metrics) if metrics is not None else []:
+        name = one if isinstance(one, str) else str(getattr(one, "name", None) or getattr(one, "__name__", ""))
+        if direction(name) is not None:
+            names += [f"val_{name}", *(f"val_{output}_{name}" for output in outputs or ())]
+    return names
 
 
 def fresh(metrics: Any) -> Any:

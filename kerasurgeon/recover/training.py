@@ -116,21 +116,20 @@ def train(
     if settings.folder is not None:
         settings.folder.mkdir(parents=True, exist_ok=True)
     start = progress.resume()
-    if not progress.done:
-        if start < settings.epochs:
-            callbacks = [*([] if schedule is None else [schedule]), EpochOrder(data.batches), progress]
-            trainee.fit(
-                data.batches,
-                validation_data=None if validation is None else validation.batches,
-                epochs=settings.epochs,
-                initial_epoch=start,
-                steps_per_epoch=settings.steps,
-                validation_steps=settings.validation_steps,
-                callbacks=[*callbacks, *_tensorboard(settings.folder), *settings.callbacks],
-                shuffle=False,
-                verbose=settings.verbose,
-            )
-        progress.finish()
+    if not progress.done and start < settings.epochs:
+        callbacks = [*([] if schedule is None else [schedule]), EpochOrder(data.batches), progress]
+        trainee.fit(
+            data.batches,
+            validation_data=None if validation is None else validation.batches,
+            epochs=settings.epochs,
+            initial_epoch=start,
+            steps_per_epoch=settings.steps,
+            validation_steps=settings.validation_steps,
+            callbacks=[*callbacks, *_tensorboard(settings.folder), *settings.callbacks],
+            shuffle=False,
+            verbose=settings.verbose,
+        )
+    progress.finish()
     return progress
 
 
