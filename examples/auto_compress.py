@@ -119,7 +119,8 @@ Written by `uv run --all-extras python examples/auto_compress.py --write docs`, 
 
 Handwritten digits, enlarged to 24 x 24: 1197 to train on, 300 to choose by, 300 to test. The backbone is a network of
 inverted bottlenecks that was trained on the same digits. {cuts} cuts between its blocks were taken of those found, and
-`RandomSearch` made {len(found)} trials of 8 epochs, with `tau=0.8`. In each the backbone is frozen: the translator, which least squares put where it began, and the head are trained.
+`RandomSearch` made {len(found)} trials of 8 epochs, with `tau=0.8`. In each the backbone is frozen: the translator,
+which least squares put where it began, and the head are trained.
 
 ## The trials
 
