@@ -17,10 +17,10 @@ class SteerStrength(keras.callbacks.Callback):
     """Sets a MorphNet's strength after every few steps so that the cost comes down to a share of it in time.
 
     What is watched is the magnitude of the largest channel that has to be dead for that (``MorphNet.marginal``), as the
-    cost itself says nothing until the first channels die. It is to fall along a line from where it is at the start of
-    training to the threshold, at the share ``until`` of the training. While it is above the line, the strength grows
-    by up to a factor of ``exp(gain)`` in each correction, and falls likewise below it; once enough is dead, the
-    strength is 0, and comes back if channels do.
+    cost itself says nothing until the first channels die. It is to reach the threshold at the share ``until`` of the
+    training. While it falls too slowly for that, the strength grows by up to a factor of ``exp(gain)`` in each
+    correction, and falls likewise where it falls faster than it must; once enough is dead, the strength is 0, and comes
+    back if channels do.
 
     ``MorphNet.shrink(kept=...)`` takes what then may still be missing.
 
@@ -64,14 +64,15 @@ class SteerStrength(keras.callbacks.Callback):
             raise wrong_option(owner, "least", (least, most), "least and most above 0, in this order")
         self.morph, self.kept, self.until, self.every, self.gain = morph, float(kept), float(until), every, float(gain)
         self.least, self.most = float(least), float(most)
-        self._strength = self._start = 0.0
+        self._strength = 0.0
+        self._last = (0.0, 0.0)
         self._epoch = 0
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Start from the strength that there is."""
         self._strength = min(max(self.morph.strength, self.least), self.most)
         self.morph.set_strength(self._strength)
-        self._start = self.morph.marginal(self.kept)
+        self._last = 0.0, self.morph.marginal(self.kept)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Note which epoch it is."""
@@ -92,11 +93,11 @@ class SteerStrength(keras.callbacks.Callback):
         if self.morph.cost() <= self.kept * self.morph.initial_cost:
             self.morph.set_strength(0.0)
             return
-        threshold = self.morph.threshold
-        way = max(self._start - threshold, 1e-12)
-        wanted = 1 - min(done / self.until, 1.0)
-        # The distance from the line, in tenths of the whole way, says how fast.
-        error = ((self.morph.marginal(self.kept) - threshold) / way - wanted) / 0.1
-        factor = exp(self.gain * max(-1.0, min(1.0, error)))
+        marginal = self.morph.marginal(self.kept)
+        left = max(self.until - done, 0.02)
+        needed = max(marginal - self.morph.threshold, 1e-12) / left
+        speed = (self._last[1] - marginal) / max(done - self._last[0], 1e-12)
+        self._last = done, marginal
+        factor = exp(self.gain * max(-1.0, min(1.0, (needed - speed) / needed)))
         self._strength = min(max(self._strength * factor, self.least), self.most)
         self.morph.set_strength(self._strength)
