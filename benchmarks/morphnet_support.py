@@ -1,6 +1,6 @@
 """MorphNet on every network of keras.applications: attach, a training step, shrink, emit, parity.
 
-    uv run --all-extras python benchmarks/morphnet_support.py [--write docs/morphnet_support.md] [NAME ...]
+    uv run --all-extras python benchmarks/morphnet_support.py [--write docs/morphnet_support.md] [--missing] [NAME ...]
 
 For each network, for both algorithms and three targets: the penalty is attached to the network with calibrated random
 weights; one step of training is done, under which the penalty must fall; the threshold is put so that three in ten
@@ -125,6 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--write", type=Path)
+    parser.add_argument("--missing", action="store_true", help="only networks without a row in the file")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -141,7 +142,7 @@ def main() -> None:
     if options.write and options.write.exists():
         rows = [text for text in options.write.read_text(encoding="utf-8").splitlines() if text.startswith("| ")]
         lines = {text.split(" | ")[0].removeprefix("| "): text for text in rows[1:]}
-    for name in names:
+    for name in [name for name in names if not (options.missing and name in lines)]:
         started = time.perf_counter()
         command = [sys.executable, __file__, name, "--one"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
