@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from kerasurgeon.data.parts import Array, DataSet, Split
-from kerasurgeon.rewrite.option_checks import check_count, wrong_option
+from kerasurgeon.rewrite.option_checks import check_count, is_number, wrong_option
 
 IGNORE = 255
 KINDS: tuple[str, ...] = ("disc", "box", "triangle", "ring", "cross", "half disc")
@@ -21,12 +21,14 @@ def shapes(
     samples: tuple[int, int, int] = (600, 100, 100),
     most: int = 5,
     border: int = 1,
+    telling: float = 0.0,
     seed: int = 0,
 ) -> DataSet:
     """Images of shapes in any colours, with the class of every pixel.
 
-    Each image follows from the seed, its part and its number alone. Colours say nothing: ground and shapes have colours
-    and textures of their own, so that a network has to look at outlines.
+    Each image follows from the seed, its part and its number alone. Ground and shapes have colours and textures of
+    their own. Unless ``telling`` says otherwise colours have nothing to do with classes, so that a network has to look
+    at outlines, which takes long to learn.
 
     Args:
         size: Height and width, or both in a pair, from 16 pixels on.
@@ -34,6 +36,7 @@ def shapes(
         samples: How many images to train on, to choose by, to test.
         most: Most shapes in an image; at least one is drawn.
         border: Pixels this near to another class are labelled 255, which does not count; 0 for none.
+        telling: How much of a shape's colour its class decides, in [0, 1].
         seed: Same seed, same images.
 
     Returns:
@@ -49,17 +52,23 @@ def shapes(
         raise wrong_option("shapes", "classes", classes, f"2 to {len(KINDS) + 1}")
     check_count("shapes", "most", most)
     check_count("shapes", "border", border, least=0)
+    if not is_number(telling) or not 0 <= telling <= 1:
+        raise wrong_option("shapes", "telling", telling, "a number in [0, 1]")
     parts = []
     for part, count in enumerate(samples):
         check_count("shapes", "samples", count)
-        drawn = [_draw(np.random.default_rng((seed, part, n)), height, width, classes, most) for n in range(count)]
+        drawn = [
+            _draw(np.random.default_rng((seed, part, n)), height, width, classes, most, telling) for n in range(count)
+        ]
         labels = np.stack([_bordered(found, border) for _, found in drawn]).astype(np.int32)
         parts.append(Split(np.stack([image for image, _ in drawn]).astype(np.float32), labels))
     train, validation, test = parts
     return DataSet("shapes", train, validation, test, classes=classes, task="segmentation", ignore_label=IGNORE)
 
 
-def _draw(rng: np.random.Generator, height: int, width: int, classes: int, most: int) -> tuple[Array, Array]:
+def _draw(
+    rng: np.random.Generator, height: int, width: int, classes: int, most: int, telling: float
+) -> tuple[Array, Array]:
     image = _texture(rng, height, width)
     labels = np.zeros((height, width), np.int32)
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
@@ -72,10 +81,17 @@ def _draw(rng: np.random.Generator, height: int, width: int, classes: int, most:
         u = (np.cos(angle) * (rows - y) + np.sin(angle) * (columns - x)) / radius
         v = (np.cos(angle) * (columns - x) - np.sin(angle) * (rows - y)) / radius
         inside = _INSIDE[kind - 1](u, v)
-        image = np.where(inside[..., None], _texture(rng, height, width), image)
+        colour = (1 - telling) * _texture(rng, height, width) + telling * _COLOURS[kind - 1]
+        image = np.where(inside[..., None], colour, image)
         labels[inside] = kind
     image = image + rng.normal(0, 0.05, image.shape)
     return np.clip(image, 0, 1) * 2 - 1, labels
+
+
+# By kind, for colours that tell it.
+_COLOURS = np.array(
+    [[0.9, 0.2, 0.2], [0.2, 0.8, 0.2], [0.2, 0.3, 0.9], [0.9, 0.8, 0.1], [0.8, 0.2, 0.8], [0.2, 0.8, 0.8]]
+)
 
 
 def _texture(rng: np.random.Generator, height: int, width: int) -> Array:

@@ -111,8 +111,18 @@ def test_pixels_beside_another_class_do_not_count() -> None:
                 assert marked[y, x] == wanted
 
 
+def test_colours_that_tell_the_class() -> None:
+    plain, coloured = (shapes(32, samples=(8, 1, 1), border=0, telling=share).train for share in (0.0, 1.0))
+    np.testing.assert_array_equal(plain.labels, coloured.labels)
+    for kind in (1, 2, 3):
+        inside = coloured.images[coloured.labels == kind]
+        assert inside.std(axis=0).max() < 0.15  # of the noise alone
+        assert plain.images[plain.labels == kind].std(axis=0).min() > 0.2
+
+
 @pytest.mark.parametrize(
-    "options", [{"size": 8}, {"classes": 1}, {"classes": 9}, {"samples": (1, 0, 1)}, {"border": -1}, {"most": 0}]
+    "options",
+    [{"telling": 2}, {"size": 8}, {"classes": 1}, {"classes": 9}, {"samples": (1, 0, 1)}, {"border": -1}, {"most": 0}],
 )
 def test_bad_numbers_of_shapes(options: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match=next(iter(options))):
