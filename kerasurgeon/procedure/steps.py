@@ -260,8 +260,8 @@ def _tuned(run: Run, step: str, model: keras.Model, name: str) -> Facts:
 def _telling(run: Run, epochs: int) -> Sequence[Any]:
     def told(epoch: int, logs: dict[str, float]) -> None:
         values = ", ".join(f"{name} {value:.4g}" for name, value in sorted(logs.items()) if name != "learning_rate")
-        run.tell((epoch + 1) / epochs, f"epoch {epoch + 1} of {epochs}")
         run.log.info("epoch %d of %d: %s", epoch + 1, epochs, values)
+        run.tell((epoch + 1) / epochs, f"epoch {epoch + 1} of {epochs}")
 
     return [keras.callbacks.LambdaCallback(on_epoch_end=told)]
 

@@ -64,15 +64,16 @@ def summary_markdown(summary: Mapping[str, Any]) -> str:
         f"| {row['stage']} | {row[metric]:.2%} | {format_count(row['macs'])} | {format_count(row['parameters'])} |"
         for row in summary["rows"]
     ]
-    lines = [f"| stage | {metric} | MACs | parameters |", "|---|---|---|---|", *rows]
+    lines = [f"| stage | {metric.replace('_', ' ')} | MACs | parameters |", "|---|---|---|---|", *rows]
     return "\n".join([*lines, "", f"{summary_line(summary)}."])
 
 
 def summary_line(summary: Mapping[str, Any]) -> str:
     """What was saved and what was lost, in one line."""
+    lost = 100 * summary["lost"]
     text = (
         f"{summary['macs_saved']:.1%} of the MACs and {summary['parameters_saved']:.1%} of the parameters saved, "
-        f"{100 * summary['lost']:.2f} points of {summary['metric']} lost"
+        f"{abs(lost):.2f} points of {summary['metric'].replace('_', ' ')} {'gained' if lost < 0 else 'lost'}"
     )
     times = summary["latency_ms"]
     if "original" in times and "final" in times:
