@@ -1,6 +1,6 @@
 """What the penalty of MorphNet adds to a training step.
 
-    uv run --all-extras python benchmarks/morphnet.py [--network ResNet50] [--size 64] [--batch 8] [--rounds 15]
+    uv run --all-extras python benchmarks/morphnet_step.py [--network ResNet50] [--size 64] [--batch 8] [--rounds 15]
 
 Steps with and without the penalty are compiled once and then run in turns, so that what slows one down slows all.
 What counts is the median of the ratios of neighbours. With ``--processor-time`` the processor's time is taken and not
