@@ -119,7 +119,7 @@ def test_regions_that_follow_one_another_are_joined_on_request() -> None:
         row("d", range(6, 8), 0.0, 200, run=(0, 3)),
     )
     chosen = choose_regions(found, macs=0.4, join=True)
-    assert chosen == ("a_in->b_out", "d")
+    assert tuple(chosen) == ("a_in->b_out", "d")
     assert [item.region for item in chosen.rows] == ["a", "b", "d"]
     assert chosen.to_dict()["methods"] == {"a": "drop", "b": "drop", "d": "drop"}
     assert "3 regions: 40.0% of the MACs kept" in chosen.summary()
