@@ -155,7 +155,7 @@ class Regulariser:
         widths = self._along(alive, 1.0)
         sums = self._along(magnitudes, 0.0)
         factors = [ops.take(widths, place) for place in self.places]
-        cost = self.coefficients
+        cost: Any = ops.convert_to_tensor(self.coefficients)
         for factor in factors:
             cost = cost * factor
         weights, total = self._chosen(cost)
