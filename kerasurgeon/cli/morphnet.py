@@ -103,6 +103,15 @@ def morphnet(
             show_default=False,
         ),
     ] = None,
+    tfds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Train on this set of TensorFlow Datasets instead, which has parts train and test.",
+            rich_help_panel=_TRAINING,
+            show_default=False,
+        ),
+    ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs with the regulariser.", rich_help_panel=_TRAINING)] = 20,
     tuning_epochs: Annotated[
         int, typer.Option(min=0, help="Epochs of the cut network after that.", rich_help_panel=_TRAINING)
@@ -132,6 +141,8 @@ def morphnet(
         raise UsageError("--hardware is for --target-cost latency.", got=f"--target-cost {target_cost}")
     if kept is not None and not 0 < kept < 1:
         raise UsageError("--kept cannot be used.", expected="a share in (0, 1)", got=str(kept))
+    if records is not None and tfds is not None:
+        raise UsageError("--records and --tfds both say what is trained on.", hint="leave one out")
     _check_folder(log_dir, overwrite)
     if Path(base_model).suffix.lower() in KERAS_SUFFIXES:
         check_input(Path(base_model), KERAS_SUFFIXES, "model file")
@@ -143,7 +154,7 @@ def morphnet(
 
         keras.utils.set_random_seed(seed)
         now.phase("reading the data")
-        images = data_set(str(data), records, seed)
+        images = data_set(str(data), records, tfds, seed)
 
         def load(path: Path) -> Any:
             return load_model(path, now, unsafe=unsafe, custom_objects=custom_objects)
@@ -162,7 +173,7 @@ def morphnet(
         )
         settings = {"target": str(target_cost), "hardware": hardware, "threshold": threshold, "strength": multiplier}
         result = run.carry_out(model, str(algorithm).replace("-", "_"), settings)
-        result |= {"base_model": base_model, "data": str(records or data), "seed": seed, "folder": str(log_dir)}
+        result |= {"base_model": base_model, "data": str(records or tfds or data), "seed": seed, "folder": str(log_dir)}
         (log_dir / "results.json").write_text(as_json(result), encoding="utf-8")
     if json:
         show_json(result)

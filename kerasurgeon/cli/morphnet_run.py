@@ -19,13 +19,15 @@ from kerasurgeon.morphnet import MorphNet, SteerStrength, with_gates, with_scale
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
-def data_set(name: str, file: Path | None, seed: int) -> DataSet:
-    """The data of a name, or of a file of arrays.
+def data_set(name: str, file: Path | None, tfds: str | None, seed: int) -> DataSet:
+    """The data of a name, of a file of arrays, or of TensorFlow Datasets.
 
     Raises:
-        UsageError: The file cannot be used.
+        UsageError: The file or the data set cannot be used.
         MissingExtraError: A package that brings the data is not installed.
     """
+    if tfds is not None:
+        return _from_tfds(tfds, seed)
     if file is None:
         return digits(seed) if name == "digits" else cifar(name, seed)
     try:
@@ -39,9 +41,38 @@ def data_set(name: str, file: Path | None, seed: int) -> DataSet:
             got=str(error),
         ) from error
     train, test = (Split(arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in ("train", "test"))
+    return _in_parts(file.stem, train, test, seed)
+
+
+def _from_tfds(name: str, seed: int) -> DataSet:
+    """A labelled image set of TensorFlow Datasets, whatever TFRecords it is kept in; downloaded where it is not there."""
+    try:
+        import tensorflow_datasets
+    except ImportError as error:
+        raise UsageError(
+            "--tfds needs the package tensorflow-datasets, which is not installed.",
+            hint="pip install tensorflow-datasets",
+        ) from error
+    try:
+        train, test = (
+            tensorflow_datasets.as_numpy(tensorflow_datasets.load(name, split=part, batch_size=-1, as_supervised=True))
+            for part in ("train", "test")
+        )
+    except Exception as error:  # noqa: BLE001 - whatever the package raises: unknown name, no such part, no network
+        raise UsageError(
+            f"TensorFlow Datasets gives no images and labels of {name!r}.", got=str(error).splitlines()[0][:160]
+        ) from error
+    parts = (
+        Split(np.asarray(images, "float32") / 255, np.asarray(labels, "int32")) for images, labels in (train, test)
+    )
+    return _in_parts(name.replace("/", "_"), *parts, seed=seed)
+
+
+def _in_parts(name: str, train: Split, test: Split, seed: int) -> DataSet:
+    """A tenth of what there is to train on is kept apart."""
     stays, apart = stratified(train.labels, 0.1, seed)
     first, second = (Split(train.images[places], train.labels[places]) for places in (stays, apart))
-    found_set = DataSet(file.stem, first, second, test, classes=int(train.labels.max()) + 1)
+    found_set = DataSet(name, first, second, test, classes=int(train.labels.max()) + 1)
     found_set.check()
     return found_set
 

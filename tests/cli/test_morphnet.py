@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,26 @@ def test_a_network_without_scales_from_a_file(run: Run, tmp_path: Path) -> None:
     assert "small:" in done.out
     small = keras.saving.load_model(tmp_path / "out" / "small.keras")
     assert all(layer.__class__.__module__.startswith("keras.") for layer in small.layers)
+
+
+def test_a_set_of_tensorflow_datasets(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package need not be there: what is asked of it is one function for the parts, one for arrays."""
+    rng = np.random.default_rng(0)
+
+    def load(name: str, *, split: str, batch_size: int, as_supervised: bool) -> Any:
+        assert (name, batch_size, as_supervised) == ("toy/small", -1, True)
+        number = {"train": 60, "test": 20}[split]
+        return rng.integers(0, 256, (number, 8, 8, 3)).astype("uint8"), np.arange(number) % 4
+
+    fake = types.SimpleNamespace(load=load, as_numpy=lambda pair: pair)
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", fake)
+    done = run("morphnet", "--tfds", "toy/small", "--epochs", "1", "--log-dir", str(tmp_path / "out"), "--json")
+    assert done.code == 0, done.err
+    assert (done.json["data"], done.json["test_images"]) == ("toy/small", 20)
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    done = run("morphnet", "--tfds", "toy/small", "--log-dir", str(tmp_path / "other"))
+    assert done.code != 0
+    assert "pip install tensorflow-datasets" in done.err.replace("\n", " ")
 
 
 BAD = [
