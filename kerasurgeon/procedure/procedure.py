@@ -167,7 +167,8 @@ class Procedure:
         """One step: random choices follow from the recipe's seed and the step alone."""
         started = time.perf_counter()
         keras.utils.set_random_seed(run.seed(step) % 2**32)
-        facts = {**DEFAULTS[step](run), "seconds": time.perf_counter() - started}
+        facts = DEFAULTS[step](run)
+        facts.setdefault("seconds", time.perf_counter() - started)  # the summary has that of all steps
         run.folder.finish(step, facts)
         # As another process would read it.
         run.found = run.folder.done()

@@ -58,27 +58,31 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
 
 
 def summary_markdown(summary: Mapping[str, Any]) -> str:
-    """A summary as a table in Markdown."""
+    """A summary as a table in Markdown: what is the same on every machine, so without times."""
     metric = summary["metric"]
     rows = [
         f"| {row['stage']} | {row[metric]:.2%} | {format_count(row['macs'])} | {format_count(row['parameters'])} |"
         for row in summary["rows"]
     ]
     lines = [f"| stage | {metric.replace('_', ' ')} | MACs | parameters |", "|---|---|---|---|", *rows]
-    return "\n".join([*lines, "", f"{summary_line(summary)}."])
+    return "\n".join([*lines, "", f"{_saved(summary)}."])
 
 
 def summary_line(summary: Mapping[str, Any]) -> str:
     """What was saved and what was lost, in one line."""
-    lost = 100 * summary["lost"]
-    text = (
-        f"{summary['macs_saved']:.1%} of the MACs and {summary['parameters_saved']:.1%} of the parameters saved, "
-        f"{abs(lost):.2f} points of {summary['metric'].replace('_', ' ')} {'gained' if lost < 0 else 'lost'}"
-    )
+    text = _saved(summary)
     times = summary["latency_ms"]
     if "original" in times and "final" in times:
         text += f", {times['original']:.2f} ms to {times['final']:.2f} ms"
     return text
+
+
+def _saved(summary: Mapping[str, Any]) -> str:
+    lost = 100 * summary["lost"]
+    return (
+        f"{summary['macs_saved']:.1%} of the MACs and {summary['parameters_saved']:.1%} of the parameters saved, "
+        f"{abs(lost):.2f} points of {summary['metric'].replace('_', ' ')} {'gained' if lost < 0 else 'lost'}"
+    )
 
 
 def _sizes(facts: Mapping[str, Any]) -> dict[str, int]:

@@ -94,6 +94,10 @@ def test_what_a_run_leaves(whole: Path) -> None:
     quotients = json.loads((whole / "quotients.json").read_text())
     assert {row["region"] for row in quotients["rows"]} >= {"block1", "block2"}
     assert set(summary["latency_ms"]) == {"original", "final"}
+    steps = json.loads((whole / "state.json").read_text())["steps"]
+    assert summary["seconds"] == pytest.approx(
+        sum(facts["seconds"] for step, facts in steps.items() if step != "summary")
+    )
     assert "of the MACs" in (whole / "summary.txt").read_text()
 
 
