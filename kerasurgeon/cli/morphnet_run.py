@@ -45,7 +45,7 @@ def data_set(name: str, file: Path | None, tfds: str | None, seed: int) -> DataS
 
 
 def _from_tfds(name: str, seed: int) -> DataSet:
-    """A labelled image set of TensorFlow Datasets, whatever TFRecords it is kept in; downloaded where it is not there."""
+    """A set of labelled images of TensorFlow Datasets, whatever TFRecords it is kept in; fetched if it is not there."""
     try:
         import tensorflow_datasets
     except ImportError as error:
@@ -58,14 +58,14 @@ def _from_tfds(name: str, seed: int) -> DataSet:
             tensorflow_datasets.as_numpy(tensorflow_datasets.load(name, split=part, batch_size=-1, as_supervised=True))
             for part in ("train", "test")
         )
-    except Exception as error:  # noqa: BLE001 - whatever the package raises: unknown name, no such part, no network
+    except Exception as error:  # whatever the package raises: unknown name, no such part, no network
         raise UsageError(
             f"TensorFlow Datasets gives no images and labels of {name!r}.", got=str(error).splitlines()[0][:160]
         ) from error
-    parts = (
+    first, second = (
         Split(np.asarray(images, "float32") / 255, np.asarray(labels, "int32")) for images, labels in (train, test)
     )
-    return _in_parts(name.replace("/", "_"), *parts, seed=seed)
+    return _in_parts(name.replace("/", "_"), first, second, seed)
 
 
 def _in_parts(name: str, train: Split, test: Split, seed: int) -> DataSet:
