@@ -225,7 +225,13 @@ def counts(channels: Channels, alive: Mask, kinds: tuple[str, ...] | None = None
 
 
 def alive_plan(channels: Channels, alive: Mask, note: str = "") -> ChannelPlan:
-    """The plan that keeps what is alive."""
+    """The plan that keeps what is alive.
+
+    Args:
+        channels: The analysis.
+        alive: For every unit of it whether it is alive.
+        note: A line about the plan, for its file.
+    """
     return ChannelPlan.of(channels, ~np.asarray(alive, bool), note)
 
 

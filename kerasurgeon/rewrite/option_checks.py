@@ -1,7 +1,4 @@
-"""Checks of options that many passes share, so that the same mistake reads the same everywhere.
-
-``owner`` is what has the option and starts the message: a pass's name, or a function's; empty for none.
-"""
+"""Checks of options that many passes share, so that the same mistake reads the same everywhere."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ def wrong_option(owner: str, option: str, value: Any, expected: str, hint: str |
     """The error for an option, to be raised.
 
     Args:
-        owner: See the module.
+        owner: What has the option and starts the message; empty for none.
         option: Name of the option.
         value: What was given.
         expected: What would have been accepted, as ``"a number in (0, 1]"``.
@@ -41,6 +38,12 @@ def wrong_option(owner: str, option: str, value: Any, expected: str, hint: str |
 def check_count(owner: str, option: str, value: Any, least: int = 1) -> None:
     """Refuse what is no whole number from ``least`` on.
 
+    Args:
+        owner: What has the option and starts the message; empty for none.
+        option: Name of the option.
+        value: What was given.
+        least: The least number that is accepted.
+
     Raises:
         OptionError: It is none.
     """
@@ -51,6 +54,11 @@ def check_count(owner: str, option: str, value: Any, least: int = 1) -> None:
 def check_flag(owner: str, option: str, value: Any) -> None:
     """Refuse what is neither true nor false.
 
+    Args:
+        owner: What has the option and starts the message; empty for none.
+        option: Name of the option.
+        value: What was given.
+
     Raises:
         OptionError: It is neither.
     """
@@ -60,6 +68,12 @@ def check_flag(owner: str, option: str, value: Any) -> None:
 
 def check_choice(owner: str, option: str, value: Any, known: Iterable[Any]) -> None:
     """Refuse what is none of a few values; for a word the nearest of them is named.
+
+    Args:
+        owner: What has the option and starts the message; empty for none.
+        option: Name of the option.
+        value: What was given.
+        known: The values that are accepted.
 
     Raises:
         OptionError: It is none.
@@ -73,6 +87,12 @@ def check_choice(owner: str, option: str, value: Any, known: Iterable[Any]) -> N
 
 def check_several(owner: str, option: str, value: Any, known: Iterable[str]) -> tuple[str, ...]:
     """Some of a few words: one, or several.
+
+    Args:
+        owner: What has the option and starts the message; empty for none.
+        option: Name of the option.
+        value: What was given.
+        known: The words that are accepted.
 
     Returns:
         All of them, as a tuple.
@@ -93,7 +113,7 @@ def check_patterns(owner: str, option: str, value: Any, *, excluding: bool = Fal
     """Name patterns (see ``names_match``): one, or several.
 
     Args:
-        owner: See the module.
+        owner: What has the option and starts the message; empty for none.
         option: Name of the option.
         value: What was given.
         excluding: Whether a pattern may have ``!`` before it, to leave out what it names.
@@ -117,7 +137,7 @@ def check_known_patterns(owner: str, option: str, patterns: Iterable[str], graph
     """Refuse a name pattern, with or without ``!``, that names no layer of a model: it is a slip of the pen.
 
     Args:
-        owner: See the module.
+        owner: What has the option and starts the message; empty for none.
         option: Name of the option.
         patterns: The option's.
         graph: The model.
@@ -137,6 +157,11 @@ def check_known_patterns(owner: str, option: str, patterns: Iterable[str], graph
 
 def check_function(owner: str, option: str, value: Any) -> Callable[..., Any] | None:
     """A function, or what ``"module:name"`` names; ``None`` stays.
+
+    Args:
+        owner: What has the option and starts the message; empty for none.
+        option: Name of the option.
+        value: What was given.
 
     Raises:
         OptionError: It is none.
