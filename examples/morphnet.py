@@ -76,9 +76,9 @@ def macs(model: keras.Model) -> int:
 
 
 def uniform(share: float, whole: int) -> keras.Model:
-    """The widest network of equal widths that costs no more than a share of the whole."""
-    widths = np.linspace(1, 64, 64) / 64
-    return network(max(width for width in widths if macs(network(width)) <= share * whole))
+    """The network whose widths are all scaled alike that comes nearest to a share of the whole's MACs."""
+    widths = np.arange(1, 65) / 64
+    return network(min(widths, key=lambda width: abs(macs(network(width)) - share * whole)))
 
 
 def morphed(data: Any, kept: float) -> keras.Model:
@@ -126,10 +126,10 @@ if options.write:
         "# MorphNet on digits",
         "",
         f"Made by `python examples/morphnet.py --seeds {options.seeds} --epochs {options.epochs} --kept "
-        f"{' '.join(f'{kept:g}' for kept in options.kept)} --write docs`: a residual network of 32 and 64",
-        f"channels on scikit-learn's digits, {options.epochs} epochs for each way: whole; MorphNet (gamma, steered)",
-        "for half of them, then cut to the target and trained on; all widths scaled to no more than the MACs that",
-        f"MorphNet came to, trained from the start. Accuracy on 300 test images: mean of {options.seeds} seeds, each.",
+        f"{' '.join(f'{kept:g}' for kept in options.kept)} --write docs`: a residual network of",
+        f"32 and 64 channels on scikit-learn's digits, {options.epochs} epochs for each way: whole; MorphNet (gamma,",
+        "steered) for half of them, then cut to the target and trained on; all widths scaled alike to the MACs that",
+        f"MorphNet came to, or nearest, trained from the start. Accuracy on 300 test images: mean of {options.seeds} seeds, each.",
         "",
         "| network | MACs kept | accuracy | each seed |",
         "|---|---|---|---|",
