@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import kerasurgeon as ks
+from kerasurgeon.blocks.plan import BlockPlan
 from kerasurgeon.passes import FoldBatchNorm
 from kerasurgeon.rewrite.catalogue import catalogue, find_pass
 from kerasurgeon.rewrite.passes import Preserves
@@ -24,14 +25,25 @@ MANY = ("plain_chain", "nested_functional", "shared_conv", "compiled_and_fitted"
 
 
 REQUIRED: dict[str, dict[str, Any]] = {
+    "ApplyBlocks": {"plan": BlockPlan()},
     "ApplyFactors": {"plan": ks.FactorPlan()},
     "ApplyPlan": {"plan": {}},
+    "DropBlock": {"region": "*"},
+    "Expand": {"width": 1.0},
     "Factorise": {"macs": 0.5},
+    "InsertBlock": {"at": "none", "block": "residual"},
     "PruneChannels": {"ratio": 0.4},
+    "ReconstructWidths": {"structure": {"none": 1}},
+    "ReplaceWithShunt": {"region": "*"},
+    "ReplaceWithTranslator": {"cuts": [("none", "nothing")]},
+    "SetOutputStride": {"stride": 64},
     "Sparsify": {"sparsity": 0.5},
     "TuckerSplit": {"energy": 0.9},
     "ReplaceLayers": {"pattern": "Conv3D", "function": "kerasurgeon.passes.replacements:two_3x3"},
 }
+
+NAMES_PLACES = {"DropBlock", "InsertBlock", "ReconstructWidths", "ReplaceWithShunt", "ReplaceWithTranslator"}
+"""Passes that are told where to work: a place that is not there is an error."""
 
 
 def close(one: list[np.ndarray[Any, Any]], other: list[np.ndarray[Any, Any]], rtol: float) -> bool:
@@ -173,7 +185,12 @@ def test_law_7_every_built_in_pass_says_why_it_changed_nothing(name: str) -> Non
     pass_ = made(name)
     for case in ("no_weights", "deep_chain", "plain_chain"):
         model = build(case)
-        result = ks.Pipeline([pass_]).run(model, verify="types", data=sample_inputs(model))
+        try:
+            result = ks.Pipeline([pass_]).run(model, verify="types", data=sample_inputs(model))
+        except ks.PassError:  # what it is told to change is not there
+            if name not in NAMES_PLACES:
+                raise
+            continue
         (report,) = result.report.passes
         if not report.changed and not report.removed:
             assert result.graph.revision == 0

@@ -64,6 +64,8 @@ def test_control_c_leaves_what_can_be_gone_on_with(folder: Path, recipe: Path) -
         env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
         stderr=subprocess.PIPE,
         text=True,
+        # A process that was started in the background ignores Ctrl-C, and so would all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     log = folder / "run" / "output.log"
     deadline = time.monotonic() + 1500  # only so that it ends at all

@@ -133,7 +133,7 @@ def test_bad_input() -> None:
         ks.recalibrate_batch_norm(model, data[:, :5])
     with pytest.raises(OptionError, match="NaN"):
         ks.recalibrate_batch_norm(model, np.full_like(data, np.nan))
-    with pytest.raises(OptionError, match="positive whole number"):
+    with pytest.raises(OptionError, match="a whole number from 1"):
         RecalibrateBatchNorm(batches=0)
     with pytest.raises(PassError, match="needs data"):
         ks.apply_passes(model, [RecalibrateBatchNorm()])
