@@ -21,6 +21,7 @@ from kerasurgeon.channels.scatter_layer import Scatter
 from kerasurgeon.cost import cost
 from kerasurgeon.errors import OptionError
 from kerasurgeon.ir.kinds import kind_of
+from kerasurgeon.morphnet.twin_layers import ChannelGate, ChannelScale
 from kerasurgeon.rules import (
     Call,
     CannotTell,
@@ -105,8 +106,9 @@ def test_every_op_of_keras_has_a_rule_or_is_known_to_have_none() -> None:
 
 def test_no_rule_is_for_something_that_is_not_there() -> None:
     there = {*op_kinds(), *(kind_of(cls) for _, cls in layer_classes()), "Functional", "Sequential"}
-    # The last stands in a graph only while shortcuts are loose.
+    # Scatter stands in a graph only while shortcuts are loose, gates and scales in twins that are trained.
     own = (convnext.LayerScale, convnext.StochasticDepth, inception_resnet_v2.CustomScaleLayer, Scatter)
+    own += (ChannelGate, ChannelScale)
     there |= {kind_of(cls) for cls in own}
     assert set(known_kinds()) - there == set()
 
