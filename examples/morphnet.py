@@ -1,13 +1,15 @@
 """Widths learned in training, against uniform widths of the same cost and against the whole network.
 
-uv run --all-extras python examples/morphnet.py [--seeds 3] [--epochs 40] [--kept 0.5 0.1] [--write docs]
+uv run --all-extras python examples/morphnet.py [--seeds 3] [--epochs 40] [--kept 0.5 0.1] [--expand] [--write docs]
 
 A residual network for digits is trained in three ways, each for the same number of epochs: whole; with MorphNet for
-half of them, then cut and trained on; and with all its widths scaled down to the same MACs. ``--write`` writes
+half of them, then cut and trained on; and with all its widths scaled down to the same MACs. ``--expand`` also grows
+what MorphNet made to the MACs of the whole network, and trains that on for half the epochs. ``--write`` writes
 morphnet_digits.md.
 """
 
 import argparse
+import textwrap
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,11 +22,13 @@ from keras import layers
 import kerasurgeon as ks
 from kerasurgeon.data import load_digits
 from kerasurgeon.morphnet import MorphNet, SteerStrength
+from kerasurgeon.passes import Expand
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--seeds", type=int, default=1)
 parser.add_argument("--epochs", type=int, default=12)
 parser.add_argument("--kept", type=float, nargs="*", default=[0.5])
+parser.add_argument("--expand", action="store_true")
 parser.add_argument("--write", type=Path, metavar="FOLDER")
 options = parser.parse_args()
 RATE, BATCH = 5e-3, 32
@@ -91,6 +95,12 @@ def morphed(data: Any, kept: float) -> keras.Model:
     return train(small, data, options.epochs - half)
 
 
+def expanded(small: keras.Model, data: Any, whole: int) -> keras.Model:
+    """A network grown to a number of MACs with its weights, and trained on."""
+    grown: keras.Model = ks.apply_passes(small, [Expand(macs=float(whole))])
+    return train(grown, data, options.epochs // 2)
+
+
 def seeded(make: Callable[[], keras.Model], seed: int) -> keras.Model:
     """What a function makes from a seed."""
     keras.utils.set_random_seed(seed)
@@ -104,6 +114,8 @@ def compared(seed: int) -> dict[str, keras.Model]:
     rows = {"whole": whole}
     for kept in options.kept:
         rows[f"MorphNet, at most {kept:.0%}"] = small = seeded(partial(morphed, digits, kept), seed)
+        if options.expand:
+            rows[f"expanded from MorphNet's {kept:.0%}"] = seeded(partial(expanded, small, digits, macs(whole)), seed)
         start = partial(uniform, macs(small) / macs(whole), macs(whole))
         even = seeded(lambda start=start: train(start(), digits, options.epochs), seed)  # type: ignore[misc]
         rows[f"uniform, as MorphNet's {kept:.0%}"] = even
@@ -122,18 +134,18 @@ for seed in range(options.seeds):
             print("   " + ", ".join(f"{layer.name} {layer.filters}" for layer in convs))
 
 if options.write:
-    lines = [
-        "# MorphNet on digits",
-        "",
-        f"Made by `python examples/morphnet.py --seeds {options.seeds} --epochs {options.epochs} --kept "
-        f"{' '.join(f'{kept:g}' for kept in options.kept)} --write docs`: a residual network of",
-        f"32 and 64 channels on scikit-learn's digits, {options.epochs} epochs for each way: whole; MorphNet (gamma,",
-        "steered) for half of them, then cut to the target and trained on; all widths scaled alike to the MACs that",
-        "MorphNet came to, or nearest, trained from the start. Accuracy on 300 test images: mean, and each seed.",
-        "",
-        "| network | MACs kept | accuracy | each seed |",
-        "|---|---|---|---|",
-    ]
+    kept = " ".join(f"{kept:g}" for kept in options.kept)
+    command = f"python examples/morphnet.py --seeds {options.seeds} --epochs {options.epochs} --kept {kept}"
+    text = (
+        f"Made by `{command}{' --expand' * options.expand} --write docs`: a residual network of 32 and 64 channels on "
+        f"scikit-learn's digits, {options.epochs} epochs for each way: whole; MorphNet (gamma, steered) for half of "
+        "them, then cut to the target and trained on; all widths scaled alike to the MACs that MorphNet came to, or "
+        "nearest, trained from the start. *Expanded*: what MorphNet made, grown with its weights to the MACs of the "
+        f"whole network and trained on for {options.epochs // 2} epochs. Accuracy on 300 test images: mean, and each "
+        "seed."
+    )
+    lines = ["# MorphNet on digits", "", *textwrap.wrap(text, 118, break_on_hyphens=False), ""]
+    lines += ["| network | MACs kept | accuracy | each seed |", "|---|---|---|---|"]
     for name, points in found.items():
         share, right = np.mean(points, axis=0)
         each = ", ".join(f"{100 * point[1]:.1f}" for point in points)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from kerasurgeon.factors import FactorPlan
     from kerasurgeon.ir import Graph, Layer, Node, TensorSpec, Value, Weight, format_graph
     from kerasurgeon.keras_io import emit, lift
-    from kerasurgeon.morphnet import MorphNet, SteerStrength, with_gates, with_scales
+    from kerasurgeon.morphnet import MorphNet, SteerStrength, shrink_and_expand, with_gates, with_scales
     from kerasurgeon.procedure import Procedure
     from kerasurgeon.recover import Bridge, TrainResult, fine_tune, train_bridges
     from kerasurgeon.recover.batch_norm import recalibrate_batch_norm
@@ -96,7 +96,7 @@ _HOMES = {
     "keras_io": ("emit", "lift"),
     "procedure": ("Procedure",),
     "recover": ("Bridge", "TrainResult", "fine_tune", "recover", "train_bridges"),
-    "morphnet": ("MorphNet", "SteerStrength", "with_gates", "with_scales"),
+    "morphnet": ("MorphNet", "SteerStrength", "shrink_and_expand", "with_gates", "with_scales"),
     "recover.batch_norm": ("recalibrate_batch_norm",),
     "recover.sparsity": ("GradualSparsity", "KeepZeros"),
     "rewrite.explain": ("explain",),
@@ -185,6 +185,7 @@ __all__ = [
     "rename",
     "replace_layer",
     "replace_region",
+    "shrink_and_expand",
     "train_bridges",
     "with_gates",
     "with_scales",
