@@ -29,8 +29,7 @@ HEAD = """# Support: networks of keras.applications
 
 Made by `python benchmarks/support.py --write docs/support.md`: smallest inputs, calibrated random weights. *cut*:
 random plans against the masked twin, the largest relative difference of outputs. *half the MACs*: what
-`PruneChannels(macs=0.5)` kept. *TFLite*, *ONNX*: largest relative difference between the pruned model's file and Keras;
-a dash where the file has not been made yet; networks without a row have not been run.
+`PruneChannels(macs=0.5)` kept. *TFLite*, *ONNX*: largest relative difference between the pruned model's file and Keras.
 
 | network | layers | groups | cut | half the MACs | TFLite | ONNX |
 |---|---|---|---|---|---|---|
