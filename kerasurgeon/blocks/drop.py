@@ -8,11 +8,11 @@ from typing import Any
 
 import keras
 
+from kerasurgeon.blocks.inserts import identity
 from kerasurgeon.blocks.plan import BlockStep
 from kerasurgeon.errors import GraphError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.structure import values_in
-from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.keras_io.lift import lift
 from kerasurgeon.rewrite.regions import Region
 
@@ -48,14 +48,8 @@ def drop_step(
     returned = graph.is_output(region.exit) or any(
         region.exit in values_in(scope.outputs) for scope in graph.scopes.values()
     )
-    network = lift(_identity(region.exit_spec)) if returned else None
+    network = lift(identity(region.exit_spec, "channels_last", seed=0)) if returned else None
     return replace(BlockStep.of("drop", name, region, network), options=dict(options or {}))
-
-
-def _identity(spec: TensorSpec) -> keras.Model:
-    inputs = keras.Input(batch_shape=spec.shape, dtype=spec.dtype)
-    dtype = spec.dtype if "float" in spec.dtype else None
-    return keras.Model(inputs, keras.layers.Identity(dtype=dtype, name="identity")(inputs), name="identity")
 
 
 __all__ = ["drop_step"]

@@ -10,7 +10,7 @@ from typing import Any
 from kerasurgeon.atomic import write_text
 from kerasurgeon.blocks.networks import Array
 from kerasurgeon.errors import PlanError
-from kerasurgeon.factors.files import load_pair, paths_of, save_pair
+from kerasurgeon.factors.files import load_data, load_pair, paths_of, save_pair
 
 
 def write_plan(path: str | Path, data: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
@@ -35,22 +35,7 @@ def read_plan(path: str | Path, format_: str) -> tuple[dict[str, Any], dict[str,
     Raises:
         PlanError: A file is missing or damaged, or the format is another.
     """
-    text, _ = paths_of(path)
-    try:
-        data = json.loads(text.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise PlanError("The plan is not valid JSON.", where=f"{text}, line {error.lineno}", got=error.msg) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlanError("The plan cannot be read.", where=str(text), got=str(error)) from error
-    found = data.get("format") if isinstance(data, dict) else type(data).__name__
-    if found != format_:
-        raise PlanError(
-            "The plan has an unknown format.",
-            where=str(text),
-            expected=format_,
-            got=str(found),
-            hint="it may come from another version of kerasurgeon, or be a plan of another kind",
-        )
+    data = load_data(path, format_)
     return load_pair(path, format_) if "arrays" in data else (data, {})
 
 

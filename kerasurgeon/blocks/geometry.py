@@ -18,12 +18,9 @@ from kerasurgeon.rewrite.regions import Region
 
 Pair = tuple[int, int]
 
-_FLOATS = {
-    "float16": "mixed_float16",
-    "bfloat16": "mixed_bfloat16",
-    "float32": "float32",
-    "float64": "float64",
-}
+POLICIES = {"float16": "mixed_float16", "bfloat16": "mixed_bfloat16", "float32": "float32", "float64": "float64"}
+"""The dtype policy of new layers by the dtype that they are to make."""
+
 _DEPTHWISE = frozenset({"DepthwiseConv2D", "SeparableConv2D"})
 _SPATIAL = frozenset({"Conv2D", *_DEPTHWISE})
 _ENLARGING = frozenset({"Conv2DTranspose", "UpSampling2D"})
@@ -77,7 +74,7 @@ class Geometry:
     @property
     def policy(self) -> str:
         """The dtype policy of layers that make the exit's dtype."""
-        return _FLOATS[self.exit.dtype]
+        return POLICIES[self.exit.dtype]
 
     def __str__(self) -> str:
         return f"{self.entry} -> {self.exit}, {self.data_format}"
@@ -116,11 +113,11 @@ def geometry(graph: Graph, region: Region) -> Geometry:
                 where=str(value),
                 got=f"{spec}, {data_format}",
             )
-        if spec.dtype not in _FLOATS or spec.sparse:
+        if spec.dtype not in POLICIES or spec.sparse:
             raise GraphError(
                 f"The region {region.name!r} {what} with a tensor that a convolution cannot handle.",
                 where=str(value),
-                expected=f"a dense tensor of {', '.join(_FLOATS)}",
+                expected=f"a dense tensor of {', '.join(POLICIES)}",
                 got=str(spec),
             )
     return _measured(graph, region, data_format)
@@ -245,4 +242,4 @@ def _two(value: Any) -> Iterator[int]:
     return iter((value, value) if isinstance(value, int) else value)
 
 
-__all__ = ["Geometry", "channel_axis", "data_format_of", "geometry", "spatial_axes"]
+__all__ = ["POLICIES", "Geometry", "channel_axis", "data_format_of", "geometry", "spatial_axes"]

@@ -11,20 +11,18 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasurgeon.blocks.geometry import channel_axis
+from kerasurgeon.blocks.geometry import POLICIES, channel_axis
 from kerasurgeon.errors import GraphError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.keras_io.emit import emit
 from kerasurgeon.keras_io.samples import draw_array
 
-_POLICIES = {"float16": "mixed_float16", "bfloat16": "mixed_bfloat16", "float32": "float32", "float64": "float64"}
-
 
 def identity(spec: TensorSpec, data_format: str, seed: int) -> keras.Model:
     """One ``Identity`` layer: a place to hang something on."""
     inputs = keras.Input(batch_shape=spec.shape, dtype=spec.dtype)
-    layer = keras.layers.Identity(name="identity", dtype=_POLICIES.get(spec.dtype))
+    layer = keras.layers.Identity(name="identity", dtype=POLICIES.get(spec.dtype))
     return keras.Model(inputs, layer(inputs))
 
 
@@ -68,7 +66,7 @@ def _residual(spec: TensorSpec, data_format: str, seed: int, *, inner: int, dept
     rank, channels = len(spec.shape) - 2, _channels(spec, data_format)
     layout = data_format if rank == 2 else "channels_last"
     axis = 1 if layout == "channels_first" and rank == 2 else -1
-    policy = _POLICIES[spec.dtype]
+    policy = POLICIES[spec.dtype]
     inputs = keras.Input(batch_shape=spec.shape, dtype=spec.dtype)
 
     def norm(x: Any, name: str, gamma: str = "ones") -> Any:
@@ -96,7 +94,7 @@ def _residual(spec: TensorSpec, data_format: str, seed: int, *, inner: int, dept
 
 
 def _channels(spec: TensorSpec, data_format: str) -> int:
-    if not 2 <= len(spec.shape) <= 5 or spec.dtype not in _POLICIES or spec.sparse:
+    if not 2 <= len(spec.shape) <= 5 or spec.dtype not in POLICIES or spec.sparse:
         raise GraphError(
             "A residual block cannot be made for this tensor.",
             expected="a dense tensor of numbers with 2 to 5 axes",

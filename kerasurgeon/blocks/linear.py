@@ -11,7 +11,7 @@ from typing import Any, final
 import keras
 import numpy as np
 
-from kerasurgeon.blocks.geometry import channel_axis, data_format_of, geometry
+from kerasurgeon.blocks.geometry import POLICIES, channel_axis, data_format_of, geometry
 from kerasurgeon.blocks.moments import Fit
 from kerasurgeon.errors import GraphError
 from kerasurgeon.ir.graph import Graph
@@ -20,8 +20,6 @@ from kerasurgeon.rewrite.regions import Region
 
 Array = np.ndarray[Any, Any]
 Sizes = tuple[int, ...]
-
-_POLICIES = {"float16": "mixed_float16", "bfloat16": "mixed_bfloat16", "float32": "float32", "float64": "float64"}
 
 
 @final
@@ -165,7 +163,7 @@ class Resizing:
 
     @property
     def _policy(self) -> str:
-        return _POLICIES[self.exit.dtype]
+        return POLICIES[self.exit.dtype]
 
 
 def resizing(graph: Graph, region: Region) -> Resizing:
@@ -184,7 +182,7 @@ def resizing(graph: Graph, region: Region) -> Resizing:
     before, after = region.entry_spec, region.exit_spec
     data_format = data_format_of(graph, region.nodes)
     for spec, value in ((before, region.entry), (after, region.exit)):
-        if spec.dtype not in _POLICIES or spec.sparse or not 2 <= len(spec.shape) <= 5:
+        if spec.dtype not in POLICIES or spec.sparse or not 2 <= len(spec.shape) <= 5:
             raise _impossible(region, f"{value} is no dense tensor of numbers over channels: {spec}")
         if spec.shape[_axis(spec, data_format)] is None:
             raise _impossible(region, f"{value} has an unknown number of channels: {spec}")

@@ -14,6 +14,7 @@ from kerasurgeon.cli.console import activity, show, show_json
 from kerasurgeon.cli.errors import UsageError, usage
 from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, check_outputs, read_data
 from kerasurgeon.cli.models import load_model
+from kerasurgeon.cli.region_rows import region_data, region_row
 from kerasurgeon.cli.startup import start_keras
 from kerasurgeon.errors import missing_extra
 
@@ -182,32 +183,12 @@ def _costs(model: Any, which: list[str] | None, min_nodes: int) -> tuple[dict[st
     rows = []
     for region in found:
         macs, parameters = region_cost(graph, region, total)
-        rows.append(
-            {
-                "name": region.name,
-                "kind": str(region.kind),
-                "entry": str(region.entry),
-                "exit": str(region.exit),
-                "nodes": list(region.nodes),
-                "parent": region.parent,
-                "depth": region.depth,
-                "keeps_spec": region.keeps_spec,
-                "macs": macs,
-                "parameters": parameters,
-            }
-        )
+        rows.append({**region_data(region), "keeps_spec": region.keeps_spec, "macs": macs, "parameters": parameters})
         shares = [
             f"{format_count(own)} ({own / max(whole, 1):.1%})"
             for own, whole in ((macs, total.macs), (parameters, total.parameters))
         ]
-        table.add_row(
-            "  " * region.depth + region.name,
-            str(region.kind),
-            str(len(region)),
-            f"{region.entry} {region.entry_spec}",
-            f"{region.exit} {region.exit_spec}",
-            *shares,
-        )
+        table.add_row(*region_row(region), *shares)
     document = {"name": graph.name, "macs": total.macs, "parameters": total.parameters, "regions": rows}
     return document, [table, "with --data and --labels: what each region is worth"]
 

@@ -12,6 +12,7 @@ from kerasurgeon.cli import options
 from kerasurgeon.cli.console import activity, show, show_json
 from kerasurgeon.cli.files import EXPORT_SUFFIXES, KERAS_SUFFIXES, check_input
 from kerasurgeon.cli.models import load_model
+from kerasurgeon.cli.region_rows import region_data, region_row
 from kerasurgeon.cli.startup import start_keras
 
 _USUAL = {"layers": True, "cost": True, "regions": True}
@@ -120,31 +121,14 @@ def _regions(graph: Any) -> tuple[list[dict[str, Any]], Table | str]:
     from kerasurgeon.rewrite.regions import regions
 
     found = regions(graph)
-    data = [
-        {
-            "name": region.name,
-            "kind": str(region.kind),
-            "entry": str(region.entry),
-            "exit": str(region.exit),
-            "nodes": list(region.nodes),
-            "parent": region.parent,
-            "depth": region.depth,
-        }
-        for region in found
-    ]
+    data = [region_data(region) for region in found]
     if not found:
         return data, "regions: none of two nodes or more"
     table = Table(title="regions: one way in, one way out", title_justify="left")
     for column in ("region", "kind", "nodes", "from", "to"):
         table.add_column(column, justify="right" if column == "nodes" else "left", overflow="fold")
     for region in found:
-        table.add_row(
-            "  " * region.depth + region.name,
-            str(region.kind),
-            str(len(region)),
-            f"{region.entry} {region.entry_spec}",
-            f"{region.exit} {region.exit_spec}",
-        )
+        table.add_row(*region_row(region))
     return data, table
 
 

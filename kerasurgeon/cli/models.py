@@ -16,6 +16,9 @@ from kerasurgeon.cli.console import Activity, note
 from kerasurgeon.cli.errors import UsageError
 from kerasurgeon.errors import ModelFileError
 
+_MOST_NODES = 20_000
+"""How many layers in a row a model file may have."""
+
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -52,10 +55,13 @@ def load_model(path: Path, activity: Activity, *, unsafe: bool, custom_objects: 
 def _load(path: Path, custom: dict[str, Any], *, safe_mode: bool) -> Any:
     from keras.saving import load_model
 
-    try:
-        return load_model(path, custom_objects=custom, safe_mode=safe_mode)
-    except Exception:  # noqa: BLE001 - perhaps it is only a loss or an optimizer; if not, the next line raises it again
-        model = load_model(path, custom_objects=custom, safe_mode=safe_mode, compile=False)
+    from kerasurgeon.keras_io.recursion import room_for
+
+    with room_for(_MOST_NODES):
+        try:
+            return load_model(path, custom_objects=custom, safe_mode=safe_mode)
+        except Exception:  # noqa: BLE001 - perhaps only a loss or an optimizer; if not, the next line raises it again
+            model = load_model(path, custom_objects=custom, safe_mode=safe_mode, compile=False)
     note("the optimizer, loss or metrics of the model could not be restored; the result will not have them")
     return model
 

@@ -59,9 +59,8 @@ def _from_tfds(name: str, seed: int) -> DataSet:
             for part in ("train", "test")
         )
     except Exception as error:  # whatever the package raises: unknown name, no such part, no network
-        raise UsageError(
-            f"TensorFlow Datasets gives no images and labels of {name!r}.", got=str(error).splitlines()[0][:160]
-        ) from error
+        got = str(error).strip().partition("\n")[0][:160] or type(error).__name__
+        raise UsageError(f"TensorFlow Datasets gives no images and labels of {name!r}.", got=got) from error
     first, second = (
         Split(np.asarray(images, "float32") / 255, np.asarray(labels, "int32")) for images, labels in (train, test)
     )

@@ -59,16 +59,7 @@ def load_pair(path: str | Path, format_: str) -> tuple[dict[str, Any], dict[str,
         PlanError: One is missing or damaged, they do not belong together, or the format is another.
     """
     text, packed = paths_of(path)
-    try:
-        data = json.loads(text.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise PlanError("The plan is not valid JSON.", where=f"{text}, line {error.lineno}", got=error.msg) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlanError("The plan cannot be read.", where=str(text), got=str(error)) from error
-    found = data.get("format") if isinstance(data, dict) else type(data).__name__
-    if found != format_:
-        hint = "it may come from another version of kerasurgeon, or be no plan of factors"
-        raise PlanError("The plan has an unknown format.", where=str(text), expected=format_, got=str(found), hint=hint)
+    data = load_data(path, format_)
     digest = data.get(_DIGEST, {}).get("sha256") if isinstance(data.get(_DIGEST), dict) else None
     try:
         actual = _digest(packed)
@@ -86,9 +77,33 @@ def load_pair(path: str | Path, format_: str) -> tuple[dict[str, Any], dict[str,
         raise PlanError("The plan's arrays cannot be read.", where=str(packed), got=str(error)) from error
 
 
+def load_data(path: str | Path, format_: str) -> dict[str, Any]:
+    """Read the JSON file alone.
+
+    Args:
+        path: See ``paths_of``.
+        format_: What the JSON must name as its format.
+
+    Raises:
+        PlanError: It is missing or damaged, or the format is another.
+    """
+    text, _ = paths_of(path)
+    try:
+        data = json.loads(text.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise PlanError("The plan is not valid JSON.", where=f"{text}, line {error.lineno}", got=error.msg) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError("The plan cannot be read.", where=str(text), got=str(error)) from error
+    found = data.get("format") if isinstance(data, dict) else type(data).__name__
+    if found != format_:
+        hint = "it may come from another version of kerasurgeon, or be a plan of another kind"
+        raise PlanError("The plan has an unknown format.", where=str(text), expected=format_, got=str(found), hint=hint)
+    return dict(data)
+
+
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-__all__ = ["load_pair", "paths_of", "save_pair"]
+__all__ = ["load_data", "load_pair", "paths_of", "save_pair"]

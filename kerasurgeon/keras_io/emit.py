@@ -27,6 +27,7 @@ from kerasurgeon.keras_io.internals import KerasNode, has_functional_constructor
 from kerasurgeon.keras_io.layers import aligned, keyed_variables, symbolic
 from kerasurgeon.keras_io.nesting import Level, nest, twins
 from kerasurgeon.keras_io.quick import quick_keras
+from kerasurgeon.keras_io.recursion import room_for
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,6 +37,9 @@ def emit(graph: Graph, *, compile: bool = True) -> keras.Model:
 
     The names of layers, inputs and outputs, nesting, trainable flags and dtype policies are the graph's. The model is
     compiled as the lifted one was, with a fresh optimizer state.
+
+    Keras walks models by recursion. Emitting makes room for it; to load or clone a model of some 900 layers in a row
+    with Keras alone, raise ``sys.setrecursionlimit`` first.
 
     Args:
         graph: The graph.
@@ -99,7 +103,7 @@ def _emitted(graph: Graph) -> tuple[keras.Model, dict[str, Any]]:
     if unchecked and (graph.scopes or graph.model.cls is keras.Sequential):
         check_types(graph)  # layers of nested models are called on the tensors of the model, not on these
         unchecked = frozenset()
-    with quick_keras():
+    with quick_keras(), room_for(len(graph)):
         # Putting nested models together may drop scopes, which is for this emission only.
         try:
             emitter = _Emitter(graph.copy() if graph.scopes else graph, unchecked)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +36,7 @@ from kerasurgeon.rewrite.outputs import (
 from kerasurgeon.rewrite.passes import VERIFY_LEVELS, Pass, Preserves
 from kerasurgeon.rewrite.recipe import Recipe, changed_options, read_recipe
 from kerasurgeon.rewrite.report import PassReport, Report, Size
+from kerasurgeon.rewrite.seeding import python_seeded
 
 _LOG = logging.getLogger(__name__)
 
@@ -139,7 +138,7 @@ class Pipeline:
         if verify not in VERIFY_LEVELS:
             raise OptionError(f"verify={verify!r} is not a level.", expected=" or ".join(map(repr, VERIFY_LEVELS)))
         started = time.perf_counter()
-        with _seeded(seed):
+        with python_seeded(seed):
             graph = lift(model)
             run = _Run(model, graph, verify, data, loss, evaluate, seed, progress or no_progress)
             reports = [run.one(item, index, self.passes) for index, item in enumerate(self.passes)]
@@ -246,7 +245,7 @@ class _Run:
             progress=progress,
         )
         started = time.perf_counter()
-        with _seeded(context.seed):
+        with python_seeded(context.seed):
             self._guarded(item, index, passes, work, lambda: item.run(work, context))
         removed: tuple[str, ...] = ()
 
@@ -395,14 +394,3 @@ def _describe(error: BaseException) -> str:
 def _size(graph: Graph) -> Size:
     total = cost(graph)
     return Size(len(graph), total.parameters, total.macs, total.weight_bytes, total.peak_activation_bytes)
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Keras draws seeds from Python's generator: seed it for a while, and give the user's state back."""
-    state = random.getstate()
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(state)

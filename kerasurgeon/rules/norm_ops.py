@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
-from kerasurgeon.rules.labels import Factor, Ids, Labels
-from kerasurgeon.rules.norms import normalised_axes
-from kerasurgeon.rules.reasons import Reason
+from kerasurgeon.rules.labels import Labels
+from kerasurgeon.rules.norms import normalised_axes, over_axes
 from kerasurgeon.rules.rule import Free
 
 
@@ -42,22 +41,12 @@ class StatisticsOverAxesOp(_Norm):
         """May shrink, not exactly: the statistics are then those of fewer channels."""
         labels, *scales = call.inputs
         axes = normalised_axes(call.config.get("axis", -1), labels.rank)
-        if axes != sorted(axes):
-            raise CannotTell("its axes do not ascend")
-        held: dict[int | tuple[int, ...], Ids | None] = {}
-        factors: list[Factor] = []
-        for factor in labels.factors:
-            inside = [axis for axis in factor.axes if axis in axes]
-            if inside:
-                call.inexactly(factor.ids, Reason.NORMALISED)
-                factor = factor if len(inside) == len(factor.axes) else call.collapse(factor, inside)
-                held[tuple(axes.index(axis) for axis in factor.axes)] = factor.ids
-            factors.append(factor)
+        factors, held = over_axes(call, labels, axes)
         for scale in scales:
             if scale.array is None or scale.rank != len(axes):
                 raise CannotTell("its scales are not constants over the normalised axes")
             call.constant(scale, held)
-        return Labels(labels.shape, tuple(factors), labels.why)
+        return Labels(labels.shape, factors, labels.why)
 
 
 class BatchNormalizationOp(_Norm):

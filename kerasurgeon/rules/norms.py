@@ -45,21 +45,10 @@ class StatisticsOverAxes(_Norm):
     def channels(self, call: ChannelCall) -> Labels:
         """May shrink, not exactly: the statistics are then those of fewer channels."""
         labels = call.input
-        axes = normalised_axes(call.config["axis"], labels.rank)
-        if axes != sorted(axes):
-            raise CannotTell("its axes do not ascend")  # Keras then lays out its weights in another order
-        held: dict[int | tuple[int, ...], Ids | None] = {}
-        factors = []
-        for factor in labels.factors:
-            inside = [axis for axis in factor.axes if axis in axes]
-            if inside:
-                call.inexactly(factor.ids, Reason.NORMALISED)
-                factor = factor if len(inside) == len(factor.axes) else call.collapse(factor, inside)
-                held[tuple(axes.index(axis) for axis in factor.axes)] = factor.ids
-            factors.append(factor)
+        factors, held = over_axes(call, labels, normalised_axes(call.config["axis"], labels.rank))
         for key in self.keys:
             call.weight(key, held)
-        return Labels(labels.shape, tuple(factors), labels.why)
+        return Labels(labels.shape, factors, labels.why)
 
 
 class GroupNormalization(_Norm):
@@ -131,6 +120,30 @@ def normalised_axes(axis: Any, rank: int) -> list[int]:
     if axis is None:
         return list(range(rank))
     return [place % rank for place in ([axis] if isinstance(axis, int) else sorted(axis))]
+
+
+def over_axes(
+    call: ChannelCall, labels: Labels, axes: list[int]
+) -> tuple[tuple[Factor, ...], dict[int | tuple[int, ...], Ids | None]]:
+    """What statistics over some axes leave of the labels, and what weights of the shape of these axes hold.
+
+    Channels along them may go, not exactly. Of a factor that lies partly outside, all of it.
+
+    Raises:
+        CannotTell: The axes do not ascend: Keras then lays out its weights in another order.
+    """
+    if axes != sorted(axes):
+        raise CannotTell("its axes do not ascend")
+    held: dict[int | tuple[int, ...], Ids | None] = {}
+    factors = []
+    for factor in labels.factors:
+        inside = [axis for axis in factor.axes if axis in axes]
+        if inside:
+            call.inexactly(factor.ids, Reason.NORMALISED)
+            factor = factor if len(inside) == len(factor.axes) else call.collapse(factor, inside)
+            held[tuple(axes.index(axis) for axis in factor.axes)] = factor.ids
+        factors.append(factor)
+    return tuple(factors), held
 
 
 class Rescaling(_Norm):

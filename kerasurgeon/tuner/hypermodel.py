@@ -12,13 +12,14 @@ import numpy as np
 from kerasurgeon.errors import OptionError, did_you_mean, missing_extra
 from kerasurgeon.keras_io.emit import emit
 from kerasurgeon.rewrite.option_checks import check_choice, check_count, check_flag, is_count, is_number, wrong_option
+from kerasurgeon.rewrite.seeding import python_seeded
 from kerasurgeon.tuner.backbone import Backbone, backbone_graph
 from kerasurgeon.tuner.costs import COSTS, CostFunction, cost_function
 from kerasurgeon.tuner.cuts import NONE, Cuts, ends_by_label
 from kerasurgeon.tuner.head import classifier, data_format_of
 from kerasurgeon.tuner.labels import KINDS, check_labels, labels_of
 from kerasurgeon.tuner.score import CompressedAccuracy, check_tau
-from kerasurgeon.tuner.seeding import keras_seeded, python_seeded
+from kerasurgeon.tuner.seeding import keras_seeded
 from kerasurgeon.tuner.translators import Translators
 
 try:

@@ -1,4 +1,4 @@
-"""Seeds for a while: Python's generator, which Keras draws seeds of new layers from; and all generators of training."""
+"""All generators of a training, seeded for a while."""
 
 from __future__ import annotations
 
@@ -8,20 +8,6 @@ from contextlib import contextmanager
 
 import keras
 import numpy as np
-
-
-@contextmanager
-def python_seeded(seed: int | None) -> Iterator[None]:
-    """Seed Python's generator, and give its state back. ``None`` leaves it alone."""
-    if seed is None:
-        yield
-        return
-    state = random.getstate()
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(state)
 
 
 @contextmanager

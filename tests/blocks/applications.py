@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from kerasurgeon.ir import Graph
 from kerasurgeon.rewrite.regions import Region, regions
 
-# Keras walks models by recursion: thirty shunts more in a network of 400 layers are as deep as it can go.
-AT_ONCE = 30
+AT_ONCE = 100
 
 
 def groups(graph: Graph, *, few: bool) -> list[list[Region]]:

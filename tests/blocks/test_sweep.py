@@ -19,6 +19,7 @@ from kerasurgeon.blocks.shunts import SHUNTS
 from kerasurgeon.errors import GraphError
 from kerasurgeon.ir import Graph
 from kerasurgeon.keras_io import emit, lift
+from kerasurgeon.keras_io.recursion import room_for
 from kerasurgeon.rewrite.regions import Region
 from tests.applications import CLASSES, SMALLEST, SMALLEST_OTHERWISE
 from tests.blocks.applications import groups
@@ -105,7 +106,8 @@ def saves_and_exports(model: keras.Model, folder: Path) -> None:
     """A result saves and loads, and is exported, run and compared by the exporter."""
     images = np.random.default_rng(0).normal(size=(1, *model.input_shape[1:])).astype("float32")
     model.save(folder / "small.keras")
-    loaded = keras.saving.load_model(folder / "small.keras")
+    with room_for(len(model.operations)):
+        loaded = keras.saving.load_model(folder / "small.keras")
     assert np.array_equal(np.asarray(loaded(images)), np.asarray(model(images)))
     for name in ("small.tflite", "small.onnx"):
         ks.export(model, folder / name)

@@ -55,6 +55,24 @@ def difference(model: keras.Model, other: keras.Model, inputs: Any = None) -> fl
     return worst
 
 
+def rounding_noise(model: keras.Model, images: np.ndarray) -> float:
+    """How far the outputs move when every weight, or every pixel, moves by half a unit in its last place."""
+    rng = np.random.default_rng(0)
+
+    def nudge(array: np.ndarray) -> np.ndarray:
+        if array.dtype.kind != "f":
+            return array
+        half = np.finfo(array.dtype).eps / 2
+        return (array * (1 + rng.uniform(-half, half, array.shape))).astype(array.dtype)
+
+    before, weights = outputs_of(model, images)[0], model.get_weights()
+    moved = [outputs_of(model, nudge(images))[0]]
+    model.set_weights([nudge(weight) for weight in weights])
+    moved.append(outputs_of(model, images)[0])
+    model.set_weights(weights)
+    return max(float(np.abs(after - before).max() / np.abs(before).max()) for after in moved)
+
+
 def state_of(model: keras.Model) -> dict[str, Any]:
     """All that a pass must leave alone in the model that it is given, by value."""
     layers = list(flatten_layers(model))

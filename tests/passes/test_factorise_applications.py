@@ -14,7 +14,7 @@ from kerasurgeon.passes.factorise_layers import build_layers, refusal
 from kerasurgeon.passes.factorise_put import put
 from kerasurgeon.passes.factorise_sites import Site, places
 from tests.applications import application_inputs, build_application
-from tests.passes.checking import difference
+from tests.passes.checking import difference, rounding_noise
 from tests.passes.factors_by_hand import keras_kernel
 from tests.zoo import flatten_layers
 
@@ -102,7 +102,10 @@ def check_in_float64(name: str, methods: tuple[str | None, ...]) -> None:
     for method in methods:
         graph = lift(model)
         found = list(split(graph, method, half))
-        assert difference(emit(with_kernels(model, found)), emit(graph), inputs) < 1e-9
+        twin = emit(with_kernels(model, found))
+        worst = difference(twin, emit(graph), inputs)
+        # Without the stem that its batch norms were set for, the network may blow up even these roundings.
+        assert worst < 1e-9 or worst < 4 * rounding_noise(twin, inputs)
 
 
 def test_one_application() -> None:

@@ -22,6 +22,7 @@ from tests.passes.checking import (
     model_of,
     outputs_of,
     reasons,
+    rounding_noise,
     run,
     state_of,
 )
@@ -490,21 +491,6 @@ def test_applications(application: str) -> None:
     worst = difference(model, result.model, images)
     # With random weights a few deep ones amplify any rounding; in float64 they agree, see below.
     assert worst < 1e-4 or worst < 4 * rounding_noise(model, images)
-
-
-def rounding_noise(model: keras.Model, images: np.ndarray) -> float:
-    """How far the outputs move when every weight, or every pixel, moves by half a unit in its last place."""
-    rng = np.random.default_rng(0)
-
-    def nudge(array: np.ndarray) -> np.ndarray:
-        return (array * (1 + rng.uniform(-6e-8, 6e-8, array.shape))).astype(array.dtype)
-
-    before, weights = outputs_of(model, images)[0], model.get_weights()
-    moved = [outputs_of(model, nudge(images))[0]]
-    model.set_weights([nudge(weight) for weight in weights])
-    moved.append(outputs_of(model, images)[0])
-    model.set_weights(weights)
-    return max(float(np.abs(after - before).max() / np.abs(before).max()) for after in moved)
 
 
 @pytest.mark.sweep

@@ -1,0 +1,28 @@
+"""Room for Keras, which walks the layers of a new model by recursion: one frame for each layer on the longest way."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_SPARE = 1000
+
+
+@contextmanager
+def room_for(nodes: int) -> Iterator[None]:
+    """Let Python recurse as deep as a model of so many nodes may need; the limit that was is set again.
+
+    Args:
+        nodes: How many nodes the model has, at most.
+    """
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, len(inspect.stack(0)) + 2 * nodes + _SPARE))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+__all__ = ["room_for"]
