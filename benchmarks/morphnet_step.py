@@ -1,6 +1,6 @@
 """What the penalty of MorphNet adds to a training step.
 
-    uv run --all-extras python benchmarks/morphnet_step.py [--network ResNet50] [--size 64] [--batch 8] [--rounds 15]
+    uv run --all-extras python benchmarks/morphnet_step.py [--network ResNet50] [--size 64] [--batch 32] [--rounds 15]
 
 Steps with and without the penalty are compiled once and then run in turns, so that what slows one down slows all.
 What counts is the median of the ratios of neighbours. With ``--processor-time`` the processor's time is taken and not
@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", default="ResNet50")
     parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--algorithms", nargs="*", default=["group_lasso", "gamma"])
     parser.add_argument("--targets", nargs="*", default=["macs"])
