@@ -90,7 +90,7 @@ def _mean_square(value: Any, axes: tuple[int, ...]) -> Any:
     """The mean of the squares over some axes, with a gradient that passes over a kernel once and not four times."""
     count = math.prod(value.shape[axis] for axis in axes)
 
-    @ops.custom_gradient
+    @ops.custom_gradient  # type: ignore[untyped-decorator]
     def mean(value: Any) -> Any:
         def gradient(*args: Any, upstream: Any = None) -> Any:
             factor = ops.expand_dims((args[0] if upstream is None else upstream) * (2.0 / count), axes)
