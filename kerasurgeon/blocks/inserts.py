@@ -23,7 +23,7 @@ def identity(spec: TensorSpec, data_format: str, seed: int) -> keras.Model:
     """One ``Identity`` layer: a place to hang something on."""
     inputs = keras.Input(batch_shape=spec.shape, dtype=spec.dtype)
     layer = keras.layers.Identity(name="identity", dtype=POLICIES.get(spec.dtype))
-    return keras.Model(inputs, layer(inputs))
+    return keras.Model(inputs, layer(inputs), name="identity")
 
 
 def residual(spec: TensorSpec, data_format: str, seed: int) -> keras.Model:
@@ -90,7 +90,8 @@ def _residual(spec: TensorSpec, data_format: str, seed: int, *, inner: int, dept
     if rank:
         x = relu(norm(linear(x, inner, 3, "window", 1), "window"), "window")
     x = norm(linear(x, channels, 1, "project", 2), "project", "zeros")
-    return keras.Model(inputs, keras.layers.Add(name="add", dtype=policy)([inputs, x]))
+    x = keras.layers.Add(name="add", dtype=policy)([inputs, x])
+    return keras.Model(inputs, x, name="inverted_residual" if depthwise else "residual")
 
 
 def _channels(spec: TensorSpec, data_format: str) -> int:

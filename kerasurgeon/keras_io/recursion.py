@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-_SPARE = 1000
 
 
 @contextmanager
@@ -18,7 +15,7 @@ def room_for(nodes: int) -> Iterator[None]:
         nodes: How many nodes the model has, at most.
     """
     limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(limit, len(inspect.stack(0)) + 2 * nodes + _SPARE))
+    sys.setrecursionlimit(limit + 2 * nodes)
     try:
         yield
     finally:
