@@ -24,26 +24,30 @@ def randomise(model: keras.Model, seed: int = 0) -> keras.Model:
     return model
 
 
-def offset_of(dense: np.ndarray, old: np.ndarray, rates: tuple[int, ...], first: int = 1) -> tuple[int, ...]:
+def offset_of(
+    dense: np.ndarray, old: np.ndarray, rates: tuple[int, ...], first: int = 1, rtol: float = 1e-5
+) -> tuple[int, ...]:
     """Where the old output lies in the dense one, everywhere, exactly; raises if it lies nowhere."""
     for offset in np.ndindex(*rates):
         index = tuple(slice(start, None, rate) for start, rate in zip(offset, rates, strict=True))
         found = dense[(slice(None),) * first + index]
         sizes = tuple(slice(0, size) for size in old.shape[first : first + len(rates)])
         found = found[(slice(None),) * first + sizes]
-        if found.shape == old.shape and np.abs(found - old).max() <= 1e-5 * np.abs(old).max():
+        if found.shape == old.shape and np.abs(found - old).max() <= rtol * np.abs(old).max():
             return tuple(offset)
     raise AssertionError(f"{old.shape} lies nowhere in {dense.shape}")
 
 
-def check(model: keras.Model, stride: int, *, rates: tuple[int, ...], first: int = 1, seed: int = 0) -> Any:
+def check(
+    model: keras.Model, stride: int, *, rates: tuple[int, ...], first: int = 1, seed: int = 0, rtol: float = 1e-5
+) -> Any:
     """The result of the pass, after comparing outputs."""
     randomise(model, seed)
     inputs = np.random.default_rng(1).normal(size=(2, *model.inputs[0].shape[1:])).astype("float32")
     result = run(SetOutputStride(stride), model)
     (old,), (dense,) = outputs_of(model, inputs), outputs_of(result.model, inputs)
     assert np.abs(old).max() > 1e-3
-    offset_of(dense, old, rates, first)
+    offset_of(dense, old, rates, first, rtol)
     return result
 
 
@@ -214,7 +218,9 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "stride"), CASES)
 def test_networks(name: str, stride: int) -> None:
+    """In float64: the last bit of every weight alone moves MobileNetV2's outputs by a tenth of them in float32."""
+    keras.config.set_dtype_policy("float64")
     size = 139 if name == "InceptionV3" else 96
     build = getattr(keras.applications, name)
     model = build(weights=None, include_top=False, input_shape=(size, size, 3))
-    check(model, stride, rates=(32 // stride,) * 2)
+    check(model, stride, rates=(32 // stride,) * 2, rtol=1e-9)
