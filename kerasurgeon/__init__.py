@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kerasurgeon.channels import ChannelPlan, Group, Groups, cut, groups, masked
     from kerasurgeon.cost import Cost, compare_costs, cost
     from kerasurgeon.errors import (
+        CannotRunError,
         EmitError,
         ExportError,
         GraphError,
@@ -77,6 +78,7 @@ _HOMES = {
     "channels": ("ChannelPlan", "Group", "Groups", "cut", "groups", "masked"),
     "cost": ("Cost", "compare_costs", "cost"),
     "errors": (
+        "CannotRunError",
         "EmitError",
         "ExportError",
         "GraphError",
@@ -120,6 +122,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "BlockPlan",
     "Bridge",
+    "CannotRunError",
     "ChannelPlan",
     "Cost",
     "EmitError",

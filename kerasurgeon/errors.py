@@ -71,6 +71,15 @@ class VerificationError(KerasurgeonError):
     """A graph does not hold together: an invariant, a shape, a dtype or an output is wrong."""
 
 
+class CannotRunError(KerasurgeonError):
+    """This machine's backend lacks what it takes to run a model; nothing is said about the model itself."""
+
+    def in_one_line(self) -> str:
+        """What cannot be run, why and what to do, for a report."""
+        said = f"{self.what.rstrip('.')} ({self.got})" if self.got else self.what.rstrip(".")
+        return f"{said}; {self.hint}" if self.hint else said
+
+
 class PassError(KerasurgeonError):
     """A pass raised or left a broken graph; ``__cause__`` keeps the original error."""
 

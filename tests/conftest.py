@@ -1,5 +1,10 @@
 """What every test gets: quiet CPU-only TensorFlow, fixed seeds, Keras settings put back, the sweep switch.
 
+The rule for processors: oneDNN is switched on, unless ``TF_ENABLE_ONEDNN_OPTS`` says otherwise, so that TensorFlow has
+kernels for channels-first layers and their like on every x86 processor. Where it has none all the same (oneDNN off,
+ARM), tests run such layers by the library's equal calls, which ``keras_io/test_equal_calls.py`` compares with another
+compiler. A test marked ``bare`` gets no such help: it is about what the library itself does on such a machine.
+
 The rule for sweeps: a test that takes ``application`` runs over ``SPREAD``, as part of every run. With
 ``--all-architectures`` it runs over all of keras.applications instead and is marked ``sweep``, so that
 ``pytest -m sweep --all-architectures`` runs every architecture and nothing else. A test that is itself marked
@@ -11,14 +16,18 @@ from __future__ import annotations
 
 import gc
 import os
+import platform
 from collections.abc import Iterator
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # before TensorFlow is imported, by whatever imports it first
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
 import pytest
 
+from kerasurgeon.keras_io.equal_calls import equal_calls
+from kerasurgeon.keras_io.kernels import describe
 from tests.applications import ARCHITECTURES, SPREAD
 
 # Warnings that a zoo model is bound to cause; a test cannot do anything about them.
@@ -43,6 +52,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", line)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Say once what the machine can run; ``-q`` leaves out pytest's own header."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and not hasattr(session.config, "workerinput"):
+        onednn = os.environ["TF_ENABLE_ONEDNN_OPTS"]
+        reporter.write_line(f"{platform.machine()}, TF_ENABLE_ONEDNN_OPTS={onednn}: {describe()}")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "application" in metafunc.fixturenames:
         if metafunc.config.getoption("--all-architectures"):
@@ -64,6 +82,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(autouse=True)
+def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever the machine lacks is run by equal calls, but for tests marked ``bare``."""
+    if request.node.get_closest_marker("bare"):
+        yield
+        return
+    with equal_calls():
+        yield
 
 
 @pytest.fixture(autouse=True)

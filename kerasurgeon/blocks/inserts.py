@@ -16,6 +16,7 @@ from kerasurgeon.errors import GraphError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.keras_io.emit import emit
+from kerasurgeon.keras_io.machine import on_this_machine
 from kerasurgeon.keras_io.samples import draw_array
 
 
@@ -55,7 +56,8 @@ def passes_through(network: Graph, spec: TensorSpec) -> bool:
         spec: What it is given.
     """
     given = draw_array(spec, np.random.default_rng(0))
-    result = keras.tree.flatten(emit(network, compile=False)(given, training=False))
+    with on_this_machine(f"block {network.name!r}"):
+        result = keras.tree.flatten(emit(network, compile=False)(given, training=False))
     if len(result) != 1:
         return False
     array = np.asarray(keras.ops.convert_to_numpy(result[0]))

@@ -27,9 +27,10 @@ from kerasurgeon.blocks.replace import carry_out
 from kerasurgeon.blocks.scores import metric_name, score_maker
 from kerasurgeon.blocks.what_if import scores_of
 from kerasurgeon.cost import cost
-from kerasurgeon.errors import OptionError, PassError, PlanError
+from kerasurgeon.errors import CannotRunError, OptionError, PassError, PlanError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io import emit, lift
+from kerasurgeon.keras_io.machine import on_this_machine
 from kerasurgeon.rewrite.context import Progress, no_progress
 from kerasurgeon.rewrite.option_checks import check_count, check_function
 
@@ -233,7 +234,10 @@ class _Work:
     def _evaluated(self, model: Any, of: str) -> float:
         assert self.evaluate is not None
         try:
-            found = self.evaluate(model)
+            with on_this_machine(f"the evaluation of {of}"):
+                found = self.evaluate(model)
+        except CannotRunError:
+            raise
         except Exception as error:
             raise PassError(f"The evaluation raised {type(error).__name__}: {error}", where=of) from error
         try:

@@ -22,6 +22,7 @@ from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.structure import values_in
 from kerasurgeon.ir.values import Value
+from kerasurgeon.keras_io.machine import on_this_machine
 from kerasurgeon.keras_io.running import last_uses
 
 Array = np.ndarray[Any, Any]
@@ -86,7 +87,8 @@ class _Tail:
         region, bridge = self.candidate.region, self.candidate.bridge
         entry = tensors[region.entry]
         own = {value: tensors[value] for value in self.reads}
-        own[region.exit] = entry if bridge is None else bridge(entry, training=False)
+        with on_this_machine(f"what takes the place of {region}"):
+            own[region.exit] = entry if bridge is None else bridge(entry, training=False)
         for place, node in enumerate(self.order):
             for index, result in enumerate(reader.runner.call(node, own)):
                 own[Value(node.name, index)] = result

@@ -18,6 +18,7 @@ from kerasurgeon.ir.structure import leaves
 from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io import emit
 from kerasurgeon.keras_io.emit import emit_with_variables
+from kerasurgeon.keras_io.machine import on_this_machine
 
 Array = np.ndarray[Any, Any]
 
@@ -35,7 +36,8 @@ def activations(graph: Graph, values: Sequence[Value], data: Any, batch_size: in
 
     model = _probed(graph, values)
     for batch in input_batches(graph, data, batch_size):
-        _, found = model(_nested(graph, batch), training=False)
+        with on_this_machine(f"model {graph.name!r}"):
+            _, found = model(_nested(graph, batch), training=False)
         yield [_numpy(tensor) for tensor in found]
 
 
@@ -60,7 +62,10 @@ def gradients(
     model = _probed(graph, values)
     for batch, labels in _labelled_batches(graph, evidence.data, batch_size):
         inputs = [tf.convert_to_tensor(array) for array in batch]
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
+        with (
+            on_this_machine(f"model {graph.name!r}, and its gradients"),
+            tf.GradientTape(watch_accessed_variables=False) as tape,
+        ):
             # What a tensor's gradient needs is that something it is computed from is watched.
             for tensor in inputs:
                 if tensor.dtype.is_floating:
@@ -91,7 +96,10 @@ def weight_gradients(evidence: Evidence, weights: Sequence[tuple[str, str]]) -> 
     model, variables = emit_with_variables(graph)
     watched = [variables[name].value for name in weights]
     for sample, label in _labelled_batches(graph, evidence.data, 1):
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
+        with (
+            on_this_machine(f"model {graph.name!r}, and its gradients"),
+            tf.GradientTape(watch_accessed_variables=False) as tape,
+        ):
             for variable in watched:
                 tape.watch(variable)
             total = _total(evidence, label, model(_nested(graph, sample), training=False), 1)

@@ -15,6 +15,7 @@ from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.structure import map_leaves
 from kerasurgeon.ir.values import Value, WeightRef
 from kerasurgeon.keras_io import derive
+from kerasurgeon.keras_io.machine import on_this_machine
 
 Array = np.ndarray[Any, Any]
 SIZE_WHERE_OPEN = 16
@@ -56,7 +57,8 @@ def run_layer(graph: Graph, node: Node, *several: Mapping[Value, Array]) -> list
         args, kwargs = operands({value: keras.ops.convert_to_tensor(array) for value, array in arrays.items()})
         if "training" in layer.call_parameters:
             kwargs["training"] = False
-        outputs = made(*args, **kwargs)
+        with on_this_machine(f"{graph.kind(node)} {node.name!r}"):
+            outputs = made(*args, **kwargs)
         results.append(tuple(np.asarray(keras.ops.convert_to_numpy(leaf)) for leaf in keras.tree.flatten(outputs)))
     return results
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,6 +22,7 @@ _SPOKEN = (
     (r"\binputs=(\.\.\.|\w+)", "--inputs FILE"),
     (r"\b(quantize|verify|batch_size|opset|samples|seed)=['\"]?(\w+)['\"]?", r"--\1 \2"),
     (r"\binteger_io(=True)?\b", "--integer-io"),
+    (r"\bint8_weights='(\w+)'", r"--int8-weights \1"),
     (r"--batch_size\b", "--batch-size"),
     (r"report\.to_dict\(\)", "--json"),
 )
@@ -65,6 +67,8 @@ def show_error(error: BaseException) -> None:
         first, _, rest = spoken(str(error)).partition("\n")
     elif isinstance(error, (OSError, MemoryError)):
         first, rest = str(error) or type(error).__name__, ""
+    elif (reason := _lacking(error)) is not None:
+        first, rest = f"This machine cannot run the model: {reason}", f"  what to do: {_remedy()}"
     else:
         lines = str(error).strip().splitlines() or [""]
         first = f"{type(error).__name__}: {lines[0]}"
@@ -72,6 +76,21 @@ def show_error(error: BaseException) -> None:
     typer.echo(typer.style("error: ", fg="red", bold=True) + first, err=True)
     if rest:
         typer.echo(rest, err=True)
+
+
+def _lacking(error: BaseException) -> str | None:
+    """What the machine lacks, if that is what an error of the backend says; the backend is not loaded to find out."""
+    if "keras" not in sys.modules:
+        return None
+    from kerasurgeon.keras_io.machine import lacking
+
+    return lacking(error)
+
+
+def _remedy() -> str:
+    from kerasurgeon.keras_io.machine import remedy
+
+    return remedy()
 
 
 def spoken(text: str) -> str:

@@ -35,7 +35,7 @@ def load_model(path: Path, activity: Activity, *, unsafe: bool, custom_objects: 
         ModelFileError: It cannot be loaded, and why.
         UsageError: A module cannot be imported.
     """
-    from kerasurgeon.export.quiet import quiet
+    from kerasurgeon.quiet import quiet
 
     _check_kind(path)
     custom: dict[str, Any] = {}

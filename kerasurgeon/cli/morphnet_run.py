@@ -14,6 +14,7 @@ from kerasurgeon.cli.errors import UsageError
 from kerasurgeon.cost import cost
 from kerasurgeon.data import DataSet, Split, cifar, digits, stratified
 from kerasurgeon.errors import OptionError, PlanError, did_you_mean
+from kerasurgeon.keras_io.machine import on_this_machine
 from kerasurgeon.morphnet import MorphNet, SteerStrength, with_gates, with_scales, without_scales
 
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -230,10 +231,14 @@ class Run:
 
         callbacks = [*callbacks, keras.callbacks.LambdaCallback(on_epoch_end=told)]
         train = self.data.train
-        model.fit(train.images, train.labels, batch_size=self.batch_size, epochs=epochs, callbacks=callbacks, verbose=0)
+        with on_this_machine(f"the training of model {model.name!r}"):
+            model.fit(
+                train.images, train.labels, batch_size=self.batch_size, epochs=epochs, callbacks=callbacks, verbose=0
+            )
 
     def _accuracy(self, model: keras.Model) -> float:
-        scores = model.predict(self.data.test.images, batch_size=self.batch_size, verbose=0)
+        with on_this_machine(f"model {model.name!r}"):
+            scores = model.predict(self.data.test.images, batch_size=self.batch_size, verbose=0)
         return float((np.asarray(scores).argmax(-1) == np.asarray(self.data.test.labels).ravel()).mean())
 
 

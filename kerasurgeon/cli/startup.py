@@ -20,7 +20,7 @@ def start_keras(activity: Activity) -> None:
     Raises:
         MissingExtraError: The backend is not installed.
     """
-    from kerasurgeon.export.quiet import import_quietly
+    from kerasurgeon.quiet import import_quietly
 
     # As with `python -m`: passes and layers of the user's own are found beside the recipe. Last, so that no file
     # there can take the place of a package.

@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from kerasurgeon.export.api import TOLERANCE, export
     from kerasurgeon.export.benchmark import Latency, LatencyTable, latency
     from kerasurgeon.export.parity import OutputParity, ParityReport, compare
-    from kerasurgeon.export.quiet import import_quietly, silence_tensorflow_startup
     from kerasurgeon.export.report import ExportReport
     from kerasurgeon.export.runners import Runner, open_runner
     from kerasurgeon.export.runtime_latency import LatencyOn, latency_on
     from kerasurgeon.export.tensors import TensorInfo
+    from kerasurgeon.quiet import import_quietly, silence_tensorflow_startup
 
 __all__ = [
     "TOLERANCE",
@@ -62,7 +62,7 @@ __all__ = [
 ]
 
 # Importing Keras imports TensorFlow, which takes seconds and writes to the terminal. So that a command line
-# can silence that first, with what `kerasurgeon.export.quiet` has, nothing here is imported before it is
+# can silence that first, with what `kerasurgeon.quiet` has, nothing here is imported before it is
 # asked for.
 _HOMES = {
     "TOLERANCE": "api",

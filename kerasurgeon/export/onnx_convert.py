@@ -12,10 +12,10 @@ from kerasurgeon.errors import ExportError
 from kerasurgeon.export.converter_errors import converter_error
 from kerasurgeon.export.onnx_rewrites import declare_shapes, fold_scales, protect_pooling_pads, rename_border
 from kerasurgeon.export.onnx_weights import restore_weights
-from kerasurgeon.export.quiet import quiet, require
 from kerasurgeon.export.signature import weight_bytes
 from kerasurgeon.export.tensors import TensorInfo
 from kerasurgeon.export.trace import freeze, output_name, tensorflow, trace, weight_name
+from kerasurgeon.quiet import quiet, require
 
 OPSETS = range(8, 19)
 DEFAULT_OPSET = 17

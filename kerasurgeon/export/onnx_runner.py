@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from kerasurgeon.export.quiet import quiet, require
 from kerasurgeon.export.runners import Runner, unreadable
 from kerasurgeon.export.tensors import Feeds, TensorInfo
+from kerasurgeon.quiet import quiet, require
 
 _DTYPES = {
     "float": "float32",

@@ -18,11 +18,11 @@ import numpy as np
 
 from kerasurgeon.errors import ExportError
 from kerasurgeon.export.converter_errors import converter_error
-from kerasurgeon.export.quiet import quiet
 from kerasurgeon.export.signature import weight_bytes
 from kerasurgeon.export.tensors import Feeds, TensorInfo
 from kerasurgeon.export.tflite_names import name_tensors
 from kerasurgeon.export.trace import input_name, tensorflow, trace
+from kerasurgeon.quiet import quiet
 
 # Above this many bytes of weights the SavedModel route is no slower and needs less memory (ResNet50, 98 MiB:
 # 9.6 s and 1.7 GB frozen, 10.1 s and 0.8 GB saved).

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from kerasurgeon.errors import ExportError
-from kerasurgeon.export.quiet import require
 from kerasurgeon.export.trace import input_name, output_name
+from kerasurgeon.quiet import require
 
 SIGNATURE = "serving_default"
 _IDENTIFIER = b"TFL3"

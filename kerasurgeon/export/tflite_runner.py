@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kerasurgeon.errors import ModelFileError, missing_extra
-from kerasurgeon.export.quiet import import_quietly, quiet
 from kerasurgeon.export.runners import Runner, dequantise, quantise, unreadable
 from kerasurgeon.export.tensors import Feeds, TensorInfo, unique_names
+from kerasurgeon.quiet import import_quietly, quiet
 
 
 class TfliteRunner(Runner):

@@ -9,9 +9,9 @@ from typing import Any
 import keras
 
 from kerasurgeon.errors import ExportError
-from kerasurgeon.export.quiet import require
 from kerasurgeon.export.signature import pack_inputs
 from kerasurgeon.export.tensors import TensorInfo
+from kerasurgeon.quiet import require
 
 
 def tensorflow(needed_for: str, extra: str) -> Any:

@@ -14,6 +14,7 @@ from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.structure import map_leaves, values_in
 from kerasurgeon.ir.values import Value, WeightRef
 from kerasurgeon.keras_io.derive import built_layer, built_parts, keras_layer, symbolic_operands
+from kerasurgeon.keras_io.machine import on_this_machine
 
 Array = np.ndarray[Any, Any]
 
@@ -93,7 +94,11 @@ def last_uses(order: Sequence[Node]) -> dict[int, list[Value]]:
 
 
 def call_layer(graph: Graph, node: Node, made: Any, tensors: Mapping[Value, Any]) -> list[Any]:
-    """Call a Keras layer or op as a node calls it, in inference, on given tensors."""
+    """Call a Keras layer or op as a node calls it, in inference, on given tensors.
+
+    Raises:
+        CannotRunError: This machine cannot run it.
+    """
 
     def translate(leaf: Any) -> Any:
         if isinstance(leaf, Value):
@@ -105,7 +110,8 @@ def call_layer(graph: Graph, node: Node, made: Any, tensors: Mapping[Value, Any]
     args, kwargs = map_leaves(translate, node.operands)
     if "training" in graph.layer_of(node).call_parameters:
         kwargs["training"] = False
-    return list(keras.tree.flatten(made(*args, **kwargs)))
+    with on_this_machine(f"{graph.kind(node)} {node.name!r}"):
+        return list(keras.tree.flatten(made(*args, **kwargs)))
 
 
 def variant(graph: Graph, node: Node, layer: Layer) -> Any:

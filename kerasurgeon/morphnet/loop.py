@@ -16,6 +16,7 @@ from kerasurgeon.channels.plan import ChannelPlan
 from kerasurgeon.errors import OptionError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io import check_types, emit, lift
+from kerasurgeon.keras_io.machine import on_this_machine
 from kerasurgeon.morphnet.alive import THRESHOLD, alive, alive_plan
 from kerasurgeon.morphnet.widen import Widths, macs_of, params_of
 from kerasurgeon.rewrite.option_checks import check_choice, check_count, is_number, wrong_option
@@ -148,7 +149,8 @@ def shrink_and_expand(
         done.append(Round(number, plan, report.removed, shrunk, width, measure(graph), after))
     result = emit(graph)
     if finish is not None:
-        finished = finish(result)
+        with on_this_machine("what finish= does"):
+            finished = finish(result)
         result = result if finished is None else finished
     return Loop(result, budget, tuple(done))
 
@@ -157,7 +159,8 @@ def _trained(
     model: Any, train: Train, number: int, living: Callable[[Graph, Channels], Any]
 ) -> tuple[Graph, Channels, Any]:
     """A model trained, and which of its units are dead then."""
-    returned = train(model, number)
+    with on_this_machine("what train= does"):
+        returned = train(model, number)
     if returned is not None and not isinstance(returned, (ChannelPlan, keras.Model)):
         raise OptionError(
             "train= returned something that cannot be used.",

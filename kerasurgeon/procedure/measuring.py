@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from kerasurgeon.data import DataSet, Split
+from kerasurgeon.keras_io.machine import on_this_machine
 from kerasurgeon.recover import MeanIoU
 
 _BATCH = 64
@@ -39,7 +40,9 @@ def measure(model: keras.Model, data: DataSet, part: str = "test") -> dict[str, 
     classes = data.classes
     counts = np.zeros((classes, classes), np.int64)
     for images, labels in _batches(getattr(data, part), data.task):
-        predicted = keras.ops.convert_to_numpy(model(images, training=False)).argmax(axis=-1).ravel()
+        with on_this_machine(f"model {model.name!r}"):
+            outputs = model(images, training=False)
+        predicted = keras.ops.convert_to_numpy(outputs).argmax(axis=-1).ravel()
         wanted = np.asarray(labels).ravel()
         counted = np.ones(wanted.shape, bool) if data.ignore_label is None else wanted != data.ignore_label
         pairs = wanted[counted].astype(np.int64) * classes + predicted[counted]

@@ -15,6 +15,7 @@ from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io import lift
 from kerasurgeon.keras_io.emit import emit_frozen, emit_with_variables
+from kerasurgeon.keras_io.machine import on_this_machine
 from kerasurgeon.recover.batch_norm import recalibrate_graph
 from kerasurgeon.recover.batches import ArrayBatches, Source, source
 from kerasurgeon.recover.bridges import Bridge
@@ -310,7 +311,8 @@ def _recalibrated(task: _Task, target: Any, batch_size: int, most: int) -> list[
 def _mean_square(task: _Task, batches: Iterable[Sequence[Array]]) -> float:
     total, count = 0.0, 0
     for entry, wanted in batches:
-        made = np.asarray(keras.ops.convert_to_numpy(task.bridge(entry, training=False)), np.float64)
+        with on_this_machine(f"bridge {task.bridge.name!r}"):
+            made = np.asarray(keras.ops.convert_to_numpy(task.bridge(entry, training=False)), np.float64)
         total += float(np.square(made - np.asarray(wanted, np.float64)).sum())
         count += made.size
     return total / count

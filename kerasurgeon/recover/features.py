@@ -16,6 +16,7 @@ from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io import emit
 from kerasurgeon.keras_io.batches import input_batches
+from kerasurgeon.keras_io.machine import on_this_machine
 
 Array = np.ndarray[Any, Any]
 CACHES = ("memory", "disk", None)
@@ -53,7 +54,8 @@ def features(
     """
     model = feature_model(graph, values)
     for batch in input_batches(graph, _iterable(data, steps), batch_size):
-        found = model(keras.tree.pack_sequence_as(graph.inputs, batch), training=False)
+        with on_this_machine(f"model {graph.name!r}"):
+            found = model(keras.tree.pack_sequence_as(graph.inputs, batch), training=False)
         yield [_array(tensor) for tensor in found]
 
 

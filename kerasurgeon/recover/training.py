@@ -15,6 +15,7 @@ import numpy as np
 
 from kerasurgeon.errors import OptionError
 from kerasurgeon.ir.graph import Graph
+from kerasurgeon.keras_io.machine import on_this_machine
 from kerasurgeon.recover.batches import EpochOrder, Source
 from kerasurgeon.recover.learning_rate import LearningRate
 from kerasurgeon.recover.progress import Progress
@@ -118,17 +119,18 @@ def train(
     start = progress.resume()
     if not progress.done and start < settings.epochs:
         callbacks = [*([] if schedule is None else [schedule]), EpochOrder(data.batches), progress]
-        trainee.fit(
-            data.batches,
-            validation_data=None if validation is None else validation.batches,
-            epochs=settings.epochs,
-            initial_epoch=start,
-            steps_per_epoch=settings.steps,
-            validation_steps=settings.validation_steps,
-            callbacks=[*callbacks, *_tensorboard(settings.folder), *settings.callbacks],
-            shuffle=False,
-            verbose=settings.verbose,
-        )
+        with on_this_machine(f"the training of model {trainee.name!r}"):
+            trainee.fit(
+                data.batches,
+                validation_data=None if validation is None else validation.batches,
+                epochs=settings.epochs,
+                initial_epoch=start,
+                steps_per_epoch=settings.steps,
+                validation_steps=settings.validation_steps,
+                callbacks=[*callbacks, *_tensorboard(settings.folder), *settings.callbacks],
+                shuffle=False,
+                verbose=settings.verbose,
+            )
     progress.finish()
     return progress
 

@@ -8,9 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasurgeon.errors import VerificationError
+from kerasurgeon.errors import CannotRunError, VerificationError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io.emit import emit
+from kerasurgeon.keras_io.machine import on_this_machine
 from kerasurgeon.keras_io.samples import sample_inputs
 
 Arrays = list[np.ndarray[Any, Any]]
@@ -25,9 +26,17 @@ _COARSER = {"bfloat16": 800.0, "float16": 100.0}
 
 
 def run_model(model: keras.Model, inputs: Any) -> Arrays:
-    """A model's outputs in inference, flattened, as float64 arrays where they are floats."""
+    """A model's outputs in inference, flattened, as float64 arrays where they are floats.
+
+    Raises:
+        CannotRunError: This machine cannot run the model.
+        VerificationError: It cannot be run on these inputs.
+    """
     try:
-        outputs = keras.tree.flatten(model(inputs, training=False))
+        with on_this_machine(f"model {model.name!r}"):
+            outputs = keras.tree.flatten(model(inputs, training=False))
+    except CannotRunError:
+        raise
     except Exception as error:
         raise VerificationError(
             f"Model {model.name!r} cannot be run to compare its outputs.",

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from kerasurgeon.cost import cost
-from kerasurgeon.errors import KerasurgeonError, OptionError, PassError, VerificationError
+from kerasurgeon.errors import CannotRunError, KerasurgeonError, OptionError, PassError, VerificationError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.text import neighbourhood
@@ -21,6 +21,7 @@ from kerasurgeon.ir.verify import verify_structure
 from kerasurgeon.keras_io.derive import check_types
 from kerasurgeon.keras_io.emit import emit
 from kerasurgeon.keras_io.lift import lift
+from kerasurgeon.keras_io.machine import on_this_machine
 from kerasurgeon.keras_io.samples import sample_inputs
 from kerasurgeon.rewrite.context import Context, Progress, Site, no_progress
 from kerasurgeon.rewrite.outputs import (
@@ -145,7 +146,7 @@ class Pipeline:
             # The model of the last comparison is the emitted graph already, unless a pass has run since.
             result = run.take_model()
             run.advance(1.0, "done")
-        notes = (*graph.model.notes, *run.notes)
+        notes = (*graph.model.notes, *run.notes, *run.not_compared())
         report = Report(model.name, tuple(reports), time.perf_counter() - started, notes)
         recipe = Recipe.of(self.passes, seed=seed, verify=verify)
         return Result(result, report, recipe, run.graph)
@@ -218,6 +219,11 @@ class _Run:
         self.outputs: tuple[int, Arrays] | None = None  # the revision they belong to, and the arrays
         self.emitted: tuple[int, keras.Model] | None = None
         self.notes: list[str] = []
+        self._not_run: dict[str, list[str]] = {}  # why this machine cannot run the model, and after which passes
+
+    def not_compared(self) -> list[str]:
+        """One line for each reason for which outputs were not compared."""
+        return [f"{', '.join(names)}: outputs were not compared: {why}" for why, names in self._not_run.items()]
 
     def advance(self, fraction: float, message: str) -> None:
         """Tell the user how far the run has come; a pass that starts over does not take the bar back."""
@@ -262,10 +268,14 @@ class _Run:
         difference = None
         if work.revision == self.graph.revision:
             difference = 0.0 if compare else None
-        elif masked and context.expected is not None:
-            difference = self._from_twin(item, work, context.expected())
-        elif compare:
-            difference = self._difference(item, work)
+        else:
+            try:
+                if masked and context.expected is not None:
+                    difference = self._from_twin(item, work, context.expected())
+                elif compare:
+                    difference = self._difference(item, work)
+            except CannotRunError as error:
+                self._not_run.setdefault(error.in_one_line(), []).append(item.name)
         self.graph = work
         after = self.size = _size(work)
         verify_seconds = time.perf_counter() - started - seconds
@@ -344,7 +354,8 @@ class _Run:
 
     def _guarded(self, item: Pass, index: int, passes: tuple[Pass, ...], work: Graph, step: Callable[[], None]) -> None:
         try:
-            step()
+            with on_this_machine(f"what {item.name} runs"):
+                step()
         except PassError:
             raise
         except Exception as error:

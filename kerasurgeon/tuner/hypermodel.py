@@ -11,6 +11,7 @@ import numpy as np
 
 from kerasurgeon.errors import OptionError, did_you_mean, missing_extra
 from kerasurgeon.keras_io.emit import emit
+from kerasurgeon.keras_io.machine import on_this_machine
 from kerasurgeon.rewrite.option_checks import check_choice, check_count, check_flag, is_count, is_number, wrong_option
 from kerasurgeon.rewrite.seeding import python_seeded
 from kerasurgeon.tuner.backbone import Backbone, backbone_graph
@@ -256,7 +257,7 @@ class AutoCompress(keras_tuner.HyperModel):
             metrics = self._metrics(hp, model, self.labels)
             model.compile(model.optimizer, _LOSSES[self.labels], metrics=metrics, **self.compile_options)
         costs, key = self.costs(hp, model), _own_values(hp)
-        with keras_seeded(self._seed_of(hp)):
+        with keras_seeded(self._seed_of(hp)), on_this_machine(f"the training of model {model.name!r}"):
             history = model.fit(*args, **kwargs)
         self._executions[key] = self._executions.get(key, 0) + 1
         if isinstance(history, keras.callbacks.History):

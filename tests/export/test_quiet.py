@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from kerasurgeon.export.quiet import quiet
+from kerasurgeon.quiet import quiet
 
 _EXPORTS = """
 import sys
-from kerasurgeon.export.quiet import import_quietly, silence_tensorflow_startup
+from kerasurgeon.quiet import import_quietly, silence_tensorflow_startup
 silence_tensorflow_startup()
 keras = import_quietly("keras")
 import numpy as np
@@ -65,7 +65,7 @@ def test_importing_the_package_imports_no_tensorflow() -> None:
     code = (
         f"import sys, types; m = types.ModuleType('kerasurgeon'); m.__path__ = [{str(root)!r}]\n"
         "sys.modules['kerasurgeon'] = m\n"
-        "import kerasurgeon.export, kerasurgeon.export.quiet\n"
+        "import kerasurgeon.export, kerasurgeon.quiet\n"
         "assert not {'tensorflow', 'keras', 'onnx', 'tf2onnx'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
