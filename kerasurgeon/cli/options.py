@@ -84,6 +84,14 @@ IntegerIo = Annotated[
     bool,
     typer.Option("--integer-io", help="An int8 .tflite also takes and gives int8.", rich_help_panel=_WRITING),
 ]
+Int8Weights = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|full|reduced|unsigned",
+        help="How an int8 .onnx stores weights; full ones overflow on x86 without VNNI, auto looks at this processor.",
+        rich_help_panel=_WRITING,
+    ),
+]
 BatchSize = Annotated[
     str,
     typer.Option(

@@ -28,6 +28,7 @@ class Writing:
         quantize: How .tflite and .onnx files are quantised.
         calibration: The data for int8.
         integer_io: Whether int8 .tflite files take and give int8.
+        int8_weights: How int8 .onnx files store weights.
         batch_size: The batch size built into .tflite and .onnx files.
         opset: The version of ONNX's operators.
         inputs: What outputs are compared on.
@@ -38,6 +39,7 @@ class Writing:
     quantize: str | None
     calibration: Any
     integer_io: bool
+    int8_weights: str
     batch_size: Any
     opset: int | None
     inputs: Any
@@ -55,6 +57,7 @@ class Writing:
             options["integer_io"] = self.integer_io
         if suffix == ".onnx":
             options["opset"] = self.opset
+            options["int8_weights"] = self.int8_weights
         return options
 
 
@@ -66,6 +69,7 @@ def plan(
     quantize: Quantize | None = None,
     calibration: Path | None = None,
     integer_io: bool = False,
+    int8_weights: str = "auto",
     batch_size: str = "auto",
     opset: int | None = None,
     inputs: Path | None = None,
@@ -86,6 +90,8 @@ def plan(
         (calibration is not None and quantize != Quantize.INT8, "--calibration", "--quantize int8"),
         (integer_io and quantize != Quantize.INT8, "--integer-io", "--quantize int8"),
         (integer_io and ".tflite" not in suffixes, "--integer-io", "a .tflite file to write"),
+        (int8_weights != "auto" and quantize != Quantize.INT8, "--int8-weights", "--quantize int8"),
+        (int8_weights != "auto" and ".onnx" not in suffixes, "--int8-weights", "an .onnx file to write"),
     ):
         if wrong:
             raise UsageError(f"{what} does nothing without {needs}.", hint=f"leave {what} out, or add {needs}")
@@ -99,11 +105,19 @@ def plan(
         None if quantize is None else str(quantize),
         read_arrays(calibration, "calibration file"),
         integer_io,
+        _int8_weights(int8_weights),
         _batch_size(batch_size),
         opset,
         read_arrays(inputs, "file of inputs"),
         seed,
     )
+
+
+def _int8_weights(text: str) -> str:
+    known = ("auto", "full", "reduced", "unsigned")
+    if text not in known:
+        raise UsageError("There are no such weights.", where="--int8-weights", expected=", ".join(known), got=text)
+    return text
 
 
 def _batch_size(text: str) -> Any:
@@ -161,7 +175,7 @@ def files_table(reports: Sequence[ExportReport]) -> Table:
             str(report.path),
             f"{report.format} {report.quantize or 'float32'}",
             format_bytes(report.bytes),
-            f"{report.relative_error:.1e}",
+            f"{report.relative_error:.1e}" if report.outputs else "not compared",
             f"{min(agreements):.0%}" if agreements else "-",
             f"{report.seconds:.1f} s",
         )

@@ -10,10 +10,11 @@ import keras
 import numpy as np
 
 from kerasurgeon.errors import ModelFileError
-from kerasurgeon.export.quiet import quiet
 from kerasurgeon.export.runners import Runner, unreadable
 from kerasurgeon.export.signature import check_model, input_infos, output_infos, pack_inputs
 from kerasurgeon.export.tensors import Feeds
+from kerasurgeon.keras_io.machine import on_this_machine
+from kerasurgeon.quiet import quiet
 
 
 class KerasRunner(Runner):
@@ -36,20 +37,31 @@ class KerasRunner(Runner):
         self._calls = 0
 
     def run_batch(self, feeds: Feeds) -> Feeds:
-        """Run once; see `Runner.run_batch`."""
+        """Run once; see `Runner.run_batch`.
+
+        Raises:
+            CannotRunError: This machine cannot run the model.
+        """
         # Tracing costs about ten eager calls, so it pays only for long runs.
         self._calls += 1
         tensors = [keras.ops.convert_to_tensor(feeds[info.name], dtype=info.dtype) for info in self.inputs]
-        with quiet():
+        with quiet(), on_this_machine(f"model {self.model.name!r}"):
             values = self._function()(*tensors) if self._calls > 8 else self._call(*tensors)
         return {
             info.name: _as_numpy(value) for info, value in zip(self.outputs, keras.tree.flatten(values), strict=True)
         }
 
     def prepare(self, feeds: Feeds) -> Callable[[], object]:
-        """A function that runs the compiled model; see `Runner.prepare`."""
+        """A function that runs the compiled model; see `Runner.prepare`.
+
+        Raises:
+            CannotRunError: This machine cannot run the model as it is.
+        """
         tensors = [keras.ops.convert_to_tensor(feeds[info.name], dtype=info.dtype) for info in self.inputs]
-        function = self._function()
+        function = self._compile()
+        # Times are those of the model as it is, or none.
+        with quiet(), on_this_machine(f"model {self.model.name!r} to time it", equal=False):
+            function(*tensors)
 
         def run_once() -> object:
             # Fetching the result waits for it, also on backends that run asynchronously.
@@ -63,15 +75,17 @@ class KerasRunner(Runner):
             return self.model(pack_inputs(self.model, tensors), training=False)
 
     def _function(self) -> Callable[..., Any]:
-        """The model compiled by its backend; not by ``predict``, which leaves traces on the user's model."""
         if self._compiled is None:
-            self._compiled = self._call
-            if keras.backend.backend() == "tensorflow":
-                import tensorflow as tf
-
-                self._compiled = tf.function(self._call, autograph=False, reduce_retracing=True)
-        assert self._compiled is not None
+            self._compiled = self._compile()
         return self._compiled
+
+    def _compile(self) -> Callable[..., Any]:
+        """The model compiled by its backend; not by ``predict``, which leaves traces on the user's model."""
+        if keras.backend.backend() != "tensorflow":
+            return self._call
+        import tensorflow as tf
+
+        return tf.function(self._call, autograph=False, reduce_retracing=True)  # type: ignore[no-any-return]
 
 
 def _as_numpy(value: Any) -> Any:

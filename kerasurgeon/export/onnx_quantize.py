@@ -1,55 +1,16 @@
-"""Quantise an ONNX file with ONNX Runtime's tools."""
+"""Store the weights of an ONNX file in fewer bits; `onnx_int8` makes it compute in fewer."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kerasurgeon.export.converter_errors import converter_error
-from kerasurgeon.export.quiet import quiet, require
-from kerasurgeon.export.tensors import Array, Feeds
+from kerasurgeon.export.tensors import Array
 
 # Smaller tensors (biases, scales) gain nothing and lose accuracy.
 _SMALLEST_HALVED = 1024
 _LARGEST_FLOAT16 = 65504.0
-
-
-def quantize_onnx(proto: Any, quantize: str, calibration: Sequence[Feeds], batch_size: int | None) -> Any:
-    """Quantise a float32 model.
-
-    Args:
-        proto: An ``onnx.ModelProto``; it may be changed.
-        quantize: ``float16``, ``dynamic`` or ``int8``.
-        calibration: Samples that int8 finds its ranges from, in batches.
-        batch_size: The batch size that is built into the model, or None.
-
-    Returns:
-        An ``onnx.ModelProto``.
-
-    Raises:
-        ExportError: ONNX Runtime's tools fail on it.
-        MissingExtraError: ONNX Runtime is not installed.
-    """
-    if quantize == "float16":
-        return halve_weights(proto)
-    if quantize == "dynamic":
-        return store_as_int8(proto)
-    require("onnxruntime", package="onnxruntime", extra="onnx", needed_for="Quantising ONNX files")
-    require("onnxruntime.quantization", package="onnxruntime", extra="onnx", needed_for="Quantising ONNX files")
-    import onnx
-
-    with quiet() as captured, tempfile.TemporaryDirectory(prefix="kerasurgeon-") as folder:
-        source, target = Path(folder, "float.onnx"), Path(folder, "quantised.onnx")
-        try:
-            onnx.save(proto, source)
-            _static(source, target, _reader(calibration, batch_size))
-            return onnx.load(target)
-        except Exception as error:
-            raise converter_error("ONNX int8", error, captured.tail()) from error
 
 
 def halve_weights(proto: Any) -> Any:
@@ -139,55 +100,3 @@ def _to_int8(array: Array, kept: tuple[int, ...]) -> tuple[Array, Array]:
     scale = np.abs(array).max(axis=others, keepdims=True) / np.float32(127)
     scale[scale == 0] = 1
     return np.round(array / scale).astype(np.int8), scale.astype(np.float32)
-
-
-def _static(source: Path, target: Path, reader: Any) -> None:
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-
-    quantize_static(
-        source,
-        target,
-        reader,
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        # Unsigned activations are one and a half to three times as quick as signed ones on x86.
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-    )
-
-
-def _reader(calibration: Sequence[Feeds], batch_size: int | None) -> Any:
-    """The calibration samples one batch at a time, in the class that ONNX Runtime asks for."""
-    from onnxruntime.quantization import CalibrationDataReader
-
-    size = batch_size or 1
-
-    class Reader(CalibrationDataReader):
-        def __init__(self) -> None:
-            self._next: Callable[[], Feeds | None] = iter_batches(calibration, size).__next__
-
-        def get_next(self) -> Feeds | None:
-            try:
-                return self._next()
-            except StopIteration:
-                return None
-
-    return Reader()
-
-
-def iter_batches(batches: Sequence[Feeds], size: int) -> Iterator[Feeds]:
-    """Cut batches of any size into batches of one size, the last sample repeated where one is short.
-
-    Args:
-        batches: Named arrays.
-        size: Samples per batch.
-    """
-    for feeds in batches:
-        samples = next(iter(feeds.values())).shape[0]
-        for start in range(0, samples, size):
-            indices = np.minimum(np.arange(start, start + size), samples - 1)
-            yield {name: _take(array, indices) for name, array in feeds.items()}
-
-
-def _take(array: Array, indices: Array) -> Array:
-    return np.ascontiguousarray(array[indices])

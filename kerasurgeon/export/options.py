@@ -10,6 +10,7 @@ import keras
 
 from kerasurgeon.errors import OptionError, did_you_mean
 from kerasurgeon.export.onnx_convert import DEFAULT_OPSET, OPSETS
+from kerasurgeon.export.onnx_int8 import FORMS
 
 Format = Literal["keras", "tflite", "onnx"]
 FORMATS: dict[str, Format] = {".keras": "keras", ".tflite": "tflite", ".onnx": "onnx"}
@@ -28,6 +29,7 @@ class Options:
         integer_io: Whether an int8 TFLite file takes and gives int8.
         batch_size: The batch size to build in; None leaves it free.
         opset: The version of ONNX's operators.
+        int8_weights: How an int8 ONNX file stores weights: ``auto`` or a name of `onnx_int8.FORMS`.
     """
 
     format: Format
@@ -35,10 +37,18 @@ class Options:
     integer_io: bool
     batch_size: int | None
     opset: int
+    int8_weights: str = "auto"
 
 
 def check_options(
-    path: Path, *, quantize: Any, integer_io: bool, batch_size: Any, opset: Any, calibration: Any
+    path: Path,
+    *,
+    quantize: Any,
+    integer_io: bool,
+    batch_size: Any,
+    opset: Any,
+    calibration: Any,
+    int8_weights: Any = "auto",
 ) -> Options:
     """Check the options of an export against each other and against the format.
 
@@ -49,6 +59,7 @@ def check_options(
         batch_size: See there.
         opset: See there.
         calibration: See there.
+        int8_weights: See there.
 
     Raises:
         OptionError: An option has a value that it may not have, or does nothing for this format.
@@ -73,12 +84,14 @@ def check_options(
         )
     if calibration is not None and quantize != "int8":
         raise OptionError("Calibration data is of use for quantize='int8' only.", got=f"quantize={quantize!r}")
+    _check_int8_weights(int8_weights, quantize, file_format)
     return Options(
         file_format,
         quantize,
         integer_io,
         _check_batch_size(batch_size, file_format),
         _check_opset(opset, file_format, quantize),
+        int8_weights,
     )
 
 
@@ -95,6 +108,22 @@ def _check_quantize(quantize: Any, file_format: Format) -> None:
         raise OptionError(
             f".keras files are not quantised (quantize={quantize!r}): they keep the model to train on.",
             hint="export a .tflite or .onnx file, or quantise the model itself with model.quantize('int8')",
+        )
+
+
+def _check_int8_weights(int8_weights: Any, quantize: Any, file_format: Format) -> None:
+    known = ("auto", *FORMS)
+    if int8_weights not in known:
+        raise OptionError(
+            "Unknown way to store int8 weights.",
+            where="int8_weights",
+            expected=", ".join(map(repr, known)),
+            got=repr(int8_weights),
+            hint=did_you_mean(str(int8_weights), known),
+        )
+    if int8_weights != "auto" and (quantize != "int8" or file_format != "onnx"):
+        raise OptionError(
+            "int8_weights is of use for int8 ONNX files only.", got=f"quantize={quantize!r} and format {file_format}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ class ExportReport:
         seconds: How long the export took, the check included.
         quantize: How the file was quantised; None if it is float32.
         samples: How many samples the check ran.
-        outputs: The differences, one entry per output; see `OutputParity` for the definitions.
+        outputs: The differences, one entry per output; see `OutputParity` for the definitions. None where this machine
+            cannot run the Keras model: a note says so then.
         notes: What the user should know about the file.
     """
 
@@ -36,8 +38,8 @@ class ExportReport:
 
     @property
     def relative_error(self) -> float:
-        """The largest relative error of all outputs."""
-        return max(output.relative_error for output in self.outputs)
+        """The largest relative error of all outputs; NaN where they were not compared."""
+        return max((output.relative_error for output in self.outputs), default=math.nan)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as data that JSON can hold."""
@@ -51,5 +53,7 @@ class ExportReport:
         kind = self.quantize or "float32"
         head = f"{self.path}: {self.format}, {kind}, {byte_size(self.bytes)}, written in {self.seconds:.1f} s"
         notes = "".join(f"\nnote: {note}" for note in self.notes)
+        if not self.outputs:
+            return f"{head}{notes}"
         differences = f"compared with the Keras model on {self.samples} samples:\n{parity_table(self.outputs)}"
         return f"{head}\n{differences}{notes}"

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import keras
 
-from kerasurgeon.errors import ExportError, MissingExtraError, ModelFileError
+from kerasurgeon.errors import CannotRunError, ExportError, MissingExtraError, ModelFileError
 from kerasurgeon.export.converter_errors import digest
 from kerasurgeon.export.keras_runner import KerasRunner
 from kerasurgeon.export.onnx_convert import convert_to_onnx
-from kerasurgeon.export.onnx_quantize import quantize_onnx
+from kerasurgeon.export.onnx_int8 import quantize_int8
+from kerasurgeon.export.onnx_quantize import halve_weights, store_as_int8
 from kerasurgeon.export.options import Options
-from kerasurgeon.export.quiet import quiet
 from kerasurgeon.export.runners import open_runner
 from kerasurgeon.export.signature import custom_objects
 from kerasurgeon.export.tensors import Feeds
 from kerasurgeon.export.tflite_convert import TfliteOptions, convert_to_tflite
+from kerasurgeon.quiet import quiet
 
 Progress = Callable[[float, str], None]
 
@@ -63,11 +64,15 @@ def write_file(
         batch_size=options.batch_size,
         opset=options.opset,
     )
-    if options.quantize is not None:
-        tell(0.5, "calibrating" if options.quantize == "int8" else "quantising")
-        proto = quantize_onnx(proto, options.quantize, calibration, options.batch_size)
+    notes = ()
+    if options.quantize == "int8":
+        tell(0.5, "calibrating")
+        proto, notes = quantize_int8(proto, calibration, options.batch_size, options.int8_weights)
+    elif options.quantize is not None:
+        tell(0.5, "quantising")
+        proto = halve_weights(proto) if options.quantize == "float16" else store_as_int8(proto)
     path.write_bytes(proto.SerializeToString())
-    return ()
+    return notes
 
 
 def _save(model: keras.Model, path: Path) -> None:
@@ -86,7 +91,7 @@ def _save(model: keras.Model, path: Path) -> None:
         ) from error
 
 
-def run_file(model: keras.Model, path: Path, options: Options, feeds: Feeds) -> Feeds:
+def run_file(model: keras.Model, path: Path, options: Options, feeds: Feeds) -> Feeds | None:
     """Load a file that was just written, and run it.
 
     Args:
@@ -96,7 +101,7 @@ def run_file(model: keras.Model, path: Path, options: Options, feeds: Feeds) -> 
         feeds: What to run on.
 
     Returns:
-        The outputs by name.
+        The outputs by name; ``None`` for a .keras file that was loaded, but that this machine cannot run.
 
     Raises:
         ExportError: It cannot be loaded or run.
@@ -107,11 +112,17 @@ def run_file(model: keras.Model, path: Path, options: Options, feeds: Feeds) -> 
         return open_runner(path, custom_objects=custom, safe_mode=False).run(feeds)
     except MissingExtraError:
         raise
+    except CannotRunError:
+        return None
     except Exception as error:
         reason = error.got if isinstance(error, ModelFileError) else None
+        got = reason or digest(str(error), lines=1, first=True) or type(error).__name__
         raise ExportError(
             f"The .{options.format} file was written, but it cannot be loaded and run; it was not kept.",
             where=f"model {model.name!r}",
-            got=reason or digest(str(error), lines=1, first=True) or type(error).__name__,
-            hint="the converter, or Keras itself, mishandles a layer of this model: export another format",
+            got=got,
+            hint="the runtime has no kernel for an operation in this type of numbers: export a model that computes in "
+            "float32, or another format"
+            if "NOT_IMPLEMENTED" in got
+            else "the converter, or Keras itself, mishandles a layer of this model: export another format",
         ) from error
