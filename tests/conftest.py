@@ -1,9 +1,10 @@
 """What every test gets: quiet CPU-only TensorFlow, fixed seeds, Keras settings put back, the sweep switch.
 
-The rule for processors: oneDNN is switched on, unless ``TF_ENABLE_ONEDNN_OPTS`` says otherwise, so that TensorFlow has
-kernels for channels-first layers and their like on every x86 processor. Where it has none all the same (oneDNN off,
-ARM), tests run such layers by the library's equal calls, which ``keras_io/test_equal_calls.py`` compares with another
-compiler. A test marked ``bare`` gets no such help: it is about what the library itself does on such a machine.
+The rule for processors: on x86, oneDNN is switched on, unless ``TF_ENABLE_ONEDNN_OPTS`` says otherwise, so that
+TensorFlow has kernels for channels-first layers and their like on every such processor. Where it has none all the same
+(oneDNN off, ARM), tests run such layers by the library's equal calls, which ``keras_io/test_equal_calls.py`` compares
+with another compiler. A test marked ``bare`` gets no such help: it is about what the library itself does on such a
+machine.
 
 The rule for sweeps: a test that takes ``application`` runs over ``SPREAD``, as part of every run. With
 ``--all-architectures`` it runs over all of keras.applications instead and is marked ``sweep``, so that
@@ -21,7 +22,8 @@ from collections.abc import Iterator
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # before TensorFlow is imported, by whatever imports it first
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+if platform.machine().lower() in ("x86_64", "amd64"):
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
 import pytest
@@ -57,7 +59,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Say once what the machine can run; ``-q`` leaves out pytest's own header."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None and not hasattr(session.config, "workerinput"):
-        onednn = os.environ["TF_ENABLE_ONEDNN_OPTS"]
+        onednn = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "unset")
         reporter.write_line(f"{platform.machine()}, TF_ENABLE_ONEDNN_OPTS={onednn}: {describe()}")
 
 

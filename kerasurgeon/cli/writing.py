@@ -166,7 +166,9 @@ def files_table(reports: Sequence[ExportReport]) -> Table:
     from kerasurgeon.cost import format_bytes
 
     samples = reports[0].samples if reports else 0
-    table = Table(title=f"files, run and compared with the Keras model on {samples} samples", title_justify="left")
+    compared = all(report.outputs for report in reports)
+    done = f"run and compared with the Keras model on {samples} samples" if compared else "not all of them compared"
+    table = Table(title=f"files, {done}", title_justify="left")
     for column in ("file", "kind", "size", "relative error", "same argmax", "time"):
         table.add_column(column, justify="left" if column in ("file", "kind") else "right", overflow="fold")
     for report in reports:
