@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 
-from kerasurgeon.errors import ModelFileError
+from kerasurgeon.errors import ExportError, KerasurgeonError, ModelFileError
+from kerasurgeon.export.converter_errors import digest
 from kerasurgeon.export.runners import Runner, unreadable
 from kerasurgeon.export.signature import check_model, input_infos, output_infos, pack_inputs
 from kerasurgeon.export.tensors import Feeds
@@ -41,12 +42,23 @@ class KerasRunner(Runner):
 
         Raises:
             CannotRunError: This machine cannot run the model.
+            ExportError: It cannot be run on these inputs.
         """
         # Tracing costs about ten eager calls, so it pays only for long runs.
         self._calls += 1
         tensors = [keras.ops.convert_to_tensor(feeds[info.name], dtype=info.dtype) for info in self.inputs]
-        with quiet(), on_this_machine(f"model {self.model.name!r}"):
-            values = self._function()(*tensors) if self._calls > 8 else self._call(*tensors)
+        try:
+            with quiet(), on_this_machine(f"model {self.model.name!r}"):
+                values = self._function()(*tensors) if self._calls > 8 else self._call(*tensors)
+        except KerasurgeonError:
+            raise
+        except Exception as error:
+            raise ExportError(
+                "The Keras model itself cannot be run.",
+                where=f"model {self.model.name!r}",
+                got=f"{type(error).__name__}: {digest(str(error), lines=2, first=True)}",
+                hint="pass inputs=... that it is meant for; calling the model on them shows Keras' whole error",
+            ) from error
         return {
             info.name: _as_numpy(value) for info, value in zip(self.outputs, keras.tree.flatten(values), strict=True)
         }

@@ -15,7 +15,7 @@ from kerasurgeon.keras_io.kernels import has_kernel
 
 # How backends say that they have no kernel for what was asked, whatever class of error they say it by.
 _LACKING = re.compile(
-    r"only supports?|supports? only|(?:does not|doesn't) (?:yet |currently )?support"
+    r"only supports?|supports? only|(?:do not|does not|don't|doesn't) (?:yet |currently )?support"
     r"|not (?:yet |currently )?(?:supported|implemented)|not in (?:the )?list of allowed values"
     r"|No registered|No OpKernel|Could not find device",
 )

@@ -165,3 +165,13 @@ def test_latency_is_measured_side_by_side(forms: dict[str, Any]) -> None:
         latency({"a": forms["tflite"]}, batch_size=2)
     with pytest.raises(OptionError, match="Nothing"):
         latency({})
+
+
+def test_a_model_that_fails_is_an_error_in_words(tmp_path: Path) -> None:
+    """The layer inside computes in float64 on what the wrapper has made float32: Keras builds it, and cannot run it."""
+    given = keras.Input((3, 6, 6, 2), dtype="float64")
+    model = keras.Model(given, keras.layers.TimeDistributed(keras.layers.Conv2D(4, 3, dtype="float64"))(given))
+    for call in (lambda: compare(model, model), lambda: export(model, tmp_path / "m.keras")):
+        with pytest.raises(ExportError, match=r"The Keras model itself cannot be run[^$]*float64"):
+            call()
+    assert not list(tmp_path.iterdir())

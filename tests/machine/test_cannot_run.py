@@ -126,6 +126,7 @@ def test_the_command_line_reports_it_as_no_fault_of_its_own(capsys: pytest.Captu
         (tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"), True),
         (tf.errors.InvalidArgumentError(None, None, "Conv2DCustomBackpropInputOp only supports NHWC."), True),
         (tf.errors.InvalidArgumentError(None, None, "does not yet support dilation rates larger than 1"), True),
+        (tf.errors.InvalidArgumentError(None, None, "CPU implementations do not yet support dilation"), True),
         (tf.errors.NotFoundError(None, None, "Could not find device for node: MaxPool3D"), True),
         (RuntimeError("\"slow_conv2d_cpu\" not implemented for 'Half'"), True),
         (NotImplementedError("no kernel"), True),
