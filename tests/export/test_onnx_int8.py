@@ -102,11 +102,11 @@ def test_unsigned_weights(tmp_path: Path) -> None:
     assert not report.notes  # what was asked for needs no word
 
 
-def overflowing(kept: Callable[[Path, Any], list[list[Array]]]) -> Callable[..., list[list[Array]]]:
+def overflowing(kept: Callable[..., list[list[Array]]]) -> Callable[..., list[list[Array]]]:
     """ONNX Runtime as it is on a processor whose kernels overflow with full weights, whatever this one does."""
 
     def run_(path: Path, feeds: Any, *, optimised: bool) -> list[list[Array]]:
-        outputs = kept(path, feeds, optimised=False)  # type: ignore[call-arg]
+        outputs = kept(path, feeds, optimised=False)
         if optimised and path.stem == "full":
             return [[np.clip(array, -0.3 * array.std(), None) for array in each] for each in outputs]
         return outputs

@@ -53,7 +53,7 @@ def test_no_pass_is_refused_for_the_machine(which: str, name: str) -> None:
         assert len(lines) == 1
         assert lines[0].startswith(f"{item.name}: outputs were not compared: This machine cannot run")
         assert "\n" not in lines[0]
-        assert lines[0] in str(result.report).replace("\n", " ") or len(lines[0]) > 120
+        assert lines[0] in " ".join(str(result.report).split())
     else:
         assert not lines
     assert [tuple(output.shape) for output in result.model.outputs] == [tuple(o.shape) for o in model.outputs]

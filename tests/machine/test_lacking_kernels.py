@@ -15,6 +15,7 @@ import pytest
 
 import kerasurgeon as ks
 from kerasurgeon import passes as library
+from kerasurgeon.export.benchmark import latency
 from kerasurgeon.keras_io.equal_calls import equal_calls
 from tests.machine.networks import network
 
@@ -125,7 +126,5 @@ def test_what_runs_networks_without_a_pipeline(kind: str) -> None:
 
 
 def test_time_is_taken_of_the_model_as_it_is_or_not_at_all() -> None:
-    from kerasurgeon.export.benchmark import latency
-
     with pytest.raises(ks.CannotRunError, match="to time it"):
         latency({"model": network("channels_first", "float64")}, rounds=1)
