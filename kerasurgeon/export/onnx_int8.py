@@ -8,6 +8,7 @@ depends on the network, so that the runtime is asked: its kernels against the sa
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -136,9 +137,13 @@ def _error(expected: Sequence[Sequence[Array]], got: Sequence[Sequence[Array]]) 
         if wanted[0].dtype.kind != "f":
             continue
         one, other = (np.concatenate([np.ravel(each) for each in arrays]) for arrays in (wanted, found))
-        one, other = one.astype(np.float64), other.astype(np.float64)
-        deviation = float(one.std()) or 1.0
-        worst = max(worst, float(np.sqrt(np.mean(np.square(one - other)))) / deviation)
+        known = np.isfinite(one)
+        if not np.isfinite(other[known]).all():
+            return math.inf
+        one, other = one[known].astype(np.float64), other[known].astype(np.float64)
+        if one.size:
+            deviation = float(one.std()) or 1.0
+            worst = max(worst, float(np.sqrt(np.mean(np.square(one - other)))) / deviation)
     return worst
 
 

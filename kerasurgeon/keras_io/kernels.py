@@ -7,7 +7,9 @@ dilated transposed ones and of depthwise ones with unequal strides.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -55,8 +57,10 @@ def _tried(function: str, rank: int, dtype: str, channels_first: bool, dilated: 
     shapes = [(1, _CHANNELS, *space) if channels_first else (1, *space, _CHANNELS), (*window, _CHANNELS, _CHANNELS)]
     if function == "separable_conv":
         shapes.append((*(1,) * rank, _CHANNELS**2, _CHANNELS))
-    # A failure is written to the terminal from C++ before it is raised.
-    with tf.init_scope(), quiet():
+    # A failure is written to the terminal from C++ before it is raised. Other threads must not wait for the terminal:
+    # whoever keeps it quiet may be waiting for them.
+    main = threading.current_thread() is threading.main_thread()
+    with tf.init_scope(), quiet() if main else contextlib.nullcontext():
         try:
             tensors = [tf.zeros(shape, dtype) for shape in shapes]
             with tf.GradientTape() as tape:
@@ -81,4 +85,5 @@ def describe() -> str:
         )
         if not has
     ]
-    return f"TensorFlow without kernels for {', '.join(lacks)} convolutions" if lacks else "TensorFlow with all kernels"
+    kinds = f"without kernels for {', '.join(lacks)} ones" if lacks else "with kernels for every kind"
+    return f"TensorFlow's convolutions of float32: {kinds}"

@@ -152,3 +152,12 @@ def test_wrong_options(options: dict[str, Any], message: str, tmp_path: Path) ->
         export(
             MODELS["dense"](), tmp_path / "m.tflite", quantize="int8", calibration=images((32,)), int8_weights="full"
         )
+
+
+def test_errors_of_outputs_that_are_not_finite() -> None:
+    expected = [[np.array([1.0, np.inf, 3.0], "float32"), np.array([1, 2])]]
+    close = [[np.array([1.0, np.nan, 3.5], "float32"), np.array([7, 7])]]
+    broken = [[np.array([np.nan, np.inf, 3.0], "float32"), np.array([1, 2])]]
+    assert onnx_int8._error(expected, expected) == 0.0
+    assert onnx_int8._error(expected, close) == pytest.approx(np.sqrt(0.25 / 2) / 1.0)
+    assert onnx_int8._error(expected, broken) == np.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import keras
@@ -13,6 +14,7 @@ from kerasurgeon.keras_io import equal_calls as module
 from kerasurgeon.keras_io import kernels
 from kerasurgeon.keras_io.equal_calls import equal_calls
 from kerasurgeon.keras_io.kernels import has_kernel
+from kerasurgeon.quiet import quiet
 
 pytestmark = pytest.mark.bare
 
@@ -130,3 +132,20 @@ def test_a_kernel_is_there_if_a_layer_runs(channels_first: bool, dtype: str) -> 
     else:
         with pytest.raises(tf.errors.UnimplementedError):
             layer(inputs)
+
+
+def test_other_threads_do_not_wait_for_a_quiet_terminal() -> None:
+    """Replicas trace in threads of their own, for which the main thread waits, be the terminal quiet or not."""
+    kernels._tried.cache_clear()
+    layer, inputs = made(*CASES["conv2d"], "float64")
+    done: list[Any] = []
+
+    def run() -> None:
+        with equal_calls():
+            done.append(layer(inputs))
+
+    thread = threading.Thread(target=run, daemon=True)
+    with quiet():
+        thread.start()
+        thread.join(timeout=60)
+    assert done
