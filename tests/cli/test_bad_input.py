@@ -53,6 +53,17 @@ MISTAKES = {
     ),
     "a directory": ("export {m}/small.keras -o folder.keras", 2, ["is a directory"]),
     "int8 without data": ("export {m}/small.keras -o x.tflite --quantize int8", 2, ["--calibration FILE"]),
+    "weights of no int8": ("export {m}/small.keras -o x.onnx --int8-weights reduced", 2, ["--quantize int8"]),
+    "weights of .tflite": (
+        "export {m}/small.keras -o x.tflite --quantize int8 --calibration {m}/images.npy --int8-weights full",
+        2,
+        ["an .onnx file to write"],
+    ),
+    "weights unknown": (
+        "export {m}/small.keras -o x.onnx --quantize int8 --calibration {m}/images.npy --int8-weights 7",
+        2,
+        ["auto, full, reduced, unsigned"],
+    ),
     "quantise .keras": ("export {m}/small.keras -o x.keras --quantize int8", 2, ["--quantize does nothing"]),
     "opset": ("export {m}/small.keras -o x.onnx --opset 99", 2, ["8 to 18", "99"]),
     "opset of tflite": ("export {m}/small.keras -o x.tflite --opset 17", 2, ["--opset does nothing"]),

@@ -119,9 +119,11 @@ def test_export_int8_with_the_options_of_each_format(run: Run, models: Path, fol
     done = run(
         "export", models / "small.keras", "-o", "a.tflite", "-o", "b.onnx", "-o", "c.keras",
         "--quantize", "int8", "--calibration", models / "images.npy", "--integer-io", "--opset", 16, "--json",
+        "--int8-weights", "unsigned",
     )  # fmt: skip
     assert done.code == 0, done.err
     assert [item["quantize"] for item in done.json["files"]] == ["int8", "int8", None]
+    assert not [note for note in done.json["files"][1]["notes"] if "weights" in note]  # said where they were chosen
     assert run("inspect", "a.tflite", "--json").json["tensors"][0]["dtype"] == "int8"
     assert "quantisation" in run("inspect", "a.tflite").out
 
