@@ -23,6 +23,8 @@ from kerasurgeon.export.signature import check_finite_weights, check_model, chec
 from kerasurgeon.export.staging import check_target, staged
 from kerasurgeon.export.tensors import Feeds, bind
 from kerasurgeon.export.writing import Progress, run_file, write_file
+from kerasurgeon.keras_io.equal_calls import equal_calls
+from kerasurgeon.keras_io.machine import by_equal_calls
 from kerasurgeon.rewrite.outputs import CONSTANT_OUTPUTS, differ_between_samples
 
 logger = logging.getLogger(__name__)
@@ -110,7 +112,9 @@ def export(
     tell(0.05, "running the Keras model")
     expected: Feeds | None = None
     try:
-        expected = _run_reference(reference, feeds)
+        with equal_calls() as used:
+            expected = _run_reference(reference, feeds)
+        notes = (*notes, *by_equal_calls(used))
     except CannotRunError as error:
         notes = (*notes, f"outputs were not compared: {error.in_one_line()}")
     if expected is not None and not differ_between_samples(list(expected.values())):

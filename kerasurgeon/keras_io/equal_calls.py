@@ -25,12 +25,30 @@ from kerasurgeon.keras_io.replaced import Replaced
 
 
 @contextlib.contextmanager
-def equal_calls() -> Iterator[None]:
-    """While open, convolutions without a kernel on this machine are computed by equal calls; for TensorFlow only."""
+def equal_calls() -> Iterator[set[str]]:
+    """While open, convolutions without a kernel on this machine are computed by equal calls; for TensorFlow only.
+
+    Yields:
+        The kinds of convolutions that were computed so, in words; it fills while the block runs.
+    """
+    used: set[str] = set()
     with contextlib.ExitStack() as stack:
         for replaced in _REPLACED:
             stack.enter_context(replaced)
-        yield
+        _USED.append(used)
+        try:
+            yield used
+        finally:
+            _USED[:] = [other for other in _USED if other is not used]
+
+
+# What the blocks that are open fill.
+_USED: list[set[str]] = []
+
+
+def _tell(kind: str) -> None:
+    for used in _USED:
+        used.add(kind)
 
 
 def _conv(
@@ -40,6 +58,7 @@ def _conv(
     # Keras compiles grouped convolutions, for which there are kernels in any layout.
     if grouped or not _is_first(data_format) or _has("conv", inputs, channels_first=True):
         return _CONV.original(inputs, kernel, strides, padding, data_format, dilation_rate)
+    _tell("channels-first convolutions")
     result = _CONV.original(_to_last(inputs), kernel, strides, padding, "channels_last", dilation_rate)
     return _to_first(result)
 
@@ -84,9 +103,11 @@ def _conv_transpose(
         original = _TRANSPOSED.original
         return original(inputs, kernel, strides, padding, output_padding, data_format, dilation_rate)
     if dilated:
+        _tell("dilated transposed convolutions")
         kernel = _stretched(kernel, rates)
     if not first:
         return _conv_transpose(inputs, kernel, strides, padding, output_padding, data_format)
+    _tell("channels-first transposed convolutions")
     result = _TRANSPOSED.original(_to_last(inputs), kernel, strides, padding, output_padding, "channels_last", 1)
     return _to_first(result)
 
@@ -135,6 +156,7 @@ def _everywhere(
     """A depthwise convolution at stride one, of which the strided positions are taken."""
     import tensorflow as tf
 
+    _tell("depthwise convolutions with unequal strides")
     first = _is_first(data_format)
     inputs = _to_last(inputs) if first else inputs
     rates = _each(dilation_rate, len(strides))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import keras
 
@@ -67,10 +67,23 @@ def lacking(error: BaseException) -> str | None:
     return f"{where}{name}: {said[:160]}".rstrip(": ")
 
 
+def by_equal_calls(used: Collection[str]) -> list[str]:
+    """What a report says where outputs were compared by equal calls: one line, or none.
+
+    Args:
+        used: What ``equal_calls`` gave.
+    """
+    if not used:
+        return []
+    kinds = ", ".join(sorted(used))
+    compared = f"this machine has no kernel for {kinds}: outputs were compared by equal calls"
+    return [f"{compared}; to run the model yourself, {remedy()}"]
+
+
 def remedy() -> str:
     """What lets a machine run more: one line."""
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     tensorflow = keras.backend.backend() == "tensorflow"
     if tensorflow and x86 and not has_kernel("conv", 2, "float32", channels_first=True):
         return "set TF_ENABLE_ONEDNN_OPTS=1 before Python starts, which gives TensorFlow more kernels, or use a GPU"
-    return "run it where there is a GPU, or with layers that this machine has kernels for (channels last, float32)"
+    return "take a machine with a GPU, or layers that this one has kernels for (channels last, float32)"

@@ -20,8 +20,9 @@ from kerasurgeon.ir.text import neighbourhood
 from kerasurgeon.ir.verify import verify_structure
 from kerasurgeon.keras_io.derive import check_types
 from kerasurgeon.keras_io.emit import emit
+from kerasurgeon.keras_io.equal_calls import equal_calls
 from kerasurgeon.keras_io.lift import lift
-from kerasurgeon.keras_io.machine import on_this_machine
+from kerasurgeon.keras_io.machine import by_equal_calls, on_this_machine
 from kerasurgeon.keras_io.samples import sample_inputs
 from kerasurgeon.rewrite.context import Context, Progress, Site, no_progress
 from kerasurgeon.rewrite.outputs import (
@@ -146,7 +147,7 @@ class Pipeline:
             # The model of the last comparison is the emitted graph already, unless a pass has run since.
             result = run.take_model()
             run.advance(1.0, "done")
-        notes = (*graph.model.notes, *run.notes, *run.not_compared())
+        notes = (*graph.model.notes, *run.notes, *by_equal_calls(run.used), *run.not_compared())
         report = Report(model.name, tuple(reports), time.perf_counter() - started, notes)
         recipe = Recipe.of(self.passes, seed=seed, verify=verify)
         return Result(result, report, recipe, run.graph)
@@ -219,6 +220,7 @@ class _Run:
         self.outputs: tuple[int, Arrays] | None = None  # the revision they belong to, and the arrays
         self.emitted: tuple[int, keras.Model] | None = None
         self.notes: list[str] = []
+        self.used: set[str] = set()  # what was run by equal calls
         self._not_run: dict[str, list[str]] = {}  # why this machine cannot run the model, and after which passes
 
     def not_compared(self) -> list[str]:
@@ -306,11 +308,11 @@ class _Run:
         if self.outputs is None or self.outputs[0] != self.graph.revision:
             fresh = self.source is not None and self.graph.revision == 0
             before = self.source if fresh else emit(self.graph, compile=False)
-            self.outputs = self.graph.revision, run_model(before, self.inputs)
+            self.outputs = self.graph.revision, self._run(before)
             if not self.notes and not differ_between_samples(self.outputs[1]):
                 self.notes.append(CONSTANT_OUTPUTS)
         model = emit(work)
-        arrays = run_model(model, self.inputs)
+        arrays = self._run(model)
         difference = relative_difference(self.outputs[1], arrays)
         if item.preserves is Preserves.EXACT:
             self._require_exact(item, work, difference, self.graph, self.outputs[1])
@@ -318,13 +320,19 @@ class _Run:
         self.emitted = work.revision, model
         return difference
 
+    def _run(self, model: keras.Model) -> Arrays:
+        with equal_calls() as used:
+            arrays = run_model(model, self.inputs)
+        self.used |= used
+        return arrays
+
     def _from_twin(self, item: Pass, work: Graph, twin: Graph) -> float:
         """The difference between a pass's result and the masked twin that it names."""
         if self.inputs is None:
             self.inputs = sample_inputs(self.graph, seed=self.seed)
-        expected = run_model(emit(twin, compile=False), self.inputs)
+        expected = self._run(emit(twin, compile=False))
         model = emit(work)
-        arrays = run_model(model, self.inputs)
+        arrays = self._run(model)
         difference = relative_difference(expected, arrays)
         self._require_exact(item, work, difference, twin, expected)
         self.outputs = work.revision, arrays

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kerasurgeon as ks
 from kerasurgeon import passes as library
@@ -54,6 +55,21 @@ def samples(model: keras.Model, count: int = 16) -> tuple[np.ndarray, np.ndarray
     return rng.normal(size=(count, *model.inputs[0].shape[1:])).astype(model.inputs[0].dtype), rng.integers(0, 4, count)
 
 
+WORDS = {
+    "channels_first": "no kernel for channels-first convolutions",
+    "dilated_transposed": "no kernel for dilated transposed convolutions",
+    "unequal_depthwise": "no kernel for depthwise convolutions with unequal strides",
+}
+
+
+def runs_by_itself(model: keras.Model) -> bool:
+    try:
+        model(samples(model, 1)[0])
+    except (tf.errors.UnimplementedError, tf.errors.InvalidArgumentError):
+        return False
+    return True
+
+
 def outputs(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
     with equal_calls():
         return np.asarray(model(inputs, training=False))
@@ -68,6 +84,10 @@ def test_outputs_are_compared_after_exact_passes(name: str, kind: str, dtype: st
     assert report.passes[0].difference is not None
     assert report.passes[0].difference < 1e-5
     assert not [note for note in report.notes if "not compared" in note]
+    # What the user should know before he runs the model himself; nothing where the machine lacks nothing.
+    lines = [note for note in report.notes if "by equal calls" in note]
+    assert len(lines) == (bool(report.passes[0].changed) and not runs_by_itself(model))
+    assert all(WORDS[kind] in line for line in lines)
 
 
 @every_network
@@ -109,6 +129,9 @@ def test_files_are_run_and_compared(suffix: str, kind: str, dtype: str, tmp_path
     report = ks.export(model, path)
     assert report.outputs
     assert report.relative_error < 1e-4
+    # A .tflite file is written from, and compared with, a float32 copy.
+    compared = network(kind, "float32") if suffix == "tflite" else model
+    assert len([note for note in report.notes if WORDS[kind] in note]) == (not runs_by_itself(compared))
     assert not [note for note in report.notes if "not compared" in note]
     assert ks.compare(model, path, inputs=samples(model)[0]).relative_error < 1e-4
 
