@@ -63,12 +63,11 @@ def exit_code(error: BaseException) -> int:
 
 def show_error(error: BaseException) -> None:
     """Write an error to standard error: kerasurgeon's own by its parts, any other in one line."""
+    error = _of_the_machine(error) or error
     if isinstance(error, KerasurgeonError):
         first, _, rest = spoken(str(error)).partition("\n")
     elif isinstance(error, (OSError, MemoryError)):
         first, rest = str(error) or type(error).__name__, ""
-    elif (reason := _lacking(error)) is not None:
-        first, rest = f"This machine cannot run the model: {reason}", f"  what to do: {_remedy()}"
     else:
         lines = str(error).strip().splitlines() or [""]
         first = f"{type(error).__name__}: {lines[0]}"
@@ -78,19 +77,13 @@ def show_error(error: BaseException) -> None:
         typer.echo(rest, err=True)
 
 
-def _lacking(error: BaseException) -> str | None:
-    """What the machine lacks, if that is what an error of the backend says; the backend is not loaded to find out."""
+def _of_the_machine(error: BaseException) -> KerasurgeonError | None:
+    """The error in words, if the backend says that the machine lacks something; it is not loaded to find out."""
     if "keras" not in sys.modules:
         return None
-    from kerasurgeon.keras_io.machine import lacking
+    from kerasurgeon.keras_io.machine import cannot_run
 
-    return lacking(error)
-
-
-def _remedy() -> str:
-    from kerasurgeon.keras_io.machine import remedy
-
-    return remedy()
+    return cannot_run(error, "the model")
 
 
 def spoken(text: str) -> str:

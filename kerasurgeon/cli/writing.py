@@ -114,7 +114,9 @@ def plan(
 
 
 def _int8_weights(text: str) -> str:
-    known = ("auto", "full", "reduced", "unsigned")
+    from kerasurgeon.export.onnx_int8 import FORMS
+
+    known = ("auto", *FORMS)
     if text not in known:
         raise UsageError("There are no such weights.", where="--int8-weights", expected=", ".join(known), got=text)
     return text

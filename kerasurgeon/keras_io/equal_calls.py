@@ -35,19 +35,19 @@ def equal_calls() -> Iterator[set[str]]:
     with contextlib.ExitStack() as stack:
         for replaced in _REPLACED:
             stack.enter_context(replaced)
-        _USED.append(used)
+        _USED[id(used)] = used
         try:
             yield used
         finally:
-            _USED[:] = [other for other in _USED if other is not used]
+            del _USED[id(used)]
 
 
-# What the blocks that are open fill.
-_USED: list[set[str]] = []
+# What the blocks that are open fill, in whichever thread; by identity, as equal sets are not the same one.
+_USED: dict[int, set[str]] = {}
 
 
 def _tell(kind: str) -> None:
-    for used in _USED:
+    for used in list(_USED.values()):
         used.add(kind)
 
 

@@ -27,6 +27,7 @@ _CONVOLVE: dict[str, Callable[..., Any]] = {name: getattr(backend.nn, name) for 
 _SIZE, _CHANNELS, _WINDOW = 7, 2, 3
 
 
+@functools.cache
 def has_kernel(
     function: str, rank: int, dtype: str, *, channels_first: bool = False, dilated: bool = False, unequal: bool = False
 ) -> bool:
@@ -40,11 +41,6 @@ def has_kernel(
         dilated: Whether the window is dilated.
         unequal: Whether strides differ from axis to axis.
     """
-    return _tried(function, rank, dtype, channels_first, dilated, unequal)
-
-
-@functools.cache
-def _tried(function: str, rank: int, dtype: str, channels_first: bool, dilated: bool, unequal: bool) -> bool:
     import tensorflow as tf
 
     space, window = (_SIZE,) * rank, (_WINDOW,) * rank

@@ -40,15 +40,28 @@ def on_this_machine(what: str, *, equal: bool = True) -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            reason = lacking(error)
-            if reason is None:
+            ours = cannot_run(error, what)
+            if ours is None:
                 raise
-            raise CannotRunError(
-                f"This machine cannot run {what}.",
-                expected=f"a kernel of {keras.backend.backend()} for every call",
-                got=reason,
-                hint=remedy(),
-            ) from error
+            raise ours from error
+
+
+def cannot_run(error: BaseException, what: str) -> CannotRunError | None:
+    """The error in words, if an error of the backend says that the machine lacks something; else None.
+
+    Args:
+        error: The backend's error.
+        what: What was run.
+    """
+    reason = lacking(error)
+    if reason is None:
+        return None
+    return CannotRunError(
+        f"This machine cannot run {what}.",
+        expected=f"a kernel of {keras.backend.backend()} for every call",
+        got=reason,
+        hint=remedy(),
+    )
 
 
 def lacking(error: BaseException) -> str | None:

@@ -136,7 +136,7 @@ def test_a_kernel_is_there_if_a_layer_runs(channels_first: bool, dtype: str) -> 
 
 def test_other_threads_do_not_wait_for_a_quiet_terminal() -> None:
     """Replicas trace in threads of their own, for which the main thread waits, be the terminal quiet or not."""
-    kernels._tried.cache_clear()
+    has_kernel.cache_clear()
     layer, inputs = made(*CASES["conv2d"], "float64")
     done: list[Any] = []
 
