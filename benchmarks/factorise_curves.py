@@ -29,9 +29,9 @@ import numpy as np
 from pruning_curves import EPOCHS, accuracy, mean
 
 import kerasurgeon as ks
-from kerasurgeon.data import Digits, load_digits
-from kerasurgeon.demo.network import build_network, train
 from kerasurgeon.passes import Factorise, PruneChannels
+from kerasurgeon.workflows.data import Digits, load_digits
+from kerasurgeon.workflows.demo.network import build_network, train
 
 KEPT = (0.6, 0.4, 0.2, 0.1)
 SAMPLES = 512

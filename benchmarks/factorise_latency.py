@@ -25,7 +25,7 @@ import keras
 
 import kerasurgeon as ks
 from kerasurgeon.authoring import FactorPlan
-from kerasurgeon.export import latency
+from kerasurgeon.exporting import latency
 from kerasurgeon.passes import ApplyFactors, Factorise
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -24,9 +24,9 @@ import keras
 import numpy as np
 
 import kerasurgeon as ks
-from kerasurgeon.data import Digits, load_digits
-from kerasurgeon.demo.network import build_network, train
 from kerasurgeon.passes import PruneChannels, RecalibrateBatchNorm
+from kerasurgeon.workflows.data import Digits, load_digits
+from kerasurgeon.workflows.demo.network import build_network, train
 
 KEPT = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 DATA_FREE = ("l1", "l2", "fpgm", "lamp", "batch_norm", "random")

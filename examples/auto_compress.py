@@ -15,10 +15,10 @@ import keras
 import keras_tuner
 
 import kerasurgeon as ks
-from kerasurgeon.data import digits
-from kerasurgeon.networks import inverted_bottlenecks
 from kerasurgeon.passes import FoldBatchNorm
-from kerasurgeon.tuner import AutoCompress, Cuts, best_model, trials
+from kerasurgeon.workflows.data import digits
+from kerasurgeon.workflows.networks import inverted_bottlenecks
+from kerasurgeon.workflows.tuner import AutoCompress, Cuts, best_model, trials
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("folder", nargs="?", type=Path)

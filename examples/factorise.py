@@ -10,9 +10,9 @@ from pathlib import Path
 import keras
 
 import kerasurgeon as ks
-from kerasurgeon.data import load_digits
-from kerasurgeon.demo.network import build_network, train
 from kerasurgeon.passes import ApplyFactors, Factorise, FoldBatchNorm, TuckerSplit
+from kerasurgeon.workflows.data import load_digits
+from kerasurgeon.workflows.demo.network import build_network, train
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("folder", nargs="?", type=Path)

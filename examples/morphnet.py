@@ -20,9 +20,9 @@ import numpy as np
 from keras import layers
 
 import kerasurgeon as ks
-from kerasurgeon.data import load_digits
 from kerasurgeon.morphnet import MorphNet, SteerStrength
 from kerasurgeon.passes import Expand
+from kerasurgeon.workflows.data import load_digits
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--seeds", type=int, default=1)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kerasurgeon.blocks.plan import BlockPlan
     from kerasurgeon.blocks.quotients import Quotients
     from kerasurgeon.channels import ChannelPlan, Group, Groups, cut, groups, masked
-    from kerasurgeon.cost import Cost, compare_costs, cost
+    from kerasurgeon.costs import Cost, compare_costs, cost
     from kerasurgeon.errors import (
         CannotRunError,
         EmitError,
@@ -39,12 +39,11 @@ if TYPE_CHECKING:
         RecipeError,
         VerificationError,
     )
-    from kerasurgeon.export import ExportReport, compare, export, latency_on
+    from kerasurgeon.exporting import ExportReport, compare, export, latency_on, open_runner
     from kerasurgeon.factors import FactorPlan
     from kerasurgeon.ir import Graph, Layer, Node, TensorSpec, Value, Weight, format_graph
     from kerasurgeon.keras_io import emit, lift
     from kerasurgeon.morphnet import MorphNet, SteerStrength, shrink_and_expand, with_gates, with_scales
-    from kerasurgeon.procedure import Procedure
     from kerasurgeon.recover import Bridge, TrainResult, fine_tune, train_bridges
     from kerasurgeon.recover.batch_norm import recalibrate_batch_norm
     from kerasurgeon.recover.sparsity import GradualSparsity, KeepZeros
@@ -63,6 +62,7 @@ if TYPE_CHECKING:
         replace_region,
     )
     from kerasurgeon.rules import register_rule
+    from kerasurgeon.workflows.procedure import Procedure
 
     __version__: str
 
@@ -76,7 +76,7 @@ _HOMES = {
     "blocks.measuring": ("knowledge_quotients",),
     "blocks.quotients": ("Quotients",),
     "channels": ("ChannelPlan", "Group", "Groups", "cut", "groups", "masked"),
-    "cost": ("Cost", "compare_costs", "cost"),
+    "costs": ("Cost", "compare_costs", "cost"),
     "errors": (
         "CannotRunError",
         "EmitError",
@@ -92,11 +92,11 @@ _HOMES = {
         "RecipeError",
         "VerificationError",
     ),
-    "export": ("ExportReport", "compare", "export", "latency_on"),
+    "exporting": ("ExportReport", "compare", "export", "latency_on", "open_runner"),
     "factors": ("FactorPlan",),
     "ir": ("Graph", "Layer", "Node", "TensorSpec", "Value", "Weight", "format_graph"),
     "keras_io": ("emit", "lift"),
-    "procedure": ("Procedure",),
+    "workflows.procedure": ("Procedure",),
     "recover": ("Bridge", "TrainResult", "fine_tune", "recover", "train_bridges"),
     "morphnet": ("MorphNet", "SteerStrength", "shrink_and_expand", "with_gates", "with_scales"),
     "recover.batch_norm": ("recalibrate_batch_norm",),
@@ -181,6 +181,7 @@ __all__ = [
     "latency_on",
     "lift",
     "masked",
+    "open_runner",
     "recalibrate_batch_norm",
     "recover",
     "regions",
@@ -200,7 +201,6 @@ def __getattr__(name: str) -> Any:
         value: Any = _version()
     elif name in _HOME_OF:
         home = importlib.import_module(f"{__name__}.{_HOME_OF[name]}")
-        # The packages `cost` and `export` can be called, and are what these names stand for.
         value = home if name == _HOME_OF[name] else getattr(home, name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

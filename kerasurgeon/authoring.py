@@ -66,7 +66,7 @@ from kerasurgeon.channels import (
     score,
     sections,
 )
-from kerasurgeon.cost import cost, format_count
+from kerasurgeon.costs import cost, format_count
 from kerasurgeon.errors import GraphError, OptionError, PassError, PlanError, VerificationError, did_you_mean
 from kerasurgeon.factors import (
     METHODS,
@@ -136,7 +136,16 @@ from kerasurgeon.rewrite.option_checks import (
     is_number,
     wrong_option,
 )
-from kerasurgeon.rewrite.passes import Pass, Preserves, RewritePass, Skip, check_fraction
+from kerasurgeon.rewrite.passes import (
+    APPROXIMATE,
+    EXACT,
+    MASKED_EXACT,
+    Pass,
+    Preserves,
+    RewritePass,
+    Skip,
+    check_fraction,
+)
 from kerasurgeon.rewrite.patterns import Pattern, any_op, anything, constant, layers, one_of, ops, optional
 from kerasurgeon.rewrite.regions import Region, region_between, regions
 from kerasurgeon.rewrite.surgery import (
@@ -149,10 +158,6 @@ from kerasurgeon.rewrite.surgery import (
     replace_region,
 )
 from kerasurgeon.rules import Call, call_of, rule_for
-
-EXACT = Preserves.EXACT
-MASKED_EXACT = Preserves.MASKED_EXACT
-APPROXIMATE = Preserves.APPROXIMATE
 
 __all__ = [
     "APPROXIMATE",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar, final
 
 from kerasurgeon.authoring import APPROXIMATE, BlockPlan, Context, Graph, OptionError, Pass, Preserves
-from kerasurgeon.passes.block_put import put_all
+from kerasurgeon.blocks.put import put_all
 
 
 @final

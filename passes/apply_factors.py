@@ -17,9 +17,9 @@ from kerasurgeon.authoring import (
     Preserves,
     did_you_mean,
 )
-from kerasurgeon.passes.factorise_layers import build_layers
-from kerasurgeon.passes.factorise_put import put
-from kerasurgeon.passes.factorise_sites import Place, Site, places
+from kerasurgeon.factors.put import put
+from kerasurgeon.factors.sites import Place, Site, places
+from kerasurgeon.factors.split_layers import build_layers
 
 
 @final

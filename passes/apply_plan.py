@@ -28,8 +28,8 @@ from kerasurgeon.authoring import (
     loosen_shortcuts,
     mask_units,
 )
-from kerasurgeon.passes.prune_options import check_shortcuts, check_ways
-from kerasurgeon.passes.prune_report import FORM, close, log_inexact
+from kerasurgeon.channels.prune_options import check_shortcuts, check_ways
+from kerasurgeon.channels.prune_report import FORM, close, log_inexact
 
 
 @final

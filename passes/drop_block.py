@@ -22,8 +22,8 @@ from kerasurgeon.authoring import (
     without_overlap,
     wrong_option,
 )
-from kerasurgeon.passes.block_options import region_option
-from kerasurgeon.passes.block_put import free_names, put_all
+from kerasurgeon.blocks.options import region_option
+from kerasurgeon.blocks.put import free_names, put_all
 
 
 @final

@@ -23,8 +23,8 @@ from kerasurgeon.authoring import (
     round_to_number,
     wrong_option,
 )
-from kerasurgeon.passes import factorise_options as check
-from kerasurgeon.passes.factorise_run import Run
+from kerasurgeon.factors import options as check
+from kerasurgeon.factors.run import Run
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from kerasurgeon.authoring import (
     layers,
     substitute,
 )
-from kerasurgeon.passes.simplify_rules import require_free_name, require_inference
+from kerasurgeon.simplify.rules import require_free_name, require_inference
 
 Array = np.ndarray[Any, Any]
 

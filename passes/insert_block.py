@@ -31,7 +31,7 @@ from kerasurgeon.authoring import (
     passes_through,
     wrong_option,
 )
-from kerasurgeon.passes.block_put import free_names, put_all
+from kerasurgeon.blocks.put import free_names, put_all
 
 
 @final

@@ -22,9 +22,9 @@ from kerasurgeon.authoring import (
     infer,
     layers,
 )
-from kerasurgeon.passes.merge_kernels import Linear, composed, macs_of_both
-from kerasurgeon.passes.merge_linear import LINEAR, as_layer, as_numbers, linear_layer, spatial_rank
-from kerasurgeon.passes.simplify_rules import require_merged
+from kerasurgeon.simplify.merge_kernels import Linear, composed, macs_of_both
+from kerasurgeon.simplify.merge_linear import LINEAR, as_layer, as_numbers, linear_layer, spatial_rank
+from kerasurgeon.simplify.rules import require_merged
 
 
 @final

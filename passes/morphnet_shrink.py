@@ -30,7 +30,7 @@ from kerasurgeon.authoring import (
     mask_units,
     wrong_option,
 )
-from kerasurgeon.passes.prune_report import log_compensation, log_inexact
+from kerasurgeon.channels.prune_report import log_compensation, log_inexact
 
 ALGORITHMS = ("group_lasso", "gamma")
 COMPENSATIONS = ("none", "batch_norm")

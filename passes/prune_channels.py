@@ -22,8 +22,8 @@ from kerasurgeon.authoring import (
     round_to_number,
     wrong_option,
 )
-from kerasurgeon.passes import prune_options as check
-from kerasurgeon.passes.prune_rounds import Rounds
+from kerasurgeon.channels import prune_options as check
+from kerasurgeon.channels.prune_rounds import Rounds
 
 COMPENSATIONS = ("none", "batch_norm", "data", "least_squares")
 

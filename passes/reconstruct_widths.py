@@ -26,7 +26,7 @@ from kerasurgeon.authoring import (
     structure_plan,
     wrong_option,
 )
-from kerasurgeon.passes.prune_report import log_inexact
+from kerasurgeon.channels.prune_report import log_inexact
 
 WEIGHTS = ("sliced", "fresh")
 

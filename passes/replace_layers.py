@@ -22,9 +22,9 @@ from kerasurgeon.authoring import (
     Skip,
     keras_layer,
 )
-from kerasurgeon.passes.replace_put import put_layer, put_region
-from kerasurgeon.passes.replace_select import Selection, Where
-from kerasurgeon.passes.replace_site import ReplaceSite, resolve, takes_site
+from kerasurgeon.replacing.put import put_layer, put_region
+from kerasurgeon.replacing.select import Selection, Where
+from kerasurgeon.replacing.site import ReplaceSite, resolve, takes_site
 
 Replacement: TypeAlias = Any  # a layer, a model, a function of tensors, a list of layers, None or a reason
 """What a user's function may return."""

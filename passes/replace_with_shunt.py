@@ -22,8 +22,8 @@ from kerasurgeon.authoring import (
     names_match,
     without_overlap,
 )
-from kerasurgeon.passes.block_options import architectures, region_option
-from kerasurgeon.passes.block_put import free_names, put_all
+from kerasurgeon.blocks.options import architectures, region_option
+from kerasurgeon.blocks.put import free_names, put_all
 
 
 @final

@@ -20,7 +20,7 @@ from kerasurgeon.authoring import (
     translator,
     without_overlap,
 )
-from kerasurgeon.passes.block_put import free_names, put_all
+from kerasurgeon.blocks.put import free_names, put_all
 
 
 @final

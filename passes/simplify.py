@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from kerasurgeon.authoring import EXACT, Context, Graph, Pass, PassError, Preserves, Skip, check_flag
-from kerasurgeon.passes import simplify_borders, simplify_constants, simplify_identities, simplify_reshapes
-from kerasurgeon.passes.simplify_rules import Rule
+from kerasurgeon.simplify import borders as simplify_borders
+from kerasurgeon.simplify import constants as simplify_constants
+from kerasurgeon.simplify import identities as simplify_identities
+from kerasurgeon.simplify import reshapes as simplify_reshapes
+from kerasurgeon.simplify.rules import Rule
 
 RULES: tuple[Rule, ...] = (
     *simplify_identities.RULES,

@@ -39,7 +39,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "SetOutputStride": {"stride": 64},
     "Sparsify": {"sparsity": 0.5},
     "TuckerSplit": {"energy": 0.9},
-    "ReplaceLayers": {"pattern": "Conv3D", "function": "kerasurgeon.passes.replacements:two_3x3"},
+    "ReplaceLayers": {"pattern": "Conv3D", "function": "kerasurgeon.replacing.replacements:two_3x3"},
 }
 
 NAMES_PLACES = {"DropBlock", "InsertBlock", "ReconstructWidths", "ReplaceWithShunt", "ReplaceWithTranslator"}

@@ -12,7 +12,7 @@ import pytest
 import kerasurgeon.passes
 from kerasurgeon.authoring import Pass
 
-NAMES = ("kerasurgeon", "kerasurgeon.authoring", "kerasurgeon.cost", "kerasurgeon.passes", "kerasurgeon.rules")
+NAMES = ("kerasurgeon", "kerasurgeon.authoring", "kerasurgeon.costs", "kerasurgeon.passes", "kerasurgeon.rules")
 MODULES = tuple(importlib.import_module(name) for name in NAMES)
 PUBLIC = sorted({(module.__name__, name) for module in MODULES for name in module.__all__ if not name.startswith("__")})
 

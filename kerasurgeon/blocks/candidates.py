@@ -11,8 +11,8 @@ import keras
 from kerasurgeon.blocks.linear import Resizing, resizing
 from kerasurgeon.blocks.moments import Fit, Moments
 from kerasurgeon.blocks.places import find_regions
-from kerasurgeon.cost import cost
-from kerasurgeon.cost.result import Cost
+from kerasurgeon.costs import cost
+from kerasurgeon.costs.result import Cost
 from kerasurgeon.errors import GraphError, OptionError, did_you_mean
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.name_patterns import names_match

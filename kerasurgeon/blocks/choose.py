@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Self, final
 
 from kerasurgeon.blocks.quotients import Quotient, Quotients
-from kerasurgeon.cost.format import format_count
+from kerasurgeon.costs.format import format_count
 from kerasurgeon.errors import OptionError
 from kerasurgeon.rewrite.option_checks import is_number, wrong_option
 

@@ -26,7 +26,7 @@ from kerasurgeon.blocks.quotients import Quotient, Quotients
 from kerasurgeon.blocks.replace import carry_out
 from kerasurgeon.blocks.scores import metric_name, score_maker
 from kerasurgeon.blocks.what_if import scores_of
-from kerasurgeon.cost import cost
+from kerasurgeon.costs import cost
 from kerasurgeon.errors import CannotRunError, OptionError, PassError, PlanError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io import emit, lift

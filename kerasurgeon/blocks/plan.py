@@ -13,9 +13,9 @@ from rich.table import Table
 
 from kerasurgeon.blocks.files import read_plan, write_plan
 from kerasurgeon.blocks.networks import Array, network_config, network_from_config, network_weights, with_weights
-from kerasurgeon.cost import cost
-from kerasurgeon.cost.format import format_count
-from kerasurgeon.cost.tables import render
+from kerasurgeon.costs import cost
+from kerasurgeon.costs.format import format_count
+from kerasurgeon.costs.tables import render
 from kerasurgeon.errors import PlanError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.values import TensorSpec

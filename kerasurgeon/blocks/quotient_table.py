@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from kerasurgeon.cost.format import format_count
+from kerasurgeon.costs.format import format_count
 
 if TYPE_CHECKING:
     from kerasurgeon.blocks.quotients import Quotients

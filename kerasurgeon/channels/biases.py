@@ -9,7 +9,7 @@ import numpy as np
 from kerasurgeon.channels.linear import last_axis_letters
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.node import Node
-from kerasurgeon.rules.convolution import channel_axis
+from kerasurgeon.layers.convolution import channel_axis
 
 Array = np.ndarray[Any, Any]
 

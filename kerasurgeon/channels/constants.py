@@ -19,13 +19,13 @@ from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import Value
+from kerasurgeon.layers.activations import keeps_apart
+from kerasurgeon.layers.applications import LayerScale
+from kerasurgeon.layers.elementwise import Elementwise
+from kerasurgeon.layers.norms import BatchNormalization
 from kerasurgeon.rules import rule_for
-from kerasurgeon.rules.activations import keeps_apart
-from kerasurgeon.rules.applications import LayerScale
 from kerasurgeon.rules.call import CannotTell
-from kerasurgeon.rules.elementwise import Elementwise
 from kerasurgeon.rules.labels import Labels
-from kerasurgeon.rules.norms import BatchNormalization
 
 Array = np.ndarray[Any, Any]
 

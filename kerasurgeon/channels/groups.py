@@ -13,8 +13,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from kerasurgeon.channels.analysis import Channels, Source, analyse
-from kerasurgeon.cost.format import format_bytes, format_count
-from kerasurgeon.cost.tables import render
+from kerasurgeon.costs.format import format_bytes, format_count
+from kerasurgeon.costs.tables import render
 from kerasurgeon.rules import CannotTell, resolve, rule_for
 from kerasurgeon.rules.call import call_of
 from kerasurgeon.rules.labels import Ids

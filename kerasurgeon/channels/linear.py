@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kerasurgeon.ir.layer import Layer
-from kerasurgeon.rules.convolution import channel_axis
+from kerasurgeon.layers.convolution import channel_axis
 
 Array = np.ndarray[Any, Any]
 

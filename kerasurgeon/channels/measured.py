@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasurgeon.cost.liveness import live_bytes
+from kerasurgeon.costs.liveness import live_bytes
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.structure import values_in
 from kerasurgeon.ir.values import Value

@@ -17,9 +17,9 @@ from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io.running import Runner
-from kerasurgeon.rules.activations import keeps_apart
+from kerasurgeon.layers.activations import keeps_apart
+from kerasurgeon.layers.free import ACTIVATION_OPS, ELEMENTWISE_OPS, names
 from kerasurgeon.rules.call import CannotTell
-from kerasurgeon.rules.free import ACTIVATION_OPS, ELEMENTWISE_OPS, names
 
 Array = np.ndarray[Any, Any]
 Operands = Mapping[Value, Spread | None]

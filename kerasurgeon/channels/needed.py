@@ -10,11 +10,11 @@ from kerasurgeon.channels.constants import Constants, along, blank, spread
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.structure import values_in
 from kerasurgeon.ir.values import Value
+from kerasurgeon.layers.applications import LayerScale
+from kerasurgeon.layers.elementwise import Elementwise
+from kerasurgeon.layers.norms import BatchNormalization, Rescaling
+from kerasurgeon.layers.pooling import PerChannel
 from kerasurgeon.rules import rule_for
-from kerasurgeon.rules.applications import LayerScale
-from kerasurgeon.rules.elementwise import Elementwise
-from kerasurgeon.rules.norms import BatchNormalization, Rescaling
-from kerasurgeon.rules.spatial import PerChannel
 
 Array = np.ndarray[Any, Any]
 

@@ -12,9 +12,9 @@ from kerasurgeon.channels.api import CutReport, cut_channels
 from kerasurgeon.channels.counts import chosen_units
 from kerasurgeon.channels.importance import Evidence, criterion_for
 from kerasurgeon.channels.plan import ChannelPlan
-from kerasurgeon.cost import compare_costs, cost
-from kerasurgeon.cost.compare import CostComparison
-from kerasurgeon.cost.tables import render
+from kerasurgeon.costs import compare_costs, cost
+from kerasurgeon.costs.compare import CostComparison
+from kerasurgeon.costs.tables import render
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io import lift
 

@@ -169,7 +169,7 @@ def _quotients(
 def _costs(model: Any, which: list[str] | None, min_nodes: int) -> tuple[dict[str, Any], list[Any]]:
     """The regions and what they cost, as data and as what is printed."""
     from kerasurgeon.blocks.candidates import chosen_regions, region_cost
-    from kerasurgeon.cost import cost, format_count
+    from kerasurgeon.costs import cost, format_count
     from kerasurgeon.keras_io.lift import lift
 
     graph = lift(model)

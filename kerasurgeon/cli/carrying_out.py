@@ -13,8 +13,8 @@ from kerasurgeon.cli.startup import start_keras
 from kerasurgeon.cli.writing import Writing, file_notes, files_table, write_all
 
 if TYPE_CHECKING:
-    from kerasurgeon.cost import CostComparison
-    from kerasurgeon.export import ExportReport
+    from kerasurgeon.costs import CostComparison
+    from kerasurgeon.exporting import ExportReport
     from kerasurgeon.rewrite.pipeline import Pipeline, Result
 
 
@@ -47,7 +47,7 @@ def carry_out(
     """
     with activity() as now:
         start_keras(now)
-        from kerasurgeon.cost import compare_costs, cost
+        from kerasurgeon.costs import compare_costs, cost
 
         pipeline = make_pipeline()
         loaded = load_model(model, now, unsafe=unsafe, custom_objects=custom_objects)

@@ -38,7 +38,7 @@ def compare(
     data = read_arrays(inputs, "file of inputs")
     with activity() as now:
         start_keras(now)
-        from kerasurgeon.export.parity import compare as compare_models
+        from kerasurgeon.exporting.parity import compare as compare_models
 
         runners = [_open(path, now, unsafe=unsafe, custom_objects=custom_objects) for path in (first, second)]
         now.phase("running both")
@@ -54,12 +54,12 @@ def compare(
 
 
 def _open(path: Path, now: Activity, *, unsafe: bool, custom_objects: list[str] | None) -> Any:
-    from kerasurgeon.export.runners import open_runner
+    from kerasurgeon.exporting.runners import open_runner
 
     if path.suffix.lower() not in KERAS_SUFFIXES:
         now.phase(f"opening {path.name}")
         return open_runner(path)
-    from kerasurgeon.export.keras_runner import KerasRunner
+    from kerasurgeon.exporting.keras_runner import KerasRunner
 
     model = load_model(path, now, unsafe=unsafe, custom_objects=custom_objects)
     return KerasRunner(model, source=str(path))

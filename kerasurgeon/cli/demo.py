@@ -20,7 +20,7 @@ from kerasurgeon.cli.startup import start_keras
 from kerasurgeon.errors import missing_extra
 
 if TYPE_CHECKING:
-    from kerasurgeon.demo.result import DemoResult
+    from kerasurgeon.workflows.demo.result import DemoResult
 
 _DEFAULT = "kerasurgeon-demo"
 
@@ -54,7 +54,7 @@ def demo(
     with activity() as now, _workshop(target) as folder:
         start_keras(now)
         _deterministic()
-        from kerasurgeon.demo.run import QUICK, Effort, run_demo
+        from kerasurgeon.workflows.demo.run import QUICK, Effort, run_demo
 
         result = run_demo(folder, seed=seed, effort=QUICK if quick else Effort(), phase=now.phase, tell=now.tell)
         result = result.at(target)

@@ -57,7 +57,7 @@ def check_outputs(
     Raises:
         UsageError: One of them cannot.
     """
-    from kerasurgeon.export.staging import check_target
+    from kerasurgeon.exporting.staging import check_target
 
     seen = {path.resolve() for path in others}
     for path in paths:
@@ -152,7 +152,7 @@ def read_data(data: Path | None, labels: Path | None) -> Any:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
-    from kerasurgeon.export.staging import staged
+    from kerasurgeon.exporting.staging import staged
 
     with staged(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

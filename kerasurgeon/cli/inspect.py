@@ -65,7 +65,7 @@ def inspect(
 
 def _of_graph(graph: Any, parts: dict[str, bool]) -> tuple[dict[str, Any], list[Any]]:
     """A graph as data, and as what is printed."""
-    from kerasurgeon.cost import cost
+    from kerasurgeon.costs import cost
 
     total = cost(graph)
     document: dict[str, Any] = {"name": graph.name, "nodes": len(graph)}
@@ -134,8 +134,8 @@ def _regions(graph: Any) -> tuple[list[dict[str, Any]], Table | str]:
 
 def _of_file(path: Path) -> tuple[dict[str, Any], list[Any]]:
     """The inputs and outputs of a .tflite or .onnx file, as data and as what is printed."""
-    from kerasurgeon.cost import format_bytes
-    from kerasurgeon.export.runners import open_runner
+    from kerasurgeon.costs import format_bytes
+    from kerasurgeon.exporting.runners import open_runner
 
     runner = open_runner(path)
     rows = [("input", info) for info in runner.inputs] + [("output", info) for info in runner.outputs]

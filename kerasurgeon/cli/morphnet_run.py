@@ -11,11 +11,11 @@ import keras
 import numpy as np
 
 from kerasurgeon.cli.errors import UsageError
-from kerasurgeon.cost import cost
-from kerasurgeon.data import DataSet, Split, cifar, digits, stratified
+from kerasurgeon.costs import cost
 from kerasurgeon.errors import OptionError, PlanError, did_you_mean
 from kerasurgeon.keras_io.machine import on_this_machine
 from kerasurgeon.morphnet import MorphNet, SteerStrength, with_gates, with_scales, without_scales
+from kerasurgeon.workflows.data import DataSet, Split, cifar, digits, stratified
 
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 

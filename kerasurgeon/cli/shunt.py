@@ -16,7 +16,7 @@ from kerasurgeon.cli.files import check_input
 from kerasurgeon.cli.startup import start_keras
 
 if TYPE_CHECKING:
-    from kerasurgeon.procedure import Procedure
+    from kerasurgeon.workflows.procedure import Procedure
 
 
 def shunt(
@@ -67,13 +67,13 @@ def shunt(
     if json:
         show_json({"folder": str(result.folder), **result.summary})
     else:
-        from kerasurgeon.procedure.summary import summary_line
+        from kerasurgeon.workflows.procedure.summary import summary_line
 
         show(result.table(), summary_line(result.summary), f"models, histories, log and summary are in {result.folder}")
 
 
 def _procedure(recipe: Path | None, folder: Path | None, values: dict[str, Any]) -> tuple[Procedure, Path]:
-    from kerasurgeon.procedure import Procedure, RunFolder
+    from kerasurgeon.workflows.procedure import Procedure, RunFolder
 
     if recipe is None:
         assert folder is not None

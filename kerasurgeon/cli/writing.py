@@ -16,7 +16,7 @@ from kerasurgeon.cli.options import Quantize
 from kerasurgeon.errors import KerasurgeonError
 
 if TYPE_CHECKING:
-    from kerasurgeon.export import ExportReport
+    from kerasurgeon.exporting import ExportReport
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def plan(
 
 
 def _int8_weights(text: str) -> str:
-    from kerasurgeon.export.onnx_int8 import FORMS
+    from kerasurgeon.exporting.onnx_int8 import FORMS
 
     known = ("auto", *FORMS)
     if text not in known:
@@ -140,7 +140,7 @@ def write_all(model: Any, writing: Writing, activity: Activity) -> list[ExportRe
         writing: What to write.
         activity: Told what is going on.
     """
-    from kerasurgeon.export.api import export
+    from kerasurgeon.exporting.api import export
 
     reports: list[ExportReport] = []
     for path in writing.paths:
@@ -165,7 +165,7 @@ def write_all(model: Any, writing: Writing, activity: Activity) -> list[ExportRe
 
 def files_table(reports: Sequence[ExportReport]) -> Table:
     """One row per file: what it is, and how far its outputs are from the model's."""
-    from kerasurgeon.cost import format_bytes
+    from kerasurgeon.costs import format_bytes
 
     samples = reports[0].samples if reports else 0
     compared = all(report.outputs for report in reports)

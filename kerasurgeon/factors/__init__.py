@@ -1,12 +1,11 @@
 """Kernels as chains of smaller kernels: the ways to factorise them, their errors and costs, and the choice of ranks."""
 
-from kerasurgeon.factors.budget import cheapest, pareto, within
 from kerasurgeon.factors.inputs import measure_inputs
-from kerasurgeon.factors.linear_algebra import one_blas_thread
-from kerasurgeon.factors.method import Factors, Inputs, Method, Prepared, Ranks
-from kerasurgeon.factors.methods import METHODS
-from kerasurgeon.factors.plan import FactorPlan, PlannedFactors, fingerprint
-from kerasurgeon.factors.residual import (
+from kerasurgeon.factors.kernels.budget import cheapest, pareto, within
+from kerasurgeon.factors.kernels.linear_algebra import one_blas_thread
+from kerasurgeon.factors.kernels.method import Factors, Inputs, Method, Prepared, Ranks
+from kerasurgeon.factors.kernels.methods import METHODS
+from kerasurgeon.factors.kernels.residual import (
     RESIDUALS,
     check_residual,
     kept_groups,
@@ -14,7 +13,8 @@ from kerasurgeon.factors.residual import (
     residual_mask,
     with_residual,
 )
-from kerasurgeon.factors.shape import Shape, Span, Stage, chain_macs, chain_params, compose, stage_params
+from kerasurgeon.factors.kernels.shape import Shape, Span, Stage, chain_macs, chain_params, compose, stage_params
+from kerasurgeon.factors.plan import FactorPlan, PlannedFactors, fingerprint
 
 __all__ = [
     "METHODS",

@@ -18,7 +18,7 @@ from kerasurgeon.channels.linear_part import CONVOLUTIONS
 from kerasurgeon.channels.measured import samples_at_once
 from kerasurgeon.channels.patches import channels_last, patches
 from kerasurgeon.errors import OptionError
-from kerasurgeon.factors.method import Inputs
+from kerasurgeon.factors.kernels.method import Inputs
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.keras_io.batches import input_batches

@@ -12,12 +12,12 @@ from typing import Any, final
 import numpy as np
 from rich.table import Table
 
-from kerasurgeon.cost.format import format_count
-from kerasurgeon.cost.tables import render
+from kerasurgeon.costs.format import format_count
+from kerasurgeon.costs.tables import render
 from kerasurgeon.errors import PlanError
 from kerasurgeon.factors.files import load_pair, save_pair
-from kerasurgeon.factors.method import Factors
-from kerasurgeon.factors.shape import Shape, Stage, chain_params
+from kerasurgeon.factors.kernels.method import Factors
+from kerasurgeon.factors.kernels.shape import Shape, Stage, chain_params
 
 Array = np.ndarray[Any, Any]
 

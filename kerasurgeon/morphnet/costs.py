@@ -9,7 +9,7 @@ its widths is the product of the others.
 The formulas are those of MorphNet's network regularisers: a convolution costs ``C n_in n_out`` and is regularised by
 ``C (n_in R_out + n_out R_in)``, a depthwise one costs ``C n_out`` and is regularised by ``C (R_in + R_out)``, where R
 is the sum of the magnitudes of channels. Here C is told from the rules of the layers, which know every kind of layer
-that ``kerasurgeon.cost`` counts.
+that ``kerasurgeon.costs`` counts.
 """
 
 from __future__ import annotations

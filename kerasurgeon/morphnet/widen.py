@@ -13,7 +13,7 @@ from kerasurgeon.channels.analysis import Channels, analyse
 from kerasurgeon.channels.copies import Copies
 from kerasurgeon.channels.cut import resize
 from kerasurgeon.channels.grow import Growth, cannot_duplicate, cannot_grow, grow_units, shape_only
-from kerasurgeon.cost import cost
+from kerasurgeon.costs import cost
 from kerasurgeon.errors import PlanError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.morphnet.fresh import fresh_weights

@@ -23,13 +23,13 @@ from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io.derive import derive_specs, infer
+from kerasurgeon.layers.elementwise import Elementwise
+from kerasurgeon.layers.free import names
+from kerasurgeon.layers.reducing import Reduction
 from kerasurgeon.rewrite.calls import call, splice, substitute
 from kerasurgeon.rewrite.dilated_pool import dilated_pool
 from kerasurgeon.rewrite.grids import Grid, Ints, Padding, Window, dense_padding, scaled_padding
 from kerasurgeon.rules import rule_for
-from kerasurgeon.rules.elementwise import Elementwise
-from kerasurgeon.rules.free import names
-from kerasurgeon.rules.reducing import Reduction
 
 _CONVOLUTIONS = frozenset(f"{name}{axes}D" for name in ("Conv", "DepthwiseConv", "SeparableConv") for axes in (1, 2, 3))
 _POOLINGS = frozenset(f"{name}Pooling{axes}D" for name in ("Max", "Average") for axes in (1, 2, 3))

@@ -30,6 +30,11 @@ class Preserves(enum.Enum):
     """The outputs change; by how much is in the report."""
 
 
+EXACT = Preserves.EXACT
+MASKED_EXACT = Preserves.MASKED_EXACT
+APPROXIMATE = Preserves.APPROXIMATE
+
+
 class Skip(Exception):  # noqa: N818 - not an error: an outcome
     """Raised by a pass to leave a site alone, with the reason.
 

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasurgeon.cost import cost
+from kerasurgeon.costs import cost
 from kerasurgeon.errors import CannotRunError, KerasurgeonError, OptionError, PassError, VerificationError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.layer import Layer

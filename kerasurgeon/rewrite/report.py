@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from kerasurgeon.cost import format_bytes, format_count
+from kerasurgeon.costs import format_bytes, format_count
 from kerasurgeon.rewrite.context import Site
 
 _SHOWN_REASONS = 8

@@ -7,7 +7,7 @@ from typing import Any
 
 from kerasurgeon.errors import OptionError, did_you_mean
 from kerasurgeon.ir.kinds import kind_of
-from kerasurgeon.rules.builtin import built_in_rules
+from kerasurgeon.layers.builtin import built_in_rules
 from kerasurgeon.rules.rule import NoRule, Rule
 
 _REGISTERED: dict[str, Rule] = {}

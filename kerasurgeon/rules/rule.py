@@ -32,7 +32,7 @@ class Rule:
 
         Counted are the multiply-accumulates of linear maps and contractions: convolutions, dense layers,
         matrix products, attention, recurrent cells. Biases, activations, norms, pooling, element-wise
-        arithmetic, interpolation and data movement count as 0. See ``kerasurgeon.cost`` for the whole
+        arithmetic, interpolation and data movement count as 0. See ``kerasurgeon.costs`` for the whole
         convention.
 
         Raises:

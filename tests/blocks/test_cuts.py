@@ -12,7 +12,7 @@ import pytest
 from kerasurgeon.blocks.cuts import CutPair, between, cut_pairs
 from kerasurgeon.blocks.geometry import geometry
 from kerasurgeon.blocks.translator import translator
-from kerasurgeon.cost import cost
+from kerasurgeon.costs import cost
 from kerasurgeon.errors import GraphError
 from kerasurgeon.keras_io import lift
 from kerasurgeon.passes import ReplaceWithTranslator

@@ -23,7 +23,7 @@ from kerasurgeon.channels import (
     round_to_number,
     sections,
 )
-from kerasurgeon.cost import cost
+from kerasurgeon.costs import cost
 from kerasurgeon.errors import OptionError, PassError
 from tests.applications import build_application
 from tests.channels.oracle import random_cut

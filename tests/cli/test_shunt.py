@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from kerasurgeon.procedure import Procedure, RunFolder
+from kerasurgeon.workflows.procedure import Procedure, RunFolder
 from tests.cli.conftest import SCRIPT, Run
 from tests.procedure import tiny
 

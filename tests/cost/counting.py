@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from kerasurgeon.cost import Cost, cost
+from kerasurgeon.costs import Cost, cost
 
 Shape = Sequence[int]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from kerasurgeon.cost import cost
+from kerasurgeon.costs import cost
 from tests.cost.counting import called, macs_of, positions
 
 SIZES = (11, 9, 7)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from kerasurgeon.cost import cost
+from kerasurgeon.costs import cost
 from kerasurgeon.ir import Graph, Value
 from kerasurgeon.ir.structure import values_in
 from kerasurgeon.keras_io import lift

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from kerasurgeon.cost import cost
+from kerasurgeon.costs import cost
+from kerasurgeon.layers.einsum import contraction_macs
 from kerasurgeon.rules import CannotTell
-from kerasurgeon.rules.einsum import contraction_macs
 from tests.cost.counting import called, macs_of
 
 

@@ -10,7 +10,7 @@ import keras
 import pytest
 from keras import layers, ops
 
-from kerasurgeon.cost import cost
+from kerasurgeon.costs import cost
 from tests.applications import ARCHITECTURES, SMALLEST, SMALLEST_OTHERWISE, SPREAD
 from tests.cost.counting import called
 from tests.cost.profiler import profiled, profiled_macs

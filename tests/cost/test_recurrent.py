@@ -8,7 +8,7 @@ import keras
 import pytest
 from keras import layers
 
-from kerasurgeon.cost import cost
+from kerasurgeon.costs import cost
 from tests.cost.counting import called, macs_of, positions
 
 STEPS, FEATURES, UNITS = 6, 5, 4

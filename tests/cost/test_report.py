@@ -10,7 +10,7 @@ import pytest
 from keras import layers
 from rich.console import Console
 
-from kerasurgeon.cost import (
+from kerasurgeon.costs import (
     Cost,
     compare_costs,
     cost,

@@ -18,7 +18,7 @@ from keras import layers
 from keras.src.applications import convnext, inception_resnet_v2
 
 from kerasurgeon.channels.scatter_layer import Scatter
-from kerasurgeon.cost import cost
+from kerasurgeon.costs import cost
 from kerasurgeon.errors import OptionError
 from kerasurgeon.ir.kinds import kind_of
 from kerasurgeon.morphnet.twin_layers import ChannelGate, ChannelScale

@@ -8,7 +8,7 @@ import keras
 import pytest
 from keras import layers, ops
 
-from kerasurgeon.cost import cost
+from kerasurgeon.costs import cost
 from kerasurgeon.errors import LiftError, OptionError
 from kerasurgeon.keras_io import lift
 from tests.cost.counting import called, row

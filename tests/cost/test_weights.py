@@ -9,7 +9,7 @@ import keras
 import pytest
 from keras import layers
 
-from kerasurgeon.cost import cost
+from kerasurgeon.costs import cost
 from kerasurgeon.keras_io import lift
 from tests.applications import SMALLEST, SMALLEST_OTHERWISE, SPREAD
 from tests.zoo import ZOO, ZooCase

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from kerasurgeon.cost import cost
+from kerasurgeon.costs import cost
 from tests.cost.counting import called, macs_of, row
 
 

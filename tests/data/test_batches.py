@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kerasurgeon.data import Augment, Batches, Split, batched
 from kerasurgeon.errors import OptionError
+from kerasurgeon.workflows.data import Augment, Batches, Split, batched
 
 PART = Split(np.arange(11, dtype="float32").reshape(11, 1, 1, 1) * np.ones((1, 6, 8, 2), "float32"), np.arange(11))
 

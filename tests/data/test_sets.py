@@ -8,10 +8,20 @@ import keras
 import numpy as np
 import pytest
 
-from kerasurgeon.data import DataSet, Split, cifar, data_set, digits, load_digits, shapes, standardised, stratified
-from kerasurgeon.data.digits import enlarged
-from kerasurgeon.data.shapes import IGNORE
 from kerasurgeon.errors import OptionError
+from kerasurgeon.workflows.data import (
+    DataSet,
+    Split,
+    cifar,
+    data_set,
+    digits,
+    load_digits,
+    shapes,
+    standardised,
+    stratified,
+)
+from kerasurgeon.workflows.data.digits import enlarged
+from kerasurgeon.workflows.data.shapes import IGNORE
 
 
 def test_the_same_share_of_every_class_is_kept_apart() -> None:

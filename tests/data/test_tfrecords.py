@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kerasurgeon.data import read_records, segmentation_records, write_records
 from kerasurgeon.errors import OptionError
+from kerasurgeon.workflows.data import read_records, segmentation_records, write_records
 
 tf = pytest.importorskip("tensorflow")
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from kerasurgeon.errors import ExportError, ModelFileError, OptionError
-from kerasurgeon.export import api, writing
-from kerasurgeon.export.api import export
-from kerasurgeon.export.tflite_convert import convert_to_tflite
+from kerasurgeon.exporting import api, writing
+from kerasurgeon.exporting.api import export
+from kerasurgeon.exporting.tflite_convert import convert_to_tflite
 from tests.export.runtimes import relative_error, run_keras, run_onnx, run_tflite
 
 Quantize = Literal["float16", "dynamic", "int8"]
@@ -386,8 +386,8 @@ def test_models_quantised_by_keras(tmp_path: Path) -> None:
 
 def test_the_package_can_be_called(small_cnn: keras.Model, tmp_path: Path) -> None:
     import kerasurgeon
-    import kerasurgeon.export as package
-    import kerasurgeon.export.runners as runners
+    import kerasurgeon.exporting as package
+    import kerasurgeon.exporting.runners as runners
 
     assert kerasurgeon.export(small_cnn, tmp_path / "a.keras").bytes
     assert package.export(small_cnn, tmp_path / "b.keras").bytes

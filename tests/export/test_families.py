@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerasurgeon.export.api import export
+from kerasurgeon.exporting.api import export
 from tests.applications import FAMILIES, application_inputs, build_application
 from tests.export.runtimes import relative_error, run_keras, run_onnx, run_tflite
 

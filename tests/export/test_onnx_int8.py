@@ -13,8 +13,8 @@ import onnxruntime
 import pytest
 
 from kerasurgeon.errors import OptionError
-from kerasurgeon.export import onnx_int8
-from kerasurgeon.export.api import export
+from kerasurgeon.exporting import onnx_int8
+from kerasurgeon.exporting.api import export
 
 layers = keras.layers
 Array = np.ndarray[Any, Any]

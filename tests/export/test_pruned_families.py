@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import kerasurgeon as ks
-from kerasurgeon.export.api import export
+from kerasurgeon.exporting.api import export
 from kerasurgeon.passes import PruneChannels
 from tests.applications import CLASSES, FAMILIES, application_inputs, build_application
 from tests.export.runtimes import relative_error, run_keras, run_onnx, run_tflite

@@ -20,7 +20,7 @@ silence_tensorflow_startup()
 keras = import_quietly("keras")
 import numpy as np
 from kerasurgeon.errors import ExportError
-from kerasurgeon.export import compare, export, latency
+from kerasurgeon.exporting import compare, export, latency
 
 image = keras.Input((8, 8, 3), name="image")
 x = keras.layers.Conv2D(4, 3, activation="gelu")(image)
@@ -65,7 +65,7 @@ def test_importing_the_package_imports_no_tensorflow() -> None:
     code = (
         f"import sys, types; m = types.ModuleType('kerasurgeon'); m.__path__ = [{str(root)!r}]\n"
         "sys.modules['kerasurgeon'] = m\n"
-        "import kerasurgeon.export, kerasurgeon.quiet\n"
+        "import kerasurgeon.exporting, kerasurgeon.quiet\n"
         "assert not {'tensorflow', 'keras', 'onnx', 'tf2onnx'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from kerasurgeon.errors import ExportError, ModelFileError, OptionError
-from kerasurgeon.export.api import export
-from kerasurgeon.export.benchmark import latency
-from kerasurgeon.export.parity import compare, measure
-from kerasurgeon.export.runners import open_runner
+from kerasurgeon.exporting.api import export
+from kerasurgeon.exporting.benchmark import latency
+from kerasurgeon.exporting.parity import compare, measure
+from kerasurgeon.exporting.runners import open_runner
 from tests.export.runtimes import relative_error, run_keras
 
 KINDS = ("memory", "keras", "tflite", "onnx")

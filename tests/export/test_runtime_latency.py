@@ -11,8 +11,8 @@ import pytest
 
 import kerasurgeon as ks
 from kerasurgeon.errors import ExportError, OptionError
-from kerasurgeon.export import runtime_latency
-from kerasurgeon.export.benchmark import Latency, LatencyTable
+from kerasurgeon.exporting import runtime_latency
+from kerasurgeon.exporting.benchmark import Latency, LatencyTable
 from kerasurgeon.passes import PruneChannels
 
 layers = keras.layers

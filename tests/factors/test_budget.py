@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from kerasurgeon.errors import PassError
-from kerasurgeon.factors.budget import cheapest, pareto, within
+from kerasurgeon.factors.kernels.budget import cheapest, pareto, within
 
 Array = np.ndarray[Any, Any]
 

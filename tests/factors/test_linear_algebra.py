@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerasurgeon.factors.linear_algebra import (
+from kerasurgeon.factors.kernels.linear_algebra import (
     oriented,
     rank_for_energy,
     ranked_terms,
@@ -18,7 +18,7 @@ from kerasurgeon.factors.linear_algebra import (
     tails,
     working_copy,
 )
-from kerasurgeon.factors.modes import lost_outside
+from kerasurgeon.factors.kernels.modes import lost_outside
 
 Array = np.ndarray[Any, Any]
 

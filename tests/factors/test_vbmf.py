@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kerasurgeon.factors.vbmf import free_energy, noise_rank, noise_variance
+from kerasurgeon.factors.kernels.vbmf import free_energy, noise_rank, noise_variance
 
 Array = np.ndarray[Any, Any]
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 import kerasurgeon as ks
 from kerasurgeon import passes as library
-from kerasurgeon.export.benchmark import latency
+from kerasurgeon.exporting.benchmark import latency
 from kerasurgeon.keras_io.equal_calls import equal_calls
 from tests.machine.networks import network
 

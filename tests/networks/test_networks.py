@@ -8,11 +8,11 @@ import keras
 import numpy as np
 import pytest
 
-from kerasurgeon.cost import cost
+from kerasurgeon.costs import cost
 from kerasurgeon.errors import OptionError
 from kerasurgeon.keras_io import lift
-from kerasurgeon.networks import inverted_bottlenecks, lraspp, mobilenet_v3
 from kerasurgeon.rewrite.regions import regions
+from kerasurgeon.workflows.networks import inverted_bottlenecks, lraspp, mobilenet_v3
 
 
 def tensor(model: keras.Model, name: str) -> Any:

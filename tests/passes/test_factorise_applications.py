@@ -10,9 +10,9 @@ import pytest
 
 import kerasurgeon as ks
 from kerasurgeon.authoring import METHODS, Factors, Graph, Shape, chain_macs, emit, lift
-from kerasurgeon.passes.factorise_layers import build_layers, refusal
-from kerasurgeon.passes.factorise_put import put
-from kerasurgeon.passes.factorise_sites import Site, places
+from kerasurgeon.factors.put import put
+from kerasurgeon.factors.sites import Site, places
+from kerasurgeon.factors.split_layers import build_layers, refusal
 from tests.applications import application_inputs, build_application
 from tests.passes.checking import difference, rounding_noise
 from tests.passes.factors_by_hand import keras_kernel

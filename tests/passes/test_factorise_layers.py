@@ -12,9 +12,9 @@ import pytest
 
 import kerasurgeon as ks
 from kerasurgeon.authoring import Factors, Graph, Shape, Stage, chain_macs, chain_params, emit, lift
-from kerasurgeon.passes.factorise_layers import build_layers, refusal
-from kerasurgeon.passes.factorise_put import put
-from kerasurgeon.passes.factorise_sites import Site, places
+from kerasurgeon.factors.put import put
+from kerasurgeon.factors.sites import Site, places
+from kerasurgeon.factors.split_layers import build_layers, refusal
 from tests.passes.checking import assert_lives, difference, kinds, model_of
 from tests.passes.factors_by_hand import chains, keras_kernel, one_layer, random_factors, with_kernel
 from tests.zoo import sample_inputs

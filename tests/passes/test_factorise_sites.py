@@ -11,11 +11,11 @@ import pytest
 
 import kerasurgeon as ks
 from kerasurgeon.authoring import METHODS, Graph, Shape, emit, lift
+from kerasurgeon.factors.left_alone import ROLES
+from kerasurgeon.factors.put import put
+from kerasurgeon.factors.sites import NoSite, Site, places
+from kerasurgeon.factors.split_layers import build_layers, refusal
 from kerasurgeon.passes import FoldBatchNorm
-from kerasurgeon.passes.factorise_layers import build_layers, refusal
-from kerasurgeon.passes.factorise_left import ROLES
-from kerasurgeon.passes.factorise_put import put
-from kerasurgeon.passes.factorise_sites import NoSite, Site, places
 from tests.passes.checking import model_of
 from tests.passes.factors_by_hand import chains, one_layer, random_factors
 

@@ -15,8 +15,9 @@ from keras import layers, ops
 from kerasurgeon.authoring import Node, Skip, anything
 from kerasurgeon.authoring import layers as patterns
 from kerasurgeon.errors import OptionError, PassError, RecipeError, VerificationError
-from kerasurgeon.passes import ReplaceLayers, replacements
+from kerasurgeon.passes import ReplaceLayers
 from kerasurgeon.passes.replace_layers import ReplaceSite
+from kerasurgeon.replacing import replacements
 from kerasurgeon.rewrite.pipeline import Pipeline
 from kerasurgeon.rewrite.recipe import Recipe
 from tests.applications import application_inputs, build_application
@@ -34,7 +35,7 @@ from tests.passes.checking import (
 from tests.zoo import ZOO, build, sample_inputs
 
 HERE = __name__
-READY = "kerasurgeon.passes.replacements"
+READY = "kerasurgeon.replacing.replacements"
 
 
 class Doubling(layers.Layer):

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerasurgeon.cost import cost
+from kerasurgeon.costs import cost
 from kerasurgeon.errors import OptionError, PassError, RecipeError
 from kerasurgeon.ir import TensorSpec
 from kerasurgeon.keras_io import lift

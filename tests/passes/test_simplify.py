@@ -16,8 +16,8 @@ from keras.src.ops import numpy as arrays
 from kerasurgeon.authoring import Graph, Node, Skip
 from kerasurgeon.errors import OptionError, PassError
 from kerasurgeon.passes import Simplify, simplify
-from kerasurgeon.passes.simplify_rules import Rule, bypass
 from kerasurgeon.rewrite.explain import explain
+from kerasurgeon.simplify.rules import Rule, bypass
 from tests.applications import application_inputs, build_application
 from tests.passes.checking import (
     assert_lives,

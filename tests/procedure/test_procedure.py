@@ -17,8 +17,8 @@ import pytest
 import kerasurgeon as ks
 from kerasurgeon.errors import OptionError, RecipeError
 from kerasurgeon.passes import ReplaceWithShunt
-from kerasurgeon.procedure import STEPS, Procedure, Run, RunFolder
 from kerasurgeon.rewrite.pipeline import Pipeline
+from kerasurgeon.workflows.procedure import STEPS, Procedure, Run, RunFolder
 from tests.procedure import tiny
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kerasurgeon.errors import RecipeError
-from kerasurgeon.procedure import read_procedure
+from kerasurgeon.workflows.procedure import read_procedure
 
 BASE: dict[str, Any] = {"shunt": {"regions": "a..b"}}
 

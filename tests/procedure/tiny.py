@@ -11,8 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasurgeon.data import DataSet, data_set
-from kerasurgeon.procedure import Procedure, Run
+from kerasurgeon.workflows.data import DataSet, data_set
+from kerasurgeon.workflows.procedure import Procedure, Run
 
 RECIPE: dict[str, Any] = {
     "seed": 3,

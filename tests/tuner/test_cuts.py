@@ -7,9 +7,9 @@ import pytest
 
 from kerasurgeon.errors import GraphError, OptionError
 from kerasurgeon.keras_io import lift
-from kerasurgeon.tuner import Cuts
-from kerasurgeon.tuner.block_ends import block_ends
-from kerasurgeon.tuner.cuts import ends_by_label
+from kerasurgeon.workflows.tuner import Cuts
+from kerasurgeon.workflows.tuner.block_ends import block_ends
+from kerasurgeon.workflows.tuner.cuts import ends_by_label
 from tests.tuner.networks import inverted, separable
 
 EVERY = Cuts(least_saved=0.0, most_saved=1.0, most=1000)

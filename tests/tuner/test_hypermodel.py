@@ -14,7 +14,7 @@ import pytest
 
 import kerasurgeon as ks
 from kerasurgeon.errors import GraphError, LiftError, OptionError
-from kerasurgeon.tuner import AutoCompress, CompressedAccuracy, Cuts
+from kerasurgeon.workflows.tuner import AutoCompress, CompressedAccuracy, Cuts
 from tests.tuner.networks import CLASSES, SIZE, images, inverted, separable
 
 CUT = "stem_relu,dw_5"
@@ -350,8 +350,8 @@ def test_macs_that_cannot_be_told() -> None:
 
 
 def test_without_keras_tuner() -> None:
-    code = "import sys; sys.modules['keras_tuner'] = None; import kerasurgeon.tuner"
+    code = "import sys; sys.modules['keras_tuner'] = None; import kerasurgeon.workflows.tuner"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "kerasurgeon.tuner needs the package keras-tuner" in done.stderr
+    assert "kerasurgeon.workflows.tuner needs the package keras-tuner" in done.stderr
     assert "pip install 'kerasurgeon[tuner]'" in done.stderr

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kerasurgeon.errors import OptionError
-from kerasurgeon.tuner.labels import check_labels, labels_of
+from kerasurgeon.workflows.tuner.labels import check_labels, labels_of
 
 IDS = np.array([0, 2, 1, 2])
 ONE_HOT = np.eye(3)[IDS]

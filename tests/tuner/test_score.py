@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kerasurgeon.errors import OptionError
-from kerasurgeon.tuner import CompressedAccuracy, compression_score
+from kerasurgeon.workflows.tuner import CompressedAccuracy, compression_score
 
 CLASSES = 4
 

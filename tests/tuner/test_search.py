@@ -17,7 +17,7 @@ import pytest
 
 import kerasurgeon as ks
 from kerasurgeon.errors import KerasurgeonError, OptionError
-from kerasurgeon.tuner import AutoCompress, Cuts, best_model, compression_score, trials
+from kerasurgeon.workflows.tuner import AutoCompress, Cuts, best_model, compression_score, trials
 from tests.tuner.networks import CLASSES, images, separable
 
 TUNERS: dict[str, tuple[Any, dict[str, Any]]] = {

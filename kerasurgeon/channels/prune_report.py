@@ -1,0 +1,64 @@
+"""What PruneChannels says of each group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kerasurgeon.channels import Candidate, Chosen, CutReport, close_shortcuts
+from kerasurgeon.ir.graph import Graph
+from kerasurgeon.rewrite.context import Context
+
+FORM = "gather"
+"""How passes put channels back: without weights and MACs, so that what a budget says is what the result has."""
+
+
+def close(graph: Graph, loose: Sequence[str], context: Context) -> None:
+    """Replace what loosened shortcuts by plain layers, in place, and log where channels are put back."""
+    if loose:
+        for node in dict.fromkeys(close_shortcuts(graph, FORM)):
+            context.changed(node, "the sum keeps its width: channels of its branch are put back among constants")
+
+
+def log_choice(context: Context, candidates: Sequence[Candidate], chosen: Chosen, prefix: str = "") -> None:
+    """Log for every group how many channels stay, or why all of them do."""
+    for candidate, count in zip(candidates, chosen.counts.tolist(), strict=True):
+        group = candidate.group
+        node = group.sources[0].node
+        each = group.granularity
+        if candidate.why:
+            context.left(node, candidate.why)
+        elif not count:
+            context.left(node, f"{prefix}all {group.size * each} channels are kept: others matter less")
+        else:
+            text = f"{prefix}{group.size * each} -> {(group.size - count) * each} channels"
+            if each > 1:
+                text += f", {each} at a time"
+            others = [source.layer for source in group.sources[1:]]
+            if others:
+                text += f"; with {', '.join(others[:3])}" + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+            if count == candidate.levels[-1] and candidate.limit:
+                text += f"; no more because of {candidate.limit}"
+            context.changed(node, text)
+
+
+def log_inexact(context: Context, report: CutReport, graph: Graph) -> None:
+    """Log where the result is not that of the masked model."""
+    for node, reason in report.inexact.items():
+        context.changed(node if node in graph else graph.name, f"not exact, over fewer channels than before: {reason}")
+
+
+def log_compensation(context: Context, graph: Graph, notes: Sequence[str], loose: Sequence[str] = ()) -> None:
+    """Log how many layers take up what removed channels gave, and for each that does not, why."""
+    failed = [note for note in notes if " is not compensated: " in note]
+    if len(notes) > len(failed):
+        context.changed(
+            graph.name, f"compensation: {len(notes) - len(failed)} layers take up what removed channels gave"
+        )
+    for note in failed:
+        name, _, reason = note.partition(" is not compensated: ")
+        node = name.strip("'")
+        if node in loose:
+            continue
+        context.left(
+            node if node in graph else graph.name, f"{note if node not in graph else 'not compensated: ' + reason}"
+        )

@@ -1,0 +1,126 @@
+"""Count what a model costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kerasurgeon.costs.liveness import live_bytes
+from kerasurgeon.costs.result import Cost, CostRow, Unknown
+from kerasurgeon.errors import OptionError, did_you_mean
+from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.layer import Layer
+from kerasurgeon.ir.node import Node
+from kerasurgeon.ir.structure import values_in
+from kerasurgeon.ir.values import TensorSpec
+from kerasurgeon.keras_io import lift
+from kerasurgeon.rules import OPEN_SIZE, CannotTell, call_of, resolve, rule_for
+
+Sizes = Sequence[int] | Mapping[str, Sequence[int]]
+
+
+def cost(model: Any, *, batch_size: int = 1, sizes: Sizes | None = None) -> Cost:
+    """Count MACs, parameters, bytes of weights and bytes of activations, per call and in total.
+
+    The model is only read; nothing is run. What the numbers mean is written in ``kerasurgeon.costs``.
+
+    Args:
+        model: A Keras model or a graph.
+        batch_size: Samples at once, for the activations. MACs are for one sample, whatever it is. An input
+            with a fixed batch keeps it, for the MACs too.
+        sizes: Shapes of the inputs without the batch axis, where the model leaves sizes open or other ones
+            are wanted: one shape for a model with one input, or shapes by the names of the inputs.
+
+    Returns:
+        The cost. Calls that no rule can tell are listed in ``unknown`` and left out of the totals.
+
+    Raises:
+        LiftError: The model has no graph.
+        OptionError: An option does not fit the model.
+
+    Example:
+        >>> print(cost(keras.applications.MobileNetV2(weights=None)))
+    """
+    graph = model if isinstance(model, Graph) else lift(model)
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise OptionError("batch_size cannot be used.", expected="a whole number from 1", got=repr(batch_size))
+    shapes = None if sizes is None else _input_shapes(graph, sizes)
+    specs = resolve(graph, rule_for, shapes=shapes)
+    batch_specs = specs if batch_size == 1 else resolve(graph, rule_for, shapes=shapes, batch_size=batch_size)
+    nodes = [graph[name] for name in specs]
+    sizes_of = {name: [_bytes(spec) for spec in outputs] for name, outputs in batch_specs.items()}
+    live = live_bytes(nodes, sizes_of, inputs=values_in(graph.inputs), outputs=values_in(graph.outputs))
+    rows: list[CostRow] = []
+    unknown: list[Unknown] = []
+    seen: set[str] = set()
+    for node, alive in zip(nodes, live, strict=True):
+        layer = graph.layers[node.layer]
+        macs = _macs(graph, node, specs, unknown)
+        outputs = batch_specs[node.name]
+        size: int | None = sum(sizes_of[node.name])
+        if any(None in spec.shape for spec in outputs):
+            size = None
+            unknown.append(Unknown(node.name, layer.kind, "activations", OPEN_SIZE))
+        counted = (0, 0, 0) if node.layer in seen else _weights(graph, node, layer)
+        seen.add(node.layer)
+        rows.append(CostRow(node.name, layer.kind, outputs[0].shape, macs, *counted, size, alive))
+    return Cost(graph.name, batch_size, tuple(rows), tuple(unknown))
+
+
+def _bytes(spec: TensorSpec) -> int:
+    return 0 if None in spec.shape else spec.bytes()
+
+
+def _macs(graph: Graph, node: Node, specs: Mapping[str, tuple[TensorSpec, ...]], unknown: list[Unknown]) -> int | None:
+    call = call_of(graph, node, specs)
+    try:
+        return rule_for(call.kind).macs(call)
+    except CannotTell as reason:
+        unknown.append(Unknown(node.name, call.kind, "macs", str(reason)))
+        return None
+
+
+def _weights(graph: Graph, node: Node, layer: Layer) -> tuple[int, int, int]:
+    """Parameters, trainable parameters and bytes of a layer."""
+    trainable = graph.model.trainable and bool(layer.config.get("trainable", True))
+    path = node.scope
+    while path and trainable:
+        trainable = graph.scopes[path].trainable
+        path = graph.scopes[path].parent
+    # A layer inside that the graph also calls by itself weighs there.
+    elsewhere = tuple(f"{graph.layers[key].name}/" for key in layer.parts.values())
+    weights = [weight for key, weight in layer.weights.items() if not key.startswith(elsewhere)]
+    # A weight that says nothing (None) is as Keras makes it, which is trainable.
+    changing = sum(weight.array.size for weight in weights if weight.trainable is not False)
+    return (
+        sum(weight.array.size for weight in weights),
+        changing if trainable else 0,
+        sum(weight.array.nbytes for weight in weights),
+    )
+
+
+def _input_shapes(graph: Graph, sizes: Sizes) -> dict[str, tuple[int | None, ...]]:
+    recorded = {node.name: node.spec.shape for node in graph.input_nodes()}
+    if not isinstance(sizes, Mapping):
+        if len(recorded) != 1:
+            raise OptionError(
+                f"The model has {len(recorded)} inputs; one shape does not say which it is for.",
+                expected=f"sizes by name: {', '.join(recorded)}",
+                got=repr(sizes),
+            )
+        sizes = {next(iter(recorded)): sizes}
+    shapes = {}
+    for name, wanted in sizes.items():
+        if name not in recorded:
+            raise OptionError(f"The model has no input {name!r}.", where="sizes", hint=did_you_mean(name, recorded))
+        shape = tuple(wanted)
+        whole = all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in shape)
+        if len(shape) != len(recorded[name]) - 1 or not whole:
+            raise OptionError(
+                f"The sizes of input {name!r} cannot be used.",
+                where="sizes",
+                expected=f"as many whole numbers above 0 as in {recorded[name][1:]}, no batch size",
+                got=repr(wanted),
+            )
+        shapes[name] = (recorded[name][0], *shape)
+    return shapes

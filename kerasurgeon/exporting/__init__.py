@@ -1,0 +1,89 @@
+"""Write a Keras model as .keras, .tflite or .onnx, and prove that the file computes what the model does.
+
+`export` converts, runs the file on its runtime, compares it with the model and only then puts it in place.
+`open_runner` runs any of these, `compare` compares any two, `latency` times any number of them side by side,
+`latency_on` is the latency on a runtime as a function of the model.
+
+What cannot be exported yet, and why:
+
+* Subclassed models without a graph of layers, unbuilt models: wrap them in ``keras.Model(x, model(x))``.
+* Inputs of strings, sparse and ragged inputs.
+* Layers whose names hold spaces, colons or letters beyond ASCII (.tflite, .onnx): Keras allows them,
+  TensorFlow's scopes do not. Inputs may be called anything.
+* Operations beyond TFLite's or ONNX's own set: FFT, SVD, ``erfinv``, hashing and lookup layers; also
+  ``keras.ops.argmax`` on floats, which Keras writes with bit casts. Flex and custom operations are never written.
+* TFLite: models quantised by ``model.quantize("int8")``; grouped or channels-first 3-D convolutions; int8 of
+  recurrent layers that are not unrolled (TensorFlow's calibrator dies on loops); more than 2 GiB.
+* TFLite: recurrent layers with a free batch size (``batch_size=None``): the converter needs it fixed.
+* ONNX: opsets 19 and up (tf2onnx stops at 18); grouped 3-D convolutions and transposed convolutions with
+  ``output_padding`` or strides beyond the kernel (tf2onnx writes them wrong); more than 2 GiB.
+* Any backend but TensorFlow for .tflite and .onnx: save .keras there, export with
+  ``KERAS_BACKEND=tensorflow``.
+
+Models that compute in another precision than float32 are exported as float32 to .tflite and .onnx, stateful layers
+start every run from the state the model is in: notes in the report say so.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kerasurgeon.exporting.api import TOLERANCE, export
+    from kerasurgeon.exporting.benchmark import Latency, LatencyTable, latency
+    from kerasurgeon.exporting.parity import OutputParity, ParityReport, compare
+    from kerasurgeon.exporting.report import ExportReport
+    from kerasurgeon.exporting.runners import Runner, open_runner
+    from kerasurgeon.exporting.runtime_latency import LatencyOn, latency_on
+    from kerasurgeon.exporting.tensors import TensorInfo
+    from kerasurgeon.quiet import import_quietly, silence_tensorflow_startup
+
+__all__ = [
+    "TOLERANCE",
+    "ExportReport",
+    "Latency",
+    "LatencyOn",
+    "LatencyTable",
+    "OutputParity",
+    "ParityReport",
+    "Runner",
+    "TensorInfo",
+    "compare",
+    "export",
+    "import_quietly",
+    "latency",
+    "latency_on",
+    "open_runner",
+    "silence_tensorflow_startup",
+]
+
+# Importing Keras imports TensorFlow, which takes seconds and writes to the terminal. So that a command line
+# can silence that first, with what `kerasurgeon.quiet` has, nothing here is imported before it is
+# asked for.
+_HOMES = {
+    "TOLERANCE": "api",
+    "ExportReport": "report",
+    "Latency": "benchmark",
+    "LatencyOn": "runtime_latency",
+    "LatencyTable": "benchmark",
+    "OutputParity": "parity",
+    "ParityReport": "parity",
+    "Runner": "runners",
+    "TensorInfo": "tensors",
+    "compare": "parity",
+    "export": "api",
+    "import_quietly": "quiet",
+    "latency": "benchmark",
+    "latency_on": "runtime_latency",
+    "open_runner": "runners",
+    "silence_tensorflow_startup": "quiet",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

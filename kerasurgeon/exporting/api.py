@@ -1,0 +1,212 @@
+"""The way from a Keras model to a file that is known to compute the same."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from kerasurgeon.errors import CannotRunError, ExportError
+from kerasurgeon.exporting.calibration import calibration_batches
+from kerasurgeon.exporting.float_twin import float32_twin, other_precision_layers
+from kerasurgeon.exporting.keras_runner import KerasRunner
+from kerasurgeon.exporting.options import Options, check_options, check_quantised_layers
+from kerasurgeon.exporting.parity import OutputParity, measure
+from kerasurgeon.exporting.report import ExportReport
+from kerasurgeon.exporting.samples import random_inputs
+from kerasurgeon.exporting.signature import check_finite_weights, check_model, check_scope_names
+from kerasurgeon.exporting.staging import check_target, staged
+from kerasurgeon.exporting.tensors import Feeds, bind
+from kerasurgeon.exporting.writing import Progress, run_file, write_file
+from kerasurgeon.keras_io.equal_calls import equal_calls
+from kerasurgeon.keras_io.machine import by_equal_calls
+from kerasurgeon.rewrite.outputs import CONSTANT_OUTPUTS, differ_between_samples
+
+logger = logging.getLogger(__name__)
+
+# A float32 file may differ by rounding, and by nothing more than rounding.
+TOLERANCE = 1e-3
+# What a .keras file of a half-precision model may: bfloat16 has 8 significant bits.
+HALF_TOLERANCE = 2e-2
+_SAMPLES = 4
+
+
+def export(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    *,
+    quantize: Literal["float16", "dynamic", "int8"] | None = None,
+    calibration: Any = None,
+    integer_io: bool = False,
+    int8_weights: Literal["auto", "full", "reduced", "unsigned"] = "auto",
+    batch_size: int | Literal["auto"] | None = "auto",
+    opset: int | None = None,
+    inputs: Any = None,
+    seed: int = 0,
+    overwrite: bool = True,
+    progress: Progress | None = None,
+) -> ExportReport:
+    """Write a model to a file, run the file, and compare it with the model.
+
+    Nothing appears at ``path`` unless the file was run and its outputs agree: with ``quantize=None``, to 1e-3
+    relative. A quantised file's differences are in the report, for the caller to judge. Where this machine's backend
+    cannot run the model, the report has no differences and says why.
+
+    Args:
+        model: A Functional or built Sequential model; it is not changed.
+        path: Where to write. The suffix says the format: .keras, .tflite or .onnx.
+        quantize: None for float32; ``float16`` stores large weights in half the bytes; ``dynamic`` stores
+            them as int8; ``int8`` computes in int8 as well, with ranges found from ``calibration``.
+        calibration: For ``int8``: an array, a tuple or mapping of arrays for several inputs, or an iterable
+            of batches. 100 to 500 samples of real data; at most 512 are used.
+        integer_io: Whether an int8 TFLite file also takes and gives int8 (for microcontrollers).
+        int8_weights: How an int8 ONNX file stores weights. ONNX Runtime's kernels for x86 processors without VNNI
+            overflow with ``full`` signed ones; ``reduced`` ones of 7 bits and ``unsigned`` ones are safe, the latter
+            slower. ``auto`` takes full ones unless the runtime loses by them here; the report says what it took.
+        batch_size: The batch size that is built into a .tflite or .onnx file; None leaves it free; ``auto``
+            is 1 for TFLite, whose graphs are simpler then, and None for ONNX.
+        opset: The version of ONNX's operators, 8 to 18; 17 by default.
+        inputs: The arrays to compare on; by default four random samples. Give real ones where sizes are free
+            or integers must mean something.
+        seed: The seed of the random inputs.
+        overwrite: Whether to replace a file at ``path``.
+        progress: Called with a fraction in [0, 1] and what is being done.
+
+    Returns:
+        The file's size, and per output the differences from the model.
+
+    Raises:
+        OptionError: An option, the calibration data or ``inputs`` do not fit.
+        ModelFileError: The file cannot be written there.
+        ExportError: The model cannot be converted, its weights are not finite, or the file computes something
+            else than the model.
+        MissingExtraError: A package that the format needs is not installed.
+    """
+    started = time.perf_counter()
+    target = Path(path)
+    tell = progress or _tell_nobody
+    options = check_options(
+        target,
+        quantize=quantize,
+        integer_io=integer_io,
+        batch_size=batch_size,
+        opset=opset,
+        calibration=calibration,
+        int8_weights=int8_weights,
+    )
+    tell(0.0, "checking the model")
+    source, notes = _exportable(model, options)
+    reference = KerasRunner(source)
+    check_target(target, overwrite=overwrite)
+    batches = calibration_batches(calibration, reference.inputs) if quantize == "int8" else []
+    feeds = (
+        random_inputs(reference.inputs, seed=seed, samples=_SAMPLES)
+        if inputs is None
+        else bind(inputs, reference.inputs)
+    )
+    tell(0.05, "running the Keras model")
+    expected: Feeds | None = None
+    try:
+        with equal_calls() as used:
+            expected = _run_reference(reference, feeds)
+        notes = (*notes, *by_equal_calls(used))
+    except CannotRunError as error:
+        notes = (*notes, f"outputs were not compared: {error.in_one_line()}")
+    if expected is not None and not differ_between_samples(list(expected.values())):
+        notes = (*notes, CONSTANT_OUTPUTS)
+    with staged(target) as temporary:
+        notes += write_file(reference, temporary, options, batches, tell)
+        tell(0.85, f"running the {options.format} file")
+        got = run_file(source, temporary, options, feeds)
+        if got is None and expected is not None:
+            notes = (*notes, "outputs were not compared: this machine cannot run what was loaded from the file")
+        tell(0.95, "comparing the outputs")
+        outputs = measure(expected, got) if expected is not None and got is not None else ()
+        if quantize is None and outputs:
+            half = options.format == "keras" and other_precision_layers(source, "keras")
+            check_parity(outputs, target, HALF_TOLERANCE if half else TOLERANCE)
+        size = temporary.stat().st_size
+    report = ExportReport(
+        target,
+        options.format,
+        size,
+        time.perf_counter() - started,
+        quantize,
+        next(iter(feeds.values())).shape[0],
+        outputs,
+        notes,
+    )
+    logger.info("exported %s: %d bytes, relative error %.3g", target, size, report.relative_error)
+    tell(1.0, "done")
+    return report
+
+
+def check_parity(outputs: tuple[OutputParity, ...], path: Path, tolerance: float = TOLERANCE) -> None:
+    """Check that a float32 file computes what the model does.
+
+    Args:
+        outputs: The measured differences.
+        path: The file, for the error.
+        tolerance: The largest relative error allowed.
+
+    Raises:
+        ExportError: An output differs by more than that.
+    """
+    worst = max(outputs, key=lambda output: output.relative_error)
+    # "not <=" so that NaN fails as well.
+    if not worst.relative_error <= tolerance:
+        raise ExportError(
+            "The exported file does not compute what the model does; it was not kept.",
+            where=f"{path}, output {worst.name!r}",
+            expected=f"a relative difference of at most {tolerance:g}",
+            got=f"{worst.relative_error:.3g} (largest absolute difference {worst.max_abs_error:.3g})",
+            hint="look for randomness or state at inference in custom layers, else report this",
+        )
+
+
+def _exportable(model: Any, options: Options) -> tuple[keras.Model, tuple[str, ...]]:
+    """The model to convert (a float32 copy where the model computes in half precision), and notes."""
+    check_model(model)
+    check_finite_weights(model)
+    if options.format == "keras":
+        return model, ()
+    check_scope_names(model)
+    quantised = check_quantised_layers(model, options.format)
+    if quantised is not None:
+        raise ExportError(
+            "TFLite cannot hold a model that Keras has quantised.",
+            where=f"layer {quantised!r}",
+            hint="export the model from before model.quantize() with quantize='int8', or export to .onnx",
+        )
+    notes: tuple[str, ...] = ()
+    stateful = [layer.name for layer in model._flatten_layers() if getattr(layer, "stateful", False)]
+    if stateful:
+        notes = (f"{', '.join(stateful[:3])}: each run of the file starts from the model's present state",)
+    layers = other_precision_layers(model, options.format)
+    if not layers:
+        return model, notes
+    count = len(layers)
+    note = f"{count} layers do not compute in float32; the file does, and was compared with a copy that does"
+    return float32_twin(model), (*notes, note)
+
+
+def _run_reference(reference: KerasRunner, feeds: Feeds) -> Feeds:
+    outputs = reference.run(feeds)
+    for name, array in outputs.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ExportError(
+                "The Keras model itself gives NaN or infinite values.",
+                where=f"output {name!r}",
+                got=f"{int((~np.isfinite(array)).sum())} of {array.size} values",
+                hint="pass inputs=... that the model is meant for, or find the layer that overflows",
+            )
+    return outputs
+
+
+def _tell_nobody(fraction: float, message: str) -> None:
+    """The progress of an export that nobody follows."""

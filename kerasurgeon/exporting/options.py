@@ -1,0 +1,179 @@
+"""The options of an export, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+
+from kerasurgeon.errors import OptionError, did_you_mean
+from kerasurgeon.exporting.onnx_convert import DEFAULT_OPSET, OPSETS
+from kerasurgeon.exporting.onnx_int8 import FORMS
+
+Format = Literal["keras", "tflite", "onnx"]
+FORMATS: dict[str, Format] = {".keras": "keras", ".tflite": "tflite", ".onnx": "onnx"}
+QUANTIZATIONS = ("float16", "dynamic", "int8")
+# Per-channel int8 needs an axis on QuantizeLinear, which opset 13 brought.
+_LEAST_INT8_OPSET = 13
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Options that fit each other.
+
+    Args:
+        format: The file's format.
+        quantize: How to quantise; None for float32.
+        integer_io: Whether an int8 TFLite file takes and gives int8.
+        batch_size: The batch size to build in; None leaves it free.
+        opset: The version of ONNX's operators.
+        int8_weights: How an int8 ONNX file stores weights: ``auto`` or a name of `onnx_int8.FORMS`.
+    """
+
+    format: Format
+    quantize: str | None
+    integer_io: bool
+    batch_size: int | None
+    opset: int
+    int8_weights: str = "auto"
+
+
+def check_options(
+    path: Path,
+    *,
+    quantize: Any,
+    integer_io: bool,
+    batch_size: Any,
+    opset: Any,
+    calibration: Any,
+    int8_weights: Any = "auto",
+) -> Options:
+    """Check the options of an export against each other and against the format.
+
+    Args:
+        path: The file to write; its suffix says the format.
+        quantize: See `kerasurgeon.export`.
+        integer_io: See there.
+        batch_size: See there.
+        opset: See there.
+        calibration: See there.
+        int8_weights: See there.
+
+    Raises:
+        OptionError: An option has a value that it may not have, or does nothing for this format.
+    """
+    file_format = FORMATS.get(path.suffix.lower())
+    if file_format is None:
+        raise OptionError(
+            "The suffix does not name a format that can be exported.",
+            where=str(path),
+            expected=", ".join(FORMATS),
+            got=path.suffix or "no suffix",
+            hint=did_you_mean(path.suffix, FORMATS) if path.suffix else "add one of these suffixes",
+        )
+    _check_quantize(quantize, file_format)
+    if integer_io and (quantize != "int8" or file_format != "tflite"):
+        raise OptionError(
+            "integer_io needs an int8 TFLite file.",
+            got=f"quantize={quantize!r} and format {file_format}",
+            hint="ONNX files keep a float32 interface and quantise inside"
+            if file_format == "onnx"
+            else "add quantize='int8' and calibration data, or leave integer_io out",
+        )
+    if calibration is not None and quantize != "int8":
+        raise OptionError("Calibration data is of use for quantize='int8' only.", got=f"quantize={quantize!r}")
+    _check_int8_weights(int8_weights, quantize, file_format)
+    return Options(
+        file_format,
+        quantize,
+        integer_io,
+        _check_batch_size(batch_size, file_format),
+        _check_opset(opset, file_format, quantize),
+        int8_weights,
+    )
+
+
+def _check_quantize(quantize: Any, file_format: Format) -> None:
+    if quantize is not None and quantize not in QUANTIZATIONS:
+        raise OptionError(
+            "Unknown way to quantise.",
+            where="quantize",
+            expected=", ".join(map(repr, QUANTIZATIONS)) + " or None",
+            got=repr(quantize),
+            hint=did_you_mean(str(quantize), QUANTIZATIONS),
+        )
+    if quantize is not None and file_format == "keras":
+        raise OptionError(
+            f".keras files are not quantised (quantize={quantize!r}): they keep the model to train on.",
+            hint="export a .tflite or .onnx file, or quantise the model itself with model.quantize('int8')",
+        )
+
+
+def _check_int8_weights(int8_weights: Any, quantize: Any, file_format: Format) -> None:
+    known = ("auto", *FORMS)
+    if int8_weights not in known:
+        raise OptionError(
+            "Unknown way to store int8 weights.",
+            where="int8_weights",
+            expected=", ".join(map(repr, known)),
+            got=repr(int8_weights),
+            hint=did_you_mean(str(int8_weights), known),
+        )
+    if int8_weights != "auto" and (quantize != "int8" or file_format != "onnx"):
+        raise OptionError(
+            "int8_weights is of use for int8 ONNX files only.", got=f"quantize={quantize!r} and format {file_format}"
+        )
+
+
+def _check_batch_size(batch_size: Any, file_format: Format) -> int | None:
+    if batch_size == "auto":
+        # A fixed batch gives TFLite cleaner graphs (ConvNeXtTiny: 1 partition instead of 73).
+        return 1 if file_format == "tflite" else None
+    if batch_size is None:
+        return None
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise OptionError(
+            "batch_size is no batch size.",
+            expected="a whole number from 1, None for a free batch size, or 'auto'",
+            got=repr(batch_size),
+        )
+    if file_format == "keras":
+        raise OptionError(".keras files keep the model's own batch size.", where="batch_size", got=repr(batch_size))
+    return batch_size
+
+
+def _check_opset(opset: Any, file_format: Format, quantize: Any) -> int:
+    if opset is None:
+        return DEFAULT_OPSET
+    if file_format != "onnx":
+        raise OptionError("opset is of use for .onnx files only.", got=f"opset={opset!r} and format {file_format}")
+    least = _LEAST_INT8_OPSET if quantize == "int8" else OPSETS.start
+    if isinstance(opset, bool) or not isinstance(opset, int) or not least <= opset < OPSETS.stop:
+        why = f" for quantize={quantize!r}" if least != OPSETS.start else ""
+        raise OptionError(
+            "This ONNX opset cannot be written.",
+            where="opset",
+            expected=f"{least} to {OPSETS.stop - 1}{why} (what tf2onnx supports)",
+            got=repr(opset),
+        )
+    return opset
+
+
+def check_quantised_layers(model: keras.Model, file_format: Format) -> str | None:
+    """Which layers, if any, Keras itself has quantised.
+
+    Args:
+        model: The model.
+        file_format: The format it is exported to.
+
+    Returns:
+        The first such layer's name where that format cannot hold it, else None.
+    """
+    if file_format != "tflite":
+        return None
+    for layer in model._flatten_layers():
+        if getattr(layer, "quantization_mode", None):
+            return str(layer.name)
+    return None

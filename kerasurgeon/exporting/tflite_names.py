@@ -1,0 +1,99 @@
+"""Give the tensors at the border of a TFLite file the names that the Keras model has.
+
+TensorFlow's converter calls outputs ``Identity`` or ``StatefulPartitionedCall:0`` and, from a frozen
+function, writes no signature at all, without which tools cannot address inputs by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kerasurgeon.errors import ExportError
+from kerasurgeon.exporting.trace import input_name, output_name
+from kerasurgeon.quiet import require
+
+SIGNATURE = "serving_default"
+_IDENTIFIER = b"TFL3"
+# The TFLite schema asks for it (force_align: 16); the generated Python code does not do it.
+_BUFFER_ALIGNMENT = 16
+
+
+def name_tensors(data: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
+    """Name a file's inputs and outputs, in its tensors and in its signature.
+
+    Args:
+        data: A TFLite file of a traced function (see `kerasurgeon.exporting.trace`).
+        inputs: The inputs' names, in the traced order.
+        outputs: The outputs' names, in the traced order.
+
+    Returns:
+        The file with the names.
+
+    Raises:
+        ExportError: The file does not have these inputs and outputs.
+    """
+    schema = require(
+        "ai_edge_litert.schema_py_generated",
+        package="ai-edge-litert",
+        extra="tflite",
+        needed_for="TFLite export",
+    )
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    graph = model.subgraphs[0]
+    found_inputs, found_outputs = _order(model, graph, len(inputs), len(outputs))
+    signature = schema.SignatureDefT()
+    signature.signatureKey = SIGNATURE.encode()
+    signature.subgraphIndex = 0
+    signature.inputs = [_map(schema, n, i) for n, i in zip(inputs, found_inputs, strict=True)]
+    signature.outputs = [_map(schema, n, i) for n, i in zip(outputs, found_outputs, strict=True)]
+    model.signatureDefs = [signature]
+    # Inputs come last: where an output is an input passed through, the input's name stays.
+    for name, index in zip([*outputs, *inputs], [*found_outputs, *found_inputs], strict=True):
+        graph.tensors[index].name = name.encode()
+    graph.inputs, graph.outputs = found_inputs, found_outputs
+    builder = _aligned_builder(len(data) + 2**16)
+    builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _order(model: Any, graph: Any, inputs: int, outputs: int) -> tuple[list[int], list[int]]:
+    """The tensors of the traced inputs and outputs, in the traced order."""
+    found_inputs, found_outputs = [int(i) for i in graph.inputs], [int(i) for i in graph.outputs]
+    if model.signatureDefs:
+        signature = model.signatureDefs[0]
+        by_name = {m.name.decode(): int(m.tensorIndex) for m in [*signature.inputs, *signature.outputs]}
+        found_inputs = [by_name.get(input_name(i), -1) for i in range(inputs)]
+        found_outputs = [by_name.get(output_name(i), -1) for i in range(outputs)]
+    if len(found_inputs) != inputs or len(found_outputs) != outputs or -1 in found_inputs + found_outputs:
+        raise ExportError(
+            "The converter lost inputs or outputs of the model.",
+            expected=f"{inputs} inputs and {outputs} outputs",
+            got=f"{len(found_inputs)} and {len(found_outputs)}",
+            hint="remove inputs that no output depends on",
+        )
+    return found_inputs, found_outputs
+
+
+def _map(schema: Any, name: str, index: int) -> Any:
+    entry = schema.TensorMapT()
+    entry.name, entry.tensorIndex = name.encode(), index
+    return entry
+
+
+def _aligned_builder(size: int) -> Any:
+    flatbuffers = require("flatbuffers", package="flatbuffers", extra="tflite", needed_for="TFLite export")
+
+    class AlignedBuilder(flatbuffers.Builder):  # type: ignore[name-defined]  # no types there
+        def CreateNumpyVector(self, x: np.ndarray[Any, Any]) -> Any:  # noqa: N802 - overrides theirs
+            if x.dtype != np.uint8:
+                return super().CreateNumpyVector(x)
+            self.StartVector(1, x.size, _BUFFER_ALIGNMENT)
+            self.head = int(self.Head() - x.size)
+            self.Bytes[self.Head() : self.Head() + x.size] = x.tobytes()
+            self.vectorNumElems = x.size
+            return self.EndVector()
+
+    return AlignedBuilder(size)

@@ -1,0 +1,128 @@
+"""Write a model in one of the formats, and run what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+
+from kerasurgeon.errors import CannotRunError, ExportError, MissingExtraError, ModelFileError
+from kerasurgeon.exporting.converter_errors import digest
+from kerasurgeon.exporting.keras_runner import KerasRunner
+from kerasurgeon.exporting.onnx_convert import convert_to_onnx
+from kerasurgeon.exporting.onnx_int8 import quantize_int8
+from kerasurgeon.exporting.onnx_quantize import halve_weights, store_as_int8
+from kerasurgeon.exporting.options import Options
+from kerasurgeon.exporting.runners import open_runner
+from kerasurgeon.exporting.signature import custom_objects
+from kerasurgeon.exporting.tensors import Feeds
+from kerasurgeon.exporting.tflite_convert import TfliteOptions, convert_to_tflite
+from kerasurgeon.quiet import quiet
+
+Progress = Callable[[float, str], None]
+
+
+def write_file(
+    reference: KerasRunner, path: Path, options: Options, calibration: Sequence[Feeds], tell: Progress
+) -> tuple[str, ...]:
+    """Convert a model and write the file.
+
+    Args:
+        reference: The model.
+        path: Where to write.
+        options: What to write.
+        calibration: For int8, the samples to find ranges from.
+        tell: Called with a fraction in [0, 1] and what is being done.
+
+    Returns:
+        Notes for the report.
+
+    Raises:
+        ExportError: The model cannot be converted.
+    """
+    if options.format == "keras":
+        tell(0.3, "saving the model")
+        _save(reference.model, path)
+        return ()
+    if options.format == "tflite":
+        both = options.quantize == "int8"
+        tell(0.15, "tracing, converting and calibrating" if both else "tracing and converting")
+        data, notes = convert_to_tflite(
+            reference.model,
+            reference.inputs,
+            reference.outputs,
+            TfliteOptions(options.quantize, calibration, options.integer_io, options.batch_size),
+        )
+        path.write_bytes(data)
+        return notes
+    tell(0.15, "tracing and converting")
+    proto = convert_to_onnx(
+        reference.model,
+        reference.inputs,
+        reference.outputs,
+        batch_size=options.batch_size,
+        opset=options.opset,
+    )
+    notes = ()
+    if options.quantize == "int8":
+        tell(0.5, "calibrating")
+        proto, notes = quantize_int8(proto, calibration, options.batch_size, options.int8_weights)
+    elif options.quantize is not None:
+        tell(0.5, "quantising")
+        proto = halve_weights(proto) if options.quantize == "float16" else store_as_int8(proto)
+    path.write_bytes(proto.SerializeToString())
+    return notes
+
+
+def _save(model: keras.Model, path: Path) -> None:
+    try:
+        with quiet():
+            model.save(path)
+    except OSError:
+        raise
+    except Exception as error:
+        raise ExportError(
+            "Keras cannot save this model.",
+            where=f"model {model.name!r}",
+            got=type(error).__name__,
+            hint="give custom layers a get_config(), or export another format; Keras says:",
+            context=digest(str(error), lines=3, first=True),
+        ) from error
+
+
+def run_file(model: keras.Model, path: Path, options: Options, feeds: Feeds) -> Feeds | None:
+    """Load a file that was just written, and run it.
+
+    Args:
+        model: The model it was written from.
+        path: The file.
+        options: How it was written.
+        feeds: What to run on.
+
+    Returns:
+        The outputs by name; ``None`` for a .keras file that was loaded, but that this machine cannot run.
+
+    Raises:
+        ExportError: It cannot be loaded or run.
+    """
+    # The custom classes are known here, and the file was written from this very model.
+    custom = custom_objects(model) if options.format == "keras" else None
+    try:
+        return open_runner(path, custom_objects=custom, safe_mode=False).run(feeds)
+    except MissingExtraError:
+        raise
+    except CannotRunError:
+        return None
+    except Exception as error:
+        reason = error.got if isinstance(error, ModelFileError) else None
+        got = reason or digest(str(error), lines=1, first=True) or type(error).__name__
+        raise ExportError(
+            f"The .{options.format} file was written, but it cannot be loaded and run; it was not kept.",
+            where=f"model {model.name!r}",
+            got=got,
+            hint="the runtime has no kernel for an operation in this type of numbers: export a model that computes in "
+            "float32, or another format"
+            if "NOT_IMPLEMENTED" in got
+            else "the converter, or Keras itself, mishandles a layer of this model: export another format",
+        ) from error

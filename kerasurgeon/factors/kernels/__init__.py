@@ -1,0 +1,1 @@
+"""The kernels of factorisation: numpy alone, no Keras."""

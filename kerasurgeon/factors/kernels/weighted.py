@@ -1,0 +1,98 @@
+"""Kernels judged by their layer's output: covariances of what it reads, and least squares under them.
+
+With inputs of covariance C the squared error of the output is tr(dW^T C dW), where dW is the error of the kernel. A
+covariance gets a small ridge, so that what the data do not show (dead channels, too few samples) stays as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, final
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from kerasurgeon.errors import OptionError
+from kerasurgeon.factors.kernels.method import Inputs
+from kerasurgeon.factors.kernels.shape import Shape
+
+Array = np.ndarray[Any, Any]
+
+_RIDGE = 1e-5
+
+
+def regularised(covariances: Array) -> Array:
+    """Covariances ``(groups, d, d)`` in float64 with 1e-5 of their mean variance on the diagonal."""
+    found = np.array(covariances, np.float64)
+    diagonals = np.einsum("gdd->gd", found)
+    variances = diagonals.mean(axis=1, keepdims=True)
+    # Of inputs that never change every kernel computes the same but for the bias: any metric does.
+    diagonals += np.where(variances > 0, _RIDGE * variances, 1.0)
+    return found
+
+
+def patches(inputs: Inputs, shape: Shape) -> Array:
+    """The regularised covariances of the patches.
+
+    Raises:
+        OptionError: They do not belong to a kernel of this shape.
+    """
+    size = shape.taps * shape.inputs
+    expected = ((shape.groups, size), (shape.groups, size, size), (shape.groups, shape.inputs, shape.inputs))
+    got = (inputs.mean.shape, inputs.covariance.shape, inputs.channels.shape)
+    if got != expected:
+        raise OptionError(
+            "What was measured of a layer's inputs does not belong to its kernel.",
+            where=str(shape),
+            expected=f"mean, covariance and channels of shapes {expected}",
+            got=str(got),
+            hint="measure it on this layer, in this model",
+        )
+    return regularised(inputs.covariance)
+
+
+def roots(covariances: Array) -> Array:
+    """Lower triangular L with covariance L L^T: inputs times its inverse are white."""
+    return np.asarray(np.linalg.cholesky(covariances))
+
+
+def unwhitened(roots_: Array, columns: Array) -> Array:
+    """Columns for the inputs from columns ``(groups, d, k)`` for the whitened inputs: L^-T times them."""
+    pairs = zip(roots_, columns, strict=True)
+    return np.stack([solve_triangular(root, column, trans="T", lower=True) for root, column in pairs])
+
+
+@final
+class Regression:
+    """Least squares of what follows a first stage, for every number of its columns at once.
+
+    The first stage turns a patch x into F^T x; the best that can follow is B = (F^T C F)^-1 F^T C W. Factorised by
+    Cholesky, column after column, the answer for the first k columns is part of that for all.
+
+    Args:
+        covariances: Regularised covariances of the patches C ``(groups, d, d)``.
+        crossed: Those times the kernels, C W ``(groups, d, outputs)``.
+        apply: F^T times a stack ``(groups, d, m)``.
+    """
+
+    def __init__(self, covariances: Array, crossed: Array, apply: Callable[[Array], Array]) -> None:
+        moments = apply(apply(covariances).swapaxes(-1, -2))
+        self._roots = np.linalg.cholesky((moments + moments.swapaxes(-1, -2)) / 2)
+        right = apply(crossed)
+        pairs = zip(self._roots, right, strict=True)
+        #: Outputs that the columns explain, one after the other: ``(groups, columns, outputs)``. Squared and summed
+        #: over the first k columns, what these take from the squared norm.
+        self.explained = np.stack([solve_triangular(root, side, lower=True) for root, side in pairs])
+
+    def coefficients(self, columns: int, basis: Array | None = None) -> Array:
+        """What follows the first columns, ``(groups, columns, outputs)``.
+
+        Args:
+            columns: How many.
+            basis: Orthonormal columns ``(groups, outputs, r)``: the answer times these, ``(groups, columns, r)``.
+        """
+        explained = self.explained[:, :columns]
+        return unwhitened(self._roots[:, :columns, :columns], explained if basis is None else explained @ basis)
+
+
+__all__ = ["Regression", "patches", "regularised", "roots", "unwhitened"]

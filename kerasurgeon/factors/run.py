@@ -1,0 +1,182 @@
+"""One run of Factorise: which layers, which ranks, and the change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from kerasurgeon.errors import OptionError
+from kerasurgeon.factors import FactorPlan, Factors, Inputs, measure_inputs, one_blas_thread
+from kerasurgeon.factors import options as check
+from kerasurgeon.factors.described import described
+from kerasurgeon.factors.direct import direct_pick
+from kerasurgeon.factors.latency import Stopwatch, by_latency
+from kerasurgeon.factors.ledger import amount_of, ledger_for
+from kerasurgeon.factors.offers import offers
+from kerasurgeon.factors.picks import Offers, Pick
+from kerasurgeon.factors.put import put
+from kerasurgeon.factors.search import Search
+from kerasurgeon.factors.sites import NoSite, Site, places
+from kerasurgeon.factors.split_layers import build_layers
+from kerasurgeon.factors.workbench import Workbench
+from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.name_patterns import where_refusal
+from kerasurgeon.rewrite.context import Context
+from kerasurgeon.rewrite.option_checks import check_known_patterns
+from kerasurgeon.rewrite.passes import Skip
+
+if TYPE_CHECKING:
+    from kerasurgeon.passes.factorise import Factorise
+
+
+class Run:
+    """A run of the pass over a graph.
+
+    Args:
+        options: The pass.
+        graph: The graph, changed in place.
+        context: The run's.
+    """
+
+    def __init__(self, options: Factorise, graph: Graph, context: Context) -> None:
+        self.options, self.graph, self.context = options, graph, context
+        self.benches: dict[str, Workbench] = {}
+
+    def run(self) -> None:
+        """Choose, factorise, put."""
+        with one_blas_thread():
+            self._find()
+            if not self.benches and not self.context.sites:
+                self.context.left(self.graph.name, "there is no layer with a kernel to factorise")
+            picks = self._choose()
+            plan = self._change(picks)
+        if plan.layers:
+            self.context.plans.append(plan)
+
+    # Which layers.
+
+    def _find(self) -> None:
+        methods = check.methods(self.options.name, self.options.method)
+        self._check_patterns(methods)
+        found: list[tuple[Site, tuple[str, ...]]] = []
+        for site in places(self.graph):
+            try:
+                if isinstance(site, NoSite):
+                    raise Skip(site.reason)
+                unnamed = where_refusal(site.names, self.options.where)
+                if unnamed:
+                    raise Skip(unnamed)
+                named = next((names for pattern, names in methods if site.matches(pattern)), None)
+                if named is None:
+                    raise Skip("no pattern of method= names it")
+                found.append((site, named))
+            except Skip as skip:
+                self.context.left(site.name, skip.reason)
+        inputs = self._inputs([site for site, _ in found])
+        for site, names in found:
+            try:
+                self.benches[site.key] = Workbench(site, self.options, names, inputs.get(site.key))
+            except Skip as skip:
+                self.context.left(site.name, skip.reason)
+        self._require_blocks(found)
+
+    def _require_blocks(self, found: list[tuple[Site, tuple[str, ...]]]) -> None:
+        """Blocks that divide no layer at all are a mistake."""
+        structure = self.options.residual_structure()
+        refusals = [structure.refusal((site.shape.inputs, site.shape.outputs)) for site, _ in found]
+        if self.options.sparsity and refusals and all(refusals):
+            raise OptionError(
+                f"{self.options.name}: no layer can have such a residual.",
+                expected="a block_size that divides the channels of layers",
+                got=f"{found[0][0].name!r}: {refusals[0]}",
+            )
+
+    def _check_patterns(self, methods: check.Methods) -> None:
+        """A pattern that names nothing in the model is a mistake."""
+        options = self.options
+        ranks = check.ranks(options.name, options.ranks) if options.ranks is not None else {}
+        for option, patterns in (("where", options.where), ("method", dict(methods)), ("ranks", ranks)):
+            check_known_patterns(options.name, option, patterns, self.graph)
+
+    def _inputs(self, found: list[Site]) -> Mapping[str, Inputs]:
+        if self.options.minimise == "kernel":
+            return {}
+        if self.context.data is None:
+            raise OptionError(
+                f"{self.options.name}: minimise='output' needs data.",
+                hint="pass data=inputs to the pipeline, or --data FILE on the command line",
+            )
+        self.context.progress(0.0, f"{self.options.name}: looking at the layers' inputs")
+        seed = int(self.context.rng.integers(2**31))
+        return measure_inputs(self.graph, [site.key for site in found], self.context.data, seed=seed)
+
+    # What they become.
+
+    def _choose(self) -> Mapping[str, Pick]:
+        options, way = self.options, self.options.way
+        stopwatch = Stopwatch(options, self.graph)
+        if way == "max_accuracy_loss":
+            picks = Search(options, self.graph, self.context, self.benches, self._offers(options.cost)).run()
+        elif way == "latency":
+            picks, said = by_latency(self.graph, self._offers("macs"), self.benches, options, stopwatch)
+            self.context.changed(self.graph.name, said)
+        elif way in check.BUDGETS:
+            picks = self._budget(way)
+        else:
+            picks = self._direct()
+        if options.latency_of is not None:
+            picks = stopwatch.only_faster(self.benches, picks, self.context)
+        for key, bench in self.benches.items():
+            if way not in ("ratio", "energy", "error", "ranks") and key not in picks:
+                self.context.left(bench.site.name, "it is whole in the best choice for all layers together")
+        return picks
+
+    def _direct(self) -> Mapping[str, Pick]:
+        picks = {}
+        for done, (key, bench) in enumerate(self.benches.items()):
+            self._progress(0.4 * done / len(self.benches), bench.site)
+            try:
+                picks[key] = direct_pick(bench, self.options)
+            except Skip as skip:
+                self.context.left(bench.site.name, skip.reason)
+        return picks
+
+    def _budget(self, way: str) -> Mapping[str, Pick]:
+        inside_only = way == "compression_factor"
+        measure = self.options.cost if inside_only else way
+        ledger = ledger_for(self.graph, self._offers(measure), measure, inside_only=inside_only)
+        wanted = amount_of(float(getattr(self.options, way)), ledger.total)
+        if wanted >= ledger.total:
+            self.context.left(self.graph.name, f"{way}={getattr(self.options, way)}: the model costs no more than that")
+            return {}
+        choice = ledger.within(wanted)
+        self.context.changed(self.graph.name, ledger.said(choice, wanted))
+        return choice.picks
+
+    def _offers(self, measure: str) -> list[Offers]:
+        found = []
+        for done, bench in enumerate(self.benches.values()):
+            self._progress(0.5 * done / len(self.benches), bench.site)
+            found.append(offers(bench, measure, paying=self.options.only_if_cheaper))
+        return found
+
+    # The change.
+
+    def _change(self, picks: Mapping[str, Pick]) -> FactorPlan:
+        made: dict[str, tuple[Site, Factors]] = {}
+        for done, (key, pick) in enumerate(picks.items()):
+            bench = self.benches[key]
+            self._progress(0.5 + 0.4 * done / len(picks), bench.site)
+            factors = bench.make(pick)
+            made[key] = bench.site, factors
+            self.context.changed(bench.site.name, described(bench, pick, factors))
+            bench.forget()
+        for site, factors in made.values():
+            put(self.graph, site.key, build_layers(site, factors))
+        return FactorPlan.of(self.graph.name, {site.name: (site.kernel(), factors) for site, factors in made.values()})
+
+    def _progress(self, fraction: float, site: Site) -> None:
+        self.context.progress(fraction, f"{self.options.name}: {site.name}")
+
+
+__all__ = ["Run"]

@@ -1,0 +1,177 @@
+"""The log of a search: what was tried and what came of it. A table, and a file that a search goes on from."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+from rich.console import Console
+from rich.table import Table
+
+from kerasurgeon.atomic import write_text
+from kerasurgeon.errors import PassError
+from kerasurgeon.factors.picks import Pick
+
+FORMAT = "kerasurgeon.factor-search/1"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One evaluation.
+
+    Attributes:
+        stage: ``"base"``, ``"alone"`` (one layer by itself), ``"all"`` (all layers together) or ``"one"`` (one layer
+            made cheaper).
+        picks: What layers became, by key.
+        cost: What the model costs then.
+        accuracy: What the evaluation gave.
+    """
+
+    stage: str
+    picks: Mapping[str, Pick]
+    cost: float
+    accuracy: float
+
+
+@final
+@dataclass
+class SearchLog:
+    """What a search tried.
+
+    Attributes:
+        measure: What the costs are: ``"macs"``, ``"params"`` or ``"bytes"``.
+        fingerprint: Of the model and the options that decide which choices there are; a log of others is not gone on
+            from.
+        floor: The least accuracy that is within the bound.
+        trials: In order.
+        path: The file it is kept in, if any; written after every trial.
+    """
+
+    measure: str
+    fingerprint: str = ""
+    floor: float = math.inf
+    trials: list[Trial] = field(default_factory=list)
+    path: Path | None = None
+
+    def add(self, trial: Trial) -> None:
+        """Remember a trial, in the file too."""
+        self.trials.append(trial)
+        if self.path is not None:
+            self.save(self.path)
+
+    def known(self, picks: Mapping[str, Pick]) -> Trial | None:
+        """The trial of a choice, if there was one."""
+        wanted = dict(picks)
+        return next((trial for trial in self.trials if dict(trial.picks) == wanted), None)
+
+    @property
+    def best(self) -> Trial | None:
+        """The cheapest trial within the bound."""
+        accepted = [trial for trial in self.trials if trial.picks and trial.accuracy >= self.floor]
+        return min(accepted, key=lambda trial: trial.cost) if accepted else None
+
+    def to_json(self) -> str:
+        """All of it, as JSON."""
+        content = {
+            "format": FORMAT,
+            "measure": self.measure,
+            "fingerprint": self.fingerprint,
+            "floor": self.floor if math.isfinite(self.floor) else None,
+            "trials": [asdict(trial) for trial in self.trials],
+        }
+        return json.dumps(content, indent=1) + "\n"
+
+    def save(self, path: str | Path) -> None:
+        """Write it as JSON, whole or not at all."""
+        try:
+            write_text(path, self.to_json())
+        except OSError as error:
+            raise PassError(
+                "The search log cannot be written.", where=str(path), got=error.strerror or str(error)
+            ) from error
+
+    @classmethod
+    def open(cls, path: str | Path | None, measure: str, fingerprint: str) -> SearchLog:
+        """The log in a file, to go on from, or a new one.
+
+        Raises:
+            PassError: The file is no log, or the log of another search.
+        """
+        log = cls(measure, fingerprint, path=None if path is None else Path(path))
+        if log.path is None or not log.path.exists():
+            return log
+        try:
+            content = json.loads(log.path.read_text(encoding="utf-8"))
+            if content["format"] != FORMAT:
+                raise ValueError(f"its format is {content['format']!r}")
+            log.trials = [_trial(trial) for trial in content["trials"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise PassError(
+                "The search log cannot be read.",
+                where=str(log.path),
+                got=f"{type(error).__name__}: {error}",
+                hint="name another file, or delete this one to start anew",
+            ) from error
+        if content.get("fingerprint") != fingerprint:
+            raise PassError(
+                "The search log is of another search: the model, its weights or the options are not the same.",
+                where=str(log.path),
+                hint="name another file, or delete this one to start anew",
+            )
+        return log
+
+    def table(self) -> Table:
+        """One row per layer and trial: layer, ranks, sparsity, cost, accuracy."""
+        table = Table(title=f"search, costs in {self.measure}")
+        for column in ("trial", "stage", "layer", "method", "ranks", "sparsity", "cost", "accuracy", "within"):
+            table.add_column(column, justify="left" if column in ("stage", "layer", "method") else "right")
+        for number, trial in enumerate(self.trials):
+            ending = (f"{trial.cost:,.0f}", f"{trial.accuracy:.6g}", "yes" if trial.accuracy >= self.floor else "no")
+            rows = [
+                (
+                    layer,
+                    pick.method,
+                    "x".join("whole" if rank is None else str(rank) for rank in pick.ranks),
+                    f"{pick.sparsity:.2%}",
+                )
+                for layer, pick in trial.picks.items()
+            ] or [("", "", "", "")]
+            for row in rows:
+                table.add_row(str(number), trial.stage, *row, *ending)
+        return table
+
+    def show(self) -> None:
+        """Print the table."""
+        Console().print(self.table())
+
+    def __repr__(self) -> str:
+        return f"SearchLog({len(self.trials)} trials, {self.measure})"
+
+    def __str__(self) -> str:
+        console = Console(width=140, file=io.StringIO(), color_system=None)
+        with console.capture() as text:
+            console.print(self.table())
+        return text.get()
+
+
+def fingerprint(parts: Mapping[str, Any]) -> str:
+    """A short name for some values."""
+    return hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()[:16]
+
+
+def _trial(content: Mapping[str, Any]) -> Trial:
+    picks = {
+        key: Pick(pick["method"], tuple(pick["ranks"]), float(pick["sparsity"]))
+        for key, pick in content["picks"].items()
+    }
+    return Trial(content["stage"], picks, float(content["cost"]), float(content["accuracy"]))
+
+
+__all__ = ["SearchLog", "Trial", "fingerprint"]

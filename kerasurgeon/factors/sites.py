@@ -1,0 +1,239 @@
+"""Layers whose kernels can be factorised, and why others cannot."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, final
+
+import keras
+import numpy as np
+
+from kerasurgeon.factors import Shape, Span
+from kerasurgeon.factors.left_alone import left_by
+from kerasurgeon.factors.stored_kernels import grouped
+from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.layer import Layer
+from kerasurgeon.ir.name_patterns import names_match
+from kerasurgeon.ir.node import Node
+from kerasurgeon.ir.values import TensorSpec
+
+Array = np.ndarray[Any, Any]
+
+_CONVOLUTIONS = ("Conv1D", "Conv2D", "Conv3D")
+_TRANSPOSED = ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
+_MATRICES = ("Dense", "EinsumDense")
+KINDS = (*_CONVOLUTIONS, *_TRANSPOSED, *_MATRICES)
+"""Kinds of layers whose kernels can be factorised."""
+
+_DEPTHWISE = "a {} has one channel a kernel: there are no channel modes to factorise"
+_SEPARABLE = "a {} is a factorised convolution already"
+_OP = "it is an op: its kernel is an operand, not a weight of its own"
+_RECURRENT = "its kernels are inside a recurrent cell"
+OTHERS = {
+    **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), _DEPTHWISE),
+    **dict.fromkeys(("SeparableConv1D", "SeparableConv2D"), _SEPARABLE),
+    **dict.fromkeys(("ops.conv", "ops.conv_transpose", "ops.depthwise_conv", "ops.separable_conv"), _OP),
+    **dict.fromkeys(("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"), _RECURRENT),
+}
+"""Why other layers that convolve are left alone, by kind."""
+
+_NAMES = (*KINDS, *(kind for kind in OTHERS if "." not in kind))
+_CLASSES = tuple(getattr(keras.layers, kind) for kind in _NAMES)
+_MATRIX_PRODUCT = re.compile(
+    r"(?P<before>[a-zA-Z]+|\.\.\.[a-zA-Z]*)(?P<read>[a-zA-Z]),(?P=read)(?P<made>[a-zA-Z])->(?P=before)(?P=made)"
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A layer that convolves or multiplies by a matrix, with all its calls.
+
+    Attributes:
+        key: Key of the layer.
+        layer: The layer.
+        calls: The nodes that call it, oldest first; the first one stands for it in reports.
+    """
+
+    key: str
+    layer: Layer
+    calls: tuple[Node, ...]
+
+    @property
+    def name(self) -> str:
+        """The name in reports."""
+        return self.calls[0].name
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that the layer goes by: its key's and its calls'."""
+        return (self.key, *(node.name for node in self.calls))
+
+    def matches(self, pattern: str) -> bool:
+        """Whether a name pattern (see ``names_match``) names the layer or one of its calls."""
+        return names_match(self.names, pattern)
+
+
+@final
+@dataclass(frozen=True)
+class NoSite(Place):
+    """A layer that is left alone.
+
+    Attributes:
+        reason: Why.
+    """
+
+    reason: str
+
+
+@final
+@dataclass(frozen=True)
+class Site(Place):
+    """A layer whose kernel can be factorised.
+
+    Attributes:
+        specs: What each call reads and what it gives.
+    """
+
+    specs: tuple[tuple[TensorSpec, TensorSpec], ...]
+
+    @cached_property
+    def shape(self) -> Shape:
+        """Shape of the kernel."""
+        *sizes, inputs, outputs = self.layer.weights["kernel"].shape
+        if self.layer.kind in _TRANSPOSED:
+            return Shape(tuple(sizes), outputs, inputs, transposed=True)
+        groups = int(self.layer.config.get("groups", 1))
+        return Shape(tuple(sizes), inputs, outputs // groups, groups)
+
+    def kernel(self) -> Array:
+        """The kernel ``(groups, *sizes, inputs, outputs)``, in float32 or float64."""
+        return grouped(self.layer.weights["kernel"].array, self.shape.groups, transposed=self.shape.transposed)
+
+    @cached_property
+    def spans(self) -> tuple[tuple[Span, ...], ...]:
+        """Of each call the sizes of its position axes before and after; of a Dense those between batch and channels.
+
+        Where a size is open, they are those of one output position; of a transposed convolution one input position. A
+        batch that the model fixes comes last: it multiplies all costs.
+        """
+        return tuple(self._spans(*specs) for specs in self.specs)
+
+    @property
+    def open(self) -> bool:
+        """Whether a size is unknown until run time, so that costs are those of one position along its axis."""
+        return any(None in source.shape[1:] for source, _ in self.specs)
+
+    def macs(self) -> int:
+        """Multiply-accumulates of all calls on one sample, or on the batch that the model fixes."""
+        return sum(self.shape.macs(spans) for spans in self.spans)
+
+    @property
+    def params(self) -> int:
+        """Entries of the kernel."""
+        return self.shape.params
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the kernel as it is stored."""
+        return self.layer.weights["kernel"].bytes
+
+    def _spans(self, source: TensorSpec, result: TensorSpec) -> tuple[Span, ...]:
+        samples = source.shape[0] or 1
+        batch = ((samples, samples),) if samples > 1 else ()
+        if not self.shape.sizes:
+            return (*((size or 1, size or 1) for size in source.shape[1:-1]), *batch)
+        first = 2 if self.layer.config["data_format"] == "channels_first" else 1
+        axes = range(first, first + len(self.shape.sizes))
+        found = []
+        for axis, stride in zip(axes, self.layer.config["strides"], strict=True):
+            before, after = source.shape[axis], result.shape[axis]
+            if before is None or after is None:
+                before, after = (1, stride) if self.shape.transposed else (stride, 1)
+            found.append((before, after))
+        return (*found, *batch)
+
+
+def places(graph: Graph) -> Iterator[Site | NoSite]:
+    """Every layer that convolves or multiplies by a matrix, in order of first calls.
+
+    Layers inside MultiHeadAttention and other composite layers are not in it.
+    """
+    tied, seen = graph.tied_layers(), set[str]()
+    for node in graph.nodes():
+        layer = graph.layer_of(node)
+        if node.layer in seen or not _is_place(layer):
+            continue
+        seen.add(node.layer)
+        calls = graph.calls(node.layer)
+        reason = _kind_refusal(layer) or _refusal(graph, node.layer, tied) or left_by(graph, calls)
+        if reason:
+            yield NoSite(node.layer, layer, calls, reason)
+        else:
+            specs = tuple((graph.spec(call.inputs[0]), call.spec) for call in calls)
+            yield Site(node.layer, layer, calls, specs)
+
+
+def _is_place(layer: Layer) -> bool:
+    return layer.kind in OTHERS or issubclass(layer.cls, _CLASSES) or bool(_wrapped(layer))
+
+
+def _wrapped(layer: Layer) -> str:
+    """The class of the layer inside a wrapper, if it convolves or multiplies by a matrix."""
+    inner = layer.config.get("layer")
+    name = inner.get("class_name") if isinstance(inner, Mapping) else None
+    return name if name in _NAMES else ""
+
+
+def _kind_refusal(layer: Layer) -> str:
+    """Why a layer of its kind has no kernel to factorise; empty if it has."""
+    kind = layer.kind
+    if kind in OTHERS:
+        return OTHERS[kind].format(kind)
+    if _wrapped(layer):
+        return f"its {_wrapped(layer)} is inside a {kind} wrapper"
+    if kind not in KINDS:
+        base = next(cls.__name__ for cls in _CLASSES if issubclass(layer.cls, cls))
+        return f"{layer.cls.__name__} is a subclass of {base}: what it computes is its own"
+    if kind == "EinsumDense" and not _is_matrix_product(layer):
+        return f"its equation {layer.config['equation']!r} is no product with a matrix over the last axis"
+    return ""
+
+
+def _is_matrix_product(layer: Layer) -> bool:
+    """Whether an EinsumDense is a Dense: ``"...b,bc->...c"`` with a bias along the last axis or none."""
+    found = _MATRIX_PRODUCT.fullmatch(layer.config["equation"].replace(" ", ""))
+    if found is None or layer.config["bias_axes"] not in (None, "", found["made"]):
+        return False
+    letters = found["before"].replace("...", "") + found["read"] + found["made"]
+    return len(set(letters)) == len(letters)
+
+
+def _refusal(graph: Graph, key: str, tied: frozenset[str]) -> str:
+    """Why the kernel of a layer is not there to be factorised; empty if it is."""
+    layer, calls = graph.layers[key], graph.calls(key)
+    if key in tied:
+        return f"the weights of {key!r} are used elsewhere too"
+    weight = layer.weights.get("kernel")
+    if weight is not None and weight.array.dtype.kind in "iub":
+        return "its kernel is quantised"
+    if weight is None or set(layer.weights) - {"kernel", "bias"}:
+        return f"it has other weights than a kernel and a bias: {', '.join(sorted(layer.weights))}"
+    *_, read, made = weight.shape
+    if read == 1 and made == layer.config.get("groups", 1):
+        return "it has one channel in and out a group: there are no channel modes to factorise"
+    if not np.isfinite(weight.array).all():
+        return "its kernel has entries that are not finite"
+    for node in calls if layer.kind == "EinsumDense" else ():
+        source, result = graph.spec(node.inputs[0]).shape[:-1], node.spec.shape[:-1]
+        if len(source) != len(result) or any(now not in (None, was) for was, now in zip(source, result, strict=True)):
+            # Keras turns the axes around that an ellipsis stands for, where there are several.
+            return f"Keras gives {node.spec.shape} as the shape of its result, which it is not"
+    if len(calls) > 1 and any(graph.is_output(node.value) for node in calls):
+        return f"it is called {len(calls)} times, and the model's output that is named after it would lose its name"
+    return ""
+
+
+__all__ = ["KINDS", "OTHERS", "NoSite", "Place", "Site", "places"]

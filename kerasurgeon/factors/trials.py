@@ -1,0 +1,155 @@
+"""Try choices on a model: kernels swapped in place, the evaluation run, the outcome remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kerasurgeon.errors import OptionError, PassError
+from kerasurgeon.factors.accuracy import accuracy_on
+from kerasurgeon.factors.ledger import Choice, Ledger
+from kerasurgeon.factors.picks import Pick
+from kerasurgeon.factors.search_log import SearchLog, Trial, fingerprint
+from kerasurgeon.factors.stored_kernels import stored
+from kerasurgeon.factors.workbench import Workbench
+from kerasurgeon.ir.graph import Graph
+from kerasurgeon.keras_io.emit import emit_with_variables
+from kerasurgeon.rewrite.context import Context
+
+if TYPE_CHECKING:
+    from kerasurgeon.passes.factorise import Factorise
+
+_MEMORY = 2**29
+"""Bytes of kernels that are kept."""
+
+# Options that decide which choices there are; the rest only decide how long the search goes on.
+_DECIDING = (
+    *("method", "cost", "minimise", "sparsity", "structure", "block_size", "sparsity_weight", "sweeps"),
+    *("rescale", "round_to", "min_rank"),
+)
+
+
+class Trials:
+    """Evaluations of one model with changed kernels.
+
+    Args:
+        options: The pass.
+        graph: The graph; it is only read.
+        context: The run's.
+        benches: The layers by key.
+        ledger: What choices cost.
+
+    Attributes:
+        best: The cheapest choice that is; the model as it is to begin with.
+        left: Evaluations that may still be made.
+    """
+
+    def __init__(
+        self, options: Factorise, graph: Graph, context: Context, benches: Mapping[str, Workbench], ledger: Ledger
+    ) -> None:
+        self.options, self.graph, self.context, self.benches = options, graph, context, benches
+        self.evaluate = _evaluation(options, context)
+        self.model, self.variables = emit_with_variables(graph, compile=True)
+        self.log = SearchLog.open(options.search_log, options.cost, self._fingerprint())
+        self.left = options.evaluations
+        self.best = Choice({}, ledger.total, 0.0)
+        self._in_place: dict[str, Pick] = {}
+        self._made: OrderedDict[tuple[str, Pick], tuple[Any, Any]] = OrderedDict()
+
+    def base(self) -> float:
+        """The accuracy of the model as it is."""
+        return self.accuracy(Choice({}, self.best.cost, 0.0), "base")
+
+    def accuracy(self, choice: Choice, stage: str = "") -> float:
+        """The accuracy of a choice; what was tried before is not tried again."""
+        known = self.log.known(choice.picks)
+        found = known.accuracy if known is not None else self._evaluated(choice, stage)
+        if found >= self.log.floor and choice.cost < self.best.cost:
+            self.best = choice
+        return found
+
+    def _evaluated(self, choice: Choice, stage: str) -> float:
+        self.left -= 1
+        done = 1 - self.left / self.options.evaluations
+        self.context.progress(min(0.9, 0.1 + 0.8 * done), f"{self.options.name}: evaluation {len(self.log.trials) + 1}")
+        self._put(choice.picks)
+        try:
+            found = float(self.evaluate(self.model))
+        except Exception as error:
+            raise self._failed(f"raised {type(error).__name__}: {error}") from error
+        if not math.isfinite(found):
+            raise self._failed(f"gave {found}")
+        self.log.add(Trial(stage, dict(choice.picks), choice.cost, found))
+        return found
+
+    def _failed(self, what: str) -> PassError:
+        best = self.log.best
+        found = "nothing within the bound yet" if best is None else f"a choice that costs {best.cost:,.0f}"
+        where = f"it is kept in {self.log.path}" if self.log.path else "search_log=FILE keeps it"
+        count = len(self.log.trials)
+        error = PassError(
+            f"The evaluation {what}.",
+            where=f"evaluation {count + 1} of the search by {self.options.name}",
+            expected="a finite number, higher is better",
+            hint=f"{count} evaluations were made and found {found}; {where}, and the same call then goes on",
+        )
+        error.found = self.log  # type: ignore[attr-defined]
+        return error
+
+    # Kernels in place.
+
+    def _put(self, picks: Mapping[str, Pick]) -> None:
+        for key in self._in_place.keys() | picks.keys():
+            pick = picks.get(key)
+            if self._in_place.get(key) != pick:
+                self._assign(key, pick)
+        self._in_place = dict(picks)
+
+    def _assign(self, key: str, pick: Pick | None) -> None:
+        layer = self.benches[key].site.layer
+        kernel, moved = (None, None) if pick is None else self._kernel(key, pick)
+        self.variables[key, "kernel"].assign(layer.weights["kernel"].array if kernel is None else kernel)
+        # A layer without a bias gets one in its chain; here it does without, which the search then errs on the safe
+        # side of: its trials are a little worse than the result.
+        if "bias" in layer.weights and self.benches[key].inputs is not None:
+            bias = layer.weights["bias"].array
+            self.variables[key, "bias"].assign(bias if moved is None else bias + moved.reshape(bias.shape))
+
+    def _kernel(self, key: str, pick: Pick) -> tuple[Any, Any]:
+        """Kernel and change of the bias; the latest ones are kept, as most trials change a few layers only."""
+        if (key, pick) in self._made:
+            self._made.move_to_end((key, pick))
+        else:
+            bench = self.benches[key]
+            factors = bench.make(pick)
+            self._made[key, pick] = stored(factors.reconstruct(), transposed=bench.site.shape.transposed), factors.bias
+            while len(self._made) > 1 and sum(kernel.nbytes for kernel, _ in self._made.values()) > _MEMORY:
+                self._made.popitem(last=False)
+        return self._made[key, pick]
+
+    def _fingerprint(self) -> str:
+        kernels = hashlib.sha256()
+        for bench in self.benches.values():
+            kernels.update(np.ascontiguousarray(bench.site.layer.weights["kernel"].array).tobytes())
+        deciding = {name: getattr(self.options, name) for name in _DECIDING}
+        return fingerprint({**deciding, "layers": list(self.benches), "kernels": kernels.hexdigest()})
+
+
+def _evaluation(options: Factorise, context: Context) -> Callable[[Any], float]:
+    if context.evaluate is not None:
+        return context.evaluate
+    labelled = isinstance(context.data, tuple) and len(context.data) == 2
+    if not labelled:
+        raise OptionError(
+            f"{options.name}: max_accuracy_loss= needs a way to measure accuracy.",
+            hint="pass evaluate=function to the pipeline (model to number, higher is better), or data=(inputs, labels)",
+        )
+    return accuracy_on(*context.data)
+
+
+__all__ = ["Trials"]

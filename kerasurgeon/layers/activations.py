@@ -1,0 +1,81 @@
+"""What a layer does to the channels it made: its activation may combine them, its bias stand along another axis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from kerasurgeon.layers.free import ACTIVATION_OPS
+from kerasurgeon.rules.call import CannotTell
+from kerasurgeon.rules.channel_call import ChannelCall
+from kerasurgeon.rules.labels import Ids
+from kerasurgeon.rules.reasons import Reason
+
+MIXING = frozenset({"log_softmax", "softmax", "sparsemax", "glu"})
+"""Activations of a channel that depend on other channels."""
+
+_NORMALISING = frozenset({"log_softmax", "softmax", "sparsemax"})
+_BY_POSITION = (frozenset(ACTIVATION_OPS) - MIXING) | {
+    *("linear", "tanh", "mish", "exponential", "swish", "hard_swish", "softsign", "relu6"),
+}
+_LAYERS_BY_POSITION = frozenset({"ReLU", "LeakyReLU", "ELU"})
+
+
+def keeps_apart(entry: Any) -> bool:
+    """Whether an activation, as a config names it, computes every position from that position alone.
+
+    Raises:
+        CannotTell: It is not one of Keras' own.
+    """
+    if entry is None:
+        return True
+    if isinstance(entry, str) and (entry in _BY_POSITION or entry in MIXING):
+        return entry in _BY_POSITION
+    if isinstance(entry, dict) and entry.get("module") == "keras.layers" and entry["class_name"] in _LAYERS_BY_POSITION:
+        return True
+    name = entry.get("registered_name") or entry.get("class_name") if isinstance(entry, dict) else entry
+    raise CannotTell(f"its activation {name!r} is not one of Keras' own, so that channels may meet in it")
+
+
+def activated(call: ChannelCall, ids: Ids | None, axis_is_last: bool = True) -> None:
+    """Say what the bias and the activation of a layer do to its output channels.
+
+    Args:
+        call: The call; ``config["activation"]`` is looked at.
+        ids: The labels of the output channels.
+        axis_is_last: Whether they stand along the last axis, which activations such as softmax work over.
+
+    Raises:
+        CannotTell: The activation is not one of Keras' own, or not a normalisation where it combines channels.
+    """
+    if not axis_is_last and ids is not None and "bias" in call.weights:
+        hold_bias_apart(call, ids)
+    entry = call.config.get("activation")
+    if keeps_apart(entry) or ids is None or not axis_is_last:
+        return
+    if entry not in _NORMALISING:
+        raise CannotTell(f"its activation {entry!r} combines channels")
+    call.inexactly(ids, Reason.NORMALISED)
+
+
+def hold_bias_apart(call: ChannelCall, ids: Ids) -> None:
+    """Freeze channels that are not last where a cut could make them as many as positions of the last axis.
+
+    With TensorFlow, ``keras.ops.add`` takes a bias of shape (channels, 1, ...) for one along the last axis if the sizes
+    agree (Keras 3.15), so that the number of channels decides what a layer computes.
+    """
+    last = call.shape[-1]
+    if keras.config.backend() == "tensorflow" and (last is None or last <= ids.size):
+        call.freeze(ids, Reason.BIAS_AXIS)
+
+
+def must_keep_apart(call: ChannelCall, *keys: str) -> None:
+    """Give up where an activation of a recurrence mixes channels.
+
+    Raises:
+        CannotTell: One does, or is not one of Keras' own.
+    """
+    for key in keys:
+        if not keeps_apart(call.config.get(key)):
+            raise CannotTell(f"its {key} {call.config[key]!r} is computed over all channels")

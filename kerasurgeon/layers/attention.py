@@ -1,0 +1,203 @@
+"""Attention: projections, scores, weighted sums.
+
+Masks, causal or not, and sliding windows save nothing here: the kernels compute every score and mask it
+afterwards.
+"""
+
+from __future__ import annotations
+
+from kerasurgeon.ir.layer import Layer
+from kerasurgeon.ir.values import TensorSpec
+from kerasurgeon.layers import attention_channels
+from kerasurgeon.layers.contracting import Kernel, Tensor, constant, contract
+from kerasurgeon.rules.call import Call, CannotTell, elements
+from kerasurgeon.rules.channel_call import ChannelCall, Operands
+from kerasurgeon.rules.keep import Keep
+from kerasurgeon.rules.labels import Labels
+from kerasurgeon.rules.reasons import Reason
+from kerasurgeon.rules.rule import Rule
+
+
+class _Attention(Rule):
+    def keeps_batch(self, layer: Layer) -> bool:
+        """Always."""
+        return True
+
+
+def _operands(call: Call) -> tuple[TensorSpec, TensorSpec, TensorSpec]:
+    """Query, key and value: the key is the value where it is not given."""
+    query, value = call.tensor(0, "query"), call.tensor(1, "value")
+    key = call.operand(2, "key")
+    return query, key if isinstance(key, TensorSpec) else value, value
+
+
+class MultiHeadAttention(_Attention):
+    """MultiHeadAttention, over any attention axes, with or without a gate."""
+
+    def macs(self, call: Call) -> int:
+        """Four projections (five with a gate), and per head ``T x S`` scores and their weighted sum."""
+        config = call.config
+        query, key, value = _operands(call)
+        heads: int = config["num_heads"]
+        key_dim: int = config["key_dim"]
+        value_dim: int = config["value_dim"] or key_dim
+        shape = config["output_shape"]
+        out = elements(query.shape[-1:]) if not shape else elements([shape] if isinstance(shape, int) else shape)
+        steps = elements(query.shape[:-1])
+        total = elements(query.shape) * heads * key_dim
+        total += elements(key.shape) * heads * key_dim + elements(value.shape) * heads * value_dim
+        total += steps * heads * value_dim * out
+        if config.get("use_gate"):
+            total += elements(query.shape) * heads * value_dim
+        attended = config["attention_axes"] or range(1, len(query.shape) - 1)
+        axes = {axis % len(query.shape) for axis in attended}
+        sources = elements(key.shape[axis] for axis in axes)
+        return total + steps * sources * heads * (key_dim + value_dim)
+
+    def channels(self, call: ChannelCall) -> tuple[Labels, ...]:
+        """Heads, key widths, value widths and output channels."""
+        return attention_channels.multi_head_attention(call)
+
+
+class GroupedQueryAttention(_Attention):
+    """GroupQueryAttention: fewer heads for key and value, repeated for the scores."""
+
+    def macs(self, call: Call) -> int:
+        """As for ``MultiHeadAttention``, with the projections of key and value shared."""
+        config = call.config
+        query, key, value = _operands(call)
+        heads: int = config["num_query_heads"]
+        shared: int = config["num_key_value_heads"]
+        width: int = config["head_dim"]
+        total = (elements(key.shape) + elements(value.shape)) * shared * width
+        # Query and output projections mirror one another; the gate is one more of the first.
+        total += elements(query.shape) * heads * width * (3 if config.get("use_gate") else 2)
+        steps, sources = elements(query.shape[:-1]), elements(key.shape[1:2])
+        return total + steps * sources * heads * 2 * width
+
+    def channels(self, call: ChannelCall) -> tuple[Labels, ...]:
+        """Groups of heads, and their width."""
+        return attention_channels.grouped_query_attention(call)
+
+
+class DotAttention(_Attention):
+    """Attention: scores are dot products, or sums of tanh (``score_mode="concat"``), which count as 0."""
+
+    def macs(self, call: Call) -> int:
+        """Scores and their weighted sum."""
+        query, value, *rest = call.operand(0, "inputs")
+        key = rest[0] if rest else value
+        scores = elements(query.shape[:-1]) * elements(key.shape[-2:-1])
+        summed = scores * elements(value.shape[-1:])
+        return summed + (scores * elements(query.shape[-1:]) if self._has_products(call) else 0)
+
+    def channels(self, call: ChannelCall) -> tuple[Labels, ...]:
+        """What scores are summed over is tied in query and key; the channels of the value pass."""
+        query, value, *rest = call.operand(0, "inputs")
+        key = rest[0] if rest else value
+        given = (query, value, *rest)
+        if any(not isinstance(labels, Labels) or labels.array is not None for labels in given):
+            raise CannotTell("an operand is no tensor")
+        attention_channels.freeze_masks(call, given)
+        positions = {"query": 0, "value": 1, "key": len(given) - 1}
+        batch = "ABCDEFGH"[: query.rank - 2]
+        # Steps are weighed against one another: they stay.
+        spared = [call.only(labels, *range(query.rank - 2), -1) for labels in (query, key, value)]
+        terms = (f"{batch}td", f"{batch}sd", f"{batch}sv")
+        operands = [
+            Tensor(positions[name], labels, letters)
+            for name, labels, letters in zip(("query", "key", "value"), spared, terms, strict=True)
+        ]
+        self._score(call, operands)
+        output = contract(call, operands, self._kernels(call), f"{batch}tv")
+        return (output,) if len(call.outputs) == 1 else (output, Labels(call.outputs[1].shape))
+
+    def _score(self, call: ChannelCall, operands: list[Tensor]) -> None:
+        """Sums of tanh are over what is zero in query and key alike."""
+        call.weight("scale", {})
+        call.weight("concat_score_weight", {})
+        if call.config.get("score_mode", "dot") == "concat":
+            for tensor in operands[:2]:
+                call.mask(tensor.labels, -1, tensor.position)
+
+    def _kernels(self, call: ChannelCall) -> list[Kernel]:
+        return []
+
+    def _has_products(self, call: Call) -> bool:
+        return bool(call.config.get("score_mode", "dot") == "dot")
+
+
+class AdditiveAttention(DotAttention):
+    """AdditiveAttention: its scores are element-wise sums, so that the weighted sum alone counts."""
+
+    def _score(self, call: ChannelCall, operands: list[Tensor]) -> None:
+        if "scale" not in call.weights:
+            for tensor in operands[:2]:
+                call.mask(tensor.labels, -1, tensor.position)
+
+    def _kernels(self, call: ChannelCall) -> list[Kernel]:
+        """The weights of the sum, one per channel of query and key."""
+        scale = call.weights.get("scale")
+        if scale is None:
+            return []
+        return [
+            Kernel("d", scale.shape, lambda axes, summed: call.weight("scale", axes, contracts=summed), zeroed=True)
+        ]
+
+    def _has_products(self, call: Call) -> bool:
+        return False
+
+
+class DotProductAttentionOp(_Attention):
+    """``ops.dot_product_attention``: (batch, steps, heads, width) operands."""
+
+    def macs(self, call: Call) -> int:
+        """Scores and their weighted sum, per head of the query."""
+        query, key, value = (call.tensor(index, name) for index, name in enumerate(("query", "key", "value")))
+        scores = elements(query.shape[:-1]) * elements(key.shape[1:2])
+        return scores * (elements(query.shape[-1:]) + elements(value.shape[-1:]))
+
+    def channels(self, call: ChannelCall) -> Labels:
+        """Heads go whole; widths that are labelled by themselves go from all three operands."""
+        if len(call.args) < 3 or any(not isinstance(x, Labels) or x.array is not None for x in call.args[:3]):
+            raise CannotTell("its query, key or value is no tensor")
+        query, key, value = (call.only(labels, 0, 2, 3) for labels in call.args[:3])  # steps stay
+        if query.shape[-1] != value.shape[-1]:
+            raise CannotTell("its value is not as wide as its query, whose shape Keras takes for that of the result")
+        shared = query.shape[2] != key.shape[2]
+        if shared and any(labels.factor(2) is not None for labels in (query, key, value)):
+            raise CannotTell("several heads of the query share one of the key")
+        tensors = [Tensor(0, query, "btnd"), Tensor(1, key, "bsnd"), Tensor(2, value, "bsnv")]
+        kernels = []
+        for labels in (call.operand(3, "bias"), call.operand(4, "mask")):
+            if isinstance(labels, Labels) and labels.array is not None:
+                kernels.append(constant(call, labels, "bnts"))
+            elif isinstance(labels, Labels):
+                position = next(place for place, operand in enumerate(call.inputs) if operand is labels)
+                tensors.append(Tensor(position, call.only(labels, 0, 1), "bnts"))
+        result = contract(call, tensors, kernels, "btnv")
+        self._tie_widths(call, query, result)
+        if call.operand(5, "scale") is None:
+            self._keep_temperature(call, query)
+        return result
+
+    def _tie_widths(self, call: ChannelCall, query: Labels, result: Labels) -> None:
+        """Keras takes the query's shape for that of the result."""
+        several = [labels.factor(3) for labels in (query, result)]
+        alone = [factor for factor in several if factor is not None and factor.axes == (3,)]
+        if len(alone) == 2:
+            call.tie(alone[0].ids, alone[1].ids)
+        elif alone:
+            call.freeze(alone[0].ids, Reason.FIXED_AXIS)
+
+    def _keep_temperature(self, call: ChannelCall, query: Labels) -> None:
+        """Without a scale, scores are divided by the square root of the width: that of before stays."""
+        width = query.shape[3] or 1
+
+        def change(keep: Keep, operands: Operands) -> Operands:
+            args, kwargs = operands
+            if keep.shape(query)[3] == width:
+                return operands
+            return args[:5], {**kwargs, "scale": width**-0.5}
+
+        call.change_operands(change)

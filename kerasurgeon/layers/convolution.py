@@ -1,0 +1,149 @@
+"""Convolutions, as layers and as ops.
+
+Every output position is counted with the whole kernel, also where the kernel reaches into padding. A
+transposed convolution is counted as every input position times the whole kernel, also where ``"valid"`` or
+cropping drops a product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from kerasurgeon.ir.layer import Layer
+from kerasurgeon.ir.values import TensorSpec
+from kerasurgeon.layers.activations import activated
+from kerasurgeon.rules.call import Call, elements
+from kerasurgeon.rules.channel_call import ChannelCall
+from kerasurgeon.rules.labels import Ids, Labels
+from kerasurgeon.rules.rule import Rule
+
+
+def channel_axis(config: Mapping[str, Any]) -> int:
+    """Which axis holds the channels, by a config's ``data_format``."""
+    return 1 if config["data_format"] == "channels_first" else -1
+
+
+def channels(spec: TensorSpec, config: Mapping[str, Any]) -> int:
+    """How many channels a tensor has."""
+    return elements(spec.shape[channel_axis(config) :][:1])
+
+
+class _Convolution(Rule):
+    def keeps_batch(self, layer: Layer) -> bool:
+        """Always."""
+        return True
+
+
+class Convolution(_Convolution):
+    """Conv1D, Conv2D, Conv3D: any stride, padding, dilation and number of groups."""
+
+    def macs(self, call: Call) -> int:
+        """Output elements x kernel positions x input channels per group."""
+        config = call.config
+        per_group: int = channels(call.input, config) // config["groups"]
+        return elements(call.output.shape) * elements(config["kernel_size"]) * per_group
+
+    def channels(self, call: ChannelCall) -> Labels:
+        """New channels; of a grouped convolution, whole groups or one channel of every group."""
+        axis = channel_axis(call.config)
+        reads = call.along(call.only(call.input, axis), axis)
+        makes = call.fresh(call.config["filters"])
+        if call.config["groups"] > 1:
+            reads = _tie_groups(call, reads, makes)
+        else:
+            call.count(filters=makes)
+        call.weight("kernel", {-2: reads, -1: makes}, contracts=-2)
+        call.weight("bias", {0: makes})
+        activated(call, makes, axis == -1)
+        return call.output(makes, axis)
+
+
+class DepthwiseConvolution(_Convolution):
+    """DepthwiseConv1D, DepthwiseConv2D."""
+
+    def macs(self, call: Call) -> int:
+        """Output elements x kernel positions."""
+        return elements(call.output.shape) * elements(call.config["kernel_size"])
+
+    def channels(self, call: ChannelCall) -> Labels:
+        """Every channel gives ``depth_multiplier`` channels, which go with it."""
+        axis = channel_axis(call.config)
+        reads = call.along(call.only(call.input, axis), axis)
+        makes = None if reads is None else np.repeat(reads, call.config["depth_multiplier"])
+        call.weight("kernel", {-2: reads})
+        call.weight("bias", {0: makes})
+        activated(call, makes, axis == -1)
+        return call.output(makes, axis) if makes is not None else Labels(call.shape, (), call.input.why)
+
+
+class SeparableConvolution(_Convolution):
+    """SeparableConv1D, SeparableConv2D: a depthwise convolution, then one over channels."""
+
+    def macs(self, call: Call) -> int:
+        """Positions x middle channels x (kernel positions + filters)."""
+        config = call.config
+        filters = channels(call.output, config)
+        middle: int = channels(call.input, config) * config["depth_multiplier"]
+        positions = elements(call.output.shape) // filters
+        return positions * middle * (elements(config["kernel_size"]) + filters)
+
+    def channels(self, call: ChannelCall) -> Labels:
+        """As a depthwise convolution and then one over channels."""
+        axis = channel_axis(call.config)
+        reads = call.along(call.only(call.input, axis), axis)
+        makes = call.fresh(call.config["filters"])
+        middle = None if reads is None else np.repeat(reads, call.config["depth_multiplier"])
+        call.weight("depthwise_kernel", {-2: reads})
+        call.weight("pointwise_kernel", {-2: middle, -1: makes}, contracts=-2)
+        call.weight("bias", {0: makes})
+        activated(call, makes, axis == -1)
+        call.count(filters=makes)
+        return call.output(makes, axis)
+
+
+class TransposedConvolution(_Convolution):
+    """Conv1DTranspose, Conv2DTranspose, Conv3DTranspose."""
+
+    def macs(self, call: Call) -> int:
+        """Input elements x kernel positions x filters."""
+        filters: int = call.config["filters"]
+        return elements(call.input.shape) * elements(call.config["kernel_size"]) * filters
+
+    def channels(self, call: ChannelCall) -> Labels:
+        """New channels."""
+        axis = channel_axis(call.config)
+        reads = call.along(call.only(call.input, axis), axis)
+        makes = call.fresh(call.config["filters"])
+        call.weight("kernel", {-1: reads, -2: makes}, contracts=-1)
+        call.weight("bias", {0: makes})
+        activated(call, makes, axis == -1)
+        call.count(filters=makes)
+        return call.output(makes, axis)
+
+
+def _tie_groups(call: ChannelCall, reads: Ids | None, makes: Ids) -> Ids | None:
+    """Keep the groups of a grouped convolution equally large.
+
+    Either whole groups go, with what they read and what they make, or the same channel of every group goes: whichever
+    leaves more to choose from. Returns the labels along the kernel's axis of channels read.
+    """
+    groups = call.config["groups"]
+    made = makes.reshape(groups, -1)
+    if reads is None:
+        call.tie(made, made[:1])
+        call.count(filters=makes)
+        return None
+    read = reads.reshape(groups, -1)
+    if groups >= min(made.shape[1], read.shape[1]):
+        call.tie(made, made[:, :1])
+        call.tie(read, made[:, :1])
+        call.count(filters=makes, groups=np.ascontiguousarray(made[:, 0]))
+        return None
+    call.tie(made, made[:1])
+    call.tie(read, read[:1])
+    call.count(filters=makes)
+    kept: Ids = read[0]
+    return kept

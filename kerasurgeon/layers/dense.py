@@ -1,0 +1,122 @@
+"""Dense layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from kerasurgeon.ir.layer import Layer
+from kerasurgeon.ir.values import TensorSpec
+from kerasurgeon.layers.activations import activated
+from kerasurgeon.layers.contracting import Axes, Kernel, Tensor, contract
+from kerasurgeon.layers.einsum import contraction_macs, parse, sizes_of
+from kerasurgeon.rules.call import Call, CannotTell, elements
+from kerasurgeon.rules.channel_call import ChannelCall
+from kerasurgeon.rules.keep import Keep
+from kerasurgeon.rules.labels import Factor, Ids, Labels
+from kerasurgeon.rules.rule import Rule
+
+
+class Dense(Rule):
+    """Dense: over the last axis."""
+
+    def macs(self, call: Call) -> int:
+        """Output elements x input features."""
+        return elements(call.output.shape) * elements(call.input.shape[-1:])
+
+    def channels(self, call: ChannelCall) -> Labels:
+        """New channels along the last axis; other axes pass."""
+        labels = call.input
+        reads = call.along(labels, -1)
+        makes = call.fresh(call.config["units"])
+        call.weight("kernel", {0: reads, 1: makes}, contracts=0)
+        call.weight("bias", {0: makes})
+        call.count(units=makes)
+        activated(call, makes)
+        last = labels.rank - 1
+        passing = tuple(factor for factor in labels.factors if last not in factor.axes)
+        return Labels(call.shape, (*passing, Factor((last,), makes)))
+
+    def keeps_batch(self, layer: Layer) -> bool:
+        """Always."""
+        return True
+
+
+class EinsumDense(Rule):
+    """EinsumDense: the operand contracted with a kernel, by an equation."""
+
+    def macs(self, call: Call) -> int:
+        """What the equation costs: see ``einsum.contraction_macs``."""
+        equation: str = call.config["equation"]
+        terms, result, shape = self._terms(call)
+        sizes = sizes_of([terms[0], result], [shape, call.output.shape])
+        return contraction_macs(equation, [shape, [sizes.get(letter) for letter in terms[1]]])
+
+    def channels(self, call: ChannelCall) -> Labels:
+        """New channels for every letter that only the kernel has; each letter shrinks by itself."""
+        terms, result, _ = self._terms(call)
+        kernel = call.weights.get("kernel")
+        if kernel is None:
+            raise CannotTell("it has no plain kernel")
+
+        def hold(axes: Axes, summed: Sequence[int | tuple[int, ...]]) -> None:
+            call.weight("kernel", axes, contracts=summed)
+
+        tensor = Tensor(0, call.input, terms[0])
+        labels = contract(call, [tensor], [Kernel(terms[1], kernel.shape, hold, zeroed=True)], result)
+        self._hold_bias(call, labels, result)
+        self._follow(call, labels)
+        factor = labels.factor(-1)
+        activated(call, None if factor is None else factor.ids)
+        return labels
+
+    def _hold_bias(self, call: ChannelCall, labels: Labels, result: str) -> None:
+        letters = [letter for letter in result if letter in (call.config["bias_axes"] or "")]
+        if len(letters) == 1 and letters[0] != result[-1] and labels.factors:
+            # ops.add takes such a bias for one of the last axis where the sizes agree, as they may after a cut.
+            raise CannotTell("with TensorFlow, Keras may add a bias of one axis, not the last, along another axis")
+        held: dict[int | tuple[int, ...], Ids | None] = {}
+        for factor in labels.factors:
+            own = [axis for axis in factor.axes if result[axis] in letters]
+            if own:
+                factor = factor if len(own) == len(factor.axes) else call.collapse(factor, own)
+                # Axes of size one stand for the letters between two that the bias has.
+                first = min(result.index(letter) for letter in letters)
+                held[tuple(axis - first for axis in factor.axes)] = factor.ids
+        call.weight("bias", held)
+
+    def _follow(self, call: ChannelCall, labels: Labels) -> None:
+        """``output_shape`` leaves out the batch, and axes that an ellipsis stands for."""
+        entry = call.config["output_shape"]
+        sizes = [entry] if isinstance(entry, int) else list(entry)
+        hidden = labels.rank - 1 - len(sizes)
+        right = call.config["equation"].replace(" ", "").partition("->")[2].endswith("...")
+        places = range(1, 1 + len(sizes)) if right else range(1 + hidden, labels.rank)
+
+        def change(keep: Keep) -> dict[str, object]:
+            kept = keep.shape(labels)
+            new = [old if old is None else kept[place] for old, place in zip(sizes, places, strict=True)]
+            return {} if new == sizes else {"output_shape": tuple(new)}
+
+        call.change(change)
+
+    def keeps_batch(self, layer: Layer) -> bool:
+        """The equation may put any axis first."""
+        return False
+
+    def output_specs(self, call: Call) -> tuple[TensorSpec, ...]:
+        """Keras leaves sizes open that ``output_shape`` does not give, although the operand has them."""
+        if None not in call.output.shape:
+            return call.outputs
+        terms, result, shape = self._terms(call)
+        sizes = sizes_of([terms[0], result], [shape, call.output.shape])
+        return (replace(call.output, shape=tuple(sizes[letter] for letter in result)),)
+
+    def _terms(self, call: Call | ChannelCall) -> tuple[list[str], str, tuple[int | None, ...]]:
+        equation: str = call.config["equation"]
+        shape = call.input.shape
+        kernel = equation.partition("->")[0].partition(",")[2].strip()
+        if not kernel or "." in kernel:
+            raise CannotTell(f"the equation {equation!r} has no plain kernel")
+        terms, result = parse(equation, [len(shape), len(kernel)])
+        return terms, result, shape

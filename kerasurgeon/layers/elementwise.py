@@ -1,0 +1,202 @@
+"""Labels through calls that compute each position from the same position of their operands, with broadcasting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from kerasurgeon.layers.activations import activated
+from kerasurgeon.rules.channel_call import ChannelCall
+from kerasurgeon.rules.labels import Factor, Ids, Labels, Why
+from kerasurgeon.rules.reasons import Reason
+from kerasurgeon.rules.rule import Free
+
+
+class Elementwise(Free):
+    """Activations, arithmetic, merges: every operand's channels are those of the result."""
+
+    def __init__(self) -> None:
+        super().__init__(keeps_batch=True)
+
+    def channels(self, call: ChannelCall) -> Labels:
+        """What stands at one position is tied."""
+        return joined(call, call.inputs)
+
+
+class FirstOperand(Elementwise):
+    """``ops.isin``, ``ops.digitize``: every position of the first operand against all of the second."""
+
+    def channels(self, call: ChannelCall) -> Labels:
+        """As the first operand; nothing of the second may go."""
+        labels, *others = call.inputs
+        for other in others:
+            for factor in other.factors:
+                call.freeze(factor.ids, Reason.MIXED)
+        return labels
+
+
+class Masking(Elementwise):
+    """Masking: whether a step is masked depends on all its channels."""
+
+    def channels(self, call: ChannelCall) -> Labels:
+        """Channels stay; labels along other axes pass."""
+        return call.only(call.input, *range(call.input.rank - 1))
+
+
+class Activation(Elementwise):
+    """Activation: by name; softmax and the like normalise over the last axis."""
+
+    def channels(self, call: ChannelCall) -> Labels:
+        """What stands at one position is tied."""
+        factor = call.input.factor(-1)
+        activated(call, None if factor is None else factor.ids)
+        return joined(call, call.inputs)
+
+
+class PReLU(Elementwise):
+    """PReLU: one slope per position of the axes that are not shared."""
+
+    def channels(self, call: ChannelCall) -> Labels:
+        """The slopes along an axis that shrinks shrink with it."""
+        shared = set(call.config.get("shared_axes") or ())
+        held: dict[int | tuple[int, ...], Ids | None] = {}
+        factors = []
+        for factor in call.input.factors:
+            own = [axis for axis in factor.axes if axis not in shared]
+            kept = factor if len(own) in (0, len(factor.axes)) else call.collapse(factor, own)
+            factors.append(kept)
+            if own:
+                held[tuple(axis - 1 for axis in kept.axes)] = kept.ids
+        call.weight("alpha", held)
+        return Labels(call.shape, tuple(factors), call.input.why)
+
+
+@dataclass(slots=True)
+class Side:
+    """An operand seen from the axes of the result."""
+
+    labels: Labels
+    shift: int
+    factors: list[Factor]
+
+    def spans(self, axis: int, size: int | None) -> bool:
+        """Whether it has the whole of an axis of the result, not one position for all."""
+        own = axis - self.shift
+        return own >= 0 and (self.labels.shape[own] != 1 or size == 1)
+
+
+def joined(call: ChannelCall, operands: Sequence[Labels], index: int = 0) -> Labels:
+    """The labels of a result whose positions are computed from the same positions of some operands.
+
+    Operands broadcast as in numpy. Constants among them shrink with the tensors.
+    """
+    shape = call.outputs[index].shape
+    if len(operands) == 1 and operands[0].array is None and operands[0].shape == shape:
+        return operands[0]
+    tensors = [labels for labels in operands if labels.array is None]
+    if len(tensors) == len(operands) > 1:
+        quick = _same_axis(call, tensors, shape)
+        if quick is not None:
+            return quick
+    sides = [_side(call, labels, shape) for labels in tensors]
+    factors = agreed(call, sides, shape)
+    for labels in operands:
+        if labels.array is not None:
+            factors = _bind(call, labels, factors, shape)
+    return Labels(shape, tuple(factors), _why(tensors))
+
+
+def _same_axis(call: ChannelCall, tensors: Sequence[Labels], shape: tuple[int | None, ...]) -> Labels | None:
+    """The usual case, done quickly: all operands have the result's shape and channels along one same axis."""
+    first = tensors[0]
+    for labels in tensors:
+        if labels.shape != shape or len(labels.factors) != 1 or labels.factors[0].axes != first.factors[0].axes:
+            return None
+    if len(first.factors[0].axes) != 1:
+        return None
+    for labels in tensors[1:]:
+        call.tie(first.factors[0].ids, labels.factors[0].ids)
+    return first
+
+
+def _why(tensors: Sequence[Labels]) -> Why:
+    return tensors[0].why if tensors else (Reason.FIXED_AXIS, "")
+
+
+def _side(call: ChannelCall, labels: Labels, shape: tuple[int | None, ...]) -> Side:
+    shift = len(shape) - labels.rank
+    side = Side(labels, shift, [])
+    for factor in labels.factors:
+        own = [axis for axis in factor.axes if side.spans(axis + shift, shape[axis + shift])]
+        if len(own) < len(factor.axes):
+            spread = [axis for axis in factor.axes if axis not in own]
+            if not own:
+                call.freeze(factor.ids, Reason.SPREAD)
+                continue
+            factor = call.collapse(factor, [axis for axis in factor.axes if axis not in spread])
+        side.factors.append(Factor(tuple(axis + shift for axis in factor.axes), factor.ids))
+    return side
+
+
+def agreed(call: ChannelCall, sides: Sequence[Side], shape: tuple[int | None, ...]) -> list[Factor]:
+    """Factors of the result: those of all operands, cut down to the axes that all who span them can shrink."""
+    waiting = [factor for side in sides for factor in side.factors]
+    while True:
+        axes_sets = {factor.axes for factor in waiting}
+        changed = False
+        for place, factor in enumerate(waiting):
+            allowed = [axis for axis in factor.axes if _all_shrink(sides, axis, shape, waiting)]
+            for other in axes_sets:
+                common = set(other) & set(factor.axes)
+                if common and other != factor.axes:
+                    allowed = [axis for axis in allowed if axis in common]
+            if len(allowed) == len(factor.axes):
+                continue
+            changed = True
+            if allowed:
+                waiting[place] = call.collapse(factor, allowed)
+            else:
+                _freeze(call, factor, sides, shape)
+                waiting[place] = Factor((), factor.ids)
+        waiting = [factor for factor in waiting if factor.axes]
+        if not changed:
+            break
+    agreed: dict[tuple[int, ...], Factor] = {}
+    for factor in waiting:
+        first = agreed.setdefault(factor.axes, factor)
+        call.tie(first.ids, factor.ids)
+    return list(agreed.values())
+
+
+def _all_shrink(sides: Sequence[Side], axis: int, shape: tuple[int | None, ...], waiting: Sequence[Factor]) -> bool:
+    return all(
+        any(axis in factor.axes for factor in side.factors) for side in sides if side.spans(axis, shape[axis])
+    ) and any(axis in factor.axes for factor in waiting)
+
+
+def _freeze(call: ChannelCall, factor: Factor, sides: Sequence[Side], shape: tuple[int | None, ...]) -> None:
+    for side in sides:
+        for axis in factor.axes:
+            if side.spans(axis, shape[axis]) and not any(axis in other.axes for other in side.factors):
+                reason, about = side.labels.why
+                call.freeze(factor.ids, reason, about)
+                return
+    call.freeze(factor.ids, Reason.FIXED_AXIS)
+
+
+def _bind(
+    call: ChannelCall, constant: Labels, factors: Iterable[Factor], shape: tuple[int | None, ...]
+) -> list[Factor]:
+    """Let a constant shrink with the result; where it has only some axes of a factor, positions are tied."""
+    shift = len(shape) - constant.rank
+    held: dict[int | tuple[int, ...], Ids | None] = {}
+    kept = []
+    for factor in factors:
+        own = [axis for axis in factor.axes if axis >= shift and constant.shape[axis - shift] != 1]
+        if own and len(own) < len(factor.axes):
+            factor = call.collapse(factor, own)
+        kept.append(factor)
+        if own:
+            held[tuple(axis - shift for axis in factor.axes)] = factor.ids
+    call.constant(constant, held)
+    return kept

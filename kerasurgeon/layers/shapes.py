@@ -1,0 +1,152 @@
+"""Layers and ops that move positions about: labels are moved as the data are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from kerasurgeon.layers.reshaping import reshaped
+from kerasurgeon.rules.channel_call import ChannelCall
+from kerasurgeon.rules.keep import Keep
+from kerasurgeon.rules.labels import Labels
+from kerasurgeon.rules.reasons import Reason
+from kerasurgeon.rules.rule import Free
+
+
+class _Moving(Free):
+    def __init__(self, *, keeps_batch: bool) -> None:
+        super().__init__(keeps_batch=keeps_batch)
+
+
+class Reshape(_Moving):
+    """Reshape and ``ops.reshape``.
+
+    Args:
+        key: The entry of the config with the target sizes.
+        batch: How many leading axes the entry leaves out.
+    """
+
+    def __init__(self, key: str, *, batch: int) -> None:
+        super().__init__(keeps_batch=bool(batch))
+        self.key, self.batch = key, batch
+
+    def channels(self, call: ChannelCall) -> Labels:
+        """Labels are reshaped, and the target sizes follow what is kept."""
+        result = reshaped(call, call.input, call.shape, same=self.batch)
+        wanted = call.config[self.key]
+        if result.factors:
+            entries = tuple(wanted) if not isinstance(wanted, int) else (wanted,)
+
+            def change(keep: Keep) -> dict[str, tuple[int | None, ...]]:
+                sizes = keep.shape(result)[self.batch :]
+                return {
+                    self.key: tuple(
+                        old if old is None or old == -1 else new for old, new in zip(entries, sizes, strict=True)
+                    )
+                }
+
+            call.change(change)
+        return result
+
+
+class Ravel(_Moving):
+    """``ops.ravel``."""
+
+    def __init__(self) -> None:
+        super().__init__(keeps_batch=False)
+
+    def channels(self, call: ChannelCall) -> Labels:
+        """Labels are flattened, where the batch is known."""
+        return reshaped(call, call.input, call.shape)
+
+
+class Flatten(_Moving):
+    """Flatten: channels last, whatever the data format."""
+
+    def __init__(self) -> None:
+        super().__init__(keeps_batch=True)
+
+    def channels(self, call: ChannelCall) -> Labels:
+        """Labels are flattened."""
+        labels = call.input
+        if call.config["data_format"] == "channels_first" and labels.rank > 1:
+            labels = transposed(labels, (0, *range(2, labels.rank), 1))
+        return reshaped(call, labels, call.shape, same=1)
+
+
+class Permute(_Moving):
+    """Permute, ``ops.transpose``, ``ops.moveaxis``, ``ops.swapaxes``."""
+
+    def __init__(self, *, keeps_batch: bool = False) -> None:
+        super().__init__(keeps_batch=keeps_batch)
+
+    def channels(self, call: ChannelCall) -> Labels:
+        """Labels move with their axes."""
+        return transposed(call.input, axis_order(call))
+
+
+class InsertedAxes(_Moving):
+    """``ops.expand_dims``, ``ops.squeeze``: axes of size one come and go."""
+
+    def __init__(self) -> None:
+        super().__init__(keeps_batch=False)
+
+    def channels(self, call: ChannelCall) -> Labels:
+        """Labels move with their axes; a channel axis of size one that goes is frozen."""
+        labels, axis = call.input, call.config.get("axis")
+        wide = max(labels.rank, len(call.shape))
+        if axis is None:
+            named = {place for place, size in enumerate(labels.shape) if size == 1}
+        else:
+            named = {int(place) % wide for place in np.atleast_1d(axis)}
+        if labels.rank < len(call.shape):
+            left = [place for place in range(wide) if place not in named]
+            return labels.moved(call.shape, dict(enumerate(left)))
+        factors = [factor for factor in labels.factors if not named.issuperset(factor.axes)]
+        for factor in labels.factors:
+            if factor not in factors:
+                call.freeze(factor.ids, Reason.PICKED)
+        kept = [f if named.isdisjoint(f.axes) else call.collapse(f, set(f.axes) - named) for f in factors]
+        left = [place for place in range(wide) if place not in named]
+        return Labels(labels.shape, tuple(kept), labels.why).moved(
+            call.shape, {own: place for place, own in enumerate(left)}
+        )
+
+
+class RepeatVector(_Moving):
+    """RepeatVector: a new axis after the batch."""
+
+    def __init__(self) -> None:
+        super().__init__(keeps_batch=True)
+
+    def channels(self, call: ChannelCall) -> Labels:
+        """As they were, one axis on."""
+        return call.input.moved(call.shape, {1: 2})
+
+
+def axis_order(call: ChannelCall) -> tuple[int, ...]:
+    """Which axis of the operand each axis of the result was."""
+    rank, config = call.input.rank, call.config
+    if call.kind == "Permute":
+        return (0, *config["dims"])
+    if call.kind == "ops.transpose":
+        axes = config.get("axes")
+        return tuple(range(rank))[::-1] if axes is None else tuple(axis % rank for axis in axes)
+    order = list(range(rank))
+    if call.kind == "ops.swapaxes":
+        one, other = config["axis1"] % rank, config["axis2"] % rank
+        order[one], order[other] = order[other], order[one]
+        return tuple(order)
+    source, target = (np.atleast_1d(config[key]) % rank for key in ("source", "destination"))
+    order = [axis for axis in order if axis not in source]
+    for place, axis in sorted(zip(target.tolist(), source.tolist(), strict=True)):
+        order.insert(place, axis)
+    return tuple(order)
+
+
+def transposed(labels: Labels, order: Sequence[int]) -> Labels:
+    """Labels with their axes in another order: axis ``i`` of the result was axis ``order[i]``."""
+    places = {axis: place for place, axis in enumerate(order)}
+    shape = tuple(labels.shape[axis] for axis in order)
+    return labels.moved(shape, places)

@@ -1,0 +1,1 @@
+"""Layers replaced by others of another kind: sites, selection, putting in."""

@@ -1,0 +1,1 @@
+"""Rewrites that leave outputs as they are: identities, constants, reshapes, paddings, linear layers in a row."""

@@ -1,0 +1,70 @@
+"""How good a model is on a part of a data set: accuracy, or the mean intersection over union."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasurgeon.keras_io.machine import on_this_machine
+from kerasurgeon.recover import MeanIoU
+from kerasurgeon.workflows.data import DataSet, Split
+
+_BATCH = 64
+_PIXELS = 2**20
+
+
+def metric_name(data: DataSet) -> str:
+    """What the data set is measured by: ``"accuracy"`` or ``"mean_iou"``."""
+    return "accuracy" if data.task == "classification" else "mean_iou"
+
+
+def metric_of(data: DataSet) -> Any:
+    """The metric that Keras trains with."""
+    return "accuracy" if data.task == "classification" else MeanIoU(data.classes, data.ignore_label)
+
+
+def measure(model: keras.Model, data: DataSet, part: str = "test") -> dict[str, float]:
+    """How good a model is.
+
+    Args:
+        model: A model of the data set's images; predictions have one number per class on the last axis.
+        data: The data set.
+        part: ``"train"``, ``"validation"`` or ``"test"``.
+
+    Returns:
+        ``accuracy``, the share of images or pixels whose class is right, and for segmentation ``mean_iou``.
+    """
+    classes = data.classes
+    counts = np.zeros((classes, classes), np.int64)
+    for images, labels in _batches(getattr(data, part), data.task):
+        with on_this_machine(f"model {model.name!r}"):
+            outputs = model(images, training=False)
+        predicted = keras.ops.convert_to_numpy(outputs).argmax(axis=-1).ravel()
+        wanted = np.asarray(labels).ravel()
+        counted = np.ones(wanted.shape, bool) if data.ignore_label is None else wanted != data.ignore_label
+        pairs = wanted[counted].astype(np.int64) * classes + predicted[counted]
+        counts += np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    right = np.diag(counts)
+    values = {"accuracy": float(right.sum() / max(counts.sum(), 1))}
+    if data.task == "segmentation":
+        union = counts.sum(axis=0) + counts.sum(axis=1) - right
+        values["mean_iou"] = float(np.mean(right[union > 0] / union[union > 0])) if union.any() else 0.0
+    return values
+
+
+def _batches(part: Any, task: str) -> Iterator[tuple[Any, Any]]:
+    if isinstance(part, Split):
+        pixels = part.images.shape[1] * part.images.shape[2]
+        size = _BATCH if task == "classification" else max(1, min(_BATCH, _PIXELS // pixels))
+        for start in range(0, len(part), size):
+            yield part.images[start : start + size], part.labels[start : start + size]
+        return
+    if isinstance(part, keras.utils.PyDataset):
+        for index in range(len(part)):
+            yield part[index][:2]
+        return
+    for batch in part:
+        yield batch[0], keras.ops.convert_to_numpy(batch[1])

@@ -1,0 +1,195 @@
+"""The ten steps from a network to a smaller one, in a folder, each done once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import keras
+from rich.table import Table
+
+from kerasurgeon.atomic import write_text
+from kerasurgeon.errors import KerasurgeonError, OptionError, did_you_mean
+from kerasurgeon.workflows.procedure.folder import SUMMARY, RunFolder
+from kerasurgeon.workflows.procedure.keys import STEPS
+from kerasurgeon.workflows.procedure.recipe import ProcedureRecipe, read_procedure
+from kerasurgeon.workflows.procedure.run import Run, Tell
+from kerasurgeon.workflows.procedure.steps import DEFAULTS
+from kerasurgeon.workflows.procedure.summary import summary_line, summary_table
+
+Phase = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ProcedureResult:
+    """What a procedure came to.
+
+    Attributes:
+        folder: Where everything is.
+        summary: What was saved, and how good the network was after each step, as plain data.
+    """
+
+    folder: Path
+    summary: Mapping[str, Any]
+
+    @cached_property
+    def model(self) -> keras.Model:
+        """The final network."""
+        return RunFolder(self.folder).load_model("final")
+
+    @cached_property
+    def original(self) -> keras.Model:
+        """The original network, trained."""
+        return RunFolder(self.folder).load_model("trained")
+
+    def table(self) -> Table:
+        """The summary as a table, to be printed by rich."""
+        return summary_table(self.summary)
+
+    def __str__(self) -> str:
+        from kerasurgeon.costs.tables import render
+
+        return f"{render(self.table())}\n{summary_line(self.summary)}"
+
+
+class Procedure:
+    """Make a network smaller by shunts, in ten steps.
+
+    1. ``data``: read the data set. 2. ``original``: build the network or read it. 3. ``train_original``. 4.
+    ``quotients``: measure how much each region matters. 5. ``shunt``: put small networks in place of regions. 6.
+    ``train_shunt``: train them to make what the regions made. 7. ``insert``: the smaller network. 8. ``train_final``:
+    train the whole, with the original as teacher. 9. ``latency``. 10. ``summary``.
+
+    A recipe says what each does; steps 3, 4, 6, 8 and 9 can be left out by ``run = false``. Each can be done by a
+    function instead, which is called with the ``Run`` and returns what the step makes: ``data`` a data set,
+    ``quotients`` quotients, ``shunt`` the result of a pipeline with ``ReplaceWithShunt`` (or a model and a plan),
+    ``latency`` and ``summary`` plain data, all others a model.
+
+    Everything is kept in a folder. If the run is interrupted, at whatever moment, running it again in the same folder
+    goes on where it stopped: steps that are done are not done again, and a training goes on behind its last epoch.
+
+    Args:
+        recipe: What to do.
+        functions: Functions in place of steps, by name.
+
+    Raises:
+        OptionError: There is no such step.
+
+    Reference:
+        Haas et al., "Neural Network Compression Through Shunt Connections and Knowledge Distillation for Semantic
+        Segmentation Problems", AIAI 2021.
+
+    Example:
+        >>> result = ks.Procedure.from_recipe("digits.toml").run()
+        >>> print(result)
+    """
+
+    def __init__(self, recipe: ProcedureRecipe, functions: Mapping[str, Callable[[Run], Any]] | None = None) -> None:
+        self.recipe, self.functions = recipe, dict(functions or {})
+        for step, function in self.functions.items():
+            if step not in STEPS:
+                raise OptionError(f"A procedure has no step {step!r}.", hint=did_you_mean(step, STEPS))
+            if not callable(function):
+                raise OptionError(f"What stands for step {step!r} is no function.", got=repr(function))
+
+    @classmethod
+    def from_recipe(
+        cls,
+        source: str | Path | Mapping[str, Any],
+        *,
+        changes: Mapping[str, Any] | None = None,
+        functions: Mapping[str, Callable[[Run], Any]] | None = None,
+    ) -> Procedure:
+        """The procedure that a recipe describes.
+
+        Args:
+            source: Path of a TOML or JSON file, or its contents as a mapping.
+            changes: Values in place of the recipe's, by dotted key: ``{"train_final.epochs": 3}``.
+            functions: Functions in place of steps, by name.
+
+        Raises:
+            RecipeError: The recipe cannot be read; the message names the key and what may stand there.
+            OptionError: There is no such step.
+        """
+        return cls(read_procedure(source, changes=changes), functions)
+
+    @classmethod
+    def resume(cls, folder: str | Path, *, functions: Mapping[str, Callable[[Run], Any]] | None = None) -> Procedure:
+        """The procedure of a folder, as it was begun; ``run(folder)`` goes on with it."""
+        return cls(RunFolder.open(Path(folder)).recipe(), functions)
+
+    def run(
+        self,
+        folder: str | Path | None = None,
+        *,
+        phase: Phase = lambda _: None,
+        progress: Tell = lambda *_: None,
+        verbose: Any = 0,
+    ) -> ProcedureResult:
+        """Do the steps that are not done yet.
+
+        Args:
+            folder: Where everything is kept: a new folder, or that of a run of the same recipe, which is gone on with.
+                ``None``: ``runs/`` and date and time.
+            phase: Told which step begins.
+            progress: Told how far a step is.
+            verbose: As for Keras' ``fit``.
+
+        Raises:
+            RecipeError: The folder holds a run of another recipe.
+            OptionError: The data, the network or an option cannot be used.
+        """
+        place = RunFolder.new(None if folder is None else Path(folder), self.recipe)
+        with place.locked(), place.logging() as log:
+            run = Run(self.recipe, place, log, place.done(), self.functions, progress, verbose)
+            log.info("%s, in %s", "going on" if run.found else "begin", place.path)
+            for number, step in enumerate(STEPS, start=1):
+                if step in run.found:
+                    continue
+                phase(f"step {number} of {len(STEPS)}: {step}")
+                with _logged(log, place.path, number, step):
+                    self._do(run, step)
+            content = run.found["summary"]
+            write_text(place.path / SUMMARY, json.dumps(content, indent=1) + "\n")
+            result = ProcedureResult(place.path, content)
+            write_text(place.path / "summary.txt", str(result))
+            log.info("done\n%s", result)
+        return result
+
+    def _do(self, run: Run, step: str) -> None:
+        """One step: random choices follow from the recipe's seed and the step alone."""
+        started = time.perf_counter()
+        keras.utils.set_random_seed(run.seed(step) % 2**32)
+        facts = DEFAULTS[step](run)
+        facts.setdefault("seconds", time.perf_counter() - started)  # the summary has that of all steps
+        run.folder.finish(step, facts)
+        # As another process would read it.
+        run.found = run.folder.done()
+
+
+@contextmanager
+def _logged(log: logging.Logger, folder: Path, number: int, step: str) -> Iterator[None]:
+    log.info("step %d of %d: %s", number, len(STEPS), step)
+    started = time.perf_counter()
+    try:
+        yield
+    except KeyboardInterrupt:
+        log.info("interrupted in step %s; run it again with the folder %s to go on", step, folder)
+        raise
+    except KerasurgeonError as error:
+        log.info("step %s failed: %s", step, error)
+        raise
+    except Exception:
+        log.exception("step %s failed", step)
+        raise
+    log.info("%s done in %.1f s", step, time.perf_counter() - started)
+
+
+__all__ = ["Procedure", "ProcedureResult"]

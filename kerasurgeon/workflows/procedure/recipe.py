@@ -1,0 +1,224 @@
+"""A procedure as data: one table for each step, every key checked before anything runs."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from kerasurgeon.errors import RecipeError, did_you_mean
+from kerasurgeon.rewrite.importing import import_object
+from kerasurgeon.workflows.procedure.keys import OPEN, STEPS, TABLES, TOP
+from kerasurgeon.workflows.procedure.sources import DATA_SETS, NETWORKS
+
+
+@dataclass(frozen=True)
+class ProcedureRecipe:
+    """What a procedure does.
+
+    Attributes:
+        tables: The step's keys with all their values, by step; arguments of the data set and of the network stand in
+            ``arguments``.
+        arguments: Of the data set and of the network, by step.
+        seed: All random choices follow from it.
+        name: What the procedure is called.
+        given: What was written, to be written again.
+        source: The file it was read from.
+    """
+
+    tables: Mapping[str, Mapping[str, Any]]
+    arguments: Mapping[str, Mapping[str, Any]]
+    seed: int
+    name: str
+    given: Mapping[str, Any]
+    source: str | None = field(default=None, compare=False)
+
+    def __getitem__(self, step: str) -> Mapping[str, Any]:
+        """The keys of a step."""
+        return self.tables[step]
+
+    def runs(self, step: str) -> bool:
+        """Whether a step is done."""
+        return bool(self.tables[step].get("run", True))
+
+    def to_toml(self) -> str:
+        """What was written, as TOML."""
+        return tomli_w.dumps(_plain(self.given))
+
+
+def read_procedure(
+    source: str | Path | Mapping[str, Any], *, changes: Mapping[str, Any] | None = None
+) -> ProcedureRecipe:
+    """Read a recipe, and check every key and value.
+
+    Args:
+        source: Path of a ``.toml`` or ``.json`` file, or the contents as a mapping.
+        changes: Values that take the place of those in the recipe, by dotted key: ``{"train_final.epochs": 3}``.
+
+    Raises:
+        RecipeError: The file cannot be read, a key does not exist, or a value is not one that may stand there; the
+            message names line and key, and what is near or allowed.
+    """
+    text, path, content = "", None, source
+    if not isinstance(source, Mapping):
+        path = str(source)
+        content, text = _read(Path(source))
+    if not isinstance(content, Mapping):
+        raise RecipeError("A recipe is a table of keys.", where=path, got=type(content).__name__)
+    given = _plain(content)
+    for key, value in (changes or {}).items():
+        _change(given, key, value)
+    return _Reader(given, path, text).recipe()
+
+
+def _read(path: Path) -> tuple[Any, str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        return json.loads(text) if path.suffix == ".json" else tomllib.loads(text), text
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise RecipeError(f"Recipe {str(path)!r} cannot be read.", got=reason, hint="check the path") from error
+    except ValueError as error:  # both parsers name line and column in their message
+        kind = "JSON" if path.suffix == ".json" else "TOML"
+        raise RecipeError(
+            f"Recipe {str(path)!r} is not valid {kind}.", got=str(error), hint="fix the file there"
+        ) from error
+
+
+def _change(given: dict[str, Any], key: str, value: Any) -> None:
+    *tables, last = key.split(".")
+    place = given
+    for table in tables:
+        place = place.setdefault(table, {})
+        if not isinstance(place, dict):
+            raise RecipeError(f"{key!r} cannot be set: {table!r} is no table.", got=repr(place))
+    place[last] = value
+
+
+class _Reader:
+    def __init__(self, given: dict[str, Any], path: str | None, text: str) -> None:
+        self.given, self.path, self.text = given, path, text
+
+    def recipe(self) -> ProcedureRecipe:
+        for key, value in self.given.items():
+            if key not in TABLES and key not in TOP:
+                raise self.fail(f"A recipe has no key {key!r}.", key, hint=did_you_mean(key, [*TABLES, *TOP]))
+            if key in TABLES and not isinstance(value, Mapping):
+                raise self.fail(f"{key!r} is a table.", key, expected=f"[{key}]", got=repr(value))
+            if key in TOP and not TOP[key].allows(value):
+                raise self.fail(f"{key!r} cannot be {value!r}.", key, expected=TOP[key].expected)
+        tables: dict[str, dict[str, Any]] = {}
+        arguments: dict[str, dict[str, Any]] = {}
+        for step in STEPS:
+            tables[step], arguments[step] = self._table(step, self.given.get(step, {}))
+        self._check_together(tables, arguments)
+        top = {key: self.given.get(key, entry.default) for key, entry in TOP.items()}
+        return ProcedureRecipe(tables, arguments, top["seed"], top["name"], self.given, self.path)
+
+    def _table(self, step: str, table: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        keys, own, others = TABLES[step], {}, {}
+        for key, value in table.items():
+            if key in keys:
+                if not keys[key].allows(value):
+                    raise self.fail(f"{step}.{key} cannot be {value!r}.", key, step=step, expected=keys[key].expected)
+                own[key] = value
+            elif step in OPEN or "function" in table:
+                others[key] = value
+            else:
+                raise self.fail(f"[{step}] has no key {key!r}.", key, step=step, hint=did_you_mean(key, keys))
+        return {**{key: entry.default for key, entry in keys.items()}, **own}, others
+
+    def _check_together(self, tables: Any, arguments: Any) -> None:
+        for step in STEPS:
+            function = tables[step]["function"]
+            if function is not None:
+                found = import_object(function, f"{step}.function")
+                self._check_arguments(step, found, arguments[step], skip=1, reserved=())
+        if tables["data"]["function"] is None:
+            self._check_source("data", "name", tables, arguments, DATA_SETS)
+        if tables["original"]["function"] is None and tables["original"]["file"] is None:
+            self._check_source("original", "network", tables, arguments, NETWORKS)
+        shunt = tables["shunt"]
+        if shunt["function"] is None:
+            if (shunt["regions"] is None) == (shunt["choose"] is None):
+                raise self.fail(
+                    "[shunt] must say where shunts go: by regions, or by choose.",
+                    "shunt",
+                    expected='regions = "first..last", or choose = {macs = 0.6}',
+                )
+            if shunt["choose"] is not None:
+                self._check_choose(shunt["choose"], tables)
+        for step in ("train_original", "train_final", "train_shunt"):
+            if tables[step]["schedule"] == "two_cycles" and None in (
+                tables[step]["second_at"],
+                tables[step]["second_rate"],
+            ):
+                raise self.fail(f"[{step}]: two cycles need second_at and second_rate.", "schedule", step=step)
+
+    def _check_choose(self, choose: Mapping[str, Any], tables: Any) -> None:
+        known = ("macs", "params")
+        for key in choose:
+            if key not in known:
+                raise self.fail(f"shunt.choose has no key {key!r}.", key, step="shunt", hint=did_you_mean(key, known))
+        if len(choose) != 1:
+            raise self.fail("shunt.choose needs one budget.", "choose", step="shunt", expected=" or ".join(known))
+        if not tables["quotients"]["run"]:
+            raise self.fail(
+                "Regions are chosen by their quotients, which are not measured.",
+                "choose",
+                step="shunt",
+                hint="add run = true to [quotients], or name regions",
+            )
+
+    def _check_source(self, step: str, key: str, tables: Any, arguments: Any, known: Mapping[str, Any]) -> None:
+        name = tables[step][key]
+        if name in known:
+            function, reserved = known[name].function, known[name].reserved
+        elif ":" in name:
+            function, reserved = import_object(name, f"{step}.{key}"), ()
+        else:
+            raise self.fail(f"There is no {step} {name!r}.", key, step=step, hint=did_you_mean(name, known))
+        self._check_arguments(step, function, arguments[step], skip=0, reserved=reserved)
+
+    def _check_arguments(
+        self, step: str, function: Callable[..., Any], arguments: Mapping[str, Any], *, skip: int, reserved: Any
+    ) -> None:
+        try:
+            parameters = list(inspect.signature(function).parameters.values())[skip:]
+        except (TypeError, ValueError):
+            return
+        if any(item.kind is item.VAR_KEYWORD for item in parameters):
+            return
+        names = [item.name for item in parameters if item.name not in reserved]
+        for key in arguments:
+            if key not in names:
+                raise self.fail(
+                    f"[{step}] has no key {key!r}.", key, step=step, hint=did_you_mean(key, [*names, *TABLES[step]])
+                )
+
+    def fail(self, what: str, key: str, *, step: str | None = None, **parts: Any) -> RecipeError:
+        line = self._line(key, step)
+        where = f"key {key!r}" + (f" of [{step}]" if step else "") + (f", line {line}" if line else "")
+        return RecipeError(what, where=where + (f" of {self.path}" if self.path else ""), **parts)
+
+    def _line(self, key: str, step: str | None) -> int | None:
+        start = 0
+        if step is not None:
+            table = re.search(rf"^[ \t]*\[{re.escape(step)}[\].]", self.text, re.MULTILINE)
+            start = table.end() if table else 0
+        pattern = rf"^[ \t]*(\[[\w.]*)?\"?{re.escape(key)}\"?[ \t]*[\]=:]"
+        found = re.compile(pattern, re.MULTILINE).search(self.text, start)
+        return None if found is None else self.text.count("\n", 0, found.start()) + 1
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items() if item is not None}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,322 @@
+"""The steps as they are done unless the user puts functions in their place.
+
+Each is given the run and does three things: make something, keep it in the run's folder, and return what it found as
+plain data. A user's function in its place only makes: see ``Procedure``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from kerasurgeon.blocks.choose import choose_regions
+from kerasurgeon.blocks.measuring import knowledge_quotients
+from kerasurgeon.blocks.plan import BlockPlan
+from kerasurgeon.blocks.quotients import Quotients
+from kerasurgeon.errors import ModelFileError, OptionError
+from kerasurgeon.exporting.benchmark import latency
+from kerasurgeon.exporting.runners import open_runner
+from kerasurgeon.keras_io import emit, lift
+from kerasurgeon.recover import fine_tune, recalibrate_batch_norm, train_bridges
+from kerasurgeon.rewrite.importing import import_object
+from kerasurgeon.rewrite.pipeline import Pipeline
+from kerasurgeon.workflows.networks.backbones import set_momentum
+from kerasurgeon.workflows.procedure.measuring import metric_name, metric_of
+from kerasurgeon.workflows.procedure.run import BeginEpoch, Run, call_with
+from kerasurgeon.workflows.procedure.sources import NETWORKS
+from kerasurgeon.workflows.procedure.summary import summarise
+from kerasurgeon.workflows.procedure.training import distillation_of, loss_of, optimizer_of, schedule_of
+
+Facts = dict[str, Any]
+
+
+def data(run: Run) -> Facts:
+    """Read the data set and look at it."""
+    found = run.data
+    sizes = {part: _length(getattr(found, part)) for part in ("train", "validation", "test")}
+    return {
+        "name": found.name,
+        "task": found.task,
+        "classes": found.classes,
+        "input_shape": list(found.input_shape),
+        "samples": sizes,
+        "facts": found.facts,
+    }
+
+
+def original(run: Run) -> Facts:
+    """Build the network, or read it."""
+    function, table = run.function("original"), run.recipe["original"]
+    if function is not None:
+        model = function(run)
+    elif table["file"] is not None:
+        model = _read(Path(table["file"]))
+    else:
+        name = table["network"]
+        build = NETWORKS[name].function if name in NETWORKS else import_object(name, "original.network")
+        offered = {"input_shape": run.data.input_shape, "classes": run.data.classes}
+        model = call_with(build, run.recipe.arguments["original"], **offered)
+    model = run.keep("original", model, "original")
+    _check_fit(model, run)
+    return run.measure(model)
+
+
+def train_original(run: Run) -> Facts:
+    """Train the network."""
+    function = run.function("train_original")
+    if not run.recipe.runs("train_original"):
+        return run.measure(run.keep("trained", run.model("original"), "train_original"))
+    if function is not None:
+        return run.measure(run.keep("trained", function(run), "train_original"))
+    return _tuned(run, "train_original", run.model("original"), "trained")
+
+
+def quotients(run: Run) -> Facts:
+    """Measure how much each region matters."""
+    function, table = run.function("quotients"), run.recipe["quotients"]
+    path = run.folder.path / "quotients.json"
+    if not run.recipe.runs("quotients"):
+        return {}
+    if function is not None:
+        found = function(run)
+        if not isinstance(found, Quotients):
+            raise OptionError("The step 'quotients' gave no quotients.", got=type(found).__name__)
+        found.save(path)
+    else:
+        part = run.part(table["part"])
+        metric = "accuracy" if run.data.task == "classification" else metric_of(run.data)
+        found = knowledge_quotients(
+            run.original,
+            data=part,
+            metric=metric,
+            which=table["which"],
+            min_nodes=table["min_nodes"],
+            samples=table["samples"],
+            log=path,
+            seed=run.seed("quotients"),
+            progress=run.tell,
+        )
+    run.log.info("%s", found)
+    return {"regions": len(found), "least": [[row.region, row.quotient] for row in found.ranked()[:5]]}
+
+
+def shunt(run: Run) -> Facts:
+    """Choose where shunts go, build them, and put them in, untrained."""
+    function, table = run.function("shunt"), run.recipe["shunt"]
+    if function is not None:
+        model, plan = _made_by_user(function(run))
+    else:
+        from kerasurgeon.passes import ReplaceWithShunt
+
+        regions = table["regions"]
+        if table["choose"] is not None:
+            chosen = choose_regions(Quotients.load(run.folder.path / "quotients.json"), **table["choose"], join=True)
+            run.log.info("chosen: %s", chosen.summary())
+            regions = tuple(chosen)
+        regions = tuple(regions) if isinstance(regions, list) else regions
+        result = Pipeline([ReplaceWithShunt(regions, table["arch"])]).run(run.original, seed=run.seed("shunt"))
+        plan = result.report.passes[0].plans[0]
+        model = result.model if table["momentum"] is None else _with_momentum(result.model, plan, table["momentum"])
+    model = run.keep("shunted", model, "shunt")
+    plan.save(run.folder.path / "shunts.json")
+    for line in str(plan).splitlines():
+        run.log.info("%s", line)
+    bridges = [dataclasses.asdict(bridge) for bridge in plan.bridges]
+    return {**run.measure(model), "bridges": [{**item, "layers": list(item["layers"])} for item in bridges]}
+
+
+def train_shunt(run: Run) -> Facts:
+    """Train the shunts to make what the regions made."""
+    function, table = run.function("train_shunt"), run.recipe["train_shunt"]
+    if not run.recipe.runs("train_shunt"):
+        return run.measure(run.keep("shunt_trained", run.model("shunted"), "train_shunt"))
+    if function is not None:
+        return run.measure(run.keep("shunt_trained", function(run), "train_shunt"))
+    folder = run.folder.training("shunt")
+    cache = None if table["cache"] == "none" or run.augment() is not None else table["cache"]
+    batches = run.part("train", training=True, batch_size=table["batch_size"], step="train_shunt")
+    result = train_bridges(
+        run.original,
+        run.model("shunted"),
+        run.bridges,
+        run.part("train") if cache is not None else batches,
+        run.part("validation"),
+        epochs=table["epochs"],
+        batch_size=table["batch_size"],
+        optimizer=optimizer_of(table),
+        schedule=schedule_of(table),
+        restore_best=table["keep_best"],
+        cache=cache,
+        folder=folder,
+        callbacks=[BeginEpoch(batches), *_telling(run, table["epochs"])],
+        seed=run.seed("train_shunt"),
+        verbose=run.verbose,
+        **({} if table["recalibrate"] is None else {"recalibrate": table["recalibrate"]}),
+    )
+    _noted(run, result.notes)
+    for bridge in run.bridges:
+        run.folder.keep_history(bridge.name, folder / bridge.name / "history.csv")
+    return run.measure(run.keep("shunt_trained", result.model, "train_shunt"))
+
+
+def insert(run: Run) -> Facts:
+    """Put the trained shunts into the original network, for good."""
+    function = run.function("insert")
+    if function is not None:
+        return run.measure(run.keep("inserted", function(run), "insert"))
+    model = run.model("shunt_trained")
+    batches = run.recipe["insert"]["recalibrate"]
+    if batches is not None:
+        part = run.part("train")
+        inputs = part[0] if isinstance(part, tuple) else part
+        model = recalibrate_batch_norm(model, inputs, batches=batches)
+    return run.measure(run.keep("inserted", model, "insert"))
+
+
+def train_final(run: Run) -> Facts:
+    """Train the whole, from labels and from the original."""
+    function = run.function("train_final")
+    if not run.recipe.runs("train_final"):
+        return run.measure(run.keep("final", run.model("inserted"), "train_final"))
+    if function is not None:
+        return run.measure(run.keep("final", function(run), "train_final"))
+    return _tuned(run, "train_final", run.model("inserted"), "final")
+
+
+def measure_latency(run: Run) -> Facts:
+    """Time the original and the final network, side by side."""
+    function, table = run.function("latency"), run.recipe["latency"]
+    if not run.recipe.runs("latency"):
+        return {}
+    if function is not None:
+        return dict(function(run))
+    runners = {"original": open_runner(run.original), "final": open_runner(run.model("final"))}
+    times = latency(runners, rounds=table["rounds"], batch_size=table["batch_size"], seed=run.seed("latency"))
+    run.log.info("%s", times)
+    return {"rows": times.to_dict()["rows"], "batch_size": table["batch_size"]}
+
+
+def summary(run: Run) -> Facts:
+    """Put together what was found."""
+    found = summarise(run.found, metric_name(run.data), run.recipe.name)
+    function = run.function("summary")
+    if function is not None:
+        found = {**found, **(function(run) or {})}
+    return found
+
+
+DEFAULTS: dict[str, Callable[[Run], Facts]] = {
+    "data": data,
+    "original": original,
+    "train_original": train_original,
+    "quotients": quotients,
+    "shunt": shunt,
+    "train_shunt": train_shunt,
+    "insert": insert,
+    "train_final": train_final,
+    "latency": measure_latency,
+    "summary": summary,
+}
+
+
+def _tuned(run: Run, step: str, model: keras.Model, name: str) -> Facts:
+    """One of the two trainings of a whole network."""
+    table = run.recipe[step]
+    final = step == "train_final"
+    lessons = distillation_of(table, run.data, run.bridges) if final else []
+    history = "final" if final else "original"
+    folder = run.folder.training(history)
+    batches = run.part("train", training=True, batch_size=table["batch_size"], step=step)
+    labels = not final or table["labels"]
+    result = fine_tune(
+        model,
+        batches,
+        run.part("validation"),
+        loss=loss_of(model, run.data, table["class_weights"]) if labels else None,
+        metrics=[metric_of(run.data)],
+        teacher=run.original if lessons else None,
+        distillation=lessons,
+        schedule=schedule_of(table),
+        epochs=table["epochs"],
+        batch_size=table["batch_size"],
+        optimizer=optimizer_of(table),
+        freeze_before=run.bridges if final and table["freeze_before_shunt"] else None,
+        restore_best=table["keep_best"],
+        recalibrate=table["recalibrate"],
+        folder=folder,
+        callbacks=[BeginEpoch(batches), *_telling(run, table["epochs"])],
+        seed=run.seed(step),
+        verbose=run.verbose,
+    )
+    _noted(run, result.notes)
+    run.folder.keep_history(history, folder / "history.csv")
+    return run.measure(run.keep(name, result.model, step))
+
+
+def _telling(run: Run, epochs: int) -> Sequence[Any]:
+    def told(epoch: int, logs: dict[str, float]) -> None:
+        values = ", ".join(f"{name} {value:.4g}" for name, value in sorted(logs.items()) if name != "learning_rate")
+        run.log.info("epoch %d of %d: %s", epoch + 1, epochs, values)
+        run.tell((epoch + 1) / epochs, f"epoch {epoch + 1} of {epochs}")
+
+    return [keras.callbacks.LambdaCallback(on_epoch_end=told)]
+
+
+def _noted(run: Run, notes: Sequence[str]) -> None:
+    for text in notes:
+        run.log.info("note: %s", text)
+
+
+def _made_by_user(made: Any) -> tuple[keras.Model, BlockPlan]:
+    """The model and the plan of a user's step."""
+    if hasattr(made, "report") and hasattr(made, "model"):
+        plans = [plan for item in made.report.passes for plan in item.plans if isinstance(plan, BlockPlan)]
+        made = (made.model, plans[-1] if plans else None)
+    if not isinstance(made, tuple) or len(made) != 2 or not isinstance(made[1], BlockPlan):
+        raise OptionError(
+            "The step 'shunt' gave something else than a model with shunts.",
+            expected="what Pipeline([ReplaceWithShunt(...)]).run(model) gives, or (model, plan)",
+            got=type(made).__name__,
+        )
+    return made
+
+
+def _with_momentum(model: keras.Model, plan: BlockPlan, momentum: float) -> keras.Model:
+    """The model with another momentum in the shunts' batch norms: 0.999 is for trainings of many thousand steps."""
+    graph = lift(model)
+    set_momentum(graph, momentum, [node for bridge in plan.bridges for node in bridge.layers])
+    return emit(graph)
+
+
+def _read(path: Path) -> keras.Model:
+    if not path.is_file():
+        raise ModelFileError("The network's file does not exist.", where=str(path))
+    return keras.saving.load_model(path, compile=False)
+
+
+def _check_fit(model: keras.Model, run: Run) -> None:
+    """Compare the network with the data set, before hours of training."""
+    shape, classes = tuple(model.inputs[0].shape[1:]), model.outputs[0].shape[-1]
+    wanted = run.data.input_shape
+    fits = len(shape) == len(wanted) and all(a in (None, b) for a, b in zip(shape, wanted, strict=True))
+    if not fits or classes != run.data.classes:
+        raise OptionError(
+            "The network does not fit the data set.",
+            where=f"model {model.name!r}",
+            expected=f"images of shape {wanted}, {run.data.classes} classes",
+            got=f"images of shape {shape}, {classes} outputs",
+        )
+
+
+def _length(part: Any) -> int | None:
+    try:
+        return len(part)
+    except TypeError:
+        return None
+
+
+__all__ = ["DEFAULTS"]
