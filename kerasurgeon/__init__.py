@@ -13,6 +13,7 @@ Keras model, a TFLite file or an ONNX file, each proven to compute what it shoul
 from __future__ import annotations
 
 import importlib
+import os.path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -118,6 +119,11 @@ _HOMES = {
     "rules": ("register_rule",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+if os.path.isfile(os.path.join(os.path.dirname(__file__), "passes")):  # a link that git wrote as a file
+    from kerasurgeon.source_tree import find_passes_here
+
+    find_passes_here()
 
 __all__ = [
     "BlockPlan",
