@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import kerasurgeon as ks
+from kerasurgeon.report.procedure import summary_markdown
 from kerasurgeon.workflows.procedure import ProcedureResult
-from kerasurgeon.workflows.procedure.summary import summary_markdown
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("folder", nargs="?", type=Path)

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import kerasurgeon as ks
-from kerasurgeon.workflows.procedure.summary import summary_markdown
+from kerasurgeon.report.procedure import summary_markdown
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("folder", nargs="?", type=Path)

@@ -66,7 +66,7 @@ from kerasurgeon.channels import (
     score,
     sections,
 )
-from kerasurgeon.costs import cost, format_count
+from kerasurgeon.costs import cost
 from kerasurgeon.errors import GraphError, OptionError, PassError, PlanError, VerificationError, did_you_mean
 from kerasurgeon.factors import (
     METHODS,
@@ -118,6 +118,7 @@ from kerasurgeon.recover.kernels import (
     seen,
 )
 from kerasurgeon.recover.structures import Structure, kept_masks
+from kerasurgeon.report import format_count
 from kerasurgeon.rewrite.calls import call, splice, substitute
 from kerasurgeon.rewrite.context import Context, Site
 from kerasurgeon.rewrite.dilate import dilate_strides

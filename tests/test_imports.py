@@ -18,6 +18,7 @@ ORDER = (
     "atomic",
     "quiet",
     "ir",
+    "report",
     "keras_io",
     "rules",
     "layers",

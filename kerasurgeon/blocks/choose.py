@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Self, final
 
 from kerasurgeon.blocks.quotients import Quotient, Quotients
-from kerasurgeon.costs.format import format_count
 from kerasurgeon.errors import OptionError
+from kerasurgeon.report import format_count
 from kerasurgeon.rewrite.option_checks import is_number, wrong_option
 
 _MOST = 20_000

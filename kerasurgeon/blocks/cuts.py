@@ -10,10 +10,10 @@ from typing import final
 from kerasurgeon.blocks.geometry import channel_axis, data_format_of, spatial_axes
 from kerasurgeon.blocks.places import node_named
 from kerasurgeon.costs import cost
-from kerasurgeon.costs.format import format_count
 from kerasurgeon.errors import GraphError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.values import TensorSpec, Value
+from kerasurgeon.report import format_count
 from kerasurgeon.rewrite.regions import Region, cut_points, region_between
 
 

@@ -14,12 +14,11 @@ from rich.table import Table
 from kerasurgeon.blocks.files import read_plan, write_plan
 from kerasurgeon.blocks.networks import Array, network_config, network_from_config, network_weights, with_weights
 from kerasurgeon.costs import cost
-from kerasurgeon.costs.format import format_count
-from kerasurgeon.costs.tables import render
 from kerasurgeon.errors import PlanError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.recover.bridges import Bridge
+from kerasurgeon.report import Printed, format_count, grid
 from kerasurgeon.rewrite.regions import Region
 
 FORMAT = "kerasurgeon.blocks/1"
@@ -124,7 +123,7 @@ class BlockStep:
 
 @final
 @dataclass(frozen=True, eq=False)
-class BlockPlan:
+class BlockPlan(Printed):
     """What is put in place of which parts of a network, in order. Prints as a table.
 
     Two plans are equal if they do the same with the same weights.
@@ -185,15 +184,10 @@ class BlockPlan:
         """All but the weights, as JSON."""
         return json.dumps(self._data(), indent=1, default=_plain) + "\n"
 
-    def show(self) -> Table:
+    def table(self) -> Table:
         """A rich table, one row a step."""
-        table = Table(title=f"blocks of {self.model or 'a model'}", title_justify="left")
-        for head in ("action", "name", "from", "to", "nodes", "shape", "parameters", "MACs"):
-            table.add_column(
-                head, justify="right" if head in ("nodes", "parameters", "MACs") else "left", overflow="fold"
-            )
-        for step in self.steps:
-            table.add_row(
+        rows = [
+            (
                 step.action + "".join(f" {value}" for key, value in step.options.items() if key == "arch"),
                 step.name,
                 step.entry,
@@ -203,16 +197,14 @@ class BlockPlan:
                 format_count(step.parameters),
                 format_count(step.macs),
             )
-        return table
-
-    def __str__(self) -> str:
-        return render(self.show())
+            for step in self.steps
+        ]
+        left = ("action", "name", "from", "to", "shape")
+        heads = ("action", "name", "from", "to", "nodes", "shape", "parameters", "MACs")
+        return grid(heads, rows, left=left, title=f"blocks of {self.model or 'a model'}")
 
     def __repr__(self) -> str:
         return f"BlockPlan({len(self.steps)} steps for {self.model or 'a model'!r})"
-
-    def __rich__(self) -> Table:
-        return self.show()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, BlockPlan) or len(self.steps) != len(other.steps):

@@ -7,8 +7,9 @@ from typing import Any
 
 from kerasurgeon.blocks.plan import BlockPlan, BlockStep
 from kerasurgeon.blocks.replace import carry_out
-from kerasurgeon.costs import cost, format_count
+from kerasurgeon.costs import cost
 from kerasurgeon.ir.graph import Graph
+from kerasurgeon.report import format_count
 from kerasurgeon.rewrite.context import Context
 
 

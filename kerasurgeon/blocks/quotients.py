@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, final
 from rich.table import Table
 
 from kerasurgeon.atomic import write_text
-from kerasurgeon.blocks.quotient_table import as_text, quotient_table
 from kerasurgeon.errors import GraphError, PlanError, did_you_mean
+from kerasurgeon.report.quotients import plot_quotients, quotient_table
+from kerasurgeon.report.tables import Printed
 
 if TYPE_CHECKING:
     from kerasurgeon.blocks.choose import Chosen
@@ -66,7 +67,7 @@ class Quotient:
 
 @final
 @dataclass(frozen=True)
-class Quotients:
+class Quotients(Printed):
     """The quotients of a network's regions, in the order of the network, each region before those inside it.
 
     Attributes:
@@ -122,19 +123,11 @@ class Quotients:
 
     def table(self) -> Table:
         """A rich table."""
-        return quotient_table(self)
-
-    def show(self) -> None:
-        """Print the table."""
-        from rich.console import Console
-
-        Console().print(self.table())
+        return quotient_table(self.to_dict())
 
     def plot(self, path: str | Path, **options: Any) -> Path:
-        """A picture of the quotients and of what they save: see ``plot_quotients``."""
-        from kerasurgeon.blocks.quotient_plot import plot_quotients
-
-        return plot_quotients(self, path, **options)
+        """A picture of the quotients and of what they save: see ``report.quotients.plot_quotients``."""
+        return plot_quotients(self.to_dict(), path, **options)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain data that JSON can hold."""
@@ -212,14 +205,8 @@ class Quotients:
         """The same with further rows."""
         return replace(self, rows=(*self.rows, *rows))
 
-    def __str__(self) -> str:
-        return as_text(self.table())
-
     def __repr__(self) -> str:
         return f"Quotients({self.model!r}, {len(self.rows)} rows)"
-
-    def __rich__(self) -> Table:
-        return self.table()
 
 
 def _number(value: float) -> float | None:

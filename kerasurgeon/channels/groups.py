@@ -13,8 +13,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from kerasurgeon.channels.analysis import Channels, Source, analyse
-from kerasurgeon.costs.format import format_bytes, format_count
-from kerasurgeon.costs.tables import render
+from kerasurgeon.report import Printed, format_bytes, format_count, grid
 from kerasurgeon.rules import CannotTell, resolve, rule_for
 from kerasurgeon.rules.call import call_of
 from kerasurgeon.rules.labels import Ids
@@ -82,7 +81,7 @@ class Group:
         return tuple(dict.fromkeys(member.layer for member in self.members))
 
 
-class Groups:
+class Groups(Printed):
     """The groups of a network, in the order of their first layers. A sequence that prints as a table."""
 
     def __init__(self, channels: Channels, groups: tuple[Group, ...]) -> None:
@@ -138,10 +137,12 @@ class Groups:
 
     def table(self) -> Table:
         """A rich table, one row a group."""
-        table = Table(title=f"channels of {self.channels.graph.name} that go together", title_justify="left")
-        for head in ("group", "units", "each", "made by", "read by", "MACs", "weights", ""):
-            right = head in ("units", "each", "MACs", "weights")
-            table.add_column(head, justify="right" if right else "left", overflow="fold")
+        left = ("group", "made by", "read by", "")
+        table = grid(
+            ("group", "units", "each", "made by", "read by", "MACs", "weights", ""),
+            left=left,
+            title=f"channels of {self.channels.graph.name} that go together",
+        )
         for group in self.all:
             readers = dict.fromkeys(member.layer for member in group.members if member.contracted)
             table.add_row(
@@ -155,12 +156,6 @@ class Groups:
                 f"frozen: {group.frozen}" if group.frozen else f"inexact: {group.inexact}" * bool(group.inexact),
             )
         return table
-
-    def __str__(self) -> str:
-        return render(self.table())
-
-    def __rich__(self) -> Table:
-        return self.table()
 
 
 def groups(model: Any) -> Groups:

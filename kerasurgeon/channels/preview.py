@@ -14,13 +14,13 @@ from kerasurgeon.channels.importance import Evidence, criterion_for
 from kerasurgeon.channels.plan import ChannelPlan
 from kerasurgeon.costs import compare_costs, cost
 from kerasurgeon.costs.compare import CostComparison
-from kerasurgeon.costs.tables import render
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io import lift
+from kerasurgeon.report.tables import Printed, grid
 
 
 @dataclass(frozen=True)
-class Preview:
+class Preview(Printed):
     """What a plan would do. Prints as a table.
 
     Attributes:
@@ -60,9 +60,7 @@ class Preview:
 
     def table(self) -> Table:
         """A rich table of the layers that would lose channels."""
-        table = Table(title=f"what would go from {self.name}", title_justify="left")
-        for head in ("layer", "channels", "kept", ""):
-            table.add_column(head, justify="left" if head in ("layer", "") else "right", overflow="fold")
+        table = grid(("layer", "channels", "kept", ""), left=("layer", ""), title=f"what would go from {self.name}")
         for name, (before, after) in self.widths.items():
             note = self.report.kept.get(name) or self.criteria.get(
                 name, "" if name in self.named else "goes with the others"
@@ -75,7 +73,7 @@ class Preview:
         return table
 
     def __str__(self) -> str:
-        return f"{render(self.table())}\n{self.costs}"
+        return f"{Printed.__str__(self)}\n{self.costs}"
 
 
 def preview(plan: ChannelPlan, model: Any, importance: Any, data: Any, loss: Any) -> Preview:

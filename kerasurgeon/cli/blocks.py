@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from kerasurgeon.cli import options
 from kerasurgeon.cli.console import activity, show, show_json
@@ -144,7 +143,6 @@ def _quotients(
     from kerasurgeon.blocks.candidates import check_methods, chosen_regions
     from kerasurgeon.blocks.choose import choose_regions
     from kerasurgeon.blocks.measuring import knowledge_quotients
-    from kerasurgeon.blocks.quotient_plot import plot_quotients
     from kerasurgeon.keras_io.lift import lift
 
     graph = lift(model)
@@ -161,7 +159,7 @@ def _quotients(
         shown += [chosen.summary(), *(f"  {row.region} ({row.method}, {row.quotient:+.4f})" for row in chosen.rows)]
     if plot is not None:
         now.phase(f"drawing {plot.name}")
-        plot_quotients(found, plot, chosen=chosen or ())
+        found.plot(plot, chosen=chosen or ())
         document["plot"] = str(plot)
     return document, shown
 
@@ -169,15 +167,15 @@ def _quotients(
 def _costs(model: Any, which: list[str] | None, min_nodes: int) -> tuple[dict[str, Any], list[Any]]:
     """The regions and what they cost, as data and as what is printed."""
     from kerasurgeon.blocks.candidates import chosen_regions, region_cost
-    from kerasurgeon.costs import cost, format_count
+    from kerasurgeon.costs import cost
     from kerasurgeon.keras_io.lift import lift
+    from kerasurgeon.report import format_count, grid
 
     graph = lift(model)
     total = cost(graph)
-    table = Table(title=f"{graph.name}: regions and what they cost", title_justify="left")
-    numbers = ("nodes", "MACs", "parameters")
-    for column in ("region", "kind", "nodes", "from", "to", "MACs", "parameters"):
-        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+    left = ("region", "kind", "from", "to")
+    heads = ("region", "kind", "nodes", "from", "to", "MACs", "parameters")
+    table = grid(heads, left=left, title=f"{graph.name}: regions and what they cost")
     with usage():
         found = chosen_regions(graph, which, min_nodes)
     rows = []

@@ -134,8 +134,8 @@ def _regions(graph: Any) -> tuple[list[dict[str, Any]], Table | str]:
 
 def _of_file(path: Path) -> tuple[dict[str, Any], list[Any]]:
     """The inputs and outputs of a .tflite or .onnx file, as data and as what is printed."""
-    from kerasurgeon.costs import format_bytes
     from kerasurgeon.exporting.runners import open_runner
+    from kerasurgeon.report import format_bytes
 
     runner = open_runner(path)
     rows = [("input", info) for info in runner.inputs] + [("output", info) for info in runner.outputs]

@@ -34,7 +34,8 @@ def plot(
     check_outputs([output], (".png", ".svg", ".pdf"), overwrite=overwrite)
     with activity() as now:
         start_keras(now)
-        from kerasurgeon.workflows.procedure.plot import plot_curves, read_curves
+        from kerasurgeon.report.pictures import plot_curves
+        from kerasurgeon.workflows.procedure.plot import read_curves
 
         with usage():
             curves = read_curves(run, fields or ())

@@ -67,7 +67,7 @@ def shunt(
     if json:
         show_json({"folder": str(result.folder), **result.summary})
     else:
-        from kerasurgeon.workflows.procedure.summary import summary_line
+        from kerasurgeon.report.procedure import summary_line
 
         show(result.table(), summary_line(result.summary), f"models, histories, log and summary are in {result.folder}")
 

@@ -165,7 +165,7 @@ def write_all(model: Any, writing: Writing, activity: Activity) -> list[ExportRe
 
 def files_table(reports: Sequence[ExportReport]) -> Table:
     """One row per file: what it is, and how far its outputs are from the model's."""
-    from kerasurgeon.costs import format_bytes
+    from kerasurgeon.report import format_bytes
 
     samples = reports[0].samples if reports else 0
     compared = all(report.outputs for report in reports)

@@ -24,7 +24,6 @@ left out of the totals. A rule for a custom layer (``kerasurgeon.rules.register_
 
 from kerasurgeon.costs.analysis import cost
 from kerasurgeon.costs.compare import CostComparison, compare_costs
-from kerasurgeon.costs.format import format_bytes, format_count, format_ratio, format_shape
 from kerasurgeon.costs.result import Cost, CostRow, Unknown
 
 __all__ = [
@@ -34,8 +33,4 @@ __all__ = [
     "Unknown",
     "compare_costs",
     "cost",
-    "format_bytes",
-    "format_count",
-    "format_ratio",
-    "format_shape",
 ]

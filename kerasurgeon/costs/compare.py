@@ -7,21 +7,15 @@ from typing import Any
 
 from rich.table import Table
 
-from kerasurgeon.costs.format import format_bytes, format_count, format_ratio
 from kerasurgeon.costs.result import Cost
-from kerasurgeon.costs.tables import render
+from kerasurgeon.report.costs import comparison_table
+from kerasurgeon.report.tables import Printed
 
-_MEASURES = {
-    "macs": ("MACs", format_count),
-    "parameters": ("parameters", format_count),
-    "trainable_parameters": ("trainable parameters", format_count),
-    "weight_bytes": ("weights", format_bytes),
-    "peak_activation_bytes": ("peak activations", format_bytes),
-}
+_MEASURES = ("macs", "parameters", "trainable_parameters", "weight_bytes", "peak_activation_bytes")
 
 
 @dataclass(frozen=True, slots=True)
-class CostComparison:
+class CostComparison(Printed):
     """What is left of a cost. Ratios are kept / before: 0.25 means that a quarter is left.
 
     Attributes:
@@ -71,20 +65,7 @@ class CostComparison:
 
     def table(self) -> Table:
         """A rich table of the totals."""
-        unknown = len(self.before.unknown), len(self.after.unknown)
-        table = Table(caption=f"unknown, left out: {unknown[0]} before, {unknown[1]} after" if any(unknown) else None)
-        for head in ("", "before", "after", "kept"):
-            table.add_column(head, justify="right" if head else "left")
-        for measure, (label, written) in _MEASURES.items():
-            values = (written(getattr(cost, measure)) for cost in (self.before, self.after))
-            table.add_row(label, *values, format_ratio(self.kept(measure)))
-        return table
-
-    def __str__(self) -> str:
-        return render(self.table())
-
-    def __rich__(self) -> Table:
-        return self.table()
+        return comparison_table(self.to_dict(), (len(self.before.unknown), len(self.after.unknown)))
 
 
 def compare_costs(before: Cost, after: Cost) -> CostComparison:

@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-from kerasurgeon.costs.tables import html_table, rich_table, summary, text_table
+from kerasurgeon.report.costs import cost_line, cost_table
+from kerasurgeon.report.tables import Printed
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Unknown:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(Printed):
     """What a model costs, shown as a table by ``print``, rich and notebooks.
 
     What the numbers mean is written in ``kerasurgeon.costs``.
@@ -120,17 +121,8 @@ class Cost:
 
     def table(self, *, every: bool = False) -> Table:
         """A rich table. Calls without MACs and weights are left out of it unless ``every`` is set."""
-        return rich_table(self, every=every)
+        return cost_table(self.to_dict(), every=every)
 
     def summary(self) -> str:
         """The totals in one line."""
-        return summary(self)
-
-    def __str__(self) -> str:
-        return text_table(self)
-
-    def __rich__(self) -> Table:
-        return self.table()
-
-    def _repr_html_(self) -> str:
-        return html_table(self)
+        return cost_line(self.to_dict())

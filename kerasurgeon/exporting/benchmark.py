@@ -12,8 +12,8 @@ import numpy as np
 from kerasurgeon.errors import OptionError
 from kerasurgeon.exporting.runners import open_runner
 from kerasurgeon.exporting.samples import random_inputs
-from kerasurgeon.exporting.tables import table
 from kerasurgeon.exporting.tensors import bind
+from kerasurgeon.report.exports import latency_text
 
 # One timing lasts at least this long: shorter ones measure the clock and the cache.
 _SHORTEST_TIMING_S = 0.02
@@ -61,12 +61,7 @@ class LatencyTable:
         return asdict(self) | {"rows": [asdict(row) for row in self.rows]}
 
     def __str__(self) -> str:
-        head = f"batch {self.batch_size}, {self.threads or 'default'} threads, median of {self.rounds} rounds"
-        rows = [
-            [r.name, r.kind, f"{r.median_ms:.3f}", f"{r.low_ms:.3f}-{r.high_ms:.3f}", f"{r.ratio:.2f}"]
-            for r in self.rows
-        ]
-        return f"{head}\n{table(['model', 'kind', 'ms', 'quartiles', 'ratio'], rows)}"
+        return latency_text(self.to_dict())
 
 
 def latency(

@@ -11,8 +11,8 @@ import numpy as np
 from kerasurgeon.errors import ExportError, OptionError
 from kerasurgeon.exporting.runners import Runner, open_runner
 from kerasurgeon.exporting.samples import random_inputs
-from kerasurgeon.exporting.tables import number, table
 from kerasurgeon.exporting.tensors import Array, Feeds, TensorInfo, bind
+from kerasurgeon.report.exports import parity_text
 
 # Outputs smaller than this everywhere are compared as if the largest were this: their rounding errors are
 # not errors.
@@ -65,25 +65,7 @@ class ParityReport:
 
     def __str__(self) -> str:
         head = f"{self.candidate} against {self.reference}, {self.samples} samples"
-        return f"{head}\n{parity_table(self.outputs)}"
-
-
-def parity_table(outputs: Sequence[OutputParity]) -> str:
-    """The differences as a text table.
-
-    Args:
-        outputs: One entry per output.
-    """
-    rows = [
-        [
-            output.name,
-            number(output.max_abs_error),
-            number(output.relative_error),
-            "-" if output.argmax_agreement is None else f"{output.argmax_agreement:.1%}",
-        ]
-        for output in outputs
-    ]
-    return table(["output", "max abs error", "relative error", "argmax agreement"], rows)
+        return f"{head}\n{parity_text([asdict(output) for output in self.outputs])}"
 
 
 def compare(

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kerasurgeon.exporting.parity import OutputParity, parity_table
-from kerasurgeon.exporting.tables import byte_size
+from kerasurgeon.exporting.parity import OutputParity
+from kerasurgeon.report.exports import parity_text
+from kerasurgeon.report.numbers import format_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,9 @@ class ExportReport:
 
     def __str__(self) -> str:
         kind = self.quantize or "float32"
-        head = f"{self.path}: {self.format}, {kind}, {byte_size(self.bytes)}, written in {self.seconds:.1f} s"
+        head = f"{self.path}: {self.format}, {kind}, {format_bytes(self.bytes)}, written in {self.seconds:.1f} s"
         notes = "".join(f"\nnote: {note}" for note in self.notes)
         if not self.outputs:
             return f"{head}{notes}"
-        differences = f"compared with the Keras model on {self.samples} samples:\n{parity_table(self.outputs)}"
-        return f"{head}\n{differences}{notes}"
+        differences = parity_text([asdict(output) for output in self.outputs])
+        return f"{head}\ncompared with the Keras model on {self.samples} samples:\n{differences}{notes}"

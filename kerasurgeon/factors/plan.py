@@ -12,12 +12,11 @@ from typing import Any, final
 import numpy as np
 from rich.table import Table
 
-from kerasurgeon.costs.format import format_count
-from kerasurgeon.costs.tables import render
 from kerasurgeon.errors import PlanError
 from kerasurgeon.factors.files import load_pair, save_pair
 from kerasurgeon.factors.kernels.method import Factors
 from kerasurgeon.factors.kernels.shape import Shape, Stage, chain_params
+from kerasurgeon.report import Printed, format_count, grid
 
 Array = np.ndarray[Any, Any]
 
@@ -122,7 +121,7 @@ class PlannedFactors:
 
 @final
 @dataclass(frozen=True, eq=False)
-class FactorPlan:
+class FactorPlan(Printed):
     """Which layers are factorised, and into what. Prints as a table.
 
     Two plans are equal if their layers have the same factors of the same kernels.
@@ -205,11 +204,13 @@ class FactorPlan:
         """All but the arrays, as JSON."""
         return json.dumps(self._data(), indent=1, default=int) + "\n"
 
-    def show(self) -> Table:
+    def table(self) -> Table:
         """A rich table, one row a layer."""
-        table = Table(title=f"factors of {self.model or 'a model'}", title_justify="left")
-        for head in ("layer", "method", "ranks", "residual", "error", "parameters", "kept"):
-            table.add_column(head, justify="left" if head in ("layer", "method") else "right", overflow="fold")
+        table = grid(
+            ("layer", "method", "ranks", "residual", "error", "parameters", "kept"),
+            left=("layer", "method"),
+            title=f"factors of {self.model or 'a model'}",
+        )
         for name, planned in self.layers.items():
             factors = planned.factors
             table.add_row(
@@ -223,14 +224,8 @@ class FactorPlan:
             )
         return table
 
-    def __str__(self) -> str:
-        return render(self.show())
-
     def __repr__(self) -> str:
         return f"FactorPlan({len(self.layers)} layers of {self.model or 'a model'!r})"
-
-    def __rich__(self) -> Table:
-        return self.show()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, FactorPlan) or list(self.layers) != list(other.layers):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 from collections.abc import Mapping
@@ -11,12 +10,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, final
 
-from rich.console import Console
 from rich.table import Table
 
 from kerasurgeon.atomic import write_text
 from kerasurgeon.errors import PassError
 from kerasurgeon.factors.picks import Pick
+from kerasurgeon.report.tables import Printed, grid
 
 FORMAT = "kerasurgeon.factor-search/1"
 
@@ -42,7 +41,7 @@ class Trial:
 
 @final
 @dataclass
-class SearchLog:
+class SearchLog(Printed):
     """What a search tried.
 
     Attributes:
@@ -129,9 +128,8 @@ class SearchLog:
 
     def table(self) -> Table:
         """One row per layer and trial: layer, ranks, sparsity, cost, accuracy."""
-        table = Table(title=f"search, costs in {self.measure}")
-        for column in ("trial", "stage", "layer", "method", "ranks", "sparsity", "cost", "accuracy", "within"):
-            table.add_column(column, justify="left" if column in ("stage", "layer", "method") else "right")
+        heads = ("trial", "stage", "layer", "method", "ranks", "sparsity", "cost", "accuracy", "within")
+        table = grid(heads, left=("stage", "layer", "method"), title=f"search, costs in {self.measure}")
         for number, trial in enumerate(self.trials):
             ending = (f"{trial.cost:,.0f}", f"{trial.accuracy:.6g}", "yes" if trial.accuracy >= self.floor else "no")
             rows = [
@@ -147,18 +145,8 @@ class SearchLog:
                 table.add_row(str(number), trial.stage, *row, *ending)
         return table
 
-    def show(self) -> None:
-        """Print the table."""
-        Console().print(self.table())
-
     def __repr__(self) -> str:
         return f"SearchLog({len(self.trials)} trials, {self.measure})"
-
-    def __str__(self) -> str:
-        console = Console(width=140, file=io.StringIO(), color_system=None)
-        with console.capture() as text:
-            console.print(self.table())
-        return text.get()
 
 
 def fingerprint(parts: Mapping[str, Any]) -> str:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import keras
-from rich.console import Console
 from rich.table import Table
 
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io.lift import lift
+from kerasurgeon.report.tables import Printed, grid
 from kerasurgeon.rewrite.context import Site
 from kerasurgeon.rewrite.passes import Pass
 from kerasurgeon.rewrite.pipeline import Pipeline
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(Printed):
     """What a pass would do to a model.
 
     Attributes:
@@ -30,19 +29,12 @@ class Explanation:
 
     def table(self) -> Table:
         """One row a site."""
-        table = Table(title=self.name, title_justify="left")
-        for column in ("site", "would be", "what, or why not"):
-            table.add_column(column)
-        for site in self.sites:
-            table.add_row(site.node, "changed" if site.changed else "left alone", site.what)
-        return table
+        rows = [(site.node, "changed" if site.changed else "left alone", site.what) for site in self.sites]
+        heads = ("site", "would be", "what, or why not")
+        return grid(heads, rows, left=heads, title=self.name)
 
     def __str__(self) -> str:
-        if not self.sites:
-            return f"{self.name}: no site to look at"
-        out = io.StringIO()
-        Console(file=out, width=120, color_system=None).print(self.table())
-        return out.getvalue().rstrip()
+        return Printed.__str__(self) if self.sites else f"{self.name}: no site to look at"
 
 
 def explain(pass_: Pass, model: keras.Model | Graph) -> Explanation:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import html
-import io
 import json
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from kerasurgeon.costs import format_bytes, format_count
+from kerasurgeon.report.passes import passes_table, reasons
+from kerasurgeon.report.tables import Printed
 from kerasurgeon.rewrite.context import Site
-
-_SHOWN_REASONS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +76,7 @@ class PassReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Report(Printed):
     """What a pipeline did.
 
     Attributes:
@@ -128,66 +122,15 @@ class Report:
 
     def table(self) -> Table:
         """One row a pass."""
-        table = Table(title=f"{self.model}: {self.seconds:.1f} s", title_justify="left")
-        for column in (
-            "pass",
-            "sites changed",
-            "left alone",
-            "nodes",
-            "parameters",
-            "MACs",
-            "weights",
-            "output change",
-        ):
-            table.add_column(column, justify="left" if column == "pass" else "right")
-        for item in self.passes:
-            before, after = item.before, item.after
-            table.add_row(
-                item.name,
-                str(len(item.changed)),
-                str(len(item.left)),
-                _arrow(before.nodes, after.nodes),
-                _arrow(before.parameters, after.parameters),
-                _arrow(before.macs, after.macs),
-                _arrow(before.weight_bytes, after.weight_bytes, format_bytes),
-                "-" if item.difference is None else f"{item.difference:.1e}",
-            )
-        return table
+        return passes_table(self.passes, f"{self.model}: {self.seconds:.1f} s")
 
     def reasons(self) -> list[str]:
         """Why sites were left alone, counted, most frequent first; a pass that changed nothing always says why."""
-        lines = []
-        for item in self.passes:
-            counted = Counter(site.what for site in item.left)
-            if not item.changed and not counted:
-                lines.append(f"{item.name}: changed nothing; it found no site to look at")
-            for reason, count in counted.most_common(_SHOWN_REASONS):
-                example = next(site.node for site in item.left if site.what == reason)
-                lines.append(f"{item.name}: left {count} alone ({example}{', ...' if count > 1 else ''}): {reason}")
-            if len(counted) > _SHOWN_REASONS:
-                lines.append(f"{item.name}: and {len(counted) - _SHOWN_REASONS} more reasons, see report.to_dict()")
-        return lines
+        return reasons(self.passes)
 
-    def __str__(self) -> str:
-        out = io.StringIO()
-        console = Console(file=out, width=120, color_system=None)
-        console.print(self.table())
-        for line in [*self.reasons(), *self.notes]:
-            console.print(line, highlight=False, markup=False)
-        return out.getvalue().rstrip()
-
-    def _repr_html_(self) -> str:
-        out = Console(record=True, file=io.StringIO(), width=120)
-        out.print(self.table())
-        body = out.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
-        return body + "".join(f"<div>{html.escape(line)}</div>" for line in [*self.reasons(), *self.notes])
-
-
-def _arrow(before: int, after: int, shown: Callable[[float], str] = format_count) -> str:
-    if before == after:
-        return shown(after)
-    kept = f" ({after / before:.0%})" if before else ""
-    return f"{shown(before)} -> {shown(after)}{kept}"
+    def lines(self) -> list[str]:
+        """Reasons, then notes."""
+        return [*self.reasons(), *self.notes]
 
 
 def _size(size: Size) -> dict[str, int]:

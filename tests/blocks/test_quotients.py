@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -296,9 +295,8 @@ def test_plot_without_matplotlib(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         return plain(name, *args, **options)
 
     monkeypatch.setattr(builtins, "__import__", without_it)
-    module = importlib.import_module("kerasurgeon.blocks.quotient_plot")
     with pytest.raises(MissingExtraError, match=r"pip install 'kerasurgeon\[plot\]'"):
-        module.plot_quotients(Quotients("net", 1.0, 1, 1), tmp_path / "it.png")
+        Quotients("net", 1.0, 1, 1).plot(tmp_path / "it.png")
 
 
 # ---- mistakes --------------------------------------------------------------------------------------------------------

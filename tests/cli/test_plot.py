@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from kerasurgeon.errors import MissingExtraError, OptionError
-from kerasurgeon.workflows.procedure.plot import plot_curves, read_curves
+from kerasurgeon.report.pictures import plot_curves
+from kerasurgeon.workflows.procedure.plot import read_curves
 from tests.cli.conftest import Run
 
 FINAL = "epoch,accuracy,learning_rate,loss,val_loss\n0,0.5,0.1,2.0,3.0\n1,0.75,0.05,1.0,\n"

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 from io import StringIO
+from typing import cast
 
 import keras
 import pytest
 from keras import layers
 from rich.console import Console
+from rich.table import Table
 
 from kerasurgeon.costs import (
     Cost,
     compare_costs,
     cost,
-    format_bytes,
-    format_count,
-    format_ratio,
-    format_shape,
 )
 from kerasurgeon.ir import Graph
 from kerasurgeon.keras_io import lift
+from kerasurgeon.report import format_bytes, format_count, format_ratio, format_shape
 
 
 def small(units: int = 1000, name: str = "small") -> keras.Model:
@@ -103,7 +102,7 @@ def test_table_of_every_row(found: Cost) -> None:
 
 
 def test_rich_and_notebooks_show_the_table(found: Cost) -> None:
-    assert found.__rich__().row_count == 4
+    assert cast(Table, found.__rich__()).row_count == 4
     page = found._repr_html_()
     assert "<table>" in page
     assert "odd &lt;layer&gt;" in page

@@ -301,7 +301,7 @@ def test_the_report_as_json_and_text(model: Any) -> None:
     assert "LookOnly: left 4 alone (x, ...): it is only looked at" in text
     assert "SayNothing: changed nothing; it found no site to look at" in text
     html = report._repr_html_()
-    assert "<pre>" in html
+    assert "<table>" in html
     assert "LookOnly: left 4 alone" in html
 
 

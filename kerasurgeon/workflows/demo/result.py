@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from kerasurgeon.costs import format_bytes, format_count
+from kerasurgeon.report import Printed, format_bytes, format_count, grid
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class DemoResult:
+class DemoResult(Printed):
     """What the demo found.
 
     Attributes:
@@ -71,12 +71,11 @@ class DemoResult:
     def table(self) -> Table:
         """One row a model; sizes also as a share of the original's."""
         first = self.rows[0]
-        table = Table(
+        table = grid(
+            ("model", "file", "accuracy", "parameters", "MACs", "file size", "latency"),
+            left=("model", "file"),
             title=f"digits: accuracy on {self.test_images} test images, latency of one image",
-            title_justify="left",
         )
-        for column in ("model", "file", "accuracy", "parameters", "MACs", "file size", "latency"):
-            table.add_column(column, justify="left" if column in ("model", "file") else "right")
         for row in self.rows:
             table.add_row(
                 row.name,

@@ -1,35 +1,17 @@
-"""Learning curves of a run: one picture below the other, training and validation in each."""
+"""Learning curves of a run, read from its histories."""
 
 from __future__ import annotations
 
 import csv
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from kerasurgeon.atomic import staged
-from kerasurgeon.errors import OptionError, did_you_mean, missing_extra
+from kerasurgeon.errors import OptionError, did_you_mean
+from kerasurgeon.report.pictures import Curve
 
 _VALIDATION = "val_"
 _LEFT_OUT = ("epoch", "learning_rate")
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One value over the epochs of one training.
-
-    Attributes:
-        training: ``"original"``, ``"shunt_1"``, ..., ``"final"``.
-        field: ``"loss"``, ``"accuracy"``, ...
-        train: After each epoch, on the training data.
-        validation: On the validation data; empty without any.
-    """
-
-    training: str
-    field: str
-    train: tuple[float, ...]
-    validation: tuple[float, ...]
 
 
 def read_curves(run: Path, fields: Sequence[str] = ()) -> tuple[Curve, ...]:
@@ -61,47 +43,6 @@ def read_curves(run: Path, fields: Sequence[str] = ()) -> tuple[Curve, ...]:
             raise OptionError(f"The run has no field {field!r}.", hint=did_you_mean(field, known))
         chosen += [curve for curve in found if curve not in chosen]
     return tuple(chosen)
-
-
-def plot_curves(curves: Sequence[Curve], path: str | Path, *, title: str = "") -> Path:
-    """Draw learning curves, one below the other.
-
-    Args:
-        curves: What to draw.
-        path: The picture: .png, .svg or .pdf.
-        title: What stands above.
-
-    Returns:
-        The path.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-        OptionError: The suffix names no kind of picture.
-    """
-    target = Path(path)
-    if target.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise OptionError("The suffix names no kind of picture.", where=str(target), expected=".png, .svg or .pdf")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise missing_extra("matplotlib", "plot", "A plot of learning curves") from error
-    figure = Figure(figsize=(7, 2.2 * len(curves) + 0.6), layout="constrained")
-    for place, curve in enumerate(curves):
-        axes = figure.add_subplot(len(curves), 1, place + 1)
-        for name, values in (("training", curve.train), ("validation", curve.validation)):
-            if values:
-                axes.plot(range(1, len(values) + 1), values, marker=".", label=name)
-        axes.set_title(f"{curve.training}: {curve.field}", loc="left", fontsize="medium")
-        axes.grid(alpha=0.3)
-        if place == 0:
-            axes.legend()
-        if place == len(curves) - 1:
-            axes.set_xlabel("epoch")
-    if title:
-        figure.suptitle(title)
-    with staged(target) as temporary:
-        figure.savefig(temporary, dpi=120)
-    return target
 
 
 def _histories(run: Path) -> dict[str, Path]:

@@ -17,18 +17,19 @@ from rich.table import Table
 
 from kerasurgeon.atomic import write_text
 from kerasurgeon.errors import KerasurgeonError, OptionError, did_you_mean
+from kerasurgeon.report.procedure import summary_line, summary_table
+from kerasurgeon.report.tables import Printed
 from kerasurgeon.workflows.procedure.folder import SUMMARY, RunFolder
 from kerasurgeon.workflows.procedure.keys import STEPS
 from kerasurgeon.workflows.procedure.recipe import ProcedureRecipe, read_procedure
 from kerasurgeon.workflows.procedure.run import Run, Tell
 from kerasurgeon.workflows.procedure.steps import DEFAULTS
-from kerasurgeon.workflows.procedure.summary import summary_line, summary_table
 
 Phase = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class ProcedureResult:
+class ProcedureResult(Printed):
     """What a procedure came to.
 
     Attributes:
@@ -53,10 +54,9 @@ class ProcedureResult:
         """The summary as a table, to be printed by rich."""
         return summary_table(self.summary)
 
-    def __str__(self) -> str:
-        from kerasurgeon.costs.tables import render
-
-        return f"{render(self.table())}\n{summary_line(self.summary)}"
+    def lines(self) -> list[str]:
+        """What was saved and what was lost."""
+        return [summary_line(self.summary)]
 
 
 class Procedure:

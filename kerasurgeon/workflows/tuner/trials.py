@@ -11,9 +11,9 @@ from typing import Any
 import keras
 from rich.table import Table
 
-from kerasurgeon.costs.format import format_count
-from kerasurgeon.costs.tables import render
 from kerasurgeon.errors import KerasurgeonError
+from kerasurgeon.report.numbers import format_count
+from kerasurgeon.report.tables import Printed, grid, markdown
 from kerasurgeon.workflows.tuner.hypermodel import AutoCompress
 
 
@@ -47,7 +47,7 @@ class TrialRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Trials:
+class Trials(Printed):
     """The trials of a search, the best first; ``print`` shows them as a table.
 
     Attributes:
@@ -75,25 +75,16 @@ class Trials:
 
     def to_markdown(self) -> str:
         """The rows as a table in Markdown."""
-        heads = self._heads()
-        lines = [heads, ["---" if index < 2 else "---:" for index in range(len(heads))], *map(self._cells, self.rows)]
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        return markdown(self._heads(), map(self._cells, self.rows), left=2)
 
     def table(self) -> Table:
         """A rich table."""
-        table = Table(title=f"{len(self.rows)} trials, the best first")
-        for index, head in enumerate(self._heads()):
-            table.add_column(head, justify="left" if index < 2 else "right", overflow="fold")
-        for row in self.rows:
-            table.add_row(*self._cells(row))
-        return table
+        heads, title = self._heads(), f"{len(self.rows)} trials, the best first"
+        return grid(heads, map(self._cells, self.rows), left=heads[:2], title=title)
 
-    def __str__(self) -> str:
-        failed = "".join(f"\ntrial {row.trial} failed: {row.message}" for row in self.rows if row.message)
-        return render(self.table()) + failed
-
-    def __rich__(self) -> Table:
-        return self.table()
+    def lines(self) -> list[str]:
+        """Why trials failed."""
+        return [f"trial {row.trial} failed: {row.message}" for row in self.rows if row.message]
 
     def _heads(self) -> list[str]:
         own = [] if self.cost_name == "params" else [self.cost_name]
