@@ -35,7 +35,9 @@ def picture(path: str | Path, needed_for: str, width: float, height: float, *, d
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
         raise OptionError(
-            "The suffix names no kind of picture.", where=str(path), expected=f"a name ending in {', '.join(SUFFIXES)}"
+            "The picture cannot be written: the suffix names no kind of picture.",
+            where=str(path),
+            expected=f"a name ending in {', '.join(SUFFIXES)}",
         )
     try:
         from matplotlib.figure import Figure
