@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, final
+from typing import Any, Protocol, Self, final
 
-from kerasurgeon.blocks.quotients import Quotient, Quotients
+from kerasurgeon.blocks.quotient import Quotient
 from kerasurgeon.errors import OptionError
 from kerasurgeon.report import format_count
 from kerasurgeon.rewrite.option_checks import is_number, wrong_option
@@ -20,6 +20,26 @@ _MOST = 20_000
 """Sets of a subtree that are kept. Beyond it those that save nearly the same are one: within 1/20,000 of the budget."""
 
 _MEASURES = {"macs": "MACs", "params": "parameters", "latency": "latency"}
+
+
+class Measured(Protocol):
+    """What is chosen from: ``Quotients``."""
+
+    @property
+    def rows(self) -> Sequence[Quotient]:
+        """One for each region and method."""
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the whole model."""
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of the whole model."""
+
+    @property
+    def latency(self) -> float | None:
+        """Its latency, where it was measured."""
 
 
 @final
@@ -63,7 +83,7 @@ class Chosen(tuple[str, ...]):
 
 
 def choose_regions(
-    quotients: Quotients,
+    quotients: Measured,
     *,
     macs: float | None = None,
     params: float | None = None,
@@ -152,7 +172,7 @@ class _Tree:
     inside: list[_Tree]
 
 
-def _measure(quotients: Quotients, measure: str) -> tuple[float, Callable[[Quotient], float]]:
+def _measure(quotients: Measured, measure: str) -> tuple[float, Callable[[Quotient], float]]:
     """The whole of a cost, and what a row saves of it."""
     if measure == "macs":
         return quotients.macs, lambda row: row.macs_saved

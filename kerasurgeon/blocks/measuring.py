@@ -22,7 +22,8 @@ from kerasurgeon.blocks.candidates import (
 )
 from kerasurgeon.blocks.drop import drop_step
 from kerasurgeon.blocks.labelled import check_labelled, data_digest
-from kerasurgeon.blocks.quotients import Quotient, Quotients
+from kerasurgeon.blocks.quotient import Quotient
+from kerasurgeon.blocks.quotients import Quotients
 from kerasurgeon.blocks.replace import carry_out
 from kerasurgeon.blocks.scores import metric_name, score_maker
 from kerasurgeon.blocks.what_if import scores_of

@@ -7,62 +7,18 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 from rich.table import Table
 
 from kerasurgeon.atomic import write_text
+from kerasurgeon.blocks.choose import Chosen, choose_regions
+from kerasurgeon.blocks.quotient import Quotient
 from kerasurgeon.errors import GraphError, PlanError, did_you_mean
 from kerasurgeon.report.quotients import plot_quotients, quotient_table
 from kerasurgeon.report.tables import Printed
 
-if TYPE_CHECKING:
-    from kerasurgeon.blocks.choose import Chosen
-
 FORMAT = "kerasurgeon.quotients/1"
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Quotient:
-    """What a network is without one of its regions.
-
-    Attributes:
-        region: Name of the region.
-        kind: What it is, see ``RegionKind``.
-        method: What stood in its place: ``"drop"`` nothing, ``"scale"`` a factor a channel, ``"affine"`` a factor and a
-            bias a channel, ``"projection"`` a 1x1 convolution, behind a pooling where the region makes images smaller.
-        entry: The tensor that enters.
-        exit: The tensor that leaves.
-        nodes: What is in it.
-        parent: Name of the region around it, if it is inside one.
-        depth: How many are around it.
-        value: What the evaluation gave without it.
-        quotient: ``1 - value / value of the whole model``: 0 if nothing was lost, 1 if everything, negative if the
-            network is better without the region.
-        macs_saved: Multiply-accumulates of a sample that it takes, less those of what stood in its place.
-        parameters_saved: Parameters likewise.
-        latency_saved: Latency likewise, where it was measured.
-        fit_error: Mean square error of what stood in its place over the variance of what the region gives, where it
-            was fitted.
-        run: Which run of regions that follow one another it belongs to, and at which place.
-    """
-
-    region: str
-    kind: str
-    method: str
-    entry: str
-    exit: str
-    nodes: tuple[str, ...]
-    parent: str | None
-    depth: int
-    value: float
-    quotient: float
-    macs_saved: int
-    parameters_saved: int
-    latency_saved: float | None = None
-    fit_error: float | None = None
-    run: tuple[int, int] = (0, 0)
 
 
 @final
@@ -117,8 +73,6 @@ class Quotients(Printed):
 
     def choose(self, **target: Any) -> Chosen:
         """The best set of regions for a budget: see ``choose_regions``."""
-        from kerasurgeon.blocks.choose import choose_regions
-
         return choose_regions(self, **target)
 
     def table(self) -> Table:
@@ -213,4 +167,4 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-__all__ = ["FORMAT", "Quotient", "Quotients"]
+__all__ = ["FORMAT", "Quotients"]

@@ -9,8 +9,8 @@ import numpy as np
 
 from kerasurgeon.channels.analysis import Channels, analyse
 from kerasurgeon.channels.cut import cut_units
+from kerasurgeon.channels.kept import KeptChannels
 from kerasurgeon.channels.masked import mask_units
-from kerasurgeon.channels.plan import ChannelPlan
 from kerasurgeon.channels.vanish import drop_empty_operands, settle_vanished
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io import emit, lift
@@ -39,7 +39,7 @@ class CutReport:
         return not self.inexact
 
 
-def cut(model: Any, plan: ChannelPlan) -> Any:
+def cut(model: Any, plan: KeptChannels) -> Any:
     """Remove the channels that a plan takes, everywhere they are held.
 
     The result computes what the model computes with the contribution of these channels removed wherever they are
@@ -63,7 +63,7 @@ def cut(model: Any, plan: ChannelPlan) -> Any:
     return emit(graph)
 
 
-def masked(model: Any, plan: ChannelPlan) -> Any:
+def masked(model: Any, plan: KeptChannels) -> Any:
     """The masked twin: a copy of a model in which the channels that a plan takes contribute nothing.
 
     Shapes stay. Kernels that sum over the channels are zeroed there; where a layer sums over them without a kernel, a
@@ -87,7 +87,7 @@ def masked(model: Any, plan: ChannelPlan) -> Any:
 
 def cut_channels(
     graph: Graph,
-    plan: ChannelPlan | np.ndarray[Any, Any],
+    plan: KeptChannels | np.ndarray[Any, Any],
     channels: Channels | None = None,
     *,
     constants: bool = True,
@@ -108,7 +108,7 @@ def cut_channels(
         PlanError: The plan does not fit, takes what may not go, or cuts the network in two.
     """
     channels = analyse(graph) if channels is None else channels
-    gone = plan.gone(channels) if isinstance(plan, ChannelPlan) else np.asarray(plan, bool)
+    gone = plan.gone(channels) if isinstance(plan, KeptChannels) else np.asarray(plan, bool)
     before = {name: source.ids.size for name, source in channels.sources.items()}
     inexact = {}
     for unit in np.flatnonzero(gone).tolist():

@@ -9,12 +9,12 @@ import numpy as np
 from kerasurgeon.channels.analysis import Channels
 from kerasurgeon.channels.groups import Group, groups
 from kerasurgeon.channels.importance import Array, Criterion, Evidence, score
-from kerasurgeon.channels.plan import ChannelPlan
+from kerasurgeon.channels.kept import KeptChannels
 from kerasurgeon.errors import PlanError, did_you_mean
 from kerasurgeon.rewrite.passes import Skip
 
 
-def chosen_units(plan: ChannelPlan, criterion: Criterion, evidence: Evidence) -> Array:
+def chosen_units(plan: KeptChannels, criterion: Criterion, evidence: Evidence) -> Array:
     """The units that go by a plan, where numbers of channels are filled in by importance.
 
     Args:
@@ -45,9 +45,9 @@ def chosen_units(plan: ChannelPlan, criterion: Criterion, evidence: Evidence) ->
     return _choose(plan, channels, scores)
 
 
-def _choose(plan: ChannelPlan, channels: Channels, scores: Callable[[Group], Array]) -> Array:
+def _choose(plan: KeptChannels, channels: Channels, scores: Callable[[Group], Array]) -> Array:
     fixed = {name: wanted for name, wanted in plan.kept.items() if not isinstance(wanted, int)}
-    gone = ChannelPlan(fixed, plan.widths, plan.model).gone(channels)
+    gone = KeptChannels(fixed, plan.widths, plan.model).gone(channels)
     decided = gone.copy()
     for name in fixed:
         decided[channels.unit[channels.sources[name].ids.ravel()]] = True
@@ -80,7 +80,7 @@ def _choose(plan: ChannelPlan, channels: Channels, scores: Callable[[Group], Arr
     return gone
 
 
-def _check(plan: ChannelPlan, channels: Channels, name: str, wanted: int) -> None:
+def _check(plan: KeptChannels, channels: Channels, name: str, wanted: int) -> None:
     if name not in channels.sources:
         raise PlanError(
             f"The model {channels.graph.name!r} has no layer {name!r} that makes channels.",

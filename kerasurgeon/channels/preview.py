@@ -11,7 +11,7 @@ from kerasurgeon.channels.analysis import analyse
 from kerasurgeon.channels.api import CutReport, cut_channels
 from kerasurgeon.channels.counts import chosen_units
 from kerasurgeon.channels.importance import Evidence, criterion_for
-from kerasurgeon.channels.plan import ChannelPlan
+from kerasurgeon.channels.kept import KeptChannels
 from kerasurgeon.costs import compare_costs, cost
 from kerasurgeon.costs.compare import CostComparison
 from kerasurgeon.ir.graph import Graph
@@ -76,7 +76,7 @@ class Preview(Printed):
         return f"{Printed.__str__(self)}\n{self.costs}"
 
 
-def preview(plan: ChannelPlan, model: Any, importance: Any, data: Any, loss: Any) -> Preview:
+def preview(plan: KeptChannels, model: Any, importance: Any, data: Any, loss: Any) -> Preview:
     """See ``ChannelPlan.show``."""
     graph = model if isinstance(model, Graph) else lift(model)
     trial = graph.copy()

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from kerasurgeon.channels.analysis import Channels, analyse
-from kerasurgeon.channels.plan import ChannelPlan
+from kerasurgeon.channels.kept import KeptChannels
 from kerasurgeon.channels.running import run_layer, sizes
 from kerasurgeon.channels.scatter_layer import SCATTER
 from kerasurgeon.channels.sums import sum_factors
@@ -81,12 +81,12 @@ def settle_vanished(graph: Graph, channels: Channels, gone: Array, *, fold: bool
             continue
         if not removed:
             return result
-        plan = ChannelPlan.of(result.channels, result.gone)
+        plan = KeptChannels.of(result.channels, result.gone)
         graph.adopt(trial)
         result.removed.update(removed)
         result.channels = analyse(graph)
         left = {key: kept for key, kept in plan.kept.items() if key in result.channels.sources}
-        result.gone = ChannelPlan(left).gone(result.channels)
+        result.gone = KeptChannels(left).gone(result.channels)
 
 
 def _first_vanished(channels: Channels, gone: Array) -> Array | None:

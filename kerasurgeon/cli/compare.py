@@ -54,7 +54,7 @@ def compare(
 
 
 def _open(path: Path, now: Activity, *, unsafe: bool, custom_objects: list[str] | None) -> Any:
-    from kerasurgeon.exporting.runners import open_runner
+    from kerasurgeon.exporting.opening import open_runner
 
     if path.suffix.lower() not in KERAS_SUFFIXES:
         now.phase(f"opening {path.name}")

@@ -134,7 +134,7 @@ def _regions(graph: Any) -> tuple[list[dict[str, Any]], Table | str]:
 
 def _of_file(path: Path) -> tuple[dict[str, Any], list[Any]]:
     """The inputs and outputs of a .tflite or .onnx file, as data and as what is printed."""
-    from kerasurgeon.exporting.runners import open_runner
+    from kerasurgeon.exporting.opening import open_runner
     from kerasurgeon.report import format_bytes
 
     runner = open_runner(path)

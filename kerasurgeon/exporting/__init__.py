@@ -32,9 +32,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kerasurgeon.exporting.api import TOLERANCE, export
     from kerasurgeon.exporting.benchmark import Latency, LatencyTable, latency
+    from kerasurgeon.exporting.opening import open_runner
     from kerasurgeon.exporting.parity import OutputParity, ParityReport, compare
     from kerasurgeon.exporting.report import ExportReport
-    from kerasurgeon.exporting.runners import Runner, open_runner
+    from kerasurgeon.exporting.runners import Runner
     from kerasurgeon.exporting.runtime_latency import LatencyOn, latency_on
     from kerasurgeon.exporting.tensors import TensorInfo
     from kerasurgeon.quiet import import_quietly, silence_tensorflow_startup
@@ -76,7 +77,7 @@ _HOMES = {
     "import_quietly": "quiet",
     "latency": "benchmark",
     "latency_on": "runtime_latency",
-    "open_runner": "runners",
+    "open_runner": "opening",
     "silence_tensorflow_startup": "quiet",
 }
 

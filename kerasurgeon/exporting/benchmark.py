@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kerasurgeon.errors import OptionError
-from kerasurgeon.exporting.runners import open_runner
+from kerasurgeon.exporting.opening import open_runner
 from kerasurgeon.exporting.samples import random_inputs
 from kerasurgeon.exporting.tensors import bind
 from kerasurgeon.report.exports import latency_text

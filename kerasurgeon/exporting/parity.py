@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from kerasurgeon.errors import ExportError, OptionError
-from kerasurgeon.exporting.runners import Runner, open_runner
+from kerasurgeon.exporting.opening import open_runner
+from kerasurgeon.exporting.runners import Runner
 from kerasurgeon.exporting.samples import random_inputs
 from kerasurgeon.exporting.tensors import Array, Feeds, TensorInfo, bind
 from kerasurgeon.report.exports import parity_text

@@ -1,19 +1,17 @@
-"""Run a model, whatever it is stored in: Keras models, .keras, .tflite and .onnx files."""
+"""What runs a model, whatever it is stored in."""
 
 from __future__ import annotations
 
 import abc
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from kerasurgeon.errors import ModelFileError, did_you_mean
+from kerasurgeon.errors import ModelFileError
 from kerasurgeon.exporting.tensors import Array, Feeds, TensorInfo, bind
 
-SUFFIXES = (".keras", ".tflite", ".onnx")
 # Samples run at once where the batch size is free: bounds the memory of a run over a whole data set.
 _LARGEST_BATCH = 64
 
@@ -87,75 +85,6 @@ class Runner(abc.ABC):
         Args:
             feeds: An array for each input name, as `run_batch` takes them.
         """
-
-
-def open_runner(
-    model: Any,
-    *,
-    threads: int | None = None,
-    custom_objects: Mapping[str, Any] | None = None,
-    safe_mode: bool = True,
-) -> Runner:
-    """Open a model or a model file for running.
-
-    Args:
-        model: A Keras model, a path ending in .keras, .tflite or .onnx, or a Runner (returned as it is).
-        threads: How many threads the TFLite and ONNX runtimes use; None leaves it to them. Keras' threads are
-            TensorFlow's and cannot be set here.
-        custom_objects: The custom classes that a .keras file needs, by name.
-        safe_mode: Whether to refuse .keras files that carry Python code (Lambda layers).
-
-    Raises:
-        ModelFileError: The file is missing, of an unknown kind, truncated or otherwise unreadable.
-        MissingExtraError: The runtime is not installed.
-    """
-    if isinstance(model, Runner):
-        return model
-    if not isinstance(model, (str, os.PathLike)):
-        from kerasurgeon.exporting.keras_runner import KerasRunner
-
-        return KerasRunner(model)
-    path = Path(model)
-    check_model_file(path)
-    match path.suffix.lower():
-        case ".tflite":
-            from kerasurgeon.exporting.tflite_runner import TfliteRunner
-
-            return TfliteRunner(path, threads=threads)
-        case ".onnx":
-            from kerasurgeon.exporting.onnx_runner import OnnxRunner
-
-            return OnnxRunner(path, threads=threads)
-        case _:
-            from kerasurgeon.exporting.keras_runner import open_keras_file
-
-            return open_keras_file(path, custom_objects=custom_objects, safe_mode=safe_mode)
-
-
-def check_model_file(path: Path) -> None:
-    """Check that a path is a file of a kind that can be opened.
-
-    Args:
-        path: The file.
-
-    Raises:
-        ModelFileError: It is missing, a directory, empty or of an unknown kind.
-    """
-    if path.suffix.lower() not in SUFFIXES:
-        raise ModelFileError(
-            "The kind of the model file is not known.",
-            where=str(path),
-            expected=f"a name ending in {', '.join(SUFFIXES)}",
-            got=path.suffix or "no suffix",
-        )
-    if path.is_dir():
-        raise ModelFileError("The model file is a directory.", where=str(path))
-    if not path.exists():
-        siblings = [p.name for p in path.parent.glob("*") if p.suffix in SUFFIXES] if path.parent.is_dir() else []
-        hint = did_you_mean(path.name, siblings) if siblings else "check the path"
-        raise ModelFileError("The model file does not exist.", where=str(path), hint=hint)
-    if path.stat().st_size == 0:
-        raise ModelFileError("The model file is empty.", where=str(path))
 
 
 def unreadable(path: Path, kind: str, error: Exception) -> ModelFileError:

@@ -13,8 +13,8 @@ from kerasurgeon.exporting.keras_runner import KerasRunner
 from kerasurgeon.exporting.onnx_convert import convert_to_onnx
 from kerasurgeon.exporting.onnx_int8 import quantize_int8
 from kerasurgeon.exporting.onnx_quantize import halve_weights, store_as_int8
+from kerasurgeon.exporting.opening import open_runner
 from kerasurgeon.exporting.options import Options
-from kerasurgeon.exporting.runners import open_runner
 from kerasurgeon.exporting.signature import custom_objects
 from kerasurgeon.exporting.tensors import Feeds
 from kerasurgeon.exporting.tflite_convert import TfliteOptions, convert_to_tflite

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 
 from kerasurgeon.morphnet.events import Events
 from kerasurgeon.morphnet.records import write_records
+from kerasurgeon.morphnet.watched import Watched
 from kerasurgeon.rewrite.option_checks import check_choice, check_flag
-
-if TYPE_CHECKING:
-    from kerasurgeon.morphnet.morphnet import MorphNet
 
 ON_COLLAPSE = ("stop", "warn")
 
@@ -41,7 +39,7 @@ class MorphNetCallback(keras.callbacks.Callback):
 
     def __init__(
         self,
-        morph: MorphNet,
+        morph: Watched,
         folder: str | Path | None = None,
         *,
         tensorboard: bool = True,

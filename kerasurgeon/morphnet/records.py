@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kerasurgeon.errors import PlanError
 from kerasurgeon.morphnet.structure import write_structure
-
-if TYPE_CHECKING:
-    from kerasurgeon.morphnet.morphnet import MorphNet
+from kerasurgeon.morphnet.watched import Watched
 
 FOLDER = "learned_structure"
 
 
-def write_records(morph: MorphNet, folder: str | Path, step: int) -> tuple[Path, Path]:
+def write_records(morph: Watched, folder: str | Path, step: int) -> tuple[Path, Path]:
     """Write what is alive at a step, twice.
 
     ``learned_structure/alive_<step>`` is the Model Zoo's: alive channels of every convolution by its name, sorted, as

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from kerasurgeon.blocks.choose import choose_regions
-from kerasurgeon.blocks.quotients import Quotient, Quotients
+from kerasurgeon.blocks.quotient import Quotient
+from kerasurgeon.blocks.quotients import Quotients
 from kerasurgeon.errors import OptionError
 
 

@@ -387,8 +387,8 @@ def test_models_quantised_by_keras(tmp_path: Path) -> None:
 def test_the_package_can_be_called(small_cnn: keras.Model, tmp_path: Path) -> None:
     import kerasurgeon
     import kerasurgeon.exporting as package
-    import kerasurgeon.exporting.runners as runners
+    import kerasurgeon.exporting.opening as opening
 
     assert kerasurgeon.export(small_cnn, tmp_path / "a.keras").bytes
     assert package.export(small_cnn, tmp_path / "b.keras").bytes
-    assert package.open_runner is runners.open_runner
+    assert package.open_runner is opening.open_runner

@@ -13,8 +13,8 @@ import pytest
 from kerasurgeon.errors import ExportError, ModelFileError, OptionError
 from kerasurgeon.exporting.api import export
 from kerasurgeon.exporting.benchmark import latency
+from kerasurgeon.exporting.opening import open_runner
 from kerasurgeon.exporting.parity import compare, measure
-from kerasurgeon.exporting.runners import open_runner
 from tests.export.runtimes import relative_error, run_keras
 
 KINDS = ("memory", "keras", "tflite", "onnx")

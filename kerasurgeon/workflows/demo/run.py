@@ -14,7 +14,7 @@ import numpy as np
 from kerasurgeon.costs import cost
 from kerasurgeon.exporting.api import export
 from kerasurgeon.exporting.benchmark import latency
-from kerasurgeon.exporting.runners import open_runner
+from kerasurgeon.exporting.opening import open_runner
 from kerasurgeon.keras_io import emit, lift
 from kerasurgeon.rewrite.pipeline import Pipeline, Result
 from kerasurgeon.workflows.data import Digits, Split, load_digits

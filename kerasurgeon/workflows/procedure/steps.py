@@ -19,7 +19,7 @@ from kerasurgeon.blocks.plan import BlockPlan
 from kerasurgeon.blocks.quotients import Quotients
 from kerasurgeon.errors import ModelFileError, OptionError
 from kerasurgeon.exporting.benchmark import latency
-from kerasurgeon.exporting.runners import open_runner
+from kerasurgeon.exporting.opening import open_runner
 from kerasurgeon.keras_io import emit, lift
 from kerasurgeon.recover import fine_tune, recalibrate_batch_norm, train_bridges
 from kerasurgeon.rewrite.importing import import_object
