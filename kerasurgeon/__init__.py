@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from kerasurgeon.morphnet import MorphNet, SteerStrength, shrink_and_expand, with_gates, with_scales
     from kerasurgeon.recover import Bridge, TrainResult, fine_tune, train_bridges
     from kerasurgeon.recover.batch_norm import recalibrate_batch_norm
-    from kerasurgeon.recover.sparsity import GradualSparsity, KeepZeros
     from kerasurgeon.rewrite.explain import explain
     from kerasurgeon.rewrite.pipeline import Pipeline, Result, apply_passes
     from kerasurgeon.rewrite.recipe import Recipe
@@ -63,6 +62,7 @@ if TYPE_CHECKING:
         replace_region,
     )
     from kerasurgeon.rules import register_rule
+    from kerasurgeon.sparsity import GradualSparsity, KeepZeros
     from kerasurgeon.workflows.procedure import Procedure
 
     __version__: str
@@ -101,7 +101,7 @@ _HOMES = {
     "recover": ("Bridge", "TrainResult", "fine_tune", "recover", "train_bridges"),
     "morphnet": ("MorphNet", "SteerStrength", "shrink_and_expand", "with_gates", "with_scales"),
     "recover.batch_norm": ("recalibrate_batch_norm",),
-    "recover.sparsity": ("GradualSparsity", "KeepZeros"),
+    "sparsity": ("GradualSparsity", "KeepZeros"),
     "rewrite.explain": ("explain",),
     "rewrite.pipeline": ("Pipeline", "Result", "apply_passes"),
     "rewrite.recipe": ("Recipe",),

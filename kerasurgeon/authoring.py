@@ -105,19 +105,6 @@ from kerasurgeon.morphnet.structure import read_structure, structure_plan
 from kerasurgeon.morphnet.widen import Widths, macs_of, params_of
 from kerasurgeon.recover.batch_norm import recalibrate_graph
 from kerasurgeon.recover.bridges import Bridge
-from kerasurgeon.recover.kernels import (
-    KINDS as KERNEL_KINDS,
-)
-from kerasurgeon.recover.kernels import (
-    KernelChoice,
-    KernelCriterion,
-    check_criterion,
-    check_sparsity,
-    importance,
-    kernel_key,
-    seen,
-)
-from kerasurgeon.recover.structures import Structure, kept_masks
 from kerasurgeon.report import format_count
 from kerasurgeon.rewrite.calls import call, splice, substitute
 from kerasurgeon.rewrite.context import Context, Site
@@ -159,6 +146,19 @@ from kerasurgeon.rewrite.surgery import (
     replace_region,
 )
 from kerasurgeon.rules import Call, call_of, rule_for
+from kerasurgeon.sparsity.kernels import (
+    KINDS as KERNEL_KINDS,
+)
+from kerasurgeon.sparsity.kernels import (
+    KernelChoice,
+    KernelCriterion,
+    check_criterion,
+    check_sparsity,
+    importance,
+    kernel_key,
+    seen,
+)
+from kerasurgeon.sparsity.structures import Structure, kept_masks
 
 __all__ = [
     "APPROXIMATE",

@@ -4,22 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
-from kerasurgeon.authoring import (
-    APPROXIMATE,
-    Context,
-    FactorPlan,
-    Graph,
-    OptionError,
-    Pass,
-    PlanError,
-    Preserves,
-    did_you_mean,
-)
-from kerasurgeon.factors.put import put
-from kerasurgeon.factors.sites import Place, Site, places
-from kerasurgeon.factors.split_layers import build_layers
+from kerasurgeon.authoring import APPROXIMATE, Context, Graph, OptionError, Pass, Preserves
+from kerasurgeon.factors import FactorPlan, put_plan
 
 
 @final
@@ -64,39 +52,10 @@ class ApplyFactors(Pass):
     def run(self, graph: Graph, context: Context) -> None:
         """Check the whole plan against the model, then change it."""
         plan = self.plan if isinstance(self.plan, FactorPlan) else FactorPlan.load(str(self.plan))
-        by_name: dict[str, Place] = {place.name: place for place in places(graph)}
         if not plan.layers:
             context.left(graph.name, "the plan names no layer")
-        sites = {name: self._site(name, by_name, plan) for name in plan.layers}
-        for name, site in sites.items():
-            planned = plan.layers[name]
-            put(graph, site.key, build_layers(site, planned.factors))
-            context.changed(name, f"{planned.factors.method}; relative kernel error {planned.error:.3g}")
-
-    def _site(self, name: str, by_name: dict[str, Place], plan: FactorPlan) -> Site:
-        place: Any = by_name.get(name)
-        if place is None:
-            of = f" It was made for {plan.model!r}." if plan.model else ""
-            raise PlanError(f"The model has no layer {name!r} to factorise.{of}", hint=did_you_mean(name, by_name))
-        if not isinstance(place, Site):
-            raise PlanError("The plan names a layer that cannot be factorised.", where=name, got=place.reason)
-        planned = plan.layers[name]
-        if planned.factors.shape != place.shape:
-            raise PlanError(
-                "The plan was made for another model: the layer has another shape.",
-                where=f"layer {name!r}",
-                expected=str(planned.factors.shape),
-                got=str(place.shape),
-            )
-        why = "" if self.any_weights else plan.misfit(name, place.kernel())
-        if why:
-            raise PlanError(
-                "The plan was made for other weights.",
-                where=f"layer {name!r}",
-                got=why,
-                hint="any_weights=True puts the factors in all the same",
-            )
-        return place
+        for name, what in put_plan(graph, plan, any_weights=self.any_weights).items():
+            context.changed(name, what)
 
 
 __all__ = ["ApplyFactors"]

@@ -6,25 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from kerasurgeon.authoring import (
-    APPROXIMATE,
-    Context,
-    Graph,
-    Pass,
-    Preserves,
-    Structure,
-    check_choice,
-    check_count,
-    check_flag,
-    check_fraction,
-    check_function,
-    check_patterns,
-    is_number,
-    round_to_number,
-    wrong_option,
-)
-from kerasurgeon.factors import options as check
-from kerasurgeon.factors.run import Run
+from kerasurgeon.authoring import APPROXIMATE, Context, Graph, Pass, Preserves
+from kerasurgeon.factors import FactoriseOptions, factorise
 
 
 @dataclass(frozen=True)
@@ -143,49 +126,15 @@ class Factorise(Pass):
     evaluations: int = 100
 
     def __post_init__(self) -> None:
-        name = self.name
-        way = self.way
-        check.methods(name, self.method)
-        if self.ranks is not None:
-            check.ranks(name, self.ranks)
-        check_function(name, "latency_of", self.latency_of)
-        if way == "latency" and self.latency_of is None:
-            raise wrong_option(name, "latency_of", None, "a function that gives the latency of a model")
-        check_choice(name, "cost", self.cost, check.COSTS)
-        check_choice(name, "minimise", self.minimise, check.MINIMISE)
-        if self.sparsity == "auto":
-            if way not in (*check.BUDGETS, "max_accuracy_loss"):
-                raise wrong_option(name, "sparsity", "auto", f"a number where {way}= chooses the ranks")
-        else:
-            if not is_number(self.sparsity):
-                raise wrong_option(name, "sparsity", self.sparsity, "a number in [0, 1], or 'auto'")
-            check_fraction(self, "sparsity", float(self.sparsity), zero=True)
-        self.residual_structure()
-        if not is_number(self.sparsity_weight) or self.sparsity_weight <= 0:
-            raise wrong_option(name, "sparsity_weight", self.sparsity_weight, "a number above 0")
-        round_to_number(self.round_to)
-        for option, least in (("min_rank", 1), ("sweeps", 0), ("evaluations", 1)):
-            check_count(name, option, getattr(self, option), least)
-        for option in ("only_if_cheaper", "rescale"):
-            check_flag(name, option, getattr(self, option))
-        object.__setattr__(self, "where", check_patterns(name, "where", self.where, excluding=True))
-        if self.search_log is not None and way != "max_accuracy_loss":
-            raise wrong_option(name, "search_log", self.search_log, "none: only max_accuracy_loss= searches")
+        object.__setattr__(self, "where", self.checked().where)
 
-    @property
-    def way(self) -> str:
-        """The option that chooses the ranks."""
-        return check.one_way(self.name, self.options)
-
-    def residual_structure(self) -> Structure:
-        """What entries of the residual are kept together."""
-        structure = Structure.parse(self.structure, self.block_size)
-        check_choice(self.name, "structure", structure.name, ("unstructured", "channel", "filter", "block"))
-        return structure
+    def checked(self) -> FactoriseOptions:
+        """The options, checked."""
+        return FactoriseOptions(self.name, **self.options)
 
     def run(self, graph: Graph, context: Context) -> None:
         """Choose, factorise, then change the graph."""
-        Run(self, graph, context).run()
+        factorise(graph, self.checked(), context)
 
 
 __all__ = ["Factorise"]

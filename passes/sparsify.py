@@ -4,33 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
-
-import numpy as np
+from typing import ClassVar, final
 
 from kerasurgeon.authoring import (
     APPROXIMATE,
     Context,
     Graph,
-    KernelChoice,
-    KernelCriterion,
-    Layer,
     OptionError,
     Pass,
     Preserves,
-    Structure,
     check_choice,
-    check_criterion,
     check_known_patterns,
-    check_sparsity,
-    importance,
-    kept_masks,
-    kernel_key,
-    seen,
 )
-from kerasurgeon.authoring import KERNEL_KINDS as KINDS
-
-Array = np.ndarray[Any, Any]
+from kerasurgeon.sparsity import (
+    KernelChoice,
+    KernelCriterion,
+    Structure,
+    check_criterion,
+    check_sparsity,
+    kernel_sites,
+    zero_kernels,
+)
 
 
 @final
@@ -114,86 +108,30 @@ class Sparsify(Pass):
             )
         check_choice(self.name, "scope", self.scope, ("layer", "global"))
         check_criterion(self.criterion)
-        choice = KernelChoice.of(self.where, self.kinds, self.pointwise, self.depthwise)
+        choice = self._choice()
         object.__setattr__(self, "where", choice.where)
         object.__setattr__(self, "kinds", choice.kinds)
 
+    def _choice(self) -> KernelChoice:
+        return KernelChoice.of(self.where, self.kinds, self.pointwise, self.depthwise)
+
     def run(self, graph: Graph, context: Context) -> None:
         """Rank, then zero."""
-        structure = Structure.parse(self.structure, self.block_size)
-        sites = self._sites(graph, context, structure)
-        kernels = [seen(layer.kind, layer.weights[kernel_key(layer.kind)].array) for _, _, layer in sites]
-        ranked = [importance(self.criterion, key, kernel) for (key, _, _), kernel in zip(sites, kernels, strict=True)]
-        masks = kept_masks(ranked, structure, self.sparsity or 0.0, together=self.scope == "global")
-        zeros = 0
-        for (key, node, layer), kernel, mask in zip(sites, kernels, masks, strict=True):
-            result = np.where(mask, kernel, np.zeros((), kernel.dtype))
-            here = int(result.size - np.count_nonzero(result))
-            zeros += here
-            said = f"{here:,} of {result.size:,} entries are zero ({here / result.size:.1%})"
-            touched = self.structure == "output_channel" and _silence(
-                graph, key, np.asarray(~mask.any(axis=tuple(range(mask.ndim - 1))))
-            )
-            if not touched and np.array_equal(result, kernel):
-                context.left(node, f"{said} already")
-                continue
-            graph.set_weight(key, kernel_key(layer.kind), seen(layer.kind, result))
-            context.changed(node, said)
-
-    def _sites(self, graph: Graph, context: Context, structure: Structure) -> list[tuple[str, str, Layer]]:
-        """Layers whose kernels are ranked, with their first calls."""
-        choice = KernelChoice.of(self.where, self.kinds, self.pointwise, self.depthwise)
+        structure, choice = Structure.parse(self.structure, self.block_size), self._choice()
         check_known_patterns(self.name, "where", choice.where, graph)
-        tied = graph.tied_layers()
-        found, done = [], set()
-        for node in graph.nodes():
-            layer = graph.layer_of(node)
-            if node.layer in done or layer.kind not in KINDS:
-                continue
-            done.add(node.layer)
-            weight = layer.weights.get(kernel_key(layer.kind))
-            calls = graph.calls(node.layer)
-            if (
-                weight is None
-                or weight.array.dtype.kind in "iub"
-                or {"lora_kernel_a", "kernel_scale"} & set(layer.weights)
-            ):
-                refusal = "its kernel is quantised or adapted"
-            elif node.layer in tied:
-                refusal = "its weights are used elsewhere too"
-            elif not np.isfinite(weight.array.astype(np.float64)).all():
-                refusal = "its kernel has entries that are not finite"
-            elif self.structure == "output_channel" and any(graph.is_output(call.value) for call in calls):
-                refusal = "its channels are an output of the model"
-            else:
-                shape = seen(layer.kind, weight.array).shape
-                names = {node.layer, *(call.name for call in calls)}
-                refusal = choice.refusal(layer.kind, names, shape) or structure.refusal(shape)
-            if refusal:
-                context.left(node.name, refusal)
-            else:
-                found.append((node.layer, node.name, layer))
-        return found
-
-
-def _silence(graph: Graph, key: str, gone: Array) -> bool:
-    """Make output channels zero behind the layer too: its bias, batch norms that read it. Whether any changed."""
-    changed = _zero(graph, key, ("bias",), gone)
-    for call in graph.calls(key):
-        for user in graph.users(call):
-            if graph.kind(user) == "BatchNormalization" and len(graph.calls(user.layer)) == 1:
-                changed |= _zero(graph, user.layer, ("gamma", "beta", "moving_mean"), gone)
-    return changed
-
-
-def _zero(graph: Graph, key: str, names: Sequence[str], gone: Array) -> bool:
-    changed = False
-    for name in names:
-        array = graph.layers[key].array(name)
-        if array is not None and array.shape == gone.shape and array[gone].any():
-            graph.set_weight(key, name, np.where(gone, np.zeros((), array.dtype), array))
-            changed = True
-    return changed
+        sites, left = kernel_sites(graph, choice, structure)
+        for node, why in left.items():
+            context.left(node, why)
+        done = zero_kernels(
+            graph,
+            sites,
+            structure,
+            self.sparsity or 0.0,
+            criterion=self.criterion,
+            together=self.scope == "global",
+        )
+        for node, (changed, what) in done.items():
+            (context.changed if changed else context.left)(node, what)
 
 
 __all__ = ["Sparsify"]

@@ -27,6 +27,7 @@ ORDER = (
     "simplify",
     "replacing",
     "channels",
+    "sparsity",
     "recover",
     "factors",
     "blocks",

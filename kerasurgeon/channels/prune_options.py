@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kerasurgeon.channels import NORMALISERS, REDUCTIONS
+from kerasurgeon.channels.importance import NORMALISERS, REDUCTIONS
 from kerasurgeon.errors import OptionError
 from kerasurgeon.rewrite.option_checks import check_choice, is_number, wrong_option
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kerasurgeon.channels import Candidate, Chosen, CutReport, close_shortcuts
+from kerasurgeon.channels.api import CutReport
+from kerasurgeon.channels.candidates import Candidate
+from kerasurgeon.channels.scatter import close_shortcuts
+from kerasurgeon.channels.selection import Chosen
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.rewrite.context import Context
 

@@ -6,29 +6,19 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kerasurgeon.channels import (
-    Budget,
-    Candidate,
-    ChannelPlan,
-    Channels,
-    Chooser,
-    Chosen,
-    Evidence,
-    Limits,
-    Section,
-    analyse,
-    candidates,
-    close_shortcuts,
-    compensate,
-    cut_channels,
-    groups,
-    loosen_shortcuts,
-    mask_units,
-    round_to_number,
-    sections,
-)
+from kerasurgeon.channels.analysis import Channels, analyse
+from kerasurgeon.channels.api import cut_channels
+from kerasurgeon.channels.budget import Budget
+from kerasurgeon.channels.candidates import Candidate, Limits, candidates, round_to_number
+from kerasurgeon.channels.compensate import compensate
+from kerasurgeon.channels.groups import groups
+from kerasurgeon.channels.importance import Evidence
+from kerasurgeon.channels.masked import mask_units
+from kerasurgeon.channels.plan import ChannelPlan
 from kerasurgeon.channels.prune_options import KEPT, one_target
 from kerasurgeon.channels.prune_report import FORM, close, log_choice, log_compensation, log_inexact
+from kerasurgeon.channels.scatter import close_shortcuts, loosen_shortcuts
+from kerasurgeon.channels.selection import Chooser, Chosen, Section, sections
 from kerasurgeon.errors import OptionError, PassError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io import emit, lift

@@ -1,4 +1,13 @@
-"""Kernels as chains of smaller kernels: the ways to factorise them, their errors and costs, and the choice of ranks."""
+"""Kernels as chains of smaller kernels.
+
+* ``METHODS`` are the ways to factorise a kernel, in numpy alone. A ``Method`` says which ``Stage`` of a chain a kernel
+  of a ``Shape`` becomes, and prepares it (``Prepared``), so that its errors at many ranks are known before any
+  ``Factors`` are made.
+* Beside the chain: the sparse residual (``with_residual``), what chains cost (``chain_macs``), choices of ranks that
+  are best for what they cost (``pareto``), or within a budget for several kernels together (``cheapest``, ``within``).
+* In a graph: ``factorise``, by ``FactoriseOptions``; ``FactorPlan``, what was found, as data that can be saved;
+  ``put_plan`` puts it into a model; ``measure_inputs`` measures on data what layers read.
+"""
 
 from kerasurgeon.factors.inputs import measure_inputs
 from kerasurgeon.factors.kernels.budget import cheapest, pareto, within
@@ -14,12 +23,16 @@ from kerasurgeon.factors.kernels.residual import (
     with_residual,
 )
 from kerasurgeon.factors.kernels.shape import Shape, Span, Stage, chain_macs, chain_params, compose, stage_params
+from kerasurgeon.factors.options import FactoriseOptions
 from kerasurgeon.factors.plan import FactorPlan, PlannedFactors, fingerprint
+from kerasurgeon.factors.put import put_plan
+from kerasurgeon.factors.run import factorise
 
 __all__ = [
     "METHODS",
     "RESIDUALS",
     "FactorPlan",
+    "FactoriseOptions",
     "Factors",
     "Inputs",
     "Method",
@@ -34,11 +47,13 @@ __all__ = [
     "cheapest",
     "check_residual",
     "compose",
+    "factorise",
     "fingerprint",
     "kept_groups",
     "measure_inputs",
     "one_blas_thread",
     "pareto",
+    "put_plan",
     "residual_errors",
     "residual_mask",
     "stage_params",

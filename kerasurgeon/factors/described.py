@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from kerasurgeon.factors import Factors, Inputs
 from kerasurgeon.factors.direct import shown
+from kerasurgeon.factors.kernels.method import Factors, Inputs
 from kerasurgeon.factors.picks import Pick
 from kerasurgeon.factors.workbench import Workbench
 

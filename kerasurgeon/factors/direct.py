@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from kerasurgeon.channels import round_to_number
 from kerasurgeon.errors import OptionError
-from kerasurgeon.factors import METHODS
 from kerasurgeon.factors import options as check
+from kerasurgeon.factors.kernels.methods import METHODS
 from kerasurgeon.factors.offers import offers
+from kerasurgeon.factors.options import FactoriseOptions
 from kerasurgeon.factors.picks import Pick
 from kerasurgeon.factors.workbench import Workbench
 from kerasurgeon.rewrite.passes import Skip
 
-if TYPE_CHECKING:
-    from kerasurgeon.passes.factorise import Factorise
 
-
-def direct_pick(bench: Workbench, options: Factorise) -> Pick:
+def direct_pick(bench: Workbench, options: FactoriseOptions) -> Pick:
     """What one layer becomes.
 
     Args:
         bench: The layer.
-        options: The pass.
+        options: What is asked for.
 
     Raises:
         Skip: It stays as it is.
@@ -49,7 +45,7 @@ def shown(bench: Workbench, pick: Pick) -> str:
     return f"ranks {', '.join(parts)}" if len(parts) > 1 else parts[0]
 
 
-def _by_error(bench: Workbench, options: Factorise) -> Pick:
+def _by_error(bench: Workbench, options: FactoriseOptions) -> Pick:
     assert options.error is not None
     found = offers(bench, options.cost, paying=options.only_if_cheaper)
     rows = [row for row, pick in enumerate(found.picks) if pick and found.errors[row] <= options.error**2]
@@ -60,7 +56,7 @@ def _by_error(bench: Workbench, options: Factorise) -> Pick:
     return best
 
 
-def _by_ranks(bench: Workbench, options: Factorise) -> Pick:
+def _by_ranks(bench: Workbench, options: FactoriseOptions) -> Pick:
     method = bench.methods[0]
     limits = method.limits(bench.site.shape)
     wanted = _wanted(bench, options, limits)
@@ -80,7 +76,7 @@ def _by_ranks(bench: Workbench, options: Factorise) -> Pick:
     return Pick(method.name, tuple(None if whole else rank for whole, rank in zip(full, wanted, strict=True)), sparsity)
 
 
-def _wanted(bench: Workbench, options: Factorise, limits: Sequence[int]) -> tuple[int | None, ...]:
+def _wanted(bench: Workbench, options: FactoriseOptions, limits: Sequence[int]) -> tuple[int | None, ...]:
     method = bench.methods[0]
     if options.ranks is not None:
         given = check.ranks(options.name, options.ranks)
@@ -100,14 +96,14 @@ def _wanted(bench: Workbench, options: Factorise, limits: Sequence[int]) -> tupl
     if options.energy is not None:
         return _rounded(bench.prepared(method.name).for_energy(options.energy), options, limits)
     assert options.ratio is not None
-    unit = round_to_number(options.round_to)
+    unit = options.unit
     nearest = [int(options.ratio * limit / unit + 0.5) * unit for limit in limits]
     return tuple(max(rank, unit, options.min_rank) for rank in nearest)
 
 
-def _rounded(ranks: Sequence[int | None], options: Factorise, limits: Sequence[int]) -> tuple[int, ...]:
+def _rounded(ranks: Sequence[int | None], options: FactoriseOptions, limits: Sequence[int]) -> tuple[int, ...]:
     """The next multiples above: what energy or noise ask for is kept."""
-    unit = round_to_number(options.round_to)
+    unit = options.unit
     whole = [limit if rank is None else rank for rank, limit in zip(ranks, limits, strict=True)]
     return tuple(max(-(-rank // unit) * unit, options.min_rank) for rank in whole)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from kerasurgeon.factors.ledger import Ledger, amount_of
+from kerasurgeon.factors.options import FactoriseOptions
 from kerasurgeon.factors.picks import Offers, Pick
 from kerasurgeon.factors.put import put
 from kerasurgeon.factors.sites import Site
@@ -20,9 +21,6 @@ from kerasurgeon.rewrite.latency_of import latency_by
 from kerasurgeon.rewrite.option_checks import check_function
 from kerasurgeon.rewrite.surgery import extract
 
-if TYPE_CHECKING:
-    from kerasurgeon.passes.factorise import Factorise
-
 _PICKS = 6
 """Factorisations of a layer that are measured: each takes an export and a measurement."""
 
@@ -31,11 +29,11 @@ class Stopwatch:
     """Latencies of layers by themselves, each kind of layer measured once.
 
     Args:
-        options: The pass; ``latency_of`` measures.
+        options: ``latency_of`` measures.
         graph: The graph as it came.
     """
 
-    def __init__(self, options: Factorise, graph: Graph) -> None:
+    def __init__(self, options: FactoriseOptions, graph: Graph) -> None:
         self.options = options
         self.graph = graph.copy() if options.latency_of is not None else graph
         self._measure = check_function(options.name, "latency_of", options.latency_of)
@@ -81,7 +79,11 @@ class Stopwatch:
 
 
 def by_latency(
-    graph: Graph, offers: Sequence[Offers], benches: Mapping[str, Workbench], options: Factorise, stopwatch: Stopwatch
+    graph: Graph,
+    offers: Sequence[Offers],
+    benches: Mapping[str, Workbench],
+    options: FactoriseOptions,
+    stopwatch: Stopwatch,
 ) -> tuple[Mapping[str, Pick], str]:
     """The least error within a latency of the model.
 
@@ -91,7 +93,7 @@ def by_latency(
         graph: The graph.
         offers: Of every layer, by MACs.
         benches: The layers by key.
-        options: The pass.
+        options: What is asked for.
         stopwatch: Measures.
 
     Returns:

@@ -10,7 +10,7 @@ import numpy as np
 
 from kerasurgeon.costs import cost
 from kerasurgeon.errors import PassError
-from kerasurgeon.factors import cheapest
+from kerasurgeon.factors.kernels.budget import cheapest
 from kerasurgeon.factors.picks import Offers, Pick
 from kerasurgeon.ir.graph import Graph
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from itertools import product
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from kerasurgeon.channels import round_to_number
-from kerasurgeon.factors import Method, pareto, residual_errors
+from kerasurgeon.factors.kernels.budget import pareto
+from kerasurgeon.factors.kernels.method import Method
+from kerasurgeon.factors.kernels.residual import residual_errors
+from kerasurgeon.factors.options import FactoriseOptions
 from kerasurgeon.factors.picks import Offers, Pick
 from kerasurgeon.factors.workbench import Workbench
-
-if TYPE_CHECKING:
-    from kerasurgeon.passes.factorise import Factorise
 
 Array = np.ndarray[Any, Any]
 
@@ -94,9 +93,9 @@ def _grid(bench: Workbench, method: Method, measure: str, paying: bool) -> tuple
     return ranks, joined
 
 
-def _steps(options: Factorise, limit: int, count: int) -> Array:
+def _steps(options: FactoriseOptions, limit: int, count: int) -> Array:
     """Ranks along a mode: multiples of what is asked for, below the full rank."""
-    unit = round_to_number(options.round_to)
+    unit = options.unit
     step = unit * max(1, ceil(limit / (unit * _STEPS.get(count, 16))))
     # Multiples of the step, which is mostly a power of two: ranks one above a tile of the runtime would be the worst.
     return np.arange(-(-options.min_rank // step) * step, limit, step)
@@ -115,7 +114,7 @@ def _with_residuals(bench: Workbench, plain: Offers, measure: str, paying: bool)
         pick = plain.picks[row]
         assert pick is not None
         missed = bench.kernel - bench.prepared(pick.method).factors(pick.ranks, sweeps=0).reconstruct()
-        left = residual_errors(missed, options.residual_structure(), shares)
+        left = residual_errors(missed, options.residual, shares)
         # Of the chain's error, which may be that of the output, the share that is left of the kernel's.
         left = float(plain.errors[row]) * left / (float(np.sum(np.square(missed, dtype=np.float64))) or 1.0)
         for share, squared in zip(shares.tolist(), left.tolist(), strict=True):

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from kerasurgeon.channels import round_to_number
 from kerasurgeon.errors import OptionError
-from kerasurgeon.factors import METHODS
-from kerasurgeon.rewrite.option_checks import check_choice, is_count, is_number, wrong_option
+from kerasurgeon.factors.kernels.methods import METHODS
+from kerasurgeon.rewrite.option_checks import (
+    check_choice,
+    check_count,
+    check_flag,
+    check_function,
+    check_patterns,
+    is_count,
+    is_number,
+    wrong_option,
+)
+from kerasurgeon.sparsity.structures import Structure
 
 AUTO = ("svd", "tucker")
 """What ``method="auto"`` tries, in this order."""
@@ -19,6 +31,88 @@ MINIMISE = ("kernel", "output")
 
 Methods = tuple[tuple[str, tuple[str, ...]], ...]
 """Names of methods by name pattern, in order."""
+
+
+@dataclass(frozen=True)
+class FactoriseOptions:
+    """What ``Factorise`` was asked for, checked: its options, under the name that messages begin with.
+
+    Raises:
+        OptionError: An option has a value that it may not have, or the ranks are not chosen in exactly one way.
+    """
+
+    name: str
+    method: str | tuple[str, ...] | Mapping[str, Any]
+    ratio: float | None
+    energy: float | None
+    error: float | None
+    ranks: str | Mapping[str, Any] | None
+    macs: float | None
+    params: float | None
+    bytes: float | None
+    latency: float | None
+    compression_factor: float | None
+    max_accuracy_loss: float | None
+    latency_of: str | Callable[..., Any] | None
+    cost: str
+    minimise: str
+    sparsity: float | str
+    structure: str
+    block_size: tuple[int, int] | None
+    sparsity_weight: float
+    rescale: bool
+    round_to: int | str
+    min_rank: int
+    where: str | Sequence[str]
+    only_if_cheaper: bool
+    sweeps: int
+    search_log: str | None
+    evaluations: int
+
+    def __post_init__(self) -> None:
+        name, way = self.name, self.way
+        methods(name, self.method)
+        if self.ranks is not None:
+            ranks(name, self.ranks)
+        check_function(name, "latency_of", self.latency_of)
+        if way == "latency" and self.latency_of is None:
+            raise wrong_option(name, "latency_of", None, "a function that gives the latency of a model")
+        check_choice(name, "cost", self.cost, COSTS)
+        check_choice(name, "minimise", self.minimise, MINIMISE)
+        self._check_sparsity()
+        if not is_number(self.sparsity_weight) or self.sparsity_weight <= 0:
+            raise wrong_option(name, "sparsity_weight", self.sparsity_weight, "a number above 0")
+        round_to_number(self.round_to)
+        for option, least in (("min_rank", 1), ("sweeps", 0), ("evaluations", 1)):
+            check_count(name, option, getattr(self, option), least)
+        for option in ("only_if_cheaper", "rescale"):
+            check_flag(name, option, getattr(self, option))
+        object.__setattr__(self, "where", check_patterns(name, "where", self.where, excluding=True))
+        if self.search_log is not None and way != "max_accuracy_loss":
+            raise wrong_option(name, "search_log", self.search_log, "none: only max_accuracy_loss= searches")
+
+    def _check_sparsity(self) -> None:
+        if self.sparsity == "auto":
+            if self.way not in (*BUDGETS, "max_accuracy_loss"):
+                raise wrong_option(self.name, "sparsity", "auto", f"a number where {self.way}= chooses the ranks")
+        elif not is_number(self.sparsity) or not 0 <= float(self.sparsity) <= 1:
+            raise wrong_option(self.name, "sparsity", self.sparsity, "a number in [0, 1], or 'auto'")
+        check_choice(self.name, "structure", self.residual.name, ("unstructured", "channel", "filter", "block"))
+
+    @property
+    def way(self) -> str:
+        """The option that chooses the ranks."""
+        return one_way(self.name, vars(self))
+
+    @property
+    def residual(self) -> Structure:
+        """What entries of the residual are kept together."""
+        return Structure.parse(self.structure, self.block_size)
+
+    @property
+    def unit(self) -> int:
+        """What ranks are multiples of."""
+        return round_to_number(self.round_to)
 
 
 def one_way(name: str, options: Mapping[str, Any]) -> str:

@@ -1,10 +1,14 @@
-"""Put the layers of a factorised kernel in the place of the layer that had it."""
+"""Put the layers of factorised kernels in the place of the layers that had them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from kerasurgeon.factors.split_layers import Part, SplitLayers
+from kerasurgeon.errors import PlanError, did_you_mean
+from kerasurgeon.factors.plan import FactorPlan
+from kerasurgeon.factors.sites import Place, Site, places
+from kerasurgeon.factors.split_layers import Part, SplitLayers, build_layers
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import Value
@@ -49,6 +53,56 @@ def put(graph: Graph, key: str, layers: SplitLayers) -> None:
         infer(graph)
 
 
+def put_plan(graph: Graph, plan: FactorPlan, *, any_weights: bool = False) -> dict[str, str]:
+    """Check a whole plan against a model, then let its factors take the place of the layers that it names.
+
+    Args:
+        graph: The graph; it is changed, or left as it was if the plan does not fit.
+        plan: The plan.
+        any_weights: Whether kernels may be others than those that the factors were made from.
+
+    Returns:
+        What the report says, by name of the layer.
+
+    Raises:
+        PlanError: The model has no such layers, or they have other shapes or weights.
+    """
+    known = {place.name: place for place in places(graph)}
+    sites = {name: _planned_site(name, known, plan, any_weights) for name in plan.layers}
+    said = {}
+    for name, site in sites.items():
+        planned = plan.layers[name]
+        put(graph, site.key, build_layers(site, planned.factors))
+        said[name] = f"{planned.factors.method}; relative kernel error {planned.error:.3g}"
+    return said
+
+
+def _planned_site(name: str, known: Mapping[str, Place], plan: FactorPlan, any_weights: bool) -> Site:
+    place = known.get(name)
+    if place is None:
+        of = f" It was made for {plan.model!r}." if plan.model else ""
+        raise PlanError(f"The model has no layer {name!r} to factorise.{of}", hint=did_you_mean(name, known))
+    if not isinstance(place, Site):
+        raise PlanError("The plan names a layer that cannot be factorised.", where=name, got=place.reason)
+    shape = plan.layers[name].factors.shape
+    if shape != place.shape:
+        raise PlanError(
+            "The plan was made for another model: the layer has another shape.",
+            where=f"layer {name!r}",
+            expected=str(shape),
+            got=str(place.shape),
+        )
+    why = "" if any_weights else plan.misfit(name, place.kernel())
+    if why:
+        raise PlanError(
+            "The plan was made for other weights.",
+            where=f"layer {name!r}",
+            got=why,
+            hint="any_weights=True puts the factors in all the same",
+        )
+    return place
+
+
 def _call_again(graph: Graph, first: Node, operands: tuple[Any, ...], like: Node) -> Value:
     """Another call of a layer that was made for the first call of a shared one."""
     name = None
@@ -68,4 +122,4 @@ def _call_again(graph: Graph, first: Node, operands: tuple[Any, ...], like: Node
     return again.value
 
 
-__all__ = ["put"]
+__all__ = ["put", "put_plan"]

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from kerasurgeon.factors import Factors, Inputs, compose
+from kerasurgeon.factors.kernels.method import Factors, Inputs
+from kerasurgeon.factors.kernels.shape import compose
 
 Array = np.ndarray[Any, Any]
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from kerasurgeon.errors import OptionError
-from kerasurgeon.factors import FactorPlan, Factors, Inputs, measure_inputs, one_blas_thread
 from kerasurgeon.factors import options as check
 from kerasurgeon.factors.described import described
 from kerasurgeon.factors.direct import direct_pick
+from kerasurgeon.factors.inputs import measure_inputs
+from kerasurgeon.factors.kernels.linear_algebra import one_blas_thread
+from kerasurgeon.factors.kernels.method import Factors, Inputs
 from kerasurgeon.factors.latency import Stopwatch, by_latency
 from kerasurgeon.factors.ledger import amount_of, ledger_for
 from kerasurgeon.factors.offers import offers
+from kerasurgeon.factors.options import FactoriseOptions
 from kerasurgeon.factors.picks import Offers, Pick
+from kerasurgeon.factors.plan import FactorPlan
 from kerasurgeon.factors.put import put
 from kerasurgeon.factors.search import Search
 from kerasurgeon.factors.sites import NoSite, Site, places
@@ -25,20 +28,26 @@ from kerasurgeon.rewrite.context import Context
 from kerasurgeon.rewrite.option_checks import check_known_patterns
 from kerasurgeon.rewrite.passes import Skip
 
-if TYPE_CHECKING:
-    from kerasurgeon.passes.factorise import Factorise
+
+def factorise(graph: Graph, options: FactoriseOptions, context: Context) -> None:
+    """Factorise kernels of a graph in place.
+
+    Args:
+        graph: The graph.
+        options: Which, how, and how far.
+        context: Data and evaluation; decisions are logged there, and the plan of the factors is added.
+
+    Raises:
+        OptionError: A pattern names no layer, or what the options need is missing.
+        PassError: An evaluation fails.
+    """
+    Run(options, graph, context).run()
 
 
 class Run:
-    """A run of the pass over a graph.
+    """A run over a graph: see ``factorise``."""
 
-    Args:
-        options: The pass.
-        graph: The graph, changed in place.
-        context: The run's.
-    """
-
-    def __init__(self, options: Factorise, graph: Graph, context: Context) -> None:
+    def __init__(self, options: FactoriseOptions, graph: Graph, context: Context) -> None:
         self.options, self.graph, self.context = options, graph, context
         self.benches: dict[str, Workbench] = {}
 
@@ -82,7 +91,7 @@ class Run:
 
     def _require_blocks(self, found: list[tuple[Site, tuple[str, ...]]]) -> None:
         """Blocks that divide no layer at all are a mistake."""
-        structure = self.options.residual_structure()
+        structure = self.options.residual
         refusals = [structure.refusal((site.shape.inputs, site.shape.outputs)) for site, _ in found]
         if self.options.sparsity and refusals and all(refusals):
             raise OptionError(
@@ -179,4 +188,4 @@ class Run:
         self.context.progress(fraction, f"{self.options.name}: {site.name}")
 
 
-__all__ = ["Run"]
+__all__ = ["factorise"]

@@ -11,19 +11,17 @@ need, another may use.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from kerasurgeon.factors.ledger import Choice, ledger_for
+from kerasurgeon.factors.options import FactoriseOptions
 from kerasurgeon.factors.picks import Offers, Pick
 from kerasurgeon.factors.trials import Trials
 from kerasurgeon.factors.workbench import Workbench
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.rewrite.context import Context
-
-if TYPE_CHECKING:
-    from kerasurgeon.passes.factorise import Factorise
 
 _BISECTIONS = 10
 _FINEST = 0.005
@@ -34,7 +32,7 @@ class Search:
     """A search. See the module.
 
     Args:
-        options: The pass.
+        options: What is asked for.
         graph: The graph; it is only read.
         context: The run's: evaluation or labelled data, progress, report.
         benches: The layers by key.
@@ -43,7 +41,7 @@ class Search:
 
     def __init__(
         self,
-        options: Factorise,
+        options: FactoriseOptions,
         graph: Graph,
         context: Context,
         benches: Mapping[str, Workbench],

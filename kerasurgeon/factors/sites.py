@@ -11,7 +11,7 @@ from typing import Any, final
 import keras
 import numpy as np
 
-from kerasurgeon.factors import Shape, Span
+from kerasurgeon.factors.kernels.shape import Shape, Span
 from kerasurgeon.factors.left_alone import left_by
 from kerasurgeon.factors.stored_kernels import grouped
 from kerasurgeon.ir.graph import Graph

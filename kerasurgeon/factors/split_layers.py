@@ -14,7 +14,8 @@ from typing import Any, final
 import keras
 import numpy as np
 
-from kerasurgeon.factors import Factors, Stage
+from kerasurgeon.factors.kernels.method import Factors
+from kerasurgeon.factors.kernels.shape import Stage
 from kerasurgeon.factors.left_alone import is_linear
 from kerasurgeon.factors.sites import Site
 from kerasurgeon.factors.stages import along, is_transposed, plain, separable_layer, stage_layer

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from kerasurgeon.factors import Stage
+from kerasurgeon.factors.kernels.shape import Stage
 from kerasurgeon.factors.sites import Site
 from kerasurgeon.ir.layer import Layer
 

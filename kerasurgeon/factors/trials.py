@@ -6,13 +6,14 @@ import hashlib
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from kerasurgeon.errors import OptionError, PassError
 from kerasurgeon.factors.accuracy import accuracy_on
 from kerasurgeon.factors.ledger import Choice, Ledger
+from kerasurgeon.factors.options import FactoriseOptions
 from kerasurgeon.factors.picks import Pick
 from kerasurgeon.factors.search_log import SearchLog, Trial, fingerprint
 from kerasurgeon.factors.stored_kernels import stored
@@ -20,9 +21,6 @@ from kerasurgeon.factors.workbench import Workbench
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io.emit import emit_with_variables
 from kerasurgeon.rewrite.context import Context
-
-if TYPE_CHECKING:
-    from kerasurgeon.passes.factorise import Factorise
 
 _MEMORY = 2**29
 """Bytes of kernels that are kept."""
@@ -38,7 +36,7 @@ class Trials:
     """Evaluations of one model with changed kernels.
 
     Args:
-        options: The pass.
+        options: What is asked for.
         graph: The graph; it is only read.
         context: The run's.
         benches: The layers by key.
@@ -50,7 +48,12 @@ class Trials:
     """
 
     def __init__(
-        self, options: Factorise, graph: Graph, context: Context, benches: Mapping[str, Workbench], ledger: Ledger
+        self,
+        options: FactoriseOptions,
+        graph: Graph,
+        context: Context,
+        benches: Mapping[str, Workbench],
+        ledger: Ledger,
     ) -> None:
         self.options, self.graph, self.context, self.benches = options, graph, context, benches
         self.evaluate = _evaluation(options, context)
@@ -140,7 +143,7 @@ class Trials:
         return fingerprint({**deciding, "layers": list(self.benches), "kernels": kernels.hexdigest()})
 
 
-def _evaluation(options: Factorise, context: Context) -> Callable[[Any], float]:
+def _evaluation(options: FactoriseOptions, context: Context) -> Callable[[Any], float]:
     if context.evaluate is not None:
         return context.evaluate
     labelled = isinstance(context.data, tuple) and len(context.data) == 2

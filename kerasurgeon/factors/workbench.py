@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
 
-from kerasurgeon.factors import METHODS, Factors, Inputs, Method, Prepared, chain_macs, chain_params, with_residual
+from kerasurgeon.factors.kernels.method import Factors, Inputs, Method, Prepared
+from kerasurgeon.factors.kernels.methods import METHODS
+from kerasurgeon.factors.kernels.residual import with_residual
+from kerasurgeon.factors.kernels.shape import chain_macs, chain_params
+from kerasurgeon.factors.options import FactoriseOptions
 from kerasurgeon.factors.picks import Pick
 from kerasurgeon.factors.rescale import rescaled
 from kerasurgeon.factors.sites import Site
 from kerasurgeon.factors.split_layers import refusal
 from kerasurgeon.rewrite.passes import Skip
-
-if TYPE_CHECKING:
-    from kerasurgeon.passes.factorise import Factorise
 
 Array = np.ndarray[Any, Any]
 
@@ -26,17 +27,17 @@ class Workbench:
 
     Args:
         site: The layer.
-        options: The pass.
+        options: What is asked for.
         inputs: What it reads, where the error of its output is minimised.
 
     Raises:
         Skip: No method takes it.
     """
 
-    def __init__(self, site: Site, options: Factorise, methods: Sequence[str], inputs: Inputs | None) -> None:
+    def __init__(self, site: Site, options: FactoriseOptions, methods: Sequence[str], inputs: Inputs | None) -> None:
         self.site, self.options, self.inputs = site, options, inputs
         self.methods = self._accepted(methods)
-        self.no_residual = options.residual_structure().refusal((site.shape.inputs, site.shape.outputs))
+        self.no_residual = options.residual.refusal((site.shape.inputs, site.shape.outputs))
         if self.no_residual and options.sparsity not in ("auto", 0):
             raise Skip(f"it cannot have such a residual: {self.no_residual}")
         self._prepared: dict[str, Prepared] = {}
@@ -90,7 +91,7 @@ class Workbench:
             self.site.shape,
             pick.ranks,
             sparsity=pick.sparsity,
-            structure=self.options.residual_structure(),
+            structure=self.options.residual,
             inputs=self.inputs,
             start=start,
         )

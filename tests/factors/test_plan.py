@@ -13,7 +13,7 @@ import pytest
 
 from kerasurgeon.errors import PlanError
 from kerasurgeon.factors import METHODS, FactorPlan, Shape, with_residual
-from kerasurgeon.recover.structures import Structure
+from kerasurgeon.sparsity.structures import Structure
 from tests.factors.kernels import measured, patches, white
 
 Array = np.ndarray[Any, Any]

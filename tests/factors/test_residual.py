@@ -13,7 +13,7 @@ from kerasurgeon.errors import OptionError
 from kerasurgeon.factors import METHODS, Shape
 from kerasurgeon.factors.kernels.residual import RESIDUALS, Improves, residual_errors, residual_mask, with_residual
 from kerasurgeon.factors.kernels.residual_metrics import OutputError
-from kerasurgeon.recover.structures import Structure
+from kerasurgeon.sparsity.structures import Structure
 from tests.factors.kernels import by_definition, decaying, measured, output_error, patches, white
 
 Array = np.ndarray[Any, Any]

@@ -25,7 +25,7 @@ from kerasurgeon.errors import OptionError
 from kerasurgeon.factors.kernels.method import Factors, Inputs, Method, Ranks
 from kerasurgeon.factors.kernels.residual_metrics import KernelError, Metric, OutputError
 from kerasurgeon.factors.kernels.shape import Shape, compose
-from kerasurgeon.recover.structures import Structure
+from kerasurgeon.sparsity.structures import Structure
 
 Array = np.ndarray[Any, Any]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from kerasurgeon.errors import OptionError
 from kerasurgeon.ir.kinds import kind_of
-from kerasurgeon.recover.kernels import (
+from kerasurgeon.sparsity.kernels import (
     KINDS,
     KernelChoice,
     KernelCriterion,
@@ -19,8 +19,8 @@ from kerasurgeon.recover.kernels import (
     kernel_key,
     seen,
 )
-from kerasurgeon.recover.schedule import SparsitySchedule
-from kerasurgeon.recover.structures import Structure, kept_masks
+from kerasurgeon.sparsity.schedule import SparsitySchedule
+from kerasurgeon.sparsity.structures import Structure, kept_masks
 
 Array = np.ndarray[Any, Any]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kerasurgeon.errors import OptionError
-from kerasurgeon.recover.kernels import check_sparsity
+from kerasurgeon.sparsity.kernels import check_sparsity
 
 SCHEDULES = ("polynomial", "constant")
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasurgeon.errors import OptionError
-from kerasurgeon.recover.structures import STRUCTURES, Structure, kept_masks
+from kerasurgeon.sparsity.structures import STRUCTURES, Structure, kept_masks
 
 Array = np.ndarray[Any, Any]
 

@@ -12,7 +12,7 @@ import pytest
 import kerasurgeon as ks
 from kerasurgeon.errors import OptionError
 from kerasurgeon.passes import RemoveDeadChannels, Sparsify
-from kerasurgeon.recover.schedule import SparsitySchedule
+from kerasurgeon.sparsity.schedule import SparsitySchedule
 from tests.passes.checking import assert_lives, difference, model_of
 
 layers = keras.layers
