@@ -99,7 +99,7 @@ from kerasurgeon.keras_io import emit, lift
 from kerasurgeon.keras_io.derive import infer, keras_layer
 from kerasurgeon.keras_io.emit import emit_with_variables
 from kerasurgeon.keras_io.layers import layer_from_keras
-from kerasurgeon.morphnet.alive import alive, alive_plan, settle
+from kerasurgeon.morphnet.alive import alive_plan, living, settle
 from kerasurgeon.morphnet.fresh import fresh_weights
 from kerasurgeon.morphnet.structure import read_structure, structure_plan
 from kerasurgeon.morphnet.widen import Widths, macs_of, params_of
@@ -226,7 +226,6 @@ __all__ = [
     "Weight",
     "WeightRef",
     "Widths",
-    "alive",
     "alive_plan",
     "analyse",
     "any_op",
@@ -293,6 +292,7 @@ __all__ = [
     "layers",
     "leaves",
     "lift",
+    "living",
     "loosen_shortcuts",
     "macs_of",
     "map_leaves",

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, final
 
-import numpy as np
-
-from kerasurgeon.authoring import (
-    MASKED_EXACT,
+from kerasurgeon.authoring import MASKED_EXACT, Context, Graph, Pass, Preserves
+from kerasurgeon.channels import (
     ChannelPlan,
-    Context,
     Evidence,
-    Graph,
-    OptionError,
-    Pass,
-    Preserves,
     analyse,
+    check_shortcuts,
+    check_ways,
     chosen_units,
-    close_shortcuts,
+    close_and_log,
+    closed,
     criterion_for,
-    cut_channels,
-    import_object,
+    cut_and_log,
     loosen_shortcuts,
-    mask_units,
+    plan_option,
+    read_plan,
 )
-from kerasurgeon.channels.prune_options import check_shortcuts, check_ways
-from kerasurgeon.channels.prune_report import FORM, close, log_inexact
 
 
 @final
@@ -67,66 +60,24 @@ class ApplyPlan(Pass):
     shortcuts: str = "couple"
 
     def __post_init__(self) -> None:
-        if isinstance(self.plan, Path):
-            object.__setattr__(self, "plan", str(self.plan))
-        if not isinstance(self.plan, (str, ChannelPlan, Mapping)):
-            raise OptionError(
-                f"{self.name}: option 'plan' cannot be used.",
-                expected="a ChannelPlan, the path of one, or what is kept by layer",
-                got=repr(self.plan)[:80],
-            )
-        if isinstance(self.plan, ChannelPlan):
-            # As plain data it can be written to a recipe.
-            object.__setattr__(self, "plan", json.loads(self.plan.to_json()))
-        if isinstance(self.plan, Mapping):
-            object.__setattr__(self, "plan", dict(self.plan))
-            self._read()
+        object.__setattr__(self, "plan", plan_option(self.name, self.plan))
         check_ways(self.name, self.reduction, None)
         check_shortcuts(self.name, self.shortcuts)
-        self._criterion()
+        criterion_for(self.importance)
 
     def run(self, graph: Graph, context: Context) -> None:
         """Choose what the plan leaves open, then cut."""
         loose = loosen_shortcuts(graph) if self.shortcuts == "scatter" else []
-        self._apply(graph, context)
-        close(graph, loose, context)
-
-    def _apply(self, graph: Graph, context: Context) -> None:
         channels = analyse(graph)
         evidence = Evidence(channels, context.data, context.loss, context.rng, self.reduction)
-        gone = chosen_units(self._read(), self._criterion(), evidence)
+        gone = chosen_units(read_plan(self.plan), criterion_for(self.importance), evidence)
         for note in evidence.notes:
             context.changed(graph.name, note)
-        if not np.any(gone):
+        if gone.any():
+            cut_and_log(graph, channels, gone, context, plain=closed)
+        else:
             context.left(graph.name, "the plan keeps every channel")
-            return
-        reference = graph.copy()
-
-        def twin() -> Graph:
-            mask_units(reference, channels, gone)
-            close_shortcuts(reference, FORM)
-            return reference
-
-        report = cut_channels(graph, gone, channels)
-        if report.exact:
-            context.expect(twin)
-        for name, (before, after) in report.widths.items():
-            context.changed(channels.sources[name].node, f"{before} -> {after} channels")
-        for node, what in report.removed.items():
-            context.changed(node, what)
-        for name, why in report.kept.items():
-            context.left(channels.sources[name].node if name in channels.sources else name, f"one channel stays: {why}")
-        log_inexact(context, report, graph)
-
-    def _criterion(self) -> Callable[..., Any]:
-        named = isinstance(self.importance, str) and ":" in self.importance
-        return criterion_for(import_object(str(self.importance), "importance") if named else self.importance)
-
-    def _read(self) -> ChannelPlan:
-        if isinstance(self.plan, str):
-            return ChannelPlan.load(self.plan)
-        assert isinstance(self.plan, Mapping)
-        return ChannelPlan.from_json(json.dumps(self.plan)) if "format" in self.plan else ChannelPlan(self.plan)
+        close_and_log(graph, loose, context)
 
 
 __all__ = ["ApplyPlan"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,25 +11,27 @@ import numpy as np
 
 from kerasurgeon.authoring import (
     MASKED_EXACT,
-    ChannelPlan,
-    Channels,
     Context,
     Graph,
     Pass,
     PlanError,
     Preserves,
-    alive,
-    alive_plan,
-    analyse,
     check_choice,
     check_flag,
-    compensate,
-    cut_channels,
     is_number,
-    mask_units,
     wrong_option,
 )
-from kerasurgeon.channels.prune_report import log_compensation, log_inexact
+from kerasurgeon.channels import (
+    ChannelPlan,
+    Channels,
+    analyse,
+    compensate,
+    cut_and_log,
+    log_compensation,
+    plan_option,
+    read_plan,
+)
+from kerasurgeon.morphnet import alive_plan, living
 
 ALGORITHMS = ("group_lasso", "gamma")
 COMPENSATIONS = ("none", "batch_norm")
@@ -83,15 +84,8 @@ class MorphNetShrink(Pass):
     compensate: str = "batch_norm"
 
     def __post_init__(self) -> None:
-        if isinstance(self.plan, Path):
-            object.__setattr__(self, "plan", str(self.plan))
-        if isinstance(self.plan, ChannelPlan):
-            object.__setattr__(self, "plan", json.loads(self.plan.to_json()))  # plain data: a recipe can hold it
-        if isinstance(self.plan, Mapping):
-            object.__setattr__(self, "plan", dict(self.plan))
-            self._read()
-        elif self.plan is not None and not (isinstance(self.plan, str) and self.plan):
-            raise wrong_option(self.name, "plan", self.plan, "a ChannelPlan, the path of one, or what is kept by layer")
+        if self.plan is not None:
+            object.__setattr__(self, "plan", plan_option(self.name, self.plan))
         check_choice(self.name, "algorithm", self.algorithm, ALGORITHMS)
         if not is_number(self.threshold) or self.threshold < 0:
             raise wrong_option(self.name, "threshold", self.threshold, "a number from 0")
@@ -111,26 +105,11 @@ class MorphNetShrink(Pass):
         context.plans.append(alive_plan(channels, ~gone, note=note))
         if self.compensate == "batch_norm":
             log_compensation(context, graph, compensate(graph, channels, gone, method="batch_norm"))
-        reference = graph.copy()
-
-        def twin() -> Graph:
-            mask_units(reference, channels, gone)
-            return reference
-
-        report = cut_channels(graph, gone, channels)
-        if report.exact:
-            context.expect(twin)
-        for name, (before, after) in report.widths.items():
-            context.changed(channels.sources[name].node, f"{before} -> {after} channels")
-        for node, what in report.removed.items():
-            context.changed(node, what)
-        for name, why in report.kept.items():
-            context.left(channels.sources[name].node if name in channels.sources else name, f"one channel stays: {why}")
-        log_inexact(context, report, graph)
+        cut_and_log(graph, channels, gone, context)
 
     def _gone(self, graph: Graph, channels: Channels) -> np.ndarray[Any, Any]:
         if self.plan is not None:
-            plan = self._read()
+            plan = read_plan(self.plan)
             if not plan.chosen:
                 name = next(name for name, kept in plan.kept.items() if isinstance(kept, int))
                 raise PlanError(
@@ -138,7 +117,7 @@ class MorphNetShrink(Pass):
                     hint="ReconstructWidths takes numbers, and chooses the channels by importance",
                 )
             return plan.gone(channels)
-        return ~alive(
+        return ~living(
             graph,
             channels,
             self.algorithm,
@@ -147,12 +126,6 @@ class MorphNetShrink(Pass):
             keep_first=self.keep_first,
             floors=self.floors,
         )
-
-    def _read(self) -> ChannelPlan:
-        if isinstance(self.plan, str):
-            return ChannelPlan.load(self.plan)
-        assert isinstance(self.plan, Mapping)
-        return ChannelPlan.from_json(json.dumps(self.plan)) if "format" in self.plan else ChannelPlan(self.plan)
 
 
 __all__ = ["MorphNetShrink"]

@@ -6,26 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
-from kerasurgeon.authoring import (
-    MASKED_EXACT,
-    Context,
-    Graph,
-    Pass,
-    Preserves,
-    check_choice,
-    check_count,
-    check_function,
-    check_patterns,
-    criterion_for,
-    import_object,
-    is_number,
-    round_to_number,
-    wrong_option,
-)
-from kerasurgeon.channels import prune_options as check
-from kerasurgeon.channels.prune_rounds import Rounds
-
-COMPENSATIONS = ("none", "batch_norm", "data", "least_squares")
+from kerasurgeon.authoring import MASKED_EXACT, Context, Graph, Pass, Preserves
+from kerasurgeon.channels import PruneOptions, prune
 
 
 @final
@@ -121,42 +103,17 @@ class PruneChannels(Pass):
     try_zeros: bool = False
 
     def __post_init__(self) -> None:
-        name = self.name
-        target = check.one_target(name, self.options)
-        for option, below in (("ratio", 1.0), ("threshold", float("inf"))):
-            if getattr(self, option) is not None:
-                object.__setattr__(self, option, check.shares(name, option, getattr(self, option), below=below))
-        if isinstance(self.scope, Mapping):
-            object.__setattr__(self, "scope", check.shares(name, "scope", self.scope))
-        elif self.scope not in ("global", "local"):
-            object.__setattr__(self, "scope", check_patterns(name, "scope", self.scope))
-        object.__setattr__(self, "ignore", check_patterns(name, "ignore", self.ignore))
-        round_to_number(self.round_to)
-        check_count(name, "min_channels", self.min_channels)
-        check_count(name, "steps", self.steps)
-        if not is_number(self.max_ratio) or not 0 < self.max_ratio <= 1:
-            raise wrong_option(name, "max_ratio", self.max_ratio, "a number in (0, 1]")
-        check.check_ways(name, self.reduction, self.normalise)
-        check.check_shortcuts(name, self.shortcuts)
-        check_choice(name, "compensate", self.compensate, COMPENSATIONS)
-        self.criterion()
-        for option in ("callback", "latency_of"):
-            check_function(name, option, getattr(self, option))
-        if target == "latency" and self.latency_of is None:
-            raise wrong_option(name, "latency_of", None, "a function that gives the latency of a model")
-        if self.max_loss is not None and (not is_number(self.max_loss) or self.max_loss < 0):
-            raise wrong_option(name, "max_loss", self.max_loss, "a number from 0")
-        if self.steps > 1 and (target == "threshold" or self.try_zeros):
-            raise wrong_option(name, "steps", self.steps, "1 with threshold= or try_zeros=")
+        checked = self.checked()
+        for option in ("ratio", "threshold", "scope", "ignore"):
+            object.__setattr__(self, option, getattr(checked, option))
 
-    def criterion(self) -> Callable[..., Any]:
-        """The criterion that ``importance`` means."""
-        named = isinstance(self.importance, str) and ":" in self.importance
-        return criterion_for(import_object(str(self.importance), "importance") if named else self.importance)
+    def checked(self) -> PruneOptions:
+        """The options, checked."""
+        return PruneOptions(self.name, **self.options)
 
     def run(self, graph: Graph, context: Context) -> None:
         """Score, choose, cut; in rounds."""
-        Rounds(self, graph, context).run()
+        prune(graph, self.checked(), context)
 
 
 __all__ = ["PruneChannels"]

@@ -8,25 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, final
 
-from kerasurgeon.authoring import (
-    MASKED_EXACT,
-    Context,
-    Evidence,
-    Graph,
-    Pass,
-    Preserves,
-    analyse,
-    check_choice,
-    chosen_units,
-    criterion_for,
-    cut_channels,
-    fresh_weights,
-    mask_units,
-    read_structure,
-    structure_plan,
-    wrong_option,
-)
-from kerasurgeon.channels.prune_report import log_inexact
+from kerasurgeon.authoring import MASKED_EXACT, Context, Graph, Pass, Preserves, check_choice, wrong_option
+from kerasurgeon.channels import Evidence, analyse, chosen_units, criterion_for, cut_and_log
+from kerasurgeon.morphnet import fresh_weights, read_structure, structure_plan
 
 WEIGHTS = ("sliced", "fresh")
 
@@ -82,38 +66,19 @@ class ReconstructWidths(Pass):
 
     def run(self, graph: Graph, context: Context) -> None:
         """Choose the channels, cut, and make new weights where they are asked for."""
+        structure = self.structure if isinstance(self.structure, Mapping) else read_structure(Path(self.structure))
         channels = analyse(graph)
-        plan = structure_plan(channels, self._counts())
         evidence = Evidence(channels, context.data, context.loss, context.rng)
-        gone = chosen_units(plan, criterion_for(self.importance), evidence)
-        reference = graph.copy()
-
-        def twin() -> Graph:
-            mask_units(reference, channels, gone)
-            return reference
-
-        report = cut_channels(graph, gone, channels, constants=self.weights == "sliced")
-        if self.weights == "fresh":
-            fresh_weights(graph)
+        gone = chosen_units(structure_plan(channels, structure), criterion_for(self.importance), evidence)
+        fresh = self.weights == "fresh"
+        if fresh:
             context.changed(graph.name, "all weights are made anew")
         elif not gone.any():
             context.left(graph.name, "the structure keeps every channel")
             return
-        elif report.exact:
-            context.expect(twin)
-        for name, (before, after) in report.widths.items():
-            context.changed(channels.sources[name].node, f"{before} -> {after} channels")
-        for node, what in report.removed.items():
-            context.changed(node, what)
-        for name, why in report.kept.items():
-            context.left(channels.sources[name].node if name in channels.sources else name, f"one channel stays: {why}")
-        if self.weights == "sliced":
-            log_inexact(context, report, graph)
-
-    def _counts(self) -> dict[str, int]:
-        if isinstance(self.structure, Mapping):
-            return dict(self.structure)
-        return read_structure(Path(self.structure))
+        cut_and_log(graph, channels, gone, context, constants=not fresh)
+        if fresh:
+            fresh_weights(graph)
 
 
 __all__ = ["ReconstructWidths"]

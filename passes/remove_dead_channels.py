@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 from typing import ClassVar, final
 
-from kerasurgeon.authoring import EXACT, Context, Graph, OptionError, Pass, Preserves, remove_dead
+from kerasurgeon.authoring import EXACT, Context, Graph, OptionError, Pass, Preserves, is_number
+from kerasurgeon.channels import remove_dead
 
 
 @final
@@ -45,8 +45,7 @@ class RemoveDeadChannels(Pass):
     atol: float = 0.0
 
     def __post_init__(self) -> None:
-        number = isinstance(self.atol, (int, float)) and not isinstance(self.atol, bool)
-        if not number or not isfinite(self.atol) or self.atol < 0:
+        if not is_number(self.atol) or self.atol < 0:
             raise OptionError(
                 f"{self.name}: option 'atol' must be a magnitude.", expected="a number from 0", got=repr(self.atol)
             )

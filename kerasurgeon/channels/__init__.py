@@ -1,4 +1,14 @@
-"""Channels: which of them go together, how they are cut, and plans of what to keep."""
+"""Channels: which of them go together, what they are worth, how they are cut, and plans of what to keep.
+
+* ``analyse`` labels all channels of a graph (``Channels``); ``groups`` says which go together and what may go.
+* ``criterion_for`` and ``score`` judge a group by ``Evidence``; ``register_criterion`` adds a criterion.
+* ``candidates`` within ``Limits``, a ``Chooser`` over ``sections`` and a ``Budget`` choose; ``prune`` does all of it,
+  by ``PruneOptions``.
+* ``ChannelPlan`` says what is kept, as data; ``chosen_units`` fills in numbers; ``plan_option`` and ``read_plan`` are
+  for passes that take one.
+* ``cut``, ``masked`` for models; ``cut_channels``, ``mask_units``, ``cut_and_log``, ``compensate``, ``remove_dead`` for
+  graphs; ``loosen_shortcuts``, ``close_shortcuts`` and ``close_and_log`` for branches of sums that shrink alone.
+"""
 
 from kerasurgeon.channels import importance_data, importance_weights  # criteria are registered there
 from kerasurgeon.channels.analysis import Channels, Source, analyse
@@ -21,6 +31,9 @@ from kerasurgeon.channels.importance import (
 )
 from kerasurgeon.channels.masked import mask_units
 from kerasurgeon.channels.plan import ChannelPlan
+from kerasurgeon.channels.prune_options import PruneOptions, check_shortcuts, check_ways, plan_option, read_plan
+from kerasurgeon.channels.prune_report import close_and_log, closed, cut_and_log, log_compensation
+from kerasurgeon.channels.prune_rounds import prune
 from kerasurgeon.channels.scatter import close_shortcuts, loosen_shortcuts, scatter_cut
 from kerasurgeon.channels.selection import Chooser, Chosen, Section, sections
 
@@ -41,23 +54,33 @@ __all__ = [
     "Groups",
     "Limits",
     "Member",
+    "PruneOptions",
     "Section",
     "Source",
     "analyse",
     "candidates",
+    "check_shortcuts",
+    "check_ways",
     "chosen_units",
+    "close_and_log",
     "close_shortcuts",
+    "closed",
     "compensate",
     "criterion_for",
     "cut",
+    "cut_and_log",
     "cut_channels",
     "groups",
     "importance_data",
     "importance_weights",
     "known_criteria",
+    "log_compensation",
     "loosen_shortcuts",
     "mask_units",
     "masked",
+    "plan_option",
+    "prune",
+    "read_plan",
     "register_criterion",
     "remove_dead",
     "round_to_number",

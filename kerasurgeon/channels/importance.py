@@ -18,6 +18,7 @@ from kerasurgeon.channels.analysis import Channels
 from kerasurgeon.channels.groups import Group
 from kerasurgeon.errors import OptionError, did_you_mean
 from kerasurgeon.ir.graph import Graph
+from kerasurgeon.rewrite.importing import import_object
 from kerasurgeon.rewrite.passes import Skip
 from kerasurgeon.rules.labels import Ids
 
@@ -135,11 +136,14 @@ def known_criteria() -> tuple[str, ...]:
 
 
 def criterion_for(importance: str | Criterion) -> Criterion:
-    """The criterion that an option names.
+    """The criterion that an option names: a registered one, ``"module:name"`` of a function, or a function.
 
     Raises:
         OptionError: There is none of this name, or it cannot be called.
+        RecipeError: There is no such module or name.
     """
+    if isinstance(importance, str) and importance not in _REGISTERED and ":" in importance:
+        importance = import_object(importance, "importance")
     if isinstance(importance, str):
         if importance not in _REGISTERED:
             raise OptionError(

@@ -1,25 +1,78 @@
-"""What PruneChannels says of each group."""
+"""What passes on channels do with a choice, and say of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from kerasurgeon.channels.api import CutReport
+import numpy as np
+
+from kerasurgeon.channels.analysis import Channels
+from kerasurgeon.channels.api import CutReport, cut_channels
 from kerasurgeon.channels.candidates import Candidate
+from kerasurgeon.channels.masked import mask_units
 from kerasurgeon.channels.scatter import close_shortcuts
 from kerasurgeon.channels.selection import Chosen
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.rewrite.context import Context
 
+Array = np.ndarray[Any, Any]
+
 FORM = "gather"
 """How passes put channels back: without weights and MACs, so that what a budget says is what the result has."""
 
 
-def close(graph: Graph, loose: Sequence[str], context: Context) -> None:
+def close_and_log(graph: Graph, loose: Sequence[str], context: Context) -> None:
     """Replace what loosened shortcuts by plain layers, in place, and log where channels are put back."""
     if loose:
         for node in dict.fromkeys(close_shortcuts(graph, FORM)):
             context.changed(node, "the sum keeps its width: channels of its branch are put back among constants")
+
+
+def closed(graph: Graph) -> Graph:
+    """A graph of plain layers, in place: what loosened shortcuts is replaced."""
+    close_shortcuts(graph, FORM)
+    return graph
+
+
+def cut_and_log(
+    graph: Graph,
+    channels: Channels,
+    gone: Array,
+    context: Context,
+    *,
+    constants: bool = True,
+    plain: Callable[[Graph], Graph] = lambda graph: graph,
+) -> None:
+    """Cut units out of a graph, in place, and log what became of each layer.
+
+    The pipeline is told that the result must agree with the masked twin, where it does.
+
+    Args:
+        graph: The graph.
+        channels: Its analysis.
+        gone: For every unit whether it goes.
+        context: Where to log.
+        constants: As for ``cut_channels``; without them nothing is told to the pipeline.
+        plain: What is done to the masked twin before it is compared.
+    """
+    reference = graph.copy()
+
+    def twin() -> Graph:
+        mask_units(reference, channels, gone)
+        return plain(reference)
+
+    report = cut_channels(graph, gone, channels, constants=constants)
+    if constants and report.exact:
+        context.expect(twin)
+    for name, (before, after) in report.widths.items():
+        context.changed(channels.sources[name].node, f"{before} -> {after} channels")
+    for node, what in report.removed.items():
+        context.changed(node, what)
+    for name, why in report.kept.items():
+        context.left(channels.sources[name].node if name in channels.sources else name, f"one channel stays: {why}")
+    if constants:
+        log_inexact(context, report, graph)
 
 
 def log_choice(context: Context, candidates: Sequence[Candidate], chosen: Chosen, prefix: str = "") -> None:

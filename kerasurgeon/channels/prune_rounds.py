@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kerasurgeon.channels.analysis import Channels, analyse
 from kerasurgeon.channels.api import cut_channels
@@ -12,12 +12,12 @@ from kerasurgeon.channels.budget import Budget
 from kerasurgeon.channels.candidates import Candidate, Limits, candidates, round_to_number
 from kerasurgeon.channels.compensate import compensate
 from kerasurgeon.channels.groups import groups
-from kerasurgeon.channels.importance import Evidence
+from kerasurgeon.channels.importance import Evidence, criterion_for
 from kerasurgeon.channels.masked import mask_units
 from kerasurgeon.channels.plan import ChannelPlan
-from kerasurgeon.channels.prune_options import KEPT, one_target
-from kerasurgeon.channels.prune_report import FORM, close, log_choice, log_compensation, log_inexact
-from kerasurgeon.channels.scatter import close_shortcuts, loosen_shortcuts
+from kerasurgeon.channels.prune_options import KEPT, PruneOptions
+from kerasurgeon.channels.prune_report import close_and_log, closed, log_choice, log_compensation, log_inexact
+from kerasurgeon.channels.scatter import loosen_shortcuts
 from kerasurgeon.channels.selection import Chooser, Chosen, Section, sections
 from kerasurgeon.errors import OptionError, PassError
 from kerasurgeon.ir.graph import Graph
@@ -26,25 +26,31 @@ from kerasurgeon.rewrite.context import Context
 from kerasurgeon.rewrite.latency_of import latency_by
 from kerasurgeon.rewrite.option_checks import check_function
 
-if TYPE_CHECKING:
-    from kerasurgeon.passes.prune_channels import PruneChannels
-
 _LATENCIES = 16
 
 
-class Rounds:
-    """The rounds of one run of the pass.
+def prune(graph: Graph, options: PruneOptions, context: Context) -> None:
+    """Remove the channels of a graph that matter least, in place and in rounds.
 
     Args:
-        options: The pass.
-        graph: The graph, changed in place.
-        context: The run's.
-    """
+        graph: The graph.
+        options: Which channels, how many, and in how many rounds.
+        context: Data, loss and evaluation; decisions are logged there, and the plan of each round is added.
 
-    def __init__(self, options: PruneChannels, graph: Graph, context: Context) -> None:
+    Raises:
+        OptionError: What the options need is missing, or a pattern names nothing.
+        PassError: The target cannot be reached, or the callback returns another model.
+    """
+    _Rounds(options, graph, context).run()
+
+
+class _Rounds:
+    """The rounds of one run: see ``prune``."""
+
+    def __init__(self, options: PruneOptions, graph: Graph, context: Context) -> None:
         self.options, self.graph, self.context = options, graph, context
         self.loose: list[str] = []
-        self.target = one_target(options.name, options.options)
+        self.target = options.target
         self.callback = check_function(options.name, "callback", options.callback)
         self.full: float | None = None
         self.widths: dict[str, int] = {}
@@ -62,7 +68,7 @@ class Rounds:
             if not self.loose:
                 context.left(self.graph.name, "shortcuts='scatter': no branch ends in a sum")
         self._run()
-        close(self.graph, self.loose, context)
+        close_and_log(self.graph, self.loose, context)
 
     def _run(self) -> None:
         options, context = self.options, self.context
@@ -106,7 +112,7 @@ class Rounds:
         def progress(fraction: float, name: str) -> None:
             context.progress((step - 1 + 0.7 * fraction) / options.steps, f"{options.name}: {name}")
 
-        usable = candidates(found, limits, options.criterion(), evidence, options.normalise, progress)
+        usable = candidates(found, limits, criterion_for(options.importance), evidence, options.normalise, progress)
         if found and all(candidate.why for candidate in usable):
             first = usable[0]
             why = f"no channel may go, of {len(usable)} groups; {first.group.name!r}: {first.why}"
@@ -221,11 +227,7 @@ class Rounds:
 
     def _plain(self, graph: Graph) -> Graph:
         """A graph as it is handed out: a copy of plain layers, where shortcuts are loosened."""
-        if not self.loose:
-            return graph
-        plain = graph.copy()
-        close_shortcuts(plain, FORM)
-        return plain
+        return closed(graph.copy()) if self.loose else graph
 
     def _not_there(self, target: str) -> float:
         """What the budget counts of the layers that loosen shortcuts, of which the result keeps no weights."""
@@ -270,3 +272,6 @@ class Rounds:
             reference = self.graph.copy()
             self.context.expect(lambda: self._plain(reference))
             self.context.changed(self.graph.name, f"round {step}: the callback changed weights")
+
+
+__all__ = ["prune"]

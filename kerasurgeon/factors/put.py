@@ -7,7 +7,7 @@ from typing import Any
 
 from kerasurgeon.errors import PlanError, did_you_mean
 from kerasurgeon.factors.plan import FactorPlan
-from kerasurgeon.factors.sites import Place, Site, places
+from kerasurgeon.factors.sites import NoSite, Place, Site, places
 from kerasurgeon.factors.split_layers import Part, SplitLayers, build_layers
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.node import Node
@@ -82,8 +82,9 @@ def _planned_site(name: str, known: Mapping[str, Place], plan: FactorPlan, any_w
     if place is None:
         of = f" It was made for {plan.model!r}." if plan.model else ""
         raise PlanError(f"The model has no layer {name!r} to factorise.{of}", hint=did_you_mean(name, known))
-    if not isinstance(place, Site):
+    if isinstance(place, NoSite):
         raise PlanError("The plan names a layer that cannot be factorised.", where=name, got=place.reason)
+    assert isinstance(place, Site)
     shape = plan.layers[name].factors.shape
     if shape != place.shape:
         raise PlanError(

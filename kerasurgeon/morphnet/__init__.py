@@ -1,13 +1,17 @@
 """MorphNet: widths are learned in training, the network is cut to them, and grown to a budget."""
 
+from kerasurgeon.morphnet.alive import alive_plan, living, settle
 from kerasurgeon.morphnet.callback import MorphNetCallback
 from kerasurgeon.morphnet.costs import TARGETS, Costs, costs
+from kerasurgeon.morphnet.fresh import fresh_weights
 from kerasurgeon.morphnet.hardware import Hardware, hardware_for, known_hardware, measure_hardware, register_hardware
 from kerasurgeon.morphnet.loop import Loop, Round, shrink_and_expand
 from kerasurgeon.morphnet.morphnet import ALGORITHMS, MorphNet
 from kerasurgeon.morphnet.records import write_records
 from kerasurgeon.morphnet.steering import SteerStrength
+from kerasurgeon.morphnet.structure import read_structure, structure_plan
 from kerasurgeon.morphnet.twins import with_gates, with_scales, without_scales
+from kerasurgeon.morphnet.widen import Widths, macs_of, params_of
 
 __all__ = [
     "ALGORITHMS",
@@ -19,12 +23,21 @@ __all__ = [
     "MorphNetCallback",
     "Round",
     "SteerStrength",
+    "Widths",
+    "alive_plan",
     "costs",
+    "fresh_weights",
     "hardware_for",
     "known_hardware",
+    "living",
+    "macs_of",
     "measure_hardware",
+    "params_of",
+    "read_structure",
     "register_hardware",
+    "settle",
     "shrink_and_expand",
+    "structure_plan",
     "with_gates",
     "with_scales",
     "without_scales",

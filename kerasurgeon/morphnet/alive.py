@@ -126,7 +126,7 @@ def norms(graph: Graph, channels: Channels, algorithm: str = "group_lasso", *, l
     return np.where(np.isneginf(largest), np.nan, largest)
 
 
-def alive(
+def living(
     graph: Graph,
     channels: Channels,
     algorithm: str = "group_lasso",

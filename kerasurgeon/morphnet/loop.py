@@ -17,7 +17,7 @@ from kerasurgeon.errors import OptionError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io import check_types, emit, lift
 from kerasurgeon.keras_io.machine import on_this_machine
-from kerasurgeon.morphnet.alive import THRESHOLD, alive, alive_plan
+from kerasurgeon.morphnet.alive import THRESHOLD, alive_plan, living
 from kerasurgeon.morphnet.widen import Widths, macs_of, params_of
 from kerasurgeon.rewrite.option_checks import check_choice, check_count, is_number, wrong_option
 
@@ -135,7 +135,7 @@ def shrink_and_expand(
             emit(graph),
             train,
             number,
-            lambda lifted, known: alive(lifted, known, algorithm, threshold, keep_first=keep_first, floors=floors),
+            lambda lifted, known: living(lifted, known, algorithm, threshold, keep_first=keep_first, floors=floors),
         )
         plan = alive_plan(channels, ~gone, f"alive after round {number}")
         compensate(graph, channels, gone, method="batch_norm")

@@ -12,7 +12,7 @@ from keras import layers
 from kerasurgeon.channels import analyse
 from kerasurgeon.errors import OptionError
 from kerasurgeon.keras_io import lift
-from kerasurgeon.morphnet.alive import STRUCTURE_KINDS, alive, alive_plan, counts, norms, settle, terms, vanished
+from kerasurgeon.morphnet.alive import STRUCTURE_KINDS, alive_plan, counts, living, norms, settle, terms, vanished
 from tests.channels.networks import residual
 
 
@@ -53,7 +53,7 @@ def test_gamma_speaks_for_what_it_scales_and_for_nothing_else() -> None:
     np.testing.assert_allclose(found["stem"], np.abs(np.asarray(model.get_layer("bn2").gamma, "float64")), rtol=1e-6)
     assert np.isnan(found["b1"]).all()
     channels = analyse(lift(model))
-    assert alive(channels.graph, channels, "gamma", 1e9)[channels.unit[channels.sources["b1"].ids]].all()
+    assert living(channels.graph, channels, "gamma", 1e9)[channels.unit[channels.sources["b1"].ids]].all()
 
 
 def test_transposed_separable_and_grouped_kernels() -> None:
@@ -82,13 +82,13 @@ def test_alive_is_above_the_threshold_or_frozen() -> None:
     array[..., [1, 4]] *= 1e-6
     model.get_layer("a1").kernel.assign(array)
     channels = analyse(lift(model))
-    mask = alive(channels.graph, channels)
+    mask = living(channels.graph, channels)
     units = channels.unit[channels.sources["a1"].ids]
     assert mask[units].tolist() == [True, False, True, True, False, True]
     assert alive_plan(channels, mask).kept["a1"] == (0, 2, 3, 5)
     assert counts(channels, mask, STRUCTURE_KINDS) == {"a1": 4, "a2": 8, "b1": 5, "b2": 8, "stem": 8}
     assert counts(channels, mask)["head"] == 4
-    everything = alive(channels.graph, channels, threshold=1e9)
+    everything = living(channels.graph, channels, threshold=1e9)
     assert everything[channels.unit[channels.sources["head"].ids]].all()
     assert vanished(channels, everything) == ("stem", "a1", "a2", "b1", "b2")
 
@@ -97,11 +97,11 @@ def test_floors_bring_back_the_largest() -> None:
     model = residual()
     channels = analyse(lift(model))
     sizes = norms(channels.graph, channels)
-    mask = alive(channels.graph, channels, threshold=1e9, floors={"b1": 2, "*": 1})
+    mask = living(channels.graph, channels, threshold=1e9, floors={"b1": 2, "*": 1})
     units = channels.unit[channels.sources["b1"].ids]
     assert set(np.flatnonzero(mask[units])) == set(np.argsort(sizes[units])[-2:])
     assert counts(channels, mask) == {"a1": 1, "a2": 1, "b1": 2, "b2": 1, "head": 4, "stem": 1}
-    first = alive(channels.graph, channels, threshold=1e9, keep_first=True)
+    first = living(channels.graph, channels, threshold=1e9, keep_first=True)
     assert np.flatnonzero(first[units]).tolist() == [0]
     tie = settle(channels, np.zeros(channels.units, bool), np.zeros(channels.units), floors=2)
     assert np.flatnonzero(tie[units]).tolist() == [0, 1]
@@ -120,4 +120,4 @@ def test_floors_bring_back_the_largest() -> None:
 def test_what_cannot_be_used_is_refused(options: dict[str, Any], message: str) -> None:
     channels = analyse(lift(residual()))
     with pytest.raises(OptionError, match=message):
-        alive(channels.graph, channels, **options)
+        living(channels.graph, channels, **options)

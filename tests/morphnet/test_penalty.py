@@ -164,7 +164,7 @@ def test_alive_is_the_same_as_in_numpy() -> None:
         for algorithm in ("group_lasso", "gamma"):
             with MorphNet(model, algorithm) as morph:
                 graph = ks.lift(model)
-                assert (morph.alive() == masks.alive(graph, morph.channels, algorithm)).all(), name
+                assert (morph.alive() == masks.living(graph, morph.channels, algorithm)).all(), name
                 known = ~np.isnan(morph.magnitudes())
                 expected = masks.norms(graph, morph.channels, algorithm)
                 np.testing.assert_allclose(morph.magnitudes()[known], expected[known], rtol=1e-5, atol=1e-9)
