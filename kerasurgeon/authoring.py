@@ -116,6 +116,7 @@ from kerasurgeon.rewrite.option_checks import (
     check_choice,
     check_count,
     check_flag,
+    check_fraction,
     check_function,
     check_known_patterns,
     check_patterns,
@@ -132,7 +133,6 @@ from kerasurgeon.rewrite.passes import (
     Preserves,
     RewritePass,
     Skip,
-    check_fraction,
 )
 from kerasurgeon.rewrite.patterns import Pattern, any_op, anything, constant, layers, one_of, ops, optional
 from kerasurgeon.rewrite.regions import Region, region_between, regions

@@ -13,6 +13,7 @@ from kerasurgeon.rewrite.option_checks import (
     check_choice,
     check_count,
     check_flag,
+    check_fraction,
     check_function,
     check_patterns,
     is_count,
@@ -95,8 +96,10 @@ class FactoriseOptions:
         if self.sparsity == "auto":
             if self.way not in (*BUDGETS, "max_accuracy_loss"):
                 raise wrong_option(self.name, "sparsity", "auto", f"a number where {self.way}= chooses the ranks")
-        elif not is_number(self.sparsity) or not 0 <= float(self.sparsity) <= 1:
+        elif not is_number(self.sparsity):
             raise wrong_option(self.name, "sparsity", self.sparsity, "a number in [0, 1], or 'auto'")
+        else:
+            check_fraction(self.name, "sparsity", self.sparsity, zero=True)
         check_choice(self.name, "structure", self.residual.name, ("unstructured", "channel", "filter", "block"))
 
     @property

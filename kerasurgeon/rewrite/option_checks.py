@@ -51,6 +51,27 @@ def check_count(owner: str, option: str, value: Any, least: int = 1) -> None:
         raise wrong_option(owner, option, value, f"a whole number from {least}")
 
 
+def check_fraction(owner: str, option: str, value: Any, *, zero: bool = False) -> None:
+    """Refuse what is no fraction.
+
+    Args:
+        owner: What has the option and starts the message; empty for none.
+        option: Name of the option.
+        value: What was given.
+        zero: Whether 0 is allowed.
+
+    Raises:
+        OptionError: ``value`` is outside (0, 1], or [0, 1] if ``zero`` is allowed.
+    """
+    if not is_number(value) or not 0 <= value <= 1 or (value == 0 and not zero):
+        begin = f"{owner}: " if owner else ""
+        raise OptionError(
+            f"{begin}option {option!r} must be a fraction.",
+            expected=f"a number in {'[' if zero else '('}0, 1]",
+            got=repr(value),
+        )
+
+
 def check_flag(owner: str, option: str, value: Any) -> None:
     """Refuse what is neither true nor false.
 
@@ -177,6 +198,7 @@ __all__ = [
     "check_choice",
     "check_count",
     "check_flag",
+    "check_fraction",
     "check_function",
     "check_known_patterns",
     "check_patterns",

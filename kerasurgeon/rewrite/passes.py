@@ -172,24 +172,3 @@ class RewritePass(Pass):
             )
         context.changed(root, done or "rewritten")
         return True
-
-
-def check_fraction(owner: Pass, option: str, value: float, *, zero: bool = False) -> None:
-    """Refuse an option that is no fraction.
-
-    Args:
-        owner: The pass.
-        option: Name of the option.
-        value: What was given.
-        zero: Whether 0 is allowed.
-
-    Raises:
-        OptionError: ``value`` is outside (0, 1], or [0, 1] if ``zero`` is allowed.
-    """
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not (0 <= value <= 1) or (value == 0 and not zero):
-        raise OptionError(
-            f"{owner.name}: option {option!r} must be a fraction.",
-            expected=f"a number in {'[' if zero else '('}0, 1]",
-            got=repr(value),
-        )

@@ -13,7 +13,8 @@ from kerasurgeon.errors import OptionError, PassError
 from kerasurgeon.ir import Graph, verify_structure
 from kerasurgeon.keras_io import emit, lift
 from kerasurgeon.rewrite.context import Context, Site
-from kerasurgeon.rewrite.passes import Pass, Preserves, Skip, check_fraction
+from kerasurgeon.rewrite.option_checks import check_fraction
+from kerasurgeon.rewrite.passes import Pass, Preserves, Skip
 from tests.rewrite.own_passes import (
     Cascades,
     ChecksWithHands,
@@ -101,14 +102,14 @@ def test_what_a_pass_says_of_itself() -> None:
 
 @pytest.mark.parametrize("value", [1.0, 0.3, 1])
 def test_fractions(value: float) -> None:
-    check_fraction(ScaleKernels(), "factor", value)
-    check_fraction(ScaleKernels(), "factor", 0, zero=True)
+    check_fraction("ScaleKernels", "factor", value)
+    check_fraction("ScaleKernels", "factor", 0, zero=True)
 
 
 @pytest.mark.parametrize("value", [0, -0.1, 1.01, float("nan"), True, "0.5", None])
 def test_what_is_no_fraction(value: Any) -> None:
     with pytest.raises(OptionError, match=r"ScaleKernels: option 'factor' must be a fraction(.|\n)*got: "):
-        check_fraction(ScaleKernels(), "factor", value)
+        check_fraction("ScaleKernels", "factor", value)
 
 
 def test_a_required_option_that_is_not_given_is_named() -> None:
