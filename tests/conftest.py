@@ -20,10 +20,9 @@ import os
 import platform
 from collections.abc import Iterator
 
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # before TensorFlow is imported, by whatever imports it first
-os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-if platform.machine().lower() in ("x86_64", "amd64"):
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+import tests.environment  # noqa: F401  before TensorFlow is imported, by whatever imports it first
+
+# isort: split
 
 import keras
 import pytest
@@ -84,6 +83,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is there now, TensorFlow and all tests, out of later collections: each would take half a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
