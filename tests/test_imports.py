@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ORDER = (
     "errors",
     "atomic",
+    "plan_files",
     "quiet",
     "ir",
     "report",

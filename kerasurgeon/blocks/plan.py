@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,17 +10,16 @@ from typing import Any, final
 import numpy as np
 from rich.table import Table
 
-from kerasurgeon.blocks.files import read_plan, write_plan
 from kerasurgeon.blocks.networks import Array, network_config, network_from_config, network_weights, with_weights
 from kerasurgeon.costs import cost
-from kerasurgeon.errors import PlanError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.values import TensorSpec
+from kerasurgeon.plan_files import PlanFile
 from kerasurgeon.recover.bridges import Bridge
 from kerasurgeon.report import Printed, format_count, grid
 from kerasurgeon.rewrite.regions import Region
 
-FORMAT = "kerasurgeon.blocks/1"
+PLAN = PlanFile("blocks", "plan of blocks", {"model": str, "note": str, "steps": list})
 
 
 @final
@@ -155,7 +153,7 @@ class BlockPlan(Printed):
         packed = {
             f"{index}/{key}": array for index, step in enumerate(self.steps) for key, array in step.weights().items()
         }
-        write_plan(path, self._data(), packed)
+        PLAN.save_pair(path, self._data(), packed or None)
 
     @classmethod
     def load(cls, path: str | Path) -> BlockPlan:
@@ -167,22 +165,18 @@ class BlockPlan(Printed):
         Raises:
             PlanError: A file is missing or damaged, or of another format or version.
         """
-        data, packed = read_plan(path, FORMAT)
+        data, packed = PLAN.load_pair(path)
         steps: list[BlockStep] = []
-        try:
-            for index, entry in enumerate(data["steps"]):
-                prefix = f"{index}/"
-                own = {key[len(prefix) :]: array for key, array in packed.items() if key.startswith(prefix)}
+        for index, entry in enumerate(data["steps"]):
+            prefix = f"{index}/"
+            own = {key[len(prefix) :]: array for key, array in packed.items() if key.startswith(prefix)}
+            with PLAN.part(f"{path}, step {index + 1}"):
                 steps.append(BlockStep.from_parts(entry, own))
-            return cls(tuple(steps), str(data["model"]), str(data["note"]))
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            where = f"{path}, step {len(steps) + 1}"
-            what = f"{type(error).__name__}: {error}"
-            raise PlanError("The plan does not have the form of a plan of blocks.", where=where, got=what) from error
+        return cls(tuple(steps), data["model"], data["note"])
 
     def to_json(self) -> str:
         """All but the weights, as JSON."""
-        return json.dumps(self._data(), indent=1, default=_plain) + "\n"
+        return PLAN.text(self._data())
 
     def table(self) -> Table:
         """A rich table, one row a step."""
@@ -215,16 +209,14 @@ class BlockPlan(Printed):
 
     def _data(self) -> dict[str, Any]:
         steps = [step.to_dict() for step in self.steps]
-        return {"format": FORMAT, "model": self.model, "note": self.note, "steps": steps}
+        return {"model": self.model, "note": self.note, "steps": steps}
 
 
 def _same(one: BlockStep, other: BlockStep) -> bool:
     mine, theirs = one.weights(), other.weights()
-    blank = {"network": None, "bridge": None}
+    first, second = ({**step.to_dict(), "network": step.network is None, "bridge": None} for step in (one, other))
     return (
-        json.dumps({**one.to_dict(), **blank}, default=_plain)
-        == json.dumps({**other.to_dict(), **blank}, default=_plain)
-        and (one.network is None) == (other.network is None)
+        PLAN.text(first) == PLAN.text(second)
         and list(mine) == list(theirs)
         and all(np.array_equal(mine[key], theirs[key]) for key in mine)
     )
@@ -243,12 +235,4 @@ def _bridge_to_dict(bridge: Bridge) -> dict[str, Any]:
     return {name: getattr(bridge, name) for name in Bridge.__slots__}
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    raise TypeError(f"{value!r} cannot be written as JSON")
-
-
-__all__ = ["FORMAT", "BlockPlan", "BlockStep"]
+__all__ = ["PLAN", "BlockPlan", "BlockStep"]

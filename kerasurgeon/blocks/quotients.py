@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -11,14 +10,28 @@ from typing import Any, final
 
 from rich.table import Table
 
-from kerasurgeon.atomic import write_text
 from kerasurgeon.blocks.choose import Chosen, choose_regions
 from kerasurgeon.blocks.quotient import Quotient
-from kerasurgeon.errors import GraphError, PlanError, did_you_mean
+from kerasurgeon.errors import GraphError, did_you_mean
+from kerasurgeon.plan_files import PlanFile
 from kerasurgeon.report.quotients import plot_quotients, quotient_table
 from kerasurgeon.report.tables import Printed
 
-FORMAT = "kerasurgeon.quotients/1"
+_OPTIONAL_NUMBER = (float, int, type(None))
+PLAN = PlanFile(
+    "quotients",
+    "table of quotients",
+    {
+        "model": str,
+        "value": _OPTIONAL_NUMBER,
+        "macs": int,
+        "parameters": int,
+        "latency": _OPTIONAL_NUMBER,
+        "fingerprint": str,
+        "rows": list,
+        "left": dict,
+    },
+)
 
 
 @final
@@ -86,7 +99,7 @@ class Quotients(Printed):
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain data that JSON can hold."""
         return {
-            "format": FORMAT,
+            "format": PLAN.format,
             "model": self.model,
             "value": _number(self.value),
             "macs": self.macs,
@@ -103,39 +116,24 @@ class Quotients(Printed):
         Raises:
             PlanError: The file cannot be written.
         """
-        try:
-            write_text(path, json.dumps(self.to_dict(), indent=1) + "\n")
-        except OSError as error:
-            raise PlanError("The quotients cannot be written.", where=str(path), got=str(error)) from error
+        PLAN.save(path, self.to_dict())
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Quotients:
+    def from_dict(cls, content: Mapping[str, Any], where: str | None = None) -> Quotients:
         """What ``to_dict`` gave.
+
+        Args:
+            content: The data.
+            where: The file that it is from, for messages.
 
         Raises:
             PlanError: It is something else.
         """
-        try:
-            if content["format"] != FORMAT:
-                raise ValueError(f"its format is {content['format']!r}")
-            rows = tuple(
-                Quotient(**{**row, "nodes": tuple(row["nodes"]), "run": tuple(row["run"])}) for row in content["rows"]
-            )
-            value = math.nan if content["value"] is None else float(content["value"])
-            return cls(
-                str(content["model"]),
-                value,
-                int(content["macs"]),
-                int(content["parameters"]),
-                content["latency"],
-                rows,
-                dict(content["left"]),
-                str(content["fingerprint"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise PlanError(
-                "This holds no quotients.", expected=FORMAT, got=f"{type(error).__name__}: {error}"
-            ) from error
+        data = PLAN.entries_of(content, where)
+        with PLAN.part(where):
+            rows = [Quotient(**{**row, "nodes": tuple(row["nodes"]), "run": tuple(row["run"])}) for row in data["rows"]]
+        value = math.nan if data["value"] is None else float(data["value"])
+        return cls(**{**data, "value": value, "rows": tuple(rows)})
 
     @classmethod
     def load(cls, path: str | Path) -> Quotients:
@@ -144,16 +142,7 @@ class Quotients(Printed):
         Raises:
             PlanError: The file is missing or holds none.
         """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            if not isinstance(content, dict):
-                raise ValueError("it is no JSON object")
-        except (OSError, ValueError) as error:
-            raise PlanError("The file of quotients cannot be read.", where=str(path), got=str(error)) from error
-        try:
-            return cls.from_dict(content)
-        except PlanError as error:
-            raise PlanError(error.what, where=str(path), expected=error.expected, got=error.got) from error
+        return cls.from_dict(PLAN.load(path), str(path))
 
     def with_rows(self, *rows: Quotient) -> Quotients:
         """The same with further rows."""
@@ -167,4 +156,4 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-__all__ = ["FORMAT", "Quotients"]
+__all__ = ["Quotients"]

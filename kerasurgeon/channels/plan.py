@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, final
 
-from kerasurgeon.atomic import write_text
 from kerasurgeon.channels.kept import KeptChannels
 from kerasurgeon.channels.preview import Preview, preview
 from kerasurgeon.errors import PlanError
+from kerasurgeon.plan_files import PlanFile, parse_json, read_plan_text
 
-FORMAT = "kerasurgeon.channels/1"
+PLAN = PlanFile(
+    "channels",
+    "plan of channels",
+    {"model": str, "note": str, "widths": dict, "kept": dict},
+    frozenset({"model", "note", "widths"}),
+)
 
 
 @final
@@ -43,12 +47,7 @@ class ChannelPlan(KeptChannels):
 
     def to_json(self) -> str:
         """As JSON: see ``from_json``."""
-        kept = {name: wanted if isinstance(wanted, int) else list(wanted) for name, wanted in self.kept.items()}
-        entries = {"format": FORMAT, "model": self.model, "note": self.note, "widths": dict(self.widths), "kept": kept}
-        lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in entries.items() if key != "kept"]
-        inner = ",\n".join(f"    {json.dumps(name)}: {json.dumps(wanted)}" for name, wanted in kept.items())
-        lines.append(f'  "kept": {{\n{inner}\n  }}' if kept else '  "kept": {}')
-        return "{\n" + ",\n".join(lines) + "\n}\n"
+        return PLAN.text({"model": self.model, "note": self.note, "widths": self.widths, "kept": self.kept})
 
     @classmethod
     def from_json(cls, text: str) -> ChannelPlan:
@@ -59,31 +58,11 @@ class ChannelPlan(KeptChannels):
         Raises:
             PlanError: The text is no plan.
         """
-        try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise PlanError("The plan is not valid JSON.", where=f"line {error.lineno}", got=error.msg) from error
-        if not isinstance(data, dict):
-            raise PlanError("A plan is an object of layer names and what they keep.", got=type(data).__name__)
-        if "format" not in data:
-            return cls(data)
-        if data["format"] != FORMAT:
-            raise PlanError("The plan has an unknown format.", expected=FORMAT, got=str(data["format"]))
-        extra = set(data) - {"format", "model", "note", "widths", "kept"}
-        if extra or not isinstance(data.get("kept"), dict):
-            raise PlanError("The plan does not have the form of a plan.", got=", ".join(sorted(extra)) or "no 'kept'")
-        widths = data.get("widths", {})
-        if not isinstance(widths, dict) or not all(type(width) is int for width in widths.values()):
-            expected = "how many channels each layer has"
-            raise PlanError("The plan's 'widths' cannot be used.", expected=expected, got=repr(widths)[:80])
-        return cls(data["kept"], widths, str(data.get("model", "")), str(data.get("note", "")))
+        return cls.from_data(parse_json(text, PLAN.what))
 
     def save(self, path: str | Path) -> None:
         """Write it as JSON, whole or not at all."""
-        try:
-            write_text(path, self.to_json())
-        except OSError as error:
-            raise PlanError("The plan cannot be written.", where=str(path), got=error.strerror or str(error)) from error
+        PLAN.save(path, {"model": self.model, "note": self.note, "widths": self.widths, "kept": self.kept})
 
     @classmethod
     def load(cls, path: str | Path) -> ChannelPlan:
@@ -92,8 +71,24 @@ class ChannelPlan(KeptChannels):
         Raises:
             PlanError: The file is missing or holds no plan.
         """
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise PlanError("The plan cannot be read.", where=str(path), got=str(error)) from error
-        return cls.from_json(text)
+        return cls.from_data(parse_json(read_plan_text(path, PLAN.what), PLAN.what, str(path)), str(path))
+
+    @classmethod
+    def from_data(cls, data: Any, where: str | None = None) -> ChannelPlan:
+        """Read a plan from what its JSON holds.
+
+        Args:
+            data: What ``from_json`` reads, as data.
+            where: The file that it is from, for messages.
+
+        Raises:
+            PlanError: It is no plan.
+        """
+        if isinstance(data, dict) and "format" not in data:
+            return cls(data)
+        data = PLAN.entries_of(data, where)
+        widths = data.get("widths", {})
+        if not all(type(width) is int for width in widths.values()):
+            expected, got = "how many channels each layer has", repr(widths)[:80]
+            raise PlanError("The plan's 'widths' cannot be used.", where=where, expected=expected, got=got)
+        return cls(data["kept"], widths, data.get("model", ""), data.get("note", ""))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,15 +11,14 @@ from typing import Any, final
 import numpy as np
 from rich.table import Table
 
-from kerasurgeon.errors import PlanError
-from kerasurgeon.factors.files import load_pair, save_pair
 from kerasurgeon.factors.kernels.method import Factors
 from kerasurgeon.factors.kernels.shape import Shape, Stage, chain_params
+from kerasurgeon.plan_files import PlanFile
 from kerasurgeon.report import Printed, format_count, grid
 
 Array = np.ndarray[Any, Any]
 
-FORMAT = "kerasurgeon.factors/1"
+PLAN = PlanFile("factors", "plan of factors", {"model": str, "note": str, "layers": dict})
 
 
 def fingerprint(kernel: Array) -> str:
@@ -172,7 +170,7 @@ class FactorPlan(Printed):
         packed = {
             f"{name}/{role}": array for name, planned in self.layers.items() for role, array in planned.arrays().items()
         }
-        save_pair(path, self._data(), packed)
+        PLAN.save_pair(path, self._data(), packed)
 
     @classmethod
     def load(cls, path: str | Path) -> FactorPlan:
@@ -184,25 +182,18 @@ class FactorPlan(Printed):
         Raises:
             PlanError: A file is missing or damaged, or of another format or version.
         """
-        data, packed = load_pair(path, FORMAT)
+        data, packed = PLAN.load_pair(path)
         layers = {}
-        try:
-            for name, entry in data["layers"].items():
-                prefix = f"{name}/"
-                # Names of layers may hold slashes, roles do not.
-                own = {key[len(prefix) :]: array for key, array in packed.items() if key.rpartition("/")[0] == name}
+        for name, entry in data["layers"].items():
+            # Names of layers may hold slashes, roles do not.
+            own = {key[len(name) + 1 :]: array for key, array in packed.items() if key.rpartition("/")[0] == name}
+            with PLAN.part(f"{path}, layer {name!r}"):
                 layers[name] = PlannedFactors.from_parts(entry, own)
-            return cls(layers, str(data["model"]), str(data["note"]))
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            what = f"{type(error).__name__}: {error}"
-            where = str(path)
-            if isinstance(data.get("layers"), dict) and len(layers) < len(data["layers"]):
-                where += f", layer {list(data['layers'])[len(layers)]!r}"
-            raise PlanError("The plan does not have the form of a plan of factors.", where=where, got=what) from error
+        return cls(layers, data["model"], data["note"])
 
     def to_json(self) -> str:
         """All but the arrays, as JSON."""
-        return json.dumps(self._data(), indent=1, default=int) + "\n"
+        return PLAN.text(self._data())
 
     def table(self) -> Table:
         """A rich table, one row a layer."""
@@ -237,7 +228,7 @@ class FactorPlan(Printed):
 
     def _data(self) -> dict[str, Any]:
         layers = {name: planned.to_dict() for name, planned in self.layers.items()}
-        return {"format": FORMAT, "model": self.model, "note": self.note, "layers": layers}
+        return {"model": self.model, "note": self.note, "layers": layers}
 
 
 def _same(one: PlannedFactors, other: PlannedFactors) -> bool:
@@ -250,4 +241,4 @@ def _same(one: PlannedFactors, other: PlannedFactors) -> bool:
     )
 
 
-__all__ = ["FORMAT", "FactorPlan", "PlannedFactors", "fingerprint"]
+__all__ = ["PLAN", "FactorPlan", "PlannedFactors", "fingerprint"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,12 +11,17 @@ from typing import Any, final
 
 from rich.table import Table
 
-from kerasurgeon.atomic import write_text
-from kerasurgeon.errors import PassError
+from kerasurgeon.errors import PlanError
 from kerasurgeon.factors.picks import Pick
+from kerasurgeon.plan_files import PlanFile
 from kerasurgeon.report.tables import Printed, grid
 
-FORMAT = "kerasurgeon.factor-search/1"
+PLAN = PlanFile(
+    "factor-search",
+    "search log",
+    {"measure": str, "fingerprint": str, "floor": (float, int, type(None)), "trials": list},
+    hint="name another file, or delete this one to start anew",
+)
 
 
 @final
@@ -78,51 +82,43 @@ class SearchLog(Printed):
 
     def to_json(self) -> str:
         """All of it, as JSON."""
-        content = {
-            "format": FORMAT,
+        return PLAN.text(self._data())
+
+    def save(self, path: str | Path) -> None:
+        """Write it as JSON, whole or not at all.
+
+        Raises:
+            PlanError: It cannot be written.
+        """
+        PLAN.save(path, self._data())
+
+    def _data(self) -> dict[str, Any]:
+        return {
             "measure": self.measure,
             "fingerprint": self.fingerprint,
             "floor": self.floor if math.isfinite(self.floor) else None,
             "trials": [asdict(trial) for trial in self.trials],
         }
-        return json.dumps(content, indent=1) + "\n"
-
-    def save(self, path: str | Path) -> None:
-        """Write it as JSON, whole or not at all."""
-        try:
-            write_text(path, self.to_json())
-        except OSError as error:
-            raise PassError(
-                "The search log cannot be written.", where=str(path), got=error.strerror or str(error)
-            ) from error
 
     @classmethod
     def open(cls, path: str | Path | None, measure: str, fingerprint: str) -> SearchLog:
         """The log in a file, to go on from, or a new one.
 
         Raises:
-            PassError: The file is no log, or the log of another search.
+            PlanError: The file is no log, or the log of another search.
         """
         log = cls(measure, fingerprint, path=None if path is None else Path(path))
         if log.path is None or not log.path.exists():
             return log
-        try:
-            content = json.loads(log.path.read_text(encoding="utf-8"))
-            if content["format"] != FORMAT:
-                raise ValueError(f"its format is {content['format']!r}")
-            log.trials = [_trial(trial) for trial in content["trials"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise PassError(
-                "The search log cannot be read.",
-                where=str(log.path),
-                got=f"{type(error).__name__}: {error}",
-                hint="name another file, or delete this one to start anew",
-            ) from error
-        if content.get("fingerprint") != fingerprint:
-            raise PassError(
+        content = PLAN.load(log.path)
+        for number, trial in enumerate(content["trials"], start=1):
+            with PLAN.part(f"{log.path}, trial {number}"):
+                log.trials.append(_trial(trial))
+        if content["fingerprint"] != fingerprint:
+            raise PlanError(
                 "The search log is of another search: the model, its weights or the options are not the same.",
                 where=str(log.path),
-                hint="name another file, or delete this one to start anew",
+                hint=PLAN.hint,
             )
         return log
 

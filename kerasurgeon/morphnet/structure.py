@@ -6,12 +6,11 @@ import json
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
-from kerasurgeon.atomic import write_text
 from kerasurgeon.channels.analysis import Channels
-from kerasurgeon.channels.plan import FORMAT, ChannelPlan
+from kerasurgeon.channels.plan import ChannelPlan
 from kerasurgeon.errors import PlanError, did_you_mean
+from kerasurgeon.plan_files import parse_json, read_plan_text, write_plan_text
 
 OPERATIONS = ("Conv2D", "Conv3D", "Conv2DTranspose", "Conv2DBackpropInput", "conv2d_transpose", "MatMul")
 """What TensorFlow 1 puts behind the name of a layer: the name of the operation inside it."""
@@ -30,18 +29,10 @@ def read_structure(source: str | Path) -> dict[str, int]:
         PlanError: It cannot be read, is no JSON, or holds something other than numbers by name.
     """
     where = str(source) if isinstance(source, Path) else None
-    try:
-        text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlanError("The structure cannot be read.", where=where, got=str(error)) from error
-    try:
-        data: Any = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise PlanError(
-            "The structure is not valid JSON.", where=where or f"line {error.lineno}", got=error.msg
-        ) from error
-    if isinstance(data, dict) and data.get("format") == FORMAT:
-        return dict(ChannelPlan.from_json(text).counts)
+    text = read_plan_text(source, "structure") if isinstance(source, Path) else source
+    data = parse_json(text, "structure", where)
+    if isinstance(data, dict) and "format" in data:
+        return dict(ChannelPlan.from_data(data, where).counts)
     if not isinstance(data, dict):
         raise PlanError(
             "A structure is an object of layer names and numbers of channels.", where=where, got=type(data).__name__
@@ -63,10 +54,7 @@ def write_structure(counts: Mapping[str, int], path: str | Path) -> None:
     Raises:
         PlanError: It cannot be written.
     """
-    try:
-        write_text(path, json.dumps(dict(counts), indent=2, sort_keys=True) + "\n")
-    except OSError as error:
-        raise PlanError("The structure cannot be written.", where=str(path), got=str(error)) from error
+    write_plan_text(path, json.dumps(dict(counts), indent=2, sort_keys=True) + "\n", "structure")
 
 
 def structure_plan(channels: Channels, counts: Mapping[str, int]) -> ChannelPlan:
