@@ -147,16 +147,11 @@ from kerasurgeon.rewrite.surgery import (
 )
 from kerasurgeon.rules import Call, call_of, rule_for
 from kerasurgeon.sparsity.kernels import (
-    KINDS as KERNEL_KINDS,
-)
-from kerasurgeon.sparsity.kernels import (
     KernelChoice,
     KernelCriterion,
     check_criterion,
     check_sparsity,
     importance,
-    kernel_key,
-    seen,
 )
 from kerasurgeon.sparsity.structures import Structure, kept_masks
 
@@ -165,7 +160,6 @@ __all__ = [
     "CORRECTIONS",
     "EXACT",
     "INSERTS",
-    "KERNEL_KINDS",
     "MASKED_EXACT",
     "METHODS",
     "NORMALISERS",
@@ -285,7 +279,6 @@ __all__ = [
     "is_number",
     "kept_masks",
     "keras_layer",
-    "kernel_key",
     "known_criteria",
     "latency_by",
     "layer_from_keras",
@@ -321,7 +314,6 @@ __all__ = [
     "rule_for",
     "score",
     "sections",
-    "seen",
     "settle",
     "splice",
     "staged",

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import keras
 import networkx as nx
 
 from kerasurgeon.errors import GraphError
 from kerasurgeon.ir.graph import Graph
-from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.rewrite.regions import Region
+from kerasurgeon.rules.asking import linear_form, positions_of
+from kerasurgeon.rules.positions import Enlarged, Gone, Window
 
 Pair = tuple[int, int]
 
 POLICIES = {"float16": "mixed_float16", "bfloat16": "mixed_bfloat16", "float32": "float32", "float64": "float64"}
 """The dtype policy of new layers by the dtype that they are to make."""
-
-_DEPTHWISE = frozenset({"DepthwiseConv2D", "SeparableConv2D"})
-_SPATIAL = frozenset({"Conv2D", *_DEPTHWISE})
-_ENLARGING = frozenset({"Conv2DTranspose", "UpSampling2D"})
-_POOLING = frozenset({"MaxPooling2D", "AveragePooling2D"})
-_GLOBAL = frozenset({"GlobalAveragePooling2D", "GlobalMaxPooling2D"})
 
 
 @final
@@ -197,12 +192,18 @@ def _halvings(size: int, wanted: int) -> int:
 
 
 def _dilations(graph: Graph, names: Iterable[str]) -> tuple[Pair, Pair]:
-    found = [graph.layer_of(name) for name in names if graph.kind(name) in _SPATIAL]
-    depthwise = [layer for layer in found if layer.kind in _DEPTHWISE]
-    spatial = depthwise or [layer for layer in found if max(_pair(layer, "kernel_size")) > 1]
+    depthwise, wide = [], []
+    for form in (linear_form(graph.layer_of(name)) for name in names):
+        if form is None or form.window is None or form.transposed or len(form.window.size) != 2:
+            continue
+        if form.kernels[0].depthwise:
+            depthwise.append(form.window)
+        elif not form.pointwise:
+            wide.append(form.window)
+    spatial = depthwise or wide
     if not spatial:
         return (1, 1), (1, 1)
-    return _pair(spatial[0], "dilation_rate"), _pair(spatial[-1], "dilation_rate")
+    return _pair(spatial[0].dilation), _pair(spatial[-1].dilation)
 
 
 def _strides_along(graph: Graph, region: Region) -> tuple[float, float]:
@@ -210,36 +211,31 @@ def _strides_along(graph: Graph, region: Region) -> tuple[float, float]:
     view = graph.digraph.subgraph([region.entry.node, *region.nodes])
     way = nx.shortest_path(view, region.entry.node, region.exit.node)[1:]
     height, width = 1.0, 1.0
-    for vertical, horizontal in (_stride_of(graph.layer_of(name), region) for name in way):
+    for vertical, horizontal in (_stride_of(graph, name, region) for name in way):
         height, width = height * vertical, width * horizontal
     return height, width
 
 
-def _stride_of(layer: Layer, region: Region) -> tuple[float, float]:
-    if layer.kind in _SPATIAL:
-        return _pair(layer, "strides")
-    if layer.kind in _POOLING:
-        return _pair(layer, "strides" if layer.config.get("strides") is not None else "pool_size")
-    if layer.kind in _ENLARGING:
-        vertical, horizontal = _pair(layer, "strides" if "strides" in layer.config else "size")
+def _stride_of(graph: Graph, name: str, region: Region) -> tuple[float, float]:
+    positions = positions_of(graph, graph[name])
+    if isinstance(positions, Window) and len(positions.size) == 2:
+        vertical, horizontal = positions.strides
+        return (1 / vertical, 1 / horizontal) if positions.transposed else (vertical, horizontal)
+    if isinstance(positions, Enlarged) and len(positions.factors) == 2:
+        vertical, horizontal = positions.factors
         return 1 / vertical, 1 / horizontal
-    if layer.kind in _GLOBAL:
+    if isinstance(positions, Gone) and len(graph.spec(graph[name].inputs[0]).shape) == 4:
         raise GraphError(
             f"The region {region.name!r} averages over the whole image, whose size is open.",
-            where=f"layer {layer.name!r}",
+            where=f"layer {name!r}",
             hint="give the model a fixed input size, or choose a region without a global pooling",
         )
     return 1.0, 1.0
 
 
-def _pair(layer: Layer, key: str) -> Pair:
-    value: Any = layer.config.get(key, 1)
-    first, second = _two(value)
-    return int(first), int(second)
-
-
-def _two(value: Any) -> Iterator[int]:
-    return iter((value, value) if isinstance(value, int) else value)
+def _pair(values: tuple[int, ...]) -> Pair:
+    first, second = values
+    return first, second
 
 
 __all__ = ["POLICIES", "Geometry", "channel_axis", "data_format_of", "geometry", "spatial_axes"]

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from kerasurgeon.channels.linear import last_axis_letters
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.node import Node
-from kerasurgeon.layers.convolution import channel_axis
+from kerasurgeon.rules.asking import affine_of, linear_form
 
 Array = np.ndarray[Any, Any]
 
@@ -17,9 +16,9 @@ Array = np.ndarray[Any, Any]
 def takes_no_bias(graph: Graph, node: Node) -> str:
     """Why a layer cannot take up a constant per channel that it gives; empty if it can."""
     layer = graph.layer_of(node)
-    if layer.array("bias") is not None or "use_bias" in layer.config:
-        return ""
-    return "" if layer.kind == "EinsumDense" and layer.config["bias_axes"] is None else "it takes no bias"
+    form = linear_form(layer)
+    able = layer.array("bias") is not None or (form is not None and form.new_bias is not None)
+    return "" if able else "it takes no bias"
 
 
 def add_to_bias(graph: Graph, node: Node, shift: Array) -> None:
@@ -40,14 +39,11 @@ def add_to_bias(graph: Graph, node: Node, shift: Array) -> None:
         mean = graph.layer_of(norm).weights["moving_mean"].array
         graph.set_weight(norm.layer, "moving_mean", (mean.astype(np.float64) - shift).astype(mean.dtype))
         return
-    kernel = next(weight.array for key, weight in layer.weights.items() if key.endswith("kernel"))
-    if layer.kind == "EinsumDense":
-        letters = last_axis_letters(layer)
-        assert letters is not None
-        layer = layer.with_config(bias_axes=letters[1])
-    else:
-        layer = layer.with_config(use_bias=True)
-    graph.update_layer(node.layer, layer.with_weights(bias=shift.astype(kernel.dtype)))
+    form = linear_form(layer)
+    assert form is not None
+    assert form.new_bias is not None
+    dtype = layer.weights[form.kernels[0].key].array.dtype
+    graph.update_layer(node.layer, layer.with_config(**form.new_bias).with_weights(bias=shift.astype(dtype)))
 
 
 def _batch_norm_behind(graph: Graph, node: Node) -> Node | None:
@@ -57,12 +53,11 @@ def _batch_norm_behind(graph: Graph, node: Node) -> Node | None:
     if len(users) != 1 or graph.is_output(node.value) or layer.config.get("activation") not in (None, "linear"):
         return None
     norm = users[0]
-    if graph.kind(norm) != "BatchNormalization" or len(graph.calls(norm.layer)) != 1:
+    affine = affine_of(graph.layer_of(norm))
+    if affine is None or "moving_mean" not in graph.layer_of(norm).weights or len(graph.calls(norm.layer)) != 1:
         return None
     if norm.layer in graph.tied_layers() or norm.kwargs.get("training"):
         return None
     rank = len(node.spec.shape)
-    axis = channel_axis(layer.config) if "data_format" in layer.config else -1
-    wanted = graph.layer_of(norm).config["axis"]
-    wanted = wanted if isinstance(wanted, int) else wanted[0]
-    return norm if wanted % rank == axis % rank else None
+    form = linear_form(layer)
+    return norm if form is not None and affine.axis % rank == form.axis(rank) else None

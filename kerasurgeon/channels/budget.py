@@ -45,7 +45,7 @@ class Budget:
     def __init__(self, channels: Channels) -> None:
         self.channels = channels
         self.graph = channels.graph
-        self.specs = resolve(self.graph, rule_for)
+        self.specs = resolve(self.graph)
         self._index_weights()
         self._index_calls()
 

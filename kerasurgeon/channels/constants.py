@@ -20,17 +20,14 @@ from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import Value
 from kerasurgeon.layers.activations import keeps_apart
-from kerasurgeon.layers.applications import LayerScale
-from kerasurgeon.layers.elementwise import Elementwise
-from kerasurgeon.layers.norms import BatchNormalization
-from kerasurgeon.rules import rule_for
+from kerasurgeon.rules.answers import Affine
+from kerasurgeon.rules.asking import affine_of, is_elementwise
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.labels import Labels
 
 Array = np.ndarray[Any, Any]
 
 _VARIES = 1e-12
-_POINTWISE = (Elementwise, BatchNormalization, LayerScale)
 
 
 def blank(labels: Labels) -> tuple[int, ...]:
@@ -92,8 +89,9 @@ class Constants:
         matrices = self.linear_of(node)
         if matrices is not None:
             return [self._sum(node, layer, matrices, labels[0])]
-        if layer.kind == "BatchNormalization" and len(node.inputs) == 1:
-            return [self._norm(node, layer, labels[0])]
+        affine = affine_of(layer) if len(node.inputs) == 1 else None
+        if affine is not None:
+            return [self._affine(node, affine, labels[0])]
         if call.masks or any(held.contracted for held in call.held) or not self._may_make(node, layer):
             return None
         return self._probe(node, labels)
@@ -110,17 +108,13 @@ class Constants:
         activated = _activated(layer, result)
         return None if activated is None else spread(np.where(fixed, activated, np.nan), matrices.axis, blank(labels))
 
-    def _norm(self, node: Node, layer: Layer, labels: Labels) -> Array | None:
+    def _affine(self, node: Node, affine: Affine, labels: Labels) -> Array | None:
         """A batch norm, read off its weights: they are many, and each run makes a layer."""
-        axis = layer.config["axis"] if isinstance(layer.config["axis"], int) else layer.config["axis"][0]
-        arrays = {key: weight.array.astype(np.float64) for key, weight in layer.weights.items()}
-        size = len(arrays["moving_mean"])
-        constants = self.channel(node.inputs[0], axis, size)
+        constants = self.channel(node.inputs[0], affine.axis, len(affine.shift))
         with np.errstate(all="ignore"):
-            scale = arrays.get("gamma", 1.0) / np.sqrt(arrays["moving_variance"] + layer.config["epsilon"])
-            shift = np.where(scale == 0, 0.0, scale * (constants - arrays["moving_mean"]))
-            result = np.asarray(shift + arrays.get("beta", 0.0))
-        return None if np.isnan(result).all() else spread(result, axis, blank(labels))
+            # A scale of zero gives the shift, whatever comes in.
+            result = np.asarray(np.where(affine.scale == 0, 0.0, affine.scale * constants) + affine.shift)
+        return None if np.isnan(result).all() else spread(result, affine.axis, blank(labels))
 
     def _may_make(self, node: Node, layer: Layer) -> bool:
         """Whether constants can come out: some go in, or a weight is zero."""
@@ -134,7 +128,7 @@ class Constants:
             return None
         attempts = [False]
         ranks = {len(spec.shape) for spec in specs}
-        if isinstance(rule_for(self.graph.kind(node)), _POINTWISE) and len(ranks) == 1:
+        if len(ranks) == 1 and is_elementwise(self.graph, node):
             attempts = [True, False]
         for small in attempts:
             try:

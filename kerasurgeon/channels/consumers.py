@@ -9,14 +9,16 @@ import numpy as np
 
 from kerasurgeon.channels.analysis import Channels
 from kerasurgeon.channels.biases import add_to_bias, takes_no_bias
-from kerasurgeon.channels.linear import last_axis_letters
-from kerasurgeon.channels.linear_part import SUMMING, channel_axis, is_plain
 from kerasurgeon.channels.scatter_layer import SCATTER
 from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import Value
+from kerasurgeon.rules import CannotTell, rule_for
+from kerasurgeon.rules.asking import linear_form
 from kerasurgeon.rules.channel_call import Held
 from kerasurgeon.rules.labels import Factor
+from kerasurgeon.rules.layout import channel_axis
 
 Array = np.ndarray[Any, Any]
 
@@ -63,13 +65,11 @@ def find_consumers(graph: Graph, channels: Channels, gone: Array) -> tuple[dict[
             continue
         layer = graph.layer_of(node)
         why = ""
-        if layer.kind not in SUMMING | {SCATTER}:
-            why = f"a {layer.kind} has no bias that could take it up"
-        elif layer.kind != SCATTER and not is_plain(layer):
-            why = "it computes with more than a kernel and a bias"
-        elif node.layer in tied:
+        if layer.kind != SCATTER:
+            why = _takes_nothing_up(layer)
+        if not why and node.layer in tied:
             why = "another layer uses its weights"
-        elif len(node.inputs) != 1:
+        elif not why and len(node.inputs) != 1:
             why = "it reads several tensors"
         if why:
             notes.append(f"{node.name!r} is not compensated: {why}")
@@ -87,13 +87,20 @@ def _summed_axes(graph: Graph, node: Node) -> set[int]:
     rank = len(graph.spec(node.inputs[0]).shape)
     if layer.kind == SCATTER:
         return {int(layer.config["axis"]) % rank}
-    if layer.kind != "EinsumDense":
-        return {channel_axis(layer, rank)}
-    terms, _, result = str(layer.config["equation"]).replace(" ", "").partition("->")
-    term = terms.partition(",")[0]
-    if term.startswith("..."):
-        return {rank - len(term) + place for place, letter in enumerate(term) if letter != "." and letter not in result}
-    return {place for place, letter in enumerate(term.replace(".", "")) if letter not in result}
+    form = linear_form(layer)
+    assert form is not None
+    return form.summed_axes(rank)
+
+
+def _takes_nothing_up(layer: Layer) -> str:
+    """Why a layer that sums over channels has no place for what they gave; empty if it has."""
+    try:
+        form = rule_for(layer.kind).linear(layer)
+    except CannotTell as reason:
+        form, why = None, str(reason)
+    else:
+        why = f"a {layer.kind} has no bias that could take it up"
+    return why if form is None or form.depthwise else ""
 
 
 def _mask(factors: tuple[Factor, ...], axes: set[int], lost: Array, rank: int) -> Array:
@@ -129,14 +136,12 @@ def put(graph: Graph, channels: Channels, key: str, shift: Array) -> str:
     if len(calls) > 1:
         return f"it has no bias, and is called {len(calls)} times"
     why = takes_no_bias(graph, calls[0])
-    if not why and layer.kind == "EinsumDense" and last_axis_letters(layer) is None:
-        why = "it has no bias"
     if why:
         return why
     add_to_bias(graph, calls[0], shift)
     if graph.layers[key].array("bias") is not None:
         labels = channels.labels[calls[0].name][0]
-        factor = labels.factor(channel_axis(layer, labels.rank))
+        factor = labels.factor(channel_axis(layer.config, labels.rank))
         if factor is not None and len(factor.axes) == 1:
             channels.weights[key, "bias"] = [Held("bias", (0,), factor.ids)]
     return ""

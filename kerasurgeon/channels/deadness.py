@@ -20,6 +20,7 @@ from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.structure import leaves
 from kerasurgeon.ir.values import Value, WeightRef
+from kerasurgeon.rules.asking import affine_of
 
 Array = np.ndarray[Any, Any]
 
@@ -210,7 +211,7 @@ class _Search:
     def _following(self, name: str) -> list[Value]:
         """What a batch norm behind a layer gives."""
         users = self.graph.users(name)
-        return [user.value for user in users if self.graph.kind(user) == "BatchNormalization"]
+        return [user.value for user in users if affine_of(self.graph.layer_of(user)) is not None]
 
     def _block(self, units: Array, reason: str) -> None:
         self.stays[units] = True

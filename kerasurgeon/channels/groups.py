@@ -240,7 +240,7 @@ class _Finder:
     def _macs_per_element(self) -> dict[str, float | None]:
         """MACs per weight element of each layer: what a call costs is proportional to its kernels' elements."""
         graph = self.channels.graph
-        specs = resolve(graph, rule_for)
+        specs = resolve(graph)
         found: dict[str, float | None] = {}
         for node in graph.nodes():
             layer = graph.layers[node.layer]

@@ -26,7 +26,7 @@ import numpy as np
 
 from kerasurgeon.channels.analysis import Channels
 from kerasurgeon.channels.consumers import Consumer, put
-from kerasurgeon.channels.linear_part import CONVOLUTIONS, linear_part, run_linear, to_bias
+from kerasurgeon.channels.linear_part import linear_part, run_linear, to_bias
 from kerasurgeon.channels.masked import mask_units
 from kerasurgeon.channels.measured import samples_at_once
 from kerasurgeon.channels.patches import channels_last, patches
@@ -37,6 +37,7 @@ from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io.batches import input_batches
 from kerasurgeon.keras_io.running import Runner, last_uses
+from kerasurgeon.rules.asking import channel_form
 
 Array = np.ndarray[Any, Any]
 
@@ -147,7 +148,8 @@ class _Fit:
         target = _linear(self.whole, self.whole[node.name], before[consumer.value])
         given = _linear(self.twin, self.twin[node.name], after[current])
         error = target - given
-        fits = layer.kind in CONVOLUTIONS | {"Dense"} and len(self.graph.calls(key)) == 1
+        form = channel_form(layer)
+        fits = form is not None and form.by_patches and len(self.graph.calls(key)) == 1
         if not fits:
             shift = to_bias(layer, error)
             why = "" if len(self.graph.calls(key)) == 1 else " (it has several calls)"

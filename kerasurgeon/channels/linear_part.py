@@ -13,24 +13,11 @@ from kerasurgeon.ir.layer import Layer, Weight
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.keras_io.running import call_layer, variant
+from kerasurgeon.rules.layout import channel_axis
 
 Array = np.ndarray[Any, Any]
 
-CONVOLUTIONS = frozenset({"Conv1D", "Conv2D", "Conv3D"})
-DEPTHWISE = frozenset({"DepthwiseConv1D", "DepthwiseConv2D"})
-SUMMING = CONVOLUTIONS | {
-    *("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose", "SeparableConv1D", "SeparableConv2D"),
-    *("Dense", "EinsumDense"),
-}
-"""Layers that sum over channels, and may have a bias per output channel."""
-
-_KERNELS = frozenset({"kernel", "depthwise_kernel", "pointwise_kernel"})
 _SIZE_WHERE_OPEN = 16
-
-
-def is_plain(layer: Layer) -> bool:
-    """Whether the layer's weights are kernels and a bias: adapters and quantised layers have others."""
-    return set(layer.weights) <= _KERNELS | {"bias"} and any(key in _KERNELS for key in layer.weights)
 
 
 def linear_part(graph: Graph, node: Node, *, squared: bool = False) -> Any:
@@ -38,7 +25,7 @@ def linear_part(graph: Graph, node: Node, *, squared: bool = False) -> Any:
 
     Args:
         graph: The graph.
-        node: A call of one of ``SUMMING`` or ``DEPTHWISE``.
+        node: A call of a layer that has a linear form (see ``rules.linear_form``).
         squared: With its kernels squared: what becomes of variances, if the inputs are independent.
     """
     layer = graph.layer_of(node)
@@ -65,11 +52,6 @@ def full_shape(spec: TensorSpec) -> tuple[int, ...]:
     return (1, *(_SIZE_WHERE_OPEN if size is None else size for size in spec.shape[1:]))
 
 
-def channel_axis(layer: Layer, rank: int) -> int:
-    """Which axis of a tensor of some rank holds the channels."""
-    return 1 if layer.config.get("data_format") == "channels_first" else rank - 1
-
-
 def to_bias(layer: Layer, response: Array) -> Array:
     """The mean over all positions of a result, in the shape that the layer's bias has or would have."""
     bias = layer.array("bias")
@@ -77,5 +59,5 @@ def to_bias(layer: Layer, response: Array) -> Array:
         shape = (1,) * (response.ndim - bias.ndim) + bias.shape
         axes = tuple(axis for axis, size in enumerate(shape) if size == 1)
         return np.asarray(response.mean(axis=axes, keepdims=True).reshape(bias.shape))
-    axis = channel_axis(layer, response.ndim)
+    axis = channel_axis(layer.config, response.ndim)
     return np.asarray(response.mean(axis=tuple(place for place in range(response.ndim) if place != axis)))

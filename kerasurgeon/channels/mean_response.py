@@ -6,13 +6,14 @@ over the axes, so that the average over all positions is a weighted sum of the k
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from kerasurgeon.channels.linear_part import CONVOLUTIONS, channel_axis
 from kerasurgeon.ir.layer import Layer
+from kerasurgeon.rules.asking import channel_form
+from kerasurgeon.rules.positions import Window
 
 Array = np.ndarray[Any, Any]
 
@@ -28,31 +29,30 @@ def mean_response(layer: Layer, shape: Sequence[int | None], constant: Array) ->
     Returns:
         A number per output channel, or ``None`` where this does not apply: other layers, open sizes with padding.
     """
-    kernel = layer.array("kernel")
-    axis = channel_axis(layer, constant.ndim)
-    if kernel is None or constant.size != constant.shape[axis]:
+    form = channel_form(layer)
+    if form is None or form.single is None or not form.by_patches:
+        return None
+    axis, kernel = form.axis(constant.ndim), layer.weights[form.single.key].array
+    if constant.size != constant.shape[axis]:
         return None
     values = constant.reshape(-1).astype(np.float64)
-    if layer.kind == "Dense" and kernel.ndim == 2 and len(values) == len(kernel):
-        return np.asarray(values @ kernel)
-    if layer.kind not in CONVOLUTIONS:
-        return None
-    rank = kernel.ndim - 2
-    spatial = shape[2:] if axis == 1 else shape[1:-1]
+    spatial = shape[2:] if form.channels_first else shape[1:-1]
     matrix = kernel
-    for place in range(rank):
-        share = _inside(layer.config, kernel.shape[place], spatial[place], place)
+    for place in range(kernel.ndim - 2):
+        assert form.window is not None
+        share = _inside(form.window, spatial[place], place)
         if share is None:
             return None
         matrix = np.tensordot(share.astype(kernel.dtype), matrix, axes=(0, 0))
-    groups = layer.config["groups"]
+    groups = form.single.groups
     grouped = matrix.reshape(matrix.shape[0], groups, -1)
     return np.asarray(np.einsum("gi,igo->go", values.reshape(groups, -1), grouped)).reshape(-1)
 
 
-def _inside(config: Mapping[str, Any], taps: int, size: int | None, place: int) -> Array | None:
+def _inside(window: Window, size: int | None, place: int) -> Array | None:
     """For each tap along an axis the share of positions at which it lies inside the input."""
-    padding, stride, dilation = config["padding"], config["strides"][place], config["dilation_rate"][place]
+    taps, padding = window.size[place], window.padding
+    stride, dilation = window.strides[place], window.dilation[place]
     if padding == "valid" or taps == 1:
         return np.ones(taps)
     if size is None:

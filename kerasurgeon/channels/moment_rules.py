@@ -9,40 +9,23 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasurgeon.channels.linear_part import DEPTHWISE, SUMMING, full_shape, is_plain, linear_part, run_linear
+from kerasurgeon.channels.linear_part import full_shape, linear_part, run_linear
 from kerasurgeon.channels.spread import Spread, compressed, gaussian, joined, largest
-from kerasurgeon.channels.sums import sum_factors
 from kerasurgeon.ir.graph import Graph
-from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io.running import Runner
 from kerasurgeon.layers.activations import keeps_apart
-from kerasurgeon.layers.free import ACTIVATION_OPS, ELEMENTWISE_OPS, names
-from kerasurgeon.rules.call import CannotTell
+from kerasurgeon.rules import CannotTell, rule_for
+from kerasurgeon.rules.answers import Join, Product, Statistics, Sum
+from kerasurgeon.rules.asking import combination_of, is_elementwise, linear_form, movement_of, positions_of
+from kerasurgeon.rules.layout import spatial_axes
+from kerasurgeon.rules.linear_form import LinearForm
+from kerasurgeon.rules.positions import Border, Enlarged, Gone, Positions, Window
 
 Array = np.ndarray[Any, Any]
 Operands = Mapping[Value, Spread | None]
 
-_APPLICATIONS = "custom:keras.src.applications."
-_IN_TRAINING_ONLY = frozenset(
-    names("Identity Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D GaussianDropout GaussianNoise")
-    + names("AlphaDropout ActivityRegularization")
-) | {f"{_APPLICATIONS}convnext.StochasticDepth", "ops.stop_gradient"}
-_MIXING_OPS = {"softmax", "log_softmax", "sparsemax", "glu"}
-_ELEMENTWISE = frozenset(
-    names("Activation ReLU LeakyReLU ELU PReLU Rescaling")
-    + tuple(f"ops.{name}" for name in (*ELEMENTWISE_OPS, *ACTIVATION_OPS) if name not in _MIXING_OPS)
-) | {f"{_APPLICATIONS}convnext.LayerScale"}
-_MERGES = frozenset(names("Add Subtract Average Multiply ops.add ops.subtract ops.multiply")) | {
-    f"{_APPLICATIONS}inception_resnet_v2.CustomScaleLayer"
-}
-_PRODUCTS = {"Multiply", "ops.multiply"}
-_CONCATENATIONS = {"Concatenate", "ops.concatenate"}
-_BORDERS = tuple(f"{name}{rank}D" for name in ("ZeroPadding", "Cropping", "UpSampling") for rank in (1, 2, 3))
-_MOVES = frozenset(
-    (*names("Reshape Flatten Permute RepeatVector ops.reshape ops.transpose ops.expand_dims ops.squeeze"), *_BORDERS)
-)
 # Elements of a spread, points included, that are worked on at a time.
 _MOST = 8_000_000
 
@@ -53,7 +36,10 @@ class Unknown(Exception):  # noqa: N818 - an outcome
 
 def begins(graph: Graph, node: Node) -> bool:
     """Whether what a node gives is known, or not, whatever it reads."""
-    return graph.kind(node) in ("InputLayer", "BatchNormalization", "Normalization")
+    try:
+        return not node.inputs or _statistics(graph, node) is not None
+    except CannotTell:
+        return True
 
 
 def follow(graph: Graph, node: Node, operands: Operands) -> Spread:
@@ -62,64 +48,57 @@ def follow(graph: Graph, node: Node, operands: Operands) -> Spread:
     Raises:
         Unknown: It cannot be told.
     """
-    kind = graph.kind(node)
-    if begins(graph, node):
-        return _begin(graph, node, kind)
+    try:
+        return _followed(graph, node, operands)
+    except CannotTell as problem:
+        raise Unknown(f"{node.name!r} ({graph.kind(node)}): {problem}") from problem
+
+
+def _followed(graph: Graph, node: Node, operands: Operands) -> Spread:
+    if not node.inputs:
+        raise Unknown(f"it depends on the input {node.name!r}, of which nothing is known without data")
+    statistics = _statistics(graph, node)
+    if statistics is not None:
+        if node.kwargs.get("training"):
+            raise Unknown(f"{node.name!r} normalises by the statistics of each batch")
+        return gaussian(statistics.mean, statistics.variance)
+    layer, combination = graph.layer_of(node), combination_of(graph, node)
     spreads = [operands[value] for value in node.inputs]
-    if kind in _CONCATENATIONS:
-        return _concatenated(graph, node, spreads)
+    if isinstance(combination, Join):
+        return _concatenated(graph, node, spreads, combination)
     known = [spread for spread in spreads if spread is not None]
     if len(known) < len(spreads):
         raise Unknown("")
-    if not known:
-        raise Unknown(f"{node.name!r} reads nothing")
-    if kind in _IN_TRAINING_ONLY:
+    if rule_for(layer.kind).only_in_training(layer):
         return known[0]
-    if kind in SUMMING or kind in DEPTHWISE:
-        return _linear(graph, node, known[0])
-    if kind in _ELEMENTWISE | _MERGES and _one_root(known):
+    form = linear_form(layer)
+    if form is not None:
+        return _linear(graph, node, form, known[0])
+    if is_elementwise(graph, node) and _one_root(known):
         return _elementwise(graph, node, known)
-    if kind in _MERGES:
-        return _merged(graph, node, known)
-    if len(known) == 1 and kind in _MOVES:
-        return _moved(graph, node, known[0])
-    if len(known) == 1 and "Pooling" in kind:
-        return _pooled(graph, node, kind, known[0])
-    raise Unknown(f"nothing is known of what {node.name!r} ({kind}) gives")
+    if isinstance(combination, (Sum, Product)):
+        return _merged(graph, node, combination, known)
+    positions = positions_of(graph, node) if len(known) == 1 else None
+    if len(known) == 1 and movement_of(graph, node) is not None:
+        return _moved(graph, node, positions, known[0])
+    if isinstance(positions, (Window, Gone)):
+        return _pooled(graph, node, positions, known[0])
+    _tell_why(graph, node, form)
+    raise Unknown(f"nothing is known of what {node.name!r} ({layer.kind}) gives")
 
 
-def _begin(graph: Graph, node: Node, kind: str) -> Spread:
+def _statistics(graph: Graph, node: Node) -> Statistics | None:
     layer = graph.layer_of(node)
-    if kind == "InputLayer":
-        raise Unknown(f"it depends on the input {node.name!r}, of which nothing is known without data")
-    rank = len(node.spec.shape)
-    if kind == "Normalization":
-        if layer.config.get("invert"):
-            raise Unknown(f"{node.name!r} undoes a normalisation")
-        if not _adapted(layer):
-            raise Unknown(f"{node.name!r} has the statistics that it was made with, not those of data")
-        return gaussian(np.zeros((1,) * rank), np.ones((1,) * rank))
-    if node.kwargs.get("training"):
-        raise Unknown(f"{node.name!r} normalises by the statistics of each batch")
-    axis = layer.config["axis"]
-    axis = axis if isinstance(axis, int) else axis[0]
-    shape = [1] * rank
-    shape[axis] = -1
-    size = len(layer.weights["moving_mean"].array)
-    gamma, beta = layer.array("gamma"), layer.array("beta")
-    mean = np.zeros(size) if beta is None else np.asarray(beta, np.float64)
-    variance = np.ones(size) if gamma is None else np.square(np.asarray(gamma, np.float64))
-    return gaussian(mean.reshape(shape), variance.reshape(shape))
+    return rule_for(layer.kind).statistics(layer, len(node.spec.shape))
 
 
-def _adapted(layer: Layer) -> bool:
-    """Whether a Normalization has statistics of some data."""
-    for key, untouched in (("mean", 0.0), ("variance", 1.0)):
-        array = layer.array(key)
-        given = layer.config.get(key) if array is None else array
-        if given is not None and np.any(np.asarray(given) != untouched):
-            return True
-    return False
+def _tell_why(graph: Graph, node: Node, form: LinearForm | None) -> None:
+    """Let the rule say what keeps a layer with kernels from being followed, or an activation."""
+    layer = graph.layer_of(node)
+    rule = rule_for(layer.kind)
+    if form is None and "kernel" in layer.weights:
+        rule.linear(layer)
+    rule.channelwise(layer)
 
 
 def _one_root(spreads: list[Spread]) -> bool:
@@ -128,13 +107,6 @@ def _one_root(spreads: list[Spread]) -> bool:
 
 def _elementwise(graph: Graph, node: Node, spreads: list[Spread]) -> Spread:
     """Run the layer on the points: all operands are functions of the same numbers, or constant."""
-    entry = graph.layer_of(node).config.get("activation")
-    try:
-        apart = keeps_apart(entry)
-    except CannotTell as problem:
-        raise Unknown(f"{node.name!r}: {problem}") from problem
-    if not apart:
-        raise Unknown(f"{node.name!r} ({entry}) works over all channels")
     root = next((spread.root for spread in spreads if not spread.constant), spreads[0].root)
     samples = [spread.samples for spread in spreads]
     try:
@@ -144,17 +116,15 @@ def _elementwise(graph: Graph, node: Node, spreads: list[Spread]) -> Spread:
     return Spread(compressed(result), root)
 
 
-def _merged(graph: Graph, node: Node, spreads: list[Spread]) -> Spread:
+def _merged(graph: Graph, node: Node, combination: Sum | Product, spreads: list[Spread]) -> Spread:
     """Sums and products of tensors that are taken for independent."""
-    kind = graph.kind(node)
     means, variances = [spread.mean for spread in spreads], [spread.variance for spread in spreads]
     mean = _run(graph, node, means)
-    if kind in _PRODUCTS:
+    if isinstance(combination, Product):
         squares = [np.square(one) + other for one, other in zip(means, variances, strict=True)]
         return gaussian(mean, _product(squares) - np.square(_product(means)))
-    factors = sum_factors(graph, node) or (1.0,) * len(spreads)  # an op with a constant reads one tensor only
     total: Array = np.zeros_like(variances[0])
-    for factor, variance in zip(factors, variances, strict=True):
+    for factor, variance in zip(combination.factors, variances, strict=True):
         total = total + factor**2 * variance
     return gaussian(mean, total)
 
@@ -166,12 +136,11 @@ def _product(arrays: list[Array]) -> Array:
     return total
 
 
-def _concatenated(graph: Graph, node: Node, spreads: list[Spread | None]) -> Spread:
+def _concatenated(graph: Graph, node: Node, spreads: list[Spread | None], join: Join) -> Spread:
     if all(spread is None for spread in spreads):
         raise Unknown("")
-    config = graph.layer_of(node).config
     rank = len(node.spec.shape)
-    axis = int(node.kwargs.get("axis", config.get("axis", -1))) % rank
+    axis = join.axis % rank
     sizes = [graph.spec(value).shape[axis] for value in node.inputs]
     if axis == 0 or None in sizes:
         raise Unknown(f"{node.name!r} joins along an axis of unknown size")
@@ -180,24 +149,20 @@ def _concatenated(graph: Graph, node: Node, spreads: list[Spread | None]) -> Spr
     return joined(parts, [int(size or 0) for size in sizes], axis)
 
 
-def _linear(graph: Graph, node: Node, spread: Spread) -> Spread:
+def _linear(graph: Graph, node: Node, form: LinearForm, spread: Spread) -> Spread:
     layer = graph.layer_of(node)
-    if not is_plain(layer):
-        raise Unknown(f"{node.name!r} ({layer.kind}) computes with more than a kernel and a bias")
     value = node.inputs[0]
     mean = run_linear(graph, node, linear_part(graph, node), _full(graph, value, spread.mean))
     variance = np.zeros_like(mean)
     if not spread.constant:
         squared = linear_part(graph, node, squared=True)
         variance = run_linear(graph, node, squared, _full(graph, value, spread.variance))
-    if layer.kind not in ("Dense", "EinsumDense") and all(size == 1 for size in _spatial(layer, spread.samples)):
-        axes = tuple(_spatial_axes(layer, mean.ndim))  # positions near the border differ from the rest
+    if form.window is not None and _alike(graph, node, spread):
+        axes = tuple(spatial_axes(layer.config, mean.ndim))  # positions near the border differ from the rest
         mean, variance = mean.mean(axis=axes, keepdims=True), variance.mean(axis=axes, keepdims=True)
     bias = layer.array("bias")
     if bias is not None:
-        shape = list(bias.shape)
-        if layer.config.get("data_format") == "channels_first":
-            shape += [1] * (mean.ndim - 2)
+        shape = [*bias.shape, *([1] * (mean.ndim - 2) if form.channels_first else [])]
         mean = mean + np.asarray(bias, np.float64).reshape(shape)
     return _activated(node, layer.config.get("activation"), gaussian(compressed(mean), compressed(variance)))
 
@@ -216,11 +181,12 @@ def _activated(node: Node, entry: Any, spread: Spread) -> Spread:
     return Spread(np.asarray(result, np.float64), spread.root)
 
 
-def _moved(graph: Graph, node: Node, spread: Spread) -> Spread:
+def _moved(graph: Graph, node: Node, positions: Positions | None, spread: Spread) -> Spread:
     """Layers that put elements elsewhere."""
     value = node.inputs[0]
-    border = graph.kind(node) in _BORDERS
-    if border and "ZeroPadding" not in graph.kind(node) and _alike(graph, node, spread):
+    border = isinstance(positions, (Border, Enlarged))
+    adds_zeros = isinstance(positions, Border) and not positions.cuts
+    if border and not adds_zeros and _alike(graph, node, spread):
         return spread
     if len(spread.samples) * prod(full_shape(graph.spec(value))) > _MOST:
         if border:
@@ -229,19 +195,21 @@ def _moved(graph: Graph, node: Node, spread: Spread) -> Spread:
     return Spread(compressed(_run(graph, node, [_full(graph, value, spread.samples)])), spread.root)
 
 
-def _pooled(graph: Graph, node: Node, kind: str, spread: Spread) -> Spread:
+def _pooled(graph: Graph, node: Node, positions: Window | Gone, spread: Spread) -> Spread:
     layer, value = graph.layer_of(node), node.inputs[0]
-    if "Max" not in kind and not kind.startswith(("Global", "Adaptive")):
-        if _alike(graph, node, spread):
-            return spread
-        if len(spread.samples) * prod(full_shape(graph.spec(value))) <= _MOST:
-            return Spread(compressed(_run(graph, node, [_full(graph, value, spread.samples)])), spread.root)
-    if "Max" not in kind:
+    if positions.takes != "max":
+        if isinstance(positions, Window):
+            if _alike(graph, node, spread):
+                return spread
+            if len(spread.samples) * prod(full_shape(graph.spec(value))) <= _MOST:
+                return Spread(compressed(_run(graph, node, [_full(graph, value, spread.samples)])), spread.root)
+        elif positions.takes != "mean":
+            raise Unknown(f"nothing is known of what {node.name!r} ({layer.kind}) gives")
         return Spread(compressed(_run(graph, node, [_full(graph, value, spread.mean)])))
-    axes = tuple(_spatial_axes(layer, spread.samples.ndim))
-    window = layer.config.get("pool_size")
+    axes = tuple(spatial_axes(layer.config, spread.samples.ndim))
     sizes = full_shape(graph.spec(value))
-    count = float(prod(sizes[axis] for axis in axes)) if window is None else float(np.prod(window))
+    window = positions.size if isinstance(positions, Window) else tuple(sizes[axis] for axis in axes)
+    count = float(prod(window))
     several = largest(Spread(spread.samples.mean(axis=axes, keepdims=True)), np.sqrt(count))
     if len(node.spec.shape) < len(sizes):
         return Spread(several.samples.squeeze(axes))
@@ -250,15 +218,8 @@ def _pooled(graph: Graph, node: Node, kind: str, spread: Spread) -> Spread:
 
 def _alike(graph: Graph, node: Node, spread: Spread) -> bool:
     """Whether all positions of a map are alike."""
-    return all(size == 1 for size in _spatial(graph.layer_of(node), spread.samples))
-
-
-def _spatial_axes(layer: Layer, rank: int) -> range:
-    return range(2, rank) if layer.config.get("data_format") == "channels_first" else range(1, rank - 1)
-
-
-def _spatial(layer: Layer, array: Array) -> list[int]:
-    return [array.shape[axis] for axis in _spatial_axes(layer, array.ndim)]
+    array = spread.samples
+    return all(array.shape[axis] == 1 for axis in spatial_axes(graph.layer_of(node).config, array.ndim))
 
 
 def _full(graph: Graph, value: Value, array: Array) -> Array:

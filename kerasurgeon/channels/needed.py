@@ -10,15 +10,9 @@ from kerasurgeon.channels.constants import Constants, along, blank, spread
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.structure import values_in
 from kerasurgeon.ir.values import Value
-from kerasurgeon.layers.applications import LayerScale
-from kerasurgeon.layers.elementwise import Elementwise
-from kerasurgeon.layers.norms import BatchNormalization, Rescaling
-from kerasurgeon.layers.pooling import PerChannel
-from kerasurgeon.rules import rule_for
+from kerasurgeon.rules.asking import is_channelwise
 
 Array = np.ndarray[Any, Any]
-
-_PER_CHANNEL = (Elementwise, BatchNormalization, LayerScale, Rescaling, PerChannel)
 
 
 class Needed:
@@ -68,7 +62,7 @@ class Needed:
         call = self.channels.calls.get(node.name)
         if call is None or call.inexact or call.masks or len(node.outputs) != 1:
             return None
-        if not isinstance(rule_for(self.constants.graph.kind(node)), _PER_CHANNEL):
+        if not is_channelwise(self.constants.graph.layer_of(node)):
             return None
         ours, theirs = self.channels.labels[value.node][value.index], self.channels.labels[node.name][0]
         if len(ours.factors) != 1 or len(theirs.factors) != 1:

@@ -30,7 +30,6 @@ from kerasurgeon.channels.analysis import Channels, analyse
 from kerasurgeon.channels.api import CutReport, cut_channels
 from kerasurgeon.channels.plan import ChannelPlan
 from kerasurgeon.channels.scatter_layer import SCATTER, Scatter, ScatterRule
-from kerasurgeon.channels.sums import SUMS
 from kerasurgeon.errors import GraphError, OptionError, did_you_mean
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.node import Node
@@ -38,6 +37,8 @@ from kerasurgeon.ir.structure import leaves, unflatten
 from kerasurgeon.ir.values import Value
 from kerasurgeon.rewrite.calls import call, splice, substitute
 from kerasurgeon.rules import register_rule
+from kerasurgeon.rules.answers import Sum
+from kerasurgeon.rules.asking import combination_of
 
 FORMS = ("auto", "gather", "conv")
 _FEW = 128
@@ -141,9 +142,9 @@ def scatter_cut(
 
 def _sums(graph: Graph, nodes: Iterable[str] | None) -> list[Node]:
     if nodes is None:
-        return [node for node in graph.nodes() if graph.kind(node) in SUMS]
+        return [node for node in graph.nodes() if _adds(graph, node)]
     wanted = list(dict.fromkeys(nodes))
-    known = [node.name for node in graph.nodes() if graph.kind(node) in SUMS]
+    known = [node.name for node in graph.nodes() if _adds(graph, node)]
     for name in wanted:
         if name not in known:
             raise GraphError(
@@ -152,6 +153,12 @@ def _sums(graph: Graph, nodes: Iterable[str] | None) -> list[Node]:
                 hint=did_you_mean(name, known),
             )
     return [graph[name] for name in known if name in wanted]
+
+
+def _adds(graph: Graph, node: Node) -> bool:
+    """Whether a node adds its operands, the first one as it is."""
+    found = combination_of(graph, node)
+    return isinstance(found, Sum) and found.factors[:1] == (1.0,) and min(found.factors) > 0
 
 
 def _channel_axis(graph: Graph, channels: Channels, node: Node, value: Value) -> int | None:
@@ -176,7 +183,7 @@ def _is_branch(graph: Graph, value: Value, makers: set[str]) -> bool:
         node = graph.producer(current)
         if node.name in makers:
             continue
-        if graph.kind(node) in SUMS | {SCATTER, "InputLayer"} or not node.inputs:
+        if not node.inputs or graph.kind(node) == SCATTER or _adds(graph, node):
             return False
         waiting += node.inputs
     return True

@@ -17,17 +17,15 @@ from kerasurgeon.channels.analysis import Channels, analyse
 from kerasurgeon.channels.kept import KeptChannels
 from kerasurgeon.channels.running import run_layer, sizes
 from kerasurgeon.channels.scatter_layer import SCATTER
-from kerasurgeon.channels.sums import sum_factors
 from kerasurgeon.errors import PlanError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import Value
 from kerasurgeon.rewrite.calls import splice, substitute
+from kerasurgeon.rules.answers import Product, Sum
+from kerasurgeon.rules.asking import affine_of, channel_form, combination_of, is_join
 
 Array = np.ndarray[Any, Any]
-_CONCATENATIONS = {"Concatenate", "ops.concatenate"}
-_PRODUCTS = {"Multiply", "ops.multiply"}
-_WITH_BIAS = {"Conv1D", "Conv2D", "Conv3D", "Dense", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"}
 
 
 @dataclass
@@ -145,7 +143,7 @@ def _remove(graph: Graph, channels: Channels, gone: Array, fold: bool) -> dict[s
     for name in [node.name for node in graph.nodes()]:
         node = graph[name]  # as it is now: an earlier join may have given it other operands
         reads = node.inputs
-        if graph.kind(node) in _CONCATENATIONS and not any(value in constants for value in reads):
+        if is_join(graph, node) and not any(value in constants for value in reads):
             continue  # what is empty is dropped once it is cut
         if Value(node.name, 0) in empty or not any(value in empty or value in constants for value in reads):
             continue
@@ -212,7 +210,7 @@ def drop_empty_operands(graph: Graph) -> dict[str, str]:
     """After a cut: take operands without channels out of concatenations, with all that computed them."""
     done = {}
     for node in graph.nodes():
-        if graph.kind(node) not in _CONCATENATIONS:
+        if not is_join(graph, node):
             continue
         kept = [value for value in node.inputs if 0 not in graph.spec(value).shape]
         if len(kept) == len(node.inputs):
@@ -230,9 +228,13 @@ def drop_empty_operands(graph: Graph) -> dict[str, str]:
 def _join(graph: Graph, node: Node, constants: dict[Value, Array], fold: bool) -> str:
     """Fold constants into the sum or product where their branch meets the rest."""
     kind = graph.kind(node)
-    product = kind in _PRODUCTS
-    factors = (1.0,) * len(node.inputs) if product else sum_factors(graph, node)
-    if factors is None:
+    combination = combination_of(graph, node)
+    product = isinstance(combination, Product)
+    if isinstance(combination, Sum):
+        factors = combination.factors
+    elif product:
+        factors = (1.0,) * len(node.inputs)
+    else:
         raise _Stuck(f"{node.name!r} ({kind}) cannot take a constant in place of this operand")
     operands = list(zip(node.inputs, factors, strict=True))
     others = [value for value, _ in operands if value not in constants]
@@ -266,15 +268,16 @@ def _into_bias(graph: Graph, value: Value, user: Node, constant: Array) -> bool:
     producer = graph.producer(value)
     layer = graph.layer_of(producer)
     alone = len(graph.uses(value)) == 1 and len(graph.calls(producer.layer)) == 1 and not graph.is_output(value)
-    if not alone or layer.config.get("data_format") == "channels_first":
+    if not alone:
         return False
-    if layer.kind in _WITH_BIAS and layer.config.get("activation") == "linear" and layer.array("bias") is not None:
-        key = "bias"
-    elif layer.kind == "BatchNormalization" and layer.array("beta") is not None:
-        if layer.config["axis"] not in (-1, len(user.spec.shape) - 1):
-            return False
-        key = "beta"
+    form, affine, last = channel_form(layer), affine_of(layer), len(user.spec.shape) - 1
+    if form is not None and not form.channels_first and layer.config.get("activation") == "linear":
+        key = form.bias
+    elif affine is not None and affine.axis in (-1, last):
+        key = affine.shift_key
     else:
+        return False
+    if key not in layer.weights:
         return False
     if constant.size not in (1, constant.shape[-1]) or producer.layer in graph.tied_layers():
         return False

@@ -45,8 +45,8 @@ def cost(model: Any, *, batch_size: int = 1, sizes: Sizes | None = None) -> Cost
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise OptionError("batch_size cannot be used.", expected="a whole number from 1", got=repr(batch_size))
     shapes = None if sizes is None else _input_shapes(graph, sizes)
-    specs = resolve(graph, rule_for, shapes=shapes)
-    batch_specs = specs if batch_size == 1 else resolve(graph, rule_for, shapes=shapes, batch_size=batch_size)
+    specs = resolve(graph, shapes=shapes)
+    batch_specs = specs if batch_size == 1 else resolve(graph, shapes=shapes, batch_size=batch_size)
     nodes = [graph[name] for name in specs]
     sizes_of = {name: [_bytes(spec) for spec in outputs] for name, outputs in batch_specs.items()}
     live = live_bytes(nodes, sizes_of, inputs=values_in(graph.inputs), outputs=values_in(graph.outputs))

@@ -14,7 +14,6 @@ from typing import Any, final
 import keras
 import numpy as np
 
-from kerasurgeon.channels.linear_part import CONVOLUTIONS
 from kerasurgeon.channels.measured import samples_at_once
 from kerasurgeon.channels.patches import channels_last, patches
 from kerasurgeon.errors import OptionError
@@ -23,6 +22,7 @@ from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.keras_io.batches import input_batches
 from kerasurgeon.keras_io.running import Runner
+from kerasurgeon.rules.asking import channel_form
 
 Array = np.ndarray[Any, Any]
 
@@ -86,7 +86,8 @@ def measure_inputs(
 def _measurable(graph: Graph, key: str) -> bool:
     layer = graph.layers[key]
     kernel = layer.array("kernel")
-    if layer.kind not in CONVOLUTIONS | {"Dense"} or kernel is None or not graph.calls(key):
+    form = channel_form(layer)
+    if form is None or not form.by_patches or kernel is None or not graph.calls(key):
         return False
     return bool(prod(kernel.shape[:-1]) <= LARGEST_PATCH)
 

@@ -6,17 +6,26 @@ from typing import Any
 
 import keras
 
-from kerasurgeon.layers.free import ACTIVATION_OPS
+from kerasurgeon.layers.words import words
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Ids
 from kerasurgeon.rules.reasons import Reason
 
+ACTIVATION_OPS = frozenset(
+    words("""
+        celu elu gelu glu hard_shrink hard_sigmoid hard_silu hard_tanh leaky_relu log_sigmoid log_softmax relu
+        relu6 selu sigmoid silu soft_shrink softmax softplus softsign sparse_plus sparse_sigmoid sparsemax
+        squareplus tanh_shrink threshold
+    """)
+)
+"""Activations that are ops."""
+
 MIXING = frozenset({"log_softmax", "softmax", "sparsemax", "glu"})
 """Activations of a channel that depend on other channels."""
 
 _NORMALISING = frozenset({"log_softmax", "softmax", "sparsemax"})
-_BY_POSITION = (frozenset(ACTIVATION_OPS) - MIXING) | {
+_BY_POSITION = (ACTIVATION_OPS - MIXING) | {
     *("linear", "tanh", "mish", "exponential", "swish", "hard_swish", "softsign", "relu6"),
 }
 _LAYERS_BY_POSITION = frozenset({"ReLU", "LeakyReLU", "ELU"})

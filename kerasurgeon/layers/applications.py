@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from kerasurgeon.ir.layer import Layer
+from kerasurgeon.layers.arithmetic import WeightedSum
 from kerasurgeon.layers.elementwise import Elementwise
+from kerasurgeon.layers.only_in_training import OnlyInTraining
+from kerasurgeon.rules.answers import Combination, Sum
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Labels
-from kerasurgeon.rules.rule import Free, Rule
+from kerasurgeon.rules.registry import register_rule
 
 
-class LayerScale(Free):
+class LayerScale(Elementwise):
     """ConvNeXt's LayerScale: a learned factor per channel of the last axis."""
-
-    def __init__(self) -> None:
-        super().__init__(keeps_batch=True)
 
     def channels(self, call: ChannelCall) -> Labels:
         """The factors shrink with the channels."""
@@ -23,8 +24,21 @@ class LayerScale(Free):
         return call.input
 
 
-APPLICATION_RULES: dict[str, Rule] = {
-    "custom:keras.src.applications.convnext.LayerScale": LayerScale(),
-    "custom:keras.src.applications.convnext.StochasticDepth": Elementwise(),
-    "custom:keras.src.applications.inception_resnet_v2.CustomScaleLayer": Elementwise(),
-}
+class StochasticDepth(OnlyInTraining):
+    """ConvNeXt's StochasticDepth: drops a branch at random."""
+
+    def __init__(self) -> None:
+        super().__init__("drop_path_rate")
+
+
+class ScaledSum(WeightedSum):
+    """InceptionResNetV2's CustomScaleLayer: the first operand plus the second times a number."""
+
+    def combination(self, layer: Layer, operands: int) -> Combination | None:
+        """A sum."""
+        return Sum((1.0, float(layer.config.get("scale", 1.0)))) if operands == 2 else None
+
+
+register_rule("custom:keras.src.applications.convnext.LayerScale", LayerScale())
+register_rule("custom:keras.src.applications.convnext.StochasticDepth", StochasticDepth())
+register_rule("custom:keras.src.applications.inception_resnet_v2.CustomScaleLayer", ScaledSum())

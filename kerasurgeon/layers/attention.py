@@ -6,6 +6,8 @@ afterwards.
 
 from __future__ import annotations
 
+import keras
+
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.layers import attention_channels
@@ -15,6 +17,7 @@ from kerasurgeon.rules.channel_call import ChannelCall, Operands
 from kerasurgeon.rules.keep import Keep
 from kerasurgeon.rules.labels import Labels
 from kerasurgeon.rules.reasons import Reason
+from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Rule
 
 
@@ -201,3 +204,10 @@ class DotProductAttentionOp(_Attention):
             return args[:5], {**kwargs, "scale": width**-0.5}
 
         call.change_operands(change)
+
+
+register_rule("MultiHeadAttention", MultiHeadAttention())
+register_rule(keras.layers.GroupQueryAttention, GroupedQueryAttention())  # its class is called otherwise
+register_rule("Attention", DotAttention())
+register_rule("AdditiveAttention", AdditiveAttention())
+register_rule("ops.dot_product_attention", DotProductAttentionOp())

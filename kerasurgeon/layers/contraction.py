@@ -13,6 +13,7 @@ from kerasurgeon.layers.elementwise import joined
 from kerasurgeon.rules.call import Call, CannotTell, elements
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Labels
+from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Rule
 
 
@@ -162,3 +163,11 @@ class DotLayer(Rule):
     def keeps_batch(self, layer: Layer) -> bool:
         """Always."""
         return True
+
+
+register_rule("ops.matmul", MatMul())
+register_rule(("ops.dot", "ops.inner"), InnerProduct())
+register_rule("ops.vdot", VectorDot())
+register_rule("ops.tensordot", TensorDot())
+register_rule("ops.einsum", Einsum())
+register_rule("Dot", DotLayer())

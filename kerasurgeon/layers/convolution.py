@@ -18,12 +18,11 @@ from kerasurgeon.layers.activations import activated
 from kerasurgeon.rules.call import Call, elements
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Ids, Labels
+from kerasurgeon.rules.layout import channel_axis, per_axis
+from kerasurgeon.rules.linear_form import Kernel, LinearForm, plain_weights
+from kerasurgeon.rules.positions import Window
+from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Rule
-
-
-def channel_axis(config: Mapping[str, Any]) -> int:
-    """Which axis holds the channels, by a config's ``data_format``."""
-    return 1 if config["data_format"] == "channels_first" else -1
 
 
 def channels(spec: TensorSpec, config: Mapping[str, Any]) -> int:
@@ -32,9 +31,34 @@ def channels(spec: TensorSpec, config: Mapping[str, Any]) -> int:
 
 
 class _Convolution(Rule):
+    kernels: tuple[str, ...] = ("kernel",)
+
     def keeps_batch(self, layer: Layer) -> bool:
         """Always."""
         return True
+
+    def linear(self, layer: Layer) -> LinearForm:
+        """A sum over a window."""
+        plain_weights(layer, *self.kernels)
+        first = layer.config["data_format"] == "channels_first"
+        return LinearForm(self._kernels(layer), channels_first=first, window=self._window(layer))
+
+    def _kernels(self, layer: Layer) -> tuple[Kernel, ...]:
+        return (Kernel("kernel", groups=int(layer.config.get("groups", 1))),)
+
+    def positions(self, layer: Layer, rank: int) -> Window:
+        """A window of the kernel's size."""
+        return self._window(layer)
+
+    def channelwise(self, layer: Layer) -> bool:
+        """No: they are summed over, or, depthwise, one may give several."""
+        return False
+
+    def _window(self, layer: Layer, *, transposed: bool = False) -> Window:
+        config = layer.config
+        axes = len(config["kernel_size"])
+        size, strides, dilation = (per_axis(config[key], axes) for key in ("kernel_size", "strides", "dilation_rate"))
+        return Window(size, strides, dilation, config["padding"], transposed=transposed)
 
 
 class Convolution(_Convolution):
@@ -64,6 +88,9 @@ class Convolution(_Convolution):
 class DepthwiseConvolution(_Convolution):
     """DepthwiseConv1D, DepthwiseConv2D."""
 
+    def _kernels(self, layer: Layer) -> tuple[Kernel, ...]:
+        return (Kernel("kernel", depthwise=True),)
+
     def macs(self, call: Call) -> int:
         """Output elements x kernel positions."""
         return elements(call.output.shape) * elements(call.config["kernel_size"])
@@ -81,6 +108,11 @@ class DepthwiseConvolution(_Convolution):
 
 class SeparableConvolution(_Convolution):
     """SeparableConv1D, SeparableConv2D: a depthwise convolution, then one over channels."""
+
+    kernels = ("depthwise_kernel", "pointwise_kernel")
+
+    def _kernels(self, layer: Layer) -> tuple[Kernel, ...]:
+        return Kernel("depthwise_kernel", depthwise=True), Kernel("pointwise_kernel")
 
     def macs(self, call: Call) -> int:
         """Positions x middle channels x (kernel positions + filters)."""
@@ -106,6 +138,12 @@ class SeparableConvolution(_Convolution):
 
 class TransposedConvolution(_Convolution):
     """Conv1DTranspose, Conv2DTranspose, Conv3DTranspose."""
+
+    def _kernels(self, layer: Layer) -> tuple[Kernel, ...]:
+        return (Kernel("kernel", reads=(-1,), makes=(-2,)),)
+
+    def _window(self, layer: Layer, *, transposed: bool = True) -> Window:
+        return super()._window(layer, transposed=transposed)
 
     def macs(self, call: Call) -> int:
         """Input elements x kernel positions x filters."""
@@ -147,3 +185,9 @@ def _tie_groups(call: ChannelCall, reads: Ids | None, makes: Ids) -> Ids | None:
     call.count(filters=makes)
     kept: Ids = read[0]
     return kept
+
+
+register_rule(("Conv1D", "Conv2D", "Conv3D"), Convolution())
+register_rule(("DepthwiseConv1D", "DepthwiseConv2D"), DepthwiseConvolution())
+register_rule(("SeparableConv1D", "SeparableConv2D"), SeparableConvolution())
+register_rule(("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"), TransposedConvolution())

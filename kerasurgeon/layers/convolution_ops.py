@@ -5,17 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from kerasurgeon.ir.layer import Layer
-from kerasurgeon.layers.convolution import channel_axis
 from kerasurgeon.rules.call import Call, CannotTell, elements
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Ids, Labels
-from kerasurgeon.rules.rule import Rule
+from kerasurgeon.rules.layout import channel_axis
+from kerasurgeon.rules.registry import register_rule
+from kerasurgeon.rules.rule import NeverLinear
 
 
-class _ConvolutionOp(Rule):
+class _ConvolutionOp(NeverLinear):
     def keeps_batch(self, layer: Layer) -> bool:
         """Always."""
         return True
+
+    why_not_linear = "it is an op: its kernel is an operand, not a weight of its own"
 
 
 class ConvolutionOp(_ConvolutionOp):
@@ -102,3 +105,9 @@ def _constant(call: ChannelCall, place: int, name: str) -> Labels:
 
 def _multiplied(reads: Ids, kernel: Labels) -> Ids:
     return np.repeat(reads, kernel.shape[-1] or 1)
+
+
+register_rule("ops.conv", ConvolutionOp())
+register_rule("ops.depthwise_conv", DepthwiseConvolutionOp())
+register_rule("ops.separable_conv", SeparableConvolutionOp())
+register_rule("ops.conv_transpose", TransposedConvolutionOp())

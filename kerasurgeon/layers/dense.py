@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,15 +11,32 @@ from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.layers.activations import activated
 from kerasurgeon.layers.contracting import Axes, Kernel, Tensor, contract
 from kerasurgeon.layers.einsum import contraction_macs, parse, sizes_of
+from kerasurgeon.rules import linear_form
 from kerasurgeon.rules.call import Call, CannotTell, elements
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.keep import Keep
 from kerasurgeon.rules.labels import Factor, Ids, Labels
+from kerasurgeon.rules.linear_form import LinearForm, plain_weights
+from kerasurgeon.rules.positions import Each
+from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Rule
+
+_MATRIX_PRODUCT = re.compile(
+    r"(?P<before>[a-zA-Z]*(?:\.\.\.)?[a-zA-Z]*)(?P<read>[a-zA-Z]),(?P=read)(?P<made>[a-zA-Z])->(?P=before)(?P=made)"
+)
 
 
 class Dense(Rule):
     """Dense: over the last axis."""
+
+    def linear(self, layer: Layer) -> LinearForm:
+        """A matrix."""
+        plain_weights(layer, "kernel")
+        return LinearForm((linear_form.Kernel("kernel"),))
+
+    def positions(self, layer: Layer, rank: int) -> Each:
+        """Each by itself."""
+        return Each()
 
     def macs(self, call: Call) -> int:
         """Output elements x input features."""
@@ -44,6 +62,25 @@ class Dense(Rule):
 
 class EinsumDense(Rule):
     """EinsumDense: the operand contracted with a kernel, by an equation."""
+
+    def linear(self, layer: Layer) -> LinearForm:
+        """A matrix over the last axis, as Dense has, or a sum over other axes of the kernel."""
+        plain_weights(layer, "kernel")
+        equation = str(layer.config["equation"]).replace(" ", "")
+        matrix = _MATRIX_PRODUCT.fullmatch(equation)
+        if matrix is not None:
+            made, bias = matrix["made"], layer.config["bias_axes"]
+            letters = matrix["before"].replace("...", "") + matrix["read"] + made
+            if bias in (None, "", made) and len(set(letters)) == len(letters):
+                return LinearForm((linear_form.Kernel("kernel"),), new_bias={"bias_axes": made})
+        (term, own), result = equation.split("->")[0].split(","), equation.partition("->")[2]
+        read = tuple(place - len(own) for place, letter in enumerate(own) if letter not in result)
+        made_axes = tuple(place - len(own) for place, letter in enumerate(own) if letter not in term)
+        letters = term.replace(".", "")
+        shift = len(letters) if term.startswith("...") else 0  # axes are then counted from the end
+        summed = tuple(place - shift for place, letter in enumerate(letters) if letter not in result)
+        kernel = linear_form.Kernel("kernel", read, made_axes)
+        return LinearForm((kernel,), by_channel=False, sums_over=summed, new_bias=None)
 
     def macs(self, call: Call) -> int:
         """What the equation costs: see ``einsum.contraction_macs``."""
@@ -120,3 +157,7 @@ class EinsumDense(Rule):
             raise CannotTell(f"the equation {equation!r} has no plain kernel")
         terms, result = parse(equation, [len(shape), len(kernel)])
         return terms, result, shape
+
+
+register_rule("Dense", Dense())
+register_rule("EinsumDense", EinsumDense())

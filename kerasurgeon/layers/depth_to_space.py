@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from kerasurgeon.layers.convolution import channel_axis
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Labels
+from kerasurgeon.rules.layout import channel_axis
+from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Free
 
 
 class DepthToSpace(Free):
     """``ops.depth_to_space``: channels are (rows of a block, columns, what stays channels)."""
-
-    def __init__(self) -> None:
-        super().__init__(keeps_batch=True)
 
     def channels(self, call: ChannelCall) -> Labels:
         """What becomes one channel is tied."""
@@ -31,9 +29,6 @@ class DepthToSpace(Free):
 class SpaceToDepth(Free):
     """``ops.space_to_depth`` and ``ops.image.extract_patches``: every channel several times, position by position."""
 
-    def __init__(self) -> None:
-        super().__init__(keeps_batch=True)
-
     def channels(self, call: ChannelCall) -> Labels:
         """Labels are repeated; those along spatial axes may not go."""
         axis = channel_axis(call.config)
@@ -46,3 +41,7 @@ class SpaceToDepth(Free):
         made = call.shape[axis]
         assert made is not None
         return call.output(np.tile(ids, made // len(ids)), axis)
+
+
+register_rule("ops.depth_to_space", DepthToSpace())
+register_rule(("ops.space_to_depth", "ops.extract_patches"), SpaceToDepth())

@@ -5,70 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from kerasurgeon.layers.activations import activated
+from kerasurgeon.ir.layer import Layer
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Factor, Ids, Labels, Why
+from kerasurgeon.rules.positions import Each
 from kerasurgeon.rules.reasons import Reason
 from kerasurgeon.rules.rule import Free
 
 
 class Elementwise(Free):
-    """Activations, arithmetic, merges: every operand's channels are those of the result."""
-
-    def __init__(self) -> None:
-        super().__init__(keeps_batch=True)
+    """Every element of the result is computed from the elements at its place: every operand's channels are its."""
 
     def channels(self, call: ChannelCall) -> Labels:
         """What stands at one position is tied."""
         return joined(call, call.inputs)
 
+    def positions(self, layer: Layer, rank: int) -> Each:
+        """Each by itself."""
+        return Each()
 
-class FirstOperand(Elementwise):
-    """``ops.isin``, ``ops.digitize``: every position of the first operand against all of the second."""
-
-    def channels(self, call: ChannelCall) -> Labels:
-        """As the first operand; nothing of the second may go."""
-        labels, *others = call.inputs
-        for other in others:
-            for factor in other.factors:
-                call.freeze(factor.ids, Reason.MIXED)
-        return labels
-
-
-class Masking(Elementwise):
-    """Masking: whether a step is masked depends on all its channels."""
-
-    def channels(self, call: ChannelCall) -> Labels:
-        """Channels stay; labels along other axes pass."""
-        return call.only(call.input, *range(call.input.rank - 1))
-
-
-class Activation(Elementwise):
-    """Activation: by name; softmax and the like normalise over the last axis."""
-
-    def channels(self, call: ChannelCall) -> Labels:
-        """What stands at one position is tied."""
-        factor = call.input.factor(-1)
-        activated(call, None if factor is None else factor.ids)
-        return joined(call, call.inputs)
-
-
-class PReLU(Elementwise):
-    """PReLU: one slope per position of the axes that are not shared."""
-
-    def channels(self, call: ChannelCall) -> Labels:
-        """The slopes along an axis that shrinks shrink with it."""
-        shared = set(call.config.get("shared_axes") or ())
-        held: dict[int | tuple[int, ...], Ids | None] = {}
-        factors = []
-        for factor in call.input.factors:
-            own = [axis for axis in factor.axes if axis not in shared]
-            kept = factor if len(own) in (0, len(factor.axes)) else call.collapse(factor, own)
-            factors.append(kept)
-            if own:
-                held[tuple(axis - 1 for axis in kept.axes)] = kept.ids
-        call.weight("alpha", held)
-        return Labels(call.shape, tuple(factors), call.input.why)
+    def channelwise(self, layer: Layer) -> bool:
+        """Each by itself."""
+        return True
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ from kerasurgeon.rules.call import Call, elements
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Factor, Ids, Labels
 from kerasurgeon.rules.reasons import Reason
+from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Rule
 
 
@@ -51,3 +52,7 @@ class ReversibleEmbedding(Embedding):
         last = call.input.rank - 1
         passing = tuple(factor for factor in call.input.factors if last not in factor.axes)
         return Labels(call.shape, passing, (Reason.FIXED_AXIS, call.name))
+
+
+register_rule("Embedding", Embedding())
+register_rule("ReversibleEmbedding", ReversibleEmbedding())

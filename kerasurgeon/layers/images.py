@@ -1,21 +1,23 @@
-"""Layers and ops over images that treat every channel alike."""
+"""Layers and ops over images."""
 
 from __future__ import annotations
 
 import keras
 
-from kerasurgeon.rules.call import CannotTell
+from kerasurgeon.ir.layer import Layer
+from kerasurgeon.layers.only_in_training import DOES_SOMETHING
+from kerasurgeon.layers.words import words
+from kerasurgeon.rules.call import Call, CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Labels
+from kerasurgeon.rules.positions import Positions, Resized
 from kerasurgeon.rules.reasons import Reason
+from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Free
 
 
 class ImagePerChannel(Free):
     """Resizing, cropping, padding and warping of images: rows and columns move, channels stay apart."""
-
-    def __init__(self) -> None:
-        super().__init__(keeps_batch=True)
 
     def channels(self, call: ChannelCall) -> Labels:
         """Labels of channels pass."""
@@ -28,3 +30,48 @@ class ImagePerChannel(Free):
         first = (call.config.get("data_format") or keras.config.image_data_format()) == "channels_first"
         kept = call.only(labels, labels.rank - 3 if first else labels.rank - 1)
         return Labels(call.shape, kept.factors, labels.why)
+
+
+class Resizing(ImagePerChannel):
+    """Resizing, ``ops.resize``."""
+
+    def positions(self, layer: Layer, rank: int) -> Positions:
+        """A grid of its own."""
+        return Resized()
+
+
+class _Augmentation(Free):
+    def only_in_training(self, layer: Layer) -> bool:
+        """Always."""
+        return True
+
+    def identity(self, call: Call) -> str:
+        """Never in training."""
+        raise CannotTell(DOES_SOMETHING)
+
+
+class Augmentation(_Augmentation):
+    """Layers that change images at random in training, and return them as they are in inference."""
+
+
+class WarpingAugmentation(_Augmentation, ImagePerChannel):
+    """Those that move pixels, the same way in all channels."""
+
+
+# In inference RandomCrop resizes.
+register_rule(("CenterCrop", "RandomCrop"), ImagePerChannel())
+register_rule(words("affine_transform crop_images pad_images", "ops."), ImagePerChannel())
+register_rule("ops.perspective_transform", ImagePerChannel())
+register_rule(("Resizing", "ops.resize"), Resizing())
+register_rule(
+    words("RandomFlip RandomPerspective RandomRotation RandomShear RandomTranslation RandomZoom"), WarpingAugmentation()
+)
+register_rule(
+    words("""
+        AugMix CutMix MixUp RandAugment RandomBrightness RandomColorDegeneration RandomColorJitter RandomContrast
+        RandomElasticTransform RandomErasing RandomGaussianBlur RandomGrayscale RandomHue RandomInvert
+        RandomPosterization RandomSaturation RandomSharpness Solarization
+    """),
+    Augmentation(),
+)
+register_rule(("AutoContrast", "ContrastLimitedAdaptiveHistogramEqualization", "Equalization"), Free())

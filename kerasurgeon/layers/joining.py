@@ -7,17 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from kerasurgeon.ir.layer import Layer
+from kerasurgeon.ir.structure import leaves
 from kerasurgeon.layers.elementwise import joined
+from kerasurgeon.rules.answers import Join
+from kerasurgeon.rules.call import Call
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Factor, Labels, placed
+from kerasurgeon.rules.positions import Each
+from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Free
 
 
 class Concatenation(Free):
     """Concatenate and ``ops.concatenate``: labels are concatenated as the data are."""
-
-    def __init__(self) -> None:
-        super().__init__(keeps_batch=True)
 
     def keeps_batch(self, layer: Layer) -> bool:
         """Not along axis 0. Which axis -2 and below are depends on the operands, so that Keras is asked."""
@@ -27,6 +29,21 @@ class Concatenation(Free):
     def channels(self, call: ChannelCall) -> Labels:
         """Along the axis one after the other; along others as for a sum."""
         return concatenated(call, call.inputs, call.config.get("axis", -1))
+
+    def positions(self, layer: Layer, rank: int) -> Each:
+        """Each by itself, where channels are joined."""
+        return Each()
+
+    def combination(self, layer: Layer, operands: int) -> Join:
+        """Along the axis."""
+        return Join(int(layer.config.get("axis", -1)))
+
+    def identity(self, call: Call) -> str | None:
+        """Of a single operand."""
+        node = call.node
+        if node is None or not len(node.inputs) == len(list(leaves(node.operands))) == 1:
+            return None
+        return "it merges one tensor"
 
 
 class Stacking(Free):
@@ -86,3 +103,7 @@ def _join_others(call: ChannelCall, operands: Sequence[Labels], axis: int | None
         return list(joined(call, tensors).factors)
     finally:
         call.outputs = held
+
+
+register_rule(("Concatenate", "ops.concatenate"), Concatenation())
+register_rule("ops.stack", Stacking())

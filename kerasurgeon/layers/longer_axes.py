@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from kerasurgeon.layers.joining import concatenated
+from kerasurgeon.layers.pooling import setting_is
 from kerasurgeon.layers.selecting import before
-from kerasurgeon.rules.call import CannotTell
+from kerasurgeon.rules.call import Call, CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.keep import Keep
 from kerasurgeon.rules.labels import Factor, Ids, Labels
 from kerasurgeon.rules.reasons import Reason
+from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Free
 
 
@@ -77,9 +79,17 @@ class Tile(_Moving):
             factors.append(Factor(axes, np.tile(factor.ids, [repeats[axis] for axis in axes])))
         return Labels(call.shape, tuple(factors), labels.why)
 
+    def identity(self, call: Call) -> str:
+        """Once."""
+        return setting_is(call, "repeats", 1, "it repeats every element once")
+
 
 class Repeat(_Moving):
     """``ops.repeat``, a number of times."""
+
+    def identity(self, call: Call) -> str:
+        """Once."""
+        return setting_is(call, "repeats", 1, "it repeats every element once")
 
     def channels(self, call: ChannelCall) -> Labels:
         """Labels are repeated."""
@@ -201,3 +211,17 @@ def _along(labels: Labels, axes: Any, change: Callable[[Ids, int], Ids], shape: 
                 ids = change(ids, place)
         factors.append(Factor(factor.axes, ids))
     return Labels(shape, tuple(factors), labels.why)
+
+
+register_rule("ops.pad", Pad())
+register_rule("ops.tile", Tile())
+register_rule("ops.repeat", Repeat())
+register_rule("ops.flip", Flip())
+register_rule("ops.fliplr", Flip(1))
+register_rule("ops.flipud", Flip(0))
+register_rule("ops.roll", Roll())
+register_rule("ops.broadcast_to", BroadcastTo())
+register_rule("ops.append", Joined())
+register_rule("ops.hstack", Joined(1))
+register_rule("ops.vstack", Joined(0))
+register_rule("ops.dstack", Joined(2))

@@ -6,15 +6,11 @@ from kerasurgeon.layers.norms import normalised_axes, over_axes
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Labels
+from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Free
 
 
-class _Norm(Free):
-    def __init__(self) -> None:
-        super().__init__(keeps_batch=True)
-
-
-class Normalize(_Norm):
+class Normalize(Free):
     """``ops.normalize``: a sum of powers, to which a channel that is zero gives nothing: exact."""
 
     def channels(self, call: ChannelCall) -> Labels:
@@ -34,7 +30,7 @@ class Normalize(_Norm):
         return Labels(labels.shape, tuple(factors), labels.why)
 
 
-class StatisticsOverAxesOp(_Norm):
+class StatisticsOverAxesOp(Free):
     """``ops.layer_normalization``, ``ops.rms_normalization``: statistics over the normalised axes."""
 
     def channels(self, call: ChannelCall) -> Labels:
@@ -49,7 +45,7 @@ class StatisticsOverAxesOp(_Norm):
         return Labels(labels.shape, factors, labels.why)
 
 
-class BatchNormalizationOp(_Norm):
+class BatchNormalizationOp(Free):
     """``ops.batch_normalization``: with given statistics per position of one axis."""
 
     def channels(self, call: ChannelCall) -> Labels:
@@ -69,3 +65,8 @@ class BatchNormalizationOp(_Norm):
             elif other is not None:
                 call.freeze(other, *labels.why)
         return labels
+
+
+register_rule("ops.normalize", Normalize())
+register_rule(("ops.layer_norm", "ops.rms_norm"), StatisticsOverAxesOp())
+register_rule("ops.batch_norm", BatchNormalizationOp())

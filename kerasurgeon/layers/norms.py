@@ -6,26 +6,52 @@ from typing import Any
 
 import numpy as np
 
-from kerasurgeon.layers.elementwise import joined
-from kerasurgeon.rules.call import CannotTell
+from kerasurgeon.ir.layer import Layer
+from kerasurgeon.layers.pooling import shown
+from kerasurgeon.rules.answers import Affine, Statistics
+from kerasurgeon.rules.call import Call, CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Factor, Ids, Labels
+from kerasurgeon.rules.positions import Each, Positions
 from kerasurgeon.rules.reasons import Reason
+from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Free
 
 
 class _Norm(Free):
-    def __init__(self) -> None:
-        super().__init__(keeps_batch=True)
+    def positions(self, layer: Layer, rank: int) -> Positions:
+        """Each by itself, or with all others: what matters is the place."""
+        return Each()
 
 
 class BatchNormalization(_Norm):
     """BatchNormalization: statistics per channel, so that channels do not meet."""
 
+    def channelwise(self, layer: Layer) -> bool:
+        """Channels are apart."""
+        return True
+
+    def affine(self, layer: Layer) -> Affine:
+        """``gamma / sqrt(variance + epsilon)``, and what brings the mean to ``beta``."""
+        arrays = {key: weight.array.astype(np.float64) for key, weight in layer.weights.items()}
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scale = arrays.get("gamma", 1.0) / np.sqrt(arrays["moving_variance"] + layer.config["epsilon"])
+            shift = arrays.get("beta", 0.0) - arrays["moving_mean"] * scale
+        return Affine(scale, shift, _one(layer.config["axis"]), "gamma", "beta")
+
+    def statistics(self, layer: Layer, rank: int) -> Statistics:
+        """Shift and scale are the mean and deviation of what comes out, if the moving statistics hold."""
+        shape = [1] * rank
+        shape[_one(layer.config["axis"])] = -1
+        ones = np.ones(len(layer.weights["moving_mean"].array))
+        gamma, beta = layer.array("gamma"), layer.array("beta")
+        mean = 0 * ones if beta is None else beta.astype(np.float64)
+        variance = ones if gamma is None else np.square(gamma.astype(np.float64))
+        return Statistics(mean.reshape(shape), variance.reshape(shape))
+
     def channels(self, call: ChannelCall) -> Labels:
         """Scale, shift, mean and variance shrink with the channels."""
-        axis = call.config["axis"]
-        ids = call.along(call.input, axis if isinstance(axis, int) else axis[0])
+        ids = call.along(call.input, _one(call.config["axis"]))
         for key in ("gamma", "beta", "moving_mean", "moving_variance"):
             call.weight(key, {0: ids})
         return call.input
@@ -85,6 +111,21 @@ class UnitNormalization(_Norm):
 class FixedNormalization(_Norm):
     """Normalization with given or adapted statistics per position of some axes."""
 
+    def statistics(self, layer: Layer, rank: int) -> Statistics:
+        """Mean 0 and variance 1, once it has been adapted to data.
+
+        Raises:
+            CannotTell: It undoes a normalisation, or has the statistics that it was made with.
+        """
+        if layer.config.get("invert"):
+            raise CannotTell("it undoes a normalisation")
+        for key, untouched in (("mean", 0.0), ("variance", 1.0)):
+            array = layer.array(key)
+            given = layer.config.get(key) if array is None else array
+            if given is not None and np.any(np.asarray(given) != untouched):
+                return Statistics(np.zeros((1,) * rank), np.ones((1,) * rank))
+        raise CannotTell("it has the statistics that it was made with, not those of data")
+
     def channels(self, call: ChannelCall) -> Labels:
         """The statistics shrink with the axes, where they are weights; those in the config are lists."""
         labels = call.input
@@ -102,17 +143,9 @@ class FixedNormalization(_Norm):
         return labels
 
 
-class SoftmaxOverAxes(_Norm):
-    """Softmax over some axes: every position counts in every result."""
-
-    def channels(self, call: ChannelCall) -> Labels:
-        """May shrink, not exactly."""
-        labels = joined(call, call.inputs)
-        axes = normalised_axes(call.config.get("axis", -1), labels.rank)
-        for factor in labels.factors:
-            if set(factor.axes).intersection(axes):
-                call.inexactly(factor.ids, Reason.NORMALISED)
-        return labels
+def _one(axis: Any) -> int:
+    """The axis of a batch norm: a number, or a list of one."""
+    return int(axis if isinstance(axis, int) else axis[0])
 
 
 def normalised_axes(axis: Any, rank: int) -> list[int]:
@@ -149,6 +182,21 @@ def over_axes(
 class Rescaling(_Norm):
     """Rescaling: numbers, or a list with one per channel."""
 
+    def channelwise(self, layer: Layer) -> bool:
+        """Channels are apart."""
+        return True
+
+    def passes_mask(self, layer: Layer) -> bool:
+        """Always."""
+        return True
+
+    def identity(self, call: Call) -> str:
+        """``Rescaling(1, 0)``."""
+        scale, offset = call.config["scale"], call.config["offset"]
+        if np.any(np.asarray(scale) != 1) or np.any(np.asarray(offset) != 0):
+            raise CannotTell(f"it multiplies by {shown(scale)} and adds {shown(offset)}")
+        return "it multiplies by 1 and adds 0"
+
     def channels(self, call: ChannelCall) -> Labels:
         """Lists shrink with the channels."""
         lists = {key: call.config[key] for key in ("scale", "offset") if np.ndim(call.config[key])}
@@ -163,3 +211,12 @@ class Rescaling(_Norm):
             )
             return call.only(call.input, *range(call.input.rank))
         return call.input
+
+
+register_rule("BatchNormalization", BatchNormalization())
+register_rule("LayerNormalization", StatisticsOverAxes("gamma", "beta"))
+register_rule("RMSNormalization", StatisticsOverAxes("scale"))
+register_rule("GroupNormalization", GroupNormalization())
+register_rule("UnitNormalization", UnitNormalization())
+register_rule("Normalization", FixedNormalization())
+register_rule("Rescaling", Rescaling())

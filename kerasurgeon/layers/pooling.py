@@ -2,37 +2,154 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from math import prod
+from typing import Any, Literal
 
-from kerasurgeon.layers.convolution import channel_axis
-from kerasurgeon.rules.call import CannotTell
+import numpy as np
+
+from kerasurgeon.ir.layer import Layer
+from kerasurgeon.ir.structure import leaves
+from kerasurgeon.rules.answers import Moved
+from kerasurgeon.rules.call import Call, CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Labels
+from kerasurgeon.rules.layout import channel_axis, per_axis, sides_per_axis
+from kerasurgeon.rules.positions import Border, Enlarged, Gone, Window
+from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Free
 
 
 class PerChannel(Free):
-    """Every channel of the result is computed from the same channel of the operand.
-
-    Args:
-        axis: Where the channels are, by the call; by default where ``data_format`` says.
-    """
-
-    def __init__(self, axis: Callable[[ChannelCall], int] | None = None) -> None:
-        super().__init__(keeps_batch=True)
-        self.axis = axis
+    """Every channel of the result is computed from the same channel of the operand."""
 
     def channels(self, call: ChannelCall) -> Labels:
         """As they were, perhaps at another axis where spatial axes went."""
         labels = call.input
-        axis = (channel_axis(call.config) if self.axis is None else self.axis(call)) % labels.rank
+        axis = channel_axis(call.config) % labels.rank
         if len(call.shape) > labels.rank:  # ops.adaptive_average_pool, as Keras 3.15 has it
             raise CannotTell("Keras tells another shape of its result than the result has")
         kept = call.only(labels, axis)
         after = min(axis, len(call.shape) - 1) if axis > 1 else axis
         return kept.moved(call.shape, {axis: after})
 
+    def channelwise(self, layer: Layer) -> bool:
+        """Channels are apart."""
+        return True
 
-def last_axis(call: ChannelCall) -> int:
-    """The last axis, whatever the data format: layers over sequences without a ``data_format``."""
-    return -1
+
+class Pooling(PerChannel):
+    """MaxPooling, AveragePooling: over windows.
+
+    Args:
+        takes: What becomes of a window.
+    """
+
+    def __init__(self, takes: Literal["mean", "max"]) -> None:
+        super().__init__()
+        self.takes = takes
+
+    def positions(self, layer: Layer, rank: int) -> Window:
+        """A window of the pool's size."""
+        config, axes = layer.config, rank - 2
+        size = per_axis(config["pool_size"], axes)
+        strides = size if config.get("strides") is None else per_axis(config["strides"], axes)
+        return Window(size, strides, (1,) * axes, config["padding"], self.takes)
+
+    def identity(self, call: Call) -> str | None:
+        """Over windows of one element, at every element."""
+        strides = call.config.get("strides")
+        if not call.kind.startswith("ops.") and prod(_numbers(strides)) != 1:
+            raise CannotTell(f"its strides are {shown(strides)}, not 1")
+        return None if call.kind.startswith("ops.") else setting_is(call, "pool_size", 1, "it pools single elements")
+
+
+class GlobalPooling(PerChannel):
+    """Global and adaptive poolings.
+
+    Args:
+        takes: What becomes of the positions.
+    """
+
+    def __init__(self, takes: Literal["mean", "max", "other"]) -> None:
+        super().__init__()
+        self.takes = takes
+
+    def positions(self, layer: Layer, rank: int) -> Gone:
+        """They are gone."""
+        return Gone(self.takes)
+
+
+class BorderLayer(PerChannel):
+    """ZeroPadding, Cropping.
+
+    Args:
+        key: The entry of the config with the numbers of positions.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self.key = key
+
+    def positions(self, layer: Layer, rank: int) -> Border:
+        """So many in front and behind."""
+        return Border(sides_per_axis(layer.config[self.key], rank - 2), self.key)
+
+    def movement(self, layer: Layer, rank: int) -> Moved:
+        """Zeros are put around, or positions dropped."""
+        return Moved()
+
+    def identity(self, call: Call) -> str:
+        """By nothing."""
+        return setting_is(call, self.key, 0, "it changes no border")
+
+
+class UpSampling(PerChannel):
+    """UpSampling1D, UpSampling2D, UpSampling3D."""
+
+    def positions(self, layer: Layer, rank: int) -> Enlarged:
+        """Every position several times, or interpolated between."""
+        return Enlarged(per_axis(layer.config["size"], rank - 2))
+
+    def movement(self, layer: Layer, rank: int) -> Moved:
+        """Every position several times."""
+        return Moved()
+
+    def identity(self, call: Call) -> str:
+        """By 1."""
+        return setting_is(call, "size", 1, "it repeats every element once")
+
+
+def setting_is(call: Call, entry: str, wanted: int, why: str) -> str:
+    """``why``, if all numbers of a setting are the wanted one.
+
+    Raises:
+        CannotTell: They are not.
+    """
+    setting = call.config[entry]
+    if not np.all(np.asarray(_numbers(setting)) == wanted):
+        raise CannotTell(f"its {entry} is {shown(setting)}, not {wanted}")
+    return why
+
+
+def shown(setting: Any) -> str:
+    """A setting as a reason names it: without brackets where it is one number."""
+    values = _numbers(setting)
+    return str(values[0]) if len(values) == 1 else str(tuple(values))
+
+
+def _numbers(setting: Any) -> list[Any]:
+    return list(leaves(setting))
+
+
+def _ranks(name: str) -> list[str]:
+    return [f"{name}{rank}D" for rank in (1, 2, 3)]
+
+
+register_rule([*_ranks("MaxPooling"), "ops.max_pool"], Pooling("max"))
+register_rule([*_ranks("AveragePooling"), "ops.average_pool"], Pooling("mean"))
+register_rule(_ranks("GlobalMaxPooling") + _ranks("AdaptiveMaxPooling"), GlobalPooling("max"))
+register_rule(_ranks("GlobalAveragePooling") + _ranks("AdaptiveAveragePooling"), GlobalPooling("mean"))
+register_rule(("ops.adaptive_average_pool", "ops.adaptive_max_pool"), GlobalPooling("other"))
+register_rule(_ranks("ZeroPadding"), BorderLayer("padding"))
+register_rule(_ranks("Cropping"), BorderLayer("cropping"))
+register_rule(_ranks("UpSampling"), UpSampling())

@@ -8,7 +8,6 @@ from typing import Any
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.layers import recurrent_channels
-from kerasurgeon.layers.convolution import channel_axis
 from kerasurgeon.layers.elementwise import joined
 from kerasurgeon.layers.joining import concatenated
 from kerasurgeon.layers.recurrent_channels import given_states, sequence, tie_states, without_steps
@@ -16,13 +15,17 @@ from kerasurgeon.rules.call import Call, CannotTell, elements
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.inner import inner_layer
 from kerasurgeon.rules.labels import Labels
-from kerasurgeon.rules.rule import Rule, RuleFor
+from kerasurgeon.rules.layout import channel_axis
+from kerasurgeon.rules.registry import register_rule, rule_for
+from kerasurgeon.rules.rule import NeverLinear
 
 
-class _Recurrent(Rule):
+class _Recurrent(NeverLinear):
     def keeps_batch(self, layer: Layer) -> bool:
         """Always."""
         return True
+
+    why_not_linear = "its kernels are inside a recurrent cell"
 
 
 class Cell(_Recurrent):
@@ -60,15 +63,12 @@ class Recurrence(Cell):
 class StackedCells(_Recurrent):
     """StackedRNNCells: each cell reads what the one before it gives."""
 
-    def __init__(self, rule_for: RuleFor) -> None:
-        self.rule_for = rule_for
-
     def macs(self, call: Call) -> int:
         """The sum over the cells."""
         total, reads = 0, call.input
         for entry in call.config["cells"]:
             cell = inner_layer(call.layer, entry)
-            total += self.rule_for(cell.kind).macs(Call(cell.name, cell, (reads,)))
+            total += rule_for(cell.kind).macs(Call(cell.name, cell, (reads,)))
             reads = replace(reads, shape=(*reads.shape[:-1], _output_size(cell)))
         return total
 
@@ -83,7 +83,7 @@ class StackedCells(_Recurrent):
             inner = call.inner(
                 cell, ("cells", place, "config"), (reads,), call.outputs[:1] * last, part="" if last else cell.name
             )
-            reads, *own = _several(self.rule_for(cell.kind).channels(inner))
+            reads, *own = _several(rule_for(cell.kind).channels(inner))
             if states:
                 if len(states) < len(own):
                     raise CannotTell("it is given too few states")
@@ -96,22 +96,19 @@ class StackedCells(_Recurrent):
 class CellRecurrence(_Recurrent):
     """RNN: any cell, or several, over (batch, steps, ...)."""
 
-    def __init__(self, rule_for: RuleFor) -> None:
-        self.rule_for = rule_for
-
     def macs(self, call: Call) -> int:
         """Steps x what the cell costs."""
         cell = inner_layer(call.layer, call.config["cell"])
         batch, steps, *features = call.input.shape
         reads = TensorSpec((batch, *features), call.input.dtype)
-        return elements([steps]) * self.rule_for(cell.kind).macs(Call(cell.name, cell, (reads,)))
+        return elements([steps]) * rule_for(cell.kind).macs(Call(cell.name, cell, (reads,)))
 
     def channels(self, call: ChannelCall) -> tuple[Labels, ...]:
         """What the cell makes of a step, for all steps or the last one."""
         cell = inner_layer(call.layer, call.config["cell"])
         specs = tuple(replace(spec, shape=(spec.shape[0], *spec.shape[-1:])) for spec in call.outputs)
         inner = call.inner(cell, ("cell", "config"), (without_steps(call, call.input),), specs)
-        output, *states = _several(self.rule_for(cell.kind).channels(inner))
+        output, *states = _several(rule_for(cell.kind).channels(inner))
         if any(labels.rank != 2 for labels in (output, *states)):
             raise CannotTell("a state of its cell is no vector")
         makes, *own = (call.along_or_fixed(labels, -1) for labels in (output, *states))
@@ -141,9 +138,6 @@ class ConvolutionalRecurrence(_Recurrent):
 class Bidirectional(_Recurrent):
     """Bidirectional: one layer forwards, one backwards."""
 
-    def __init__(self, rule_for: RuleFor) -> None:
-        self.rule_for = rule_for
-
     def macs(self, call: Call) -> int:
         """The sum of both."""
         config = call.config
@@ -152,7 +146,7 @@ class Bidirectional(_Recurrent):
         total = 0
         for entry in entries:
             layer = inner_layer(call.layer, entry)
-            total += self.rule_for(layer.kind).macs(replace(call, name=layer.name, layer=layer, node=None))
+            total += rule_for(layer.kind).macs(replace(call, name=layer.name, layer=layer, node=None))
         return total
 
     def channels(self, call: ChannelCall) -> tuple[Labels, ...]:
@@ -173,7 +167,7 @@ class Bidirectional(_Recurrent):
             own = {"initial_state": states[half * place : half * (place + 1)] or None}
             part = ("forward", "backward")[place]
             inner = call.inner(layer, (path, "config"), (call.input,), outputs, kwargs=own, part=part)
-            found.append(_several(self.rule_for(layer.kind).channels(inner)))
+            found.append(_several(rule_for(layer.kind).channels(inner)))
             blocks.append(call.blocks[first:])
         if [block.ids.shape for block in blocks[0]] != [block.ids.shape for block in blocks[1]]:
             raise CannotTell("its directions have different units, which Keras takes to be equally many")
@@ -203,3 +197,14 @@ def _output_size(cell: Layer) -> Any:
     if "units" not in cell.config:
         raise CannotTell(f"the output size of the cell {cell.name!r} ({cell.kind}) is unknown")
     return cell.config["units"]
+
+
+_GATES = {"SimpleRNN": 1, "GRU": 3, "LSTM": 4}
+
+for _name, _gates in _GATES.items():
+    register_rule(_name, Recurrence(_gates))
+    register_rule(f"{_name}Cell", Cell(_gates))
+register_rule("StackedRNNCells", StackedCells())
+register_rule("RNN", CellRecurrence())
+register_rule(("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"), ConvolutionalRecurrence())
+register_rule("Bidirectional", Bidirectional())

@@ -6,10 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from kerasurgeon.ir.layer import Layer
+from kerasurgeon.layers.words import words
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Factor, Labels
+from kerasurgeon.rules.positions import Gone
 from kerasurgeon.rules.reasons import Reason
+from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Free
 
 
@@ -22,8 +26,12 @@ class Reduction(Free):
     """
 
     def __init__(self, *, exact: bool = False, key: str = "axis") -> None:
-        super().__init__(keeps_batch=True)
+        super().__init__()
         self.exact, self.key = exact, key
+
+    def positions(self, layer: Layer, rank: int) -> Gone:
+        """They are gone."""
+        return Gone()
 
     def is_exact(self, call: ChannelCall) -> bool:
         """Whether positions that are zero count for nothing."""
@@ -73,7 +81,7 @@ class Along(Free):
     """
 
     def __init__(self, axis: int | None = None, *, reduces: bool = False) -> None:
-        super().__init__(keeps_batch=True)
+        super().__init__()
         self.axis, self.reduces = axis, reduces
 
     def channels(self, call: ChannelCall) -> Labels | tuple[Labels, ...]:
@@ -96,9 +104,6 @@ class Along(Free):
 class GatedLinearUnit(Free):
     """``ops.glu``: one half of an axis times the sigmoid of the other."""
 
-    def __init__(self) -> None:
-        super().__init__(keeps_batch=True)
-
     def channels(self, call: ChannelCall) -> Labels:
         """The halves are tied."""
         labels = call.input
@@ -116,3 +121,19 @@ class GatedLinearUnit(Free):
 def named_axes(axis: Any, rank: int) -> set[int]:
     """The axes that a config names; all where it names none."""
     return set(range(rank)) if axis is None else {int(own) % rank for own in np.atleast_1d(axis)}
+
+
+_STATISTICS = """
+    all amax amin any average count_nonzero logsumexp max mean median min nanmax nanmean nanmedian nanmin nanprod nanstd
+    nanvar prod ptp std var
+"""
+_ALONG = "argpartition argsort cumprod cumsum diff nancumprod nancumsum sort"
+
+register_rule(words(_STATISTICS, "ops."), Reduction())
+register_rule(("ops.sum", "ops.nansum"), Reduction(exact=True))
+register_rule("ops.moments", Reduction(key="axes"))
+register_rule("ops.norm", Norm())
+register_rule(words(_ALONG, "ops."), Along())
+register_rule("ops.top_k", Along(-1))
+register_rule(words("argmax argmin nanargmax nanargmin", "ops."), Along(reduces=True))
+register_rule("ops.glu", GatedLinearUnit())

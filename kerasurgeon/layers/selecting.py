@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from kerasurgeon.rules.call import CannotTell
+from kerasurgeon.rules.call import Call, CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall, Operands
 from kerasurgeon.rules.keep import Keep
 from kerasurgeon.rules.labels import Factor, Ids, Labels, placed
 from kerasurgeon.rules.reasons import Reason
+from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Free
 
 Renumbered = Callable[[Keep], Any]
@@ -25,6 +26,23 @@ class _Selecting(Free):
 
 class Item(_Selecting):
     """``x[key]``, where the key holds numbers, slices, ``None`` and an ellipsis."""
+
+    def identity(self, call: Call) -> str | None:
+        """Over everything there is: ``x[:, 0:n]``."""
+        if call.node is None or len(call.node.inputs) != 1:
+            return None
+        key, shape = call.operand(1, "key"), call.input.shape
+        parts = key if isinstance(key, tuple) else (key,)
+        if Ellipsis in [part for part in parts if not isinstance(part, slice)]:
+            at = next(index for index, part in enumerate(parts) if part is Ellipsis)
+            filler = (slice(None),) * (len(shape) - len(parts) + 1)
+            parts = (*parts[:at], *filler, *parts[at + 1 :])
+        if not all(isinstance(part, slice) for part in parts) or len(parts) > len(shape):
+            raise CannotTell("it takes single positions")
+        for axis, (part, size) in enumerate(zip(parts, shape, strict=False)):
+            if part != slice(None) and (size is None or range(*part.indices(size)) != range(size)):
+                raise CannotTell(f"it takes a part of axis {axis}")
+        return "it takes everything"
 
     def channels(self, call: ChannelCall) -> Labels:
         """Slices slice labels; a position picked by number stays."""
@@ -249,3 +267,8 @@ def _follow(call: ChannelCall, key: Any, entries: list[Any], changed: dict[int, 
         return replaced(operands, 1, "key", tuple(new) if isinstance(key, (tuple, list)) else new[0])
 
     call.change_operands(change)
+
+
+register_rule("ops.get_item", Item())
+register_rule("ops.slice", Slice())
+register_rule("ops.take", Take())

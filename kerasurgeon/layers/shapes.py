@@ -6,20 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kerasurgeon.ir.layer import Layer
 from kerasurgeon.layers.reshaping import reshaped
+from kerasurgeon.rules.answers import Moved, Movement, Permuted, Regrouped
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.keep import Keep
 from kerasurgeon.rules.labels import Labels
 from kerasurgeon.rules.reasons import Reason
+from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Free
 
 
-class _Moving(Free):
-    def __init__(self, *, keeps_batch: bool) -> None:
-        super().__init__(keeps_batch=keeps_batch)
-
-
-class Reshape(_Moving):
+class Reshape(Free):
     """Reshape and ``ops.reshape``.
 
     Args:
@@ -30,6 +28,10 @@ class Reshape(_Moving):
     def __init__(self, key: str, *, batch: int) -> None:
         super().__init__(keeps_batch=bool(batch))
         self.key, self.batch = key, batch
+
+    def movement(self, layer: Layer, rank: int) -> Regrouped:
+        """Regrouped."""
+        return Regrouped(by_count=True, keeps_batch=bool(self.batch))
 
     def channels(self, call: ChannelCall) -> Labels:
         """Labels are reshaped, and the target sizes follow what is kept."""
@@ -50,22 +52,29 @@ class Reshape(_Moving):
         return result
 
 
-class Ravel(_Moving):
+class Ravel(Free):
     """``ops.ravel``."""
 
     def __init__(self) -> None:
         super().__init__(keeps_batch=False)
+
+    def movement(self, layer: Layer, rank: int) -> Regrouped:
+        """Regrouped."""
+        return Regrouped(by_count=True, keeps_batch=False)
 
     def channels(self, call: ChannelCall) -> Labels:
         """Labels are flattened, where the batch is known."""
         return reshaped(call, call.input, call.shape)
 
 
-class Flatten(_Moving):
+class Flatten(Free):
     """Flatten: channels last, whatever the data format."""
 
-    def __init__(self) -> None:
-        super().__init__(keeps_batch=True)
+    def movement(self, layer: Layer, rank: int) -> Movement:
+        """Regrouped, unless the channels are moved first."""
+        if layer.config["data_format"] == "channels_first" and rank > 2:
+            return Moved("moves the channels to the end before it flattens")
+        return Regrouped(by_count=True, keeps_batch=True)
 
     def channels(self, call: ChannelCall) -> Labels:
         """Labels are flattened."""
@@ -75,7 +84,7 @@ class Flatten(_Moving):
         return reshaped(call, labels, call.shape, same=1)
 
 
-class Permute(_Moving):
+class Permute(Free):
     """Permute, ``ops.transpose``, ``ops.moveaxis``, ``ops.swapaxes``."""
 
     def __init__(self, *, keeps_batch: bool = False) -> None:
@@ -83,14 +92,25 @@ class Permute(_Moving):
 
     def channels(self, call: ChannelCall) -> Labels:
         """Labels move with their axes."""
-        return transposed(call.input, axis_order(call))
+        return transposed(call.input, axis_order(call.layer, call.input.rank))
+
+    def movement(self, layer: Layer, rank: int) -> Permuted:
+        """Permuted."""
+        order = axis_order(layer, rank)
+        if "dims" in layer.config:
+            return Permuted(order, "dims", leading=1)
+        return Permuted(order, "axes" if "axes" in layer.config else None)
 
 
-class InsertedAxes(_Moving):
+class InsertedAxes(Free):
     """``ops.expand_dims``, ``ops.squeeze``: axes of size one come and go."""
 
     def __init__(self) -> None:
         super().__init__(keeps_batch=False)
+
+    def movement(self, layer: Layer, rank: int) -> Regrouped:
+        """Regrouped."""
+        return Regrouped(by_count=False, keeps_batch=False)
 
     def channels(self, call: ChannelCall) -> Labels:
         """Labels move with their axes; a channel axis of size one that goes is frozen."""
@@ -114,27 +134,28 @@ class InsertedAxes(_Moving):
         )
 
 
-class RepeatVector(_Moving):
+class RepeatVector(Free):
     """RepeatVector: a new axis after the batch."""
 
-    def __init__(self) -> None:
-        super().__init__(keeps_batch=True)
+    def movement(self, layer: Layer, rank: int) -> Moved:
+        """Repeated."""
+        return Moved()
 
     def channels(self, call: ChannelCall) -> Labels:
         """As they were, one axis on."""
         return call.input.moved(call.shape, {1: 2})
 
 
-def axis_order(call: ChannelCall) -> tuple[int, ...]:
+def axis_order(layer: Layer, rank: int) -> tuple[int, ...]:
     """Which axis of the operand each axis of the result was."""
-    rank, config = call.input.rank, call.config
-    if call.kind == "Permute":
-        return (0, *config["dims"])
-    if call.kind == "ops.transpose":
-        axes = config.get("axes")
-        return tuple(range(rank))[::-1] if axes is None else tuple(axis % rank for axis in axes)
+    config = layer.config
+    if "dims" in config:
+        return (0, *(int(axis) for axis in config["dims"]))
+    if "axes" in config:
+        axes = config["axes"]
+        return tuple(range(rank))[::-1] if axes is None else tuple(int(axis) % rank for axis in axes)
     order = list(range(rank))
-    if call.kind == "ops.swapaxes":
+    if "axis1" in config:
         one, other = config["axis1"] % rank, config["axis2"] % rank
         order[one], order[other] = order[other], order[one]
         return tuple(order)
@@ -150,3 +171,13 @@ def transposed(labels: Labels, order: Sequence[int]) -> Labels:
     places = {axis: place for place, axis in enumerate(order)}
     shape = tuple(labels.shape[axis] for axis in order)
     return labels.moved(shape, places)
+
+
+register_rule("Reshape", Reshape("target_shape", batch=1))
+register_rule("ops.reshape", Reshape("newshape", batch=0))
+register_rule("Flatten", Flatten())
+register_rule("Permute", Permute(keeps_batch=True))
+register_rule(("ops.transpose", "ops.moveaxis", "ops.swapaxes"), Permute())
+register_rule(("ops.expand_dims", "ops.squeeze"), InsertedAxes())
+register_rule("ops.ravel", Ravel())
+register_rule("RepeatVector", RepeatVector())

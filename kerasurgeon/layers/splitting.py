@@ -10,6 +10,7 @@ from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.keep import Keep
 from kerasurgeon.rules.labels import Factor, Labels, placed
 from kerasurgeon.rules.reasons import Reason
+from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Free
 
 
@@ -118,3 +119,11 @@ def _same(call: ChannelCall, labels: Labels) -> tuple[Labels, ...]:
 def _piece(labels: Labels, factor: Factor, ids: np.ndarray, shape: tuple[int | None, ...]) -> Labels:
     own = tuple(Factor(factor.axes, ids) if other is factor else other for other in labels.factors)
     return Labels(shape, own, labels.why)
+
+
+register_rule("ops.split", Split())
+register_rule("ops.hsplit", Split(1))
+register_rule("ops.vsplit", Split(0))
+register_rule("ops.dsplit", Split(2))
+register_rule("ops.array_split", ArraySplit())
+register_rule("ops.unstack", Unstack())

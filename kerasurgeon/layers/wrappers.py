@@ -16,14 +16,12 @@ from kerasurgeon.rules.call import Call, CannotTell, call_of
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.inner import inner_layer
 from kerasurgeon.rules.labels import Labels
-from kerasurgeon.rules.rule import Rule, RuleFor
+from kerasurgeon.rules.registry import register_rule, rule_for
+from kerasurgeon.rules.rule import Rule
 from kerasurgeon.rules.sizes import resolve
 
 
 class _Wrapper(Rule):
-    def __init__(self, rule_for: RuleFor) -> None:
-        self.rule_for = rule_for
-
     def keeps_batch(self, layer: Layer) -> bool:
         """Always."""
         return True
@@ -35,13 +33,13 @@ class SpectralNormalization(_Wrapper):
     def macs(self, call: Call) -> int:
         """What the layer inside costs."""
         layer = inner_layer(call.layer, call.config["layer"])
-        return self.rule_for(layer.kind).macs(replace(call, name=layer.name, layer=layer, node=None))
+        return rule_for(layer.kind).macs(replace(call, name=layer.name, layer=layer, node=None))
 
     def channels(self, call: ChannelCall) -> Labels | tuple[Labels, ...]:
         """As the layer inside; the vector that training multiplies follows the last axis of its kernel."""
         layer = inner_layer(call.layer, call.config["layer"])
         inner = call.inner(layer, ("layer", "config"), call.args, call.outputs)
-        found = self.rule_for(layer.kind).channels(inner)
+        found = rule_for(layer.kind).channels(inner)
         freeze_masks(call, (call.input,))
         for key in ("kernel", "embeddings"):
             weight = layer.weights.get(key)
@@ -59,14 +57,14 @@ class TimeDistributed(_Wrapper):
         """What the layer inside costs for batch x steps samples."""
         layer = inner_layer(call.layer, call.config["layer"])
         inner = Call(layer.name, layer, (_merged(call.input),), outputs=tuple(map(_merged, call.outputs)))
-        return self.rule_for(layer.kind).macs(inner)
+        return rule_for(layer.kind).macs(inner)
 
     def channels(self, call: ChannelCall) -> tuple[Labels, ...]:
         """As the layer inside, on every step."""
         layer = inner_layer(call.layer, call.config["layer"])
         outputs = tuple(replace(spec, shape=(spec.shape[0], *spec.shape[2:])) for spec in call.outputs)
         inner = call.inner(layer, ("layer", "config"), (without_steps(call, call.input),), outputs)
-        found = self.rule_for(layer.kind).channels(inner)
+        found = rule_for(layer.kind).channels(inner)
         freeze_masks(call, (call.input,))
         several = found if isinstance(found, tuple) else (found,)
         return tuple(with_steps(labels, spec.shape[1]) for labels, spec in zip(several, call.outputs, strict=True))
@@ -85,10 +83,10 @@ class NestedModel(_Wrapper):
             graph = lift(construct(_buildable(call)))
             names = [node.name for node in graph.input_nodes()]
             shapes = dict(zip(names, (spec.shape for spec in call.inputs), strict=True))
-            specs = resolve(graph, self.rule_for, shapes=shapes)
+            specs = resolve(graph, shapes=shapes)
         except (KerasurgeonError, ValueError) as error:
             raise CannotTell(f"the model inside cannot be taken apart: {str(error).splitlines()[0]}") from error
-        return sum(self.rule_for(graph.kind(node)).macs(call_of(graph, node, specs)) for node in graph.nodes())
+        return sum(rule_for(graph.kind(node)).macs(call_of(graph, node, specs)) for node in graph.nodes())
 
 
 def _merged(spec: TensorSpec) -> TensorSpec:
@@ -101,3 +99,8 @@ def _buildable(call: Call) -> Layer:
     if call.kind != "Sequential" or config.get("build_input_shape"):
         return call.layer
     return call.layer.with_config(build_input_shape=call.input.shape)
+
+
+register_rule("TimeDistributed", TimeDistributed())
+register_rule("SpectralNormalization", SpectralNormalization())
+register_rule(("Functional", "Sequential"), NestedModel())

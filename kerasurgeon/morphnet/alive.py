@@ -8,7 +8,7 @@ them is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,10 @@ from kerasurgeon.channels.analysis import Channels
 from kerasurgeon.channels.plan import ChannelPlan
 from kerasurgeon.errors import OptionError, did_you_mean
 from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.name_patterns import names_match
 from kerasurgeon.rewrite.option_checks import check_choice, is_count, is_number, wrong_option
+from kerasurgeon.rules.asking import affine_of, channel_form
 from kerasurgeon.rules.labels import Ids
 
 Array = np.ndarray[Any, Any]
@@ -27,11 +29,6 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 ALGORITHMS = ("group_lasso", "gamma")
 THRESHOLD = 1e-2
-SCALES = {"BatchNormalization": "gamma"}
-"""Layers that scale channels, and the weight that does: what the gamma algorithm looks at."""
-
-STRUCTURE_KINDS = ("Conv2D", "Conv2DTranspose", "Conv3D")
-"""The layers that the Model Zoo writes into a structure file."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +71,8 @@ def terms(channels: Channels, algorithm: str) -> tuple[Term, ...]:
             if held.contracted:
                 continue
             if algorithm == "gamma":
-                speaks = SCALES.get(layer.kind) == path
+                affine = affine_of(layer)
+                speaks = affine is not None and affine.scale_key == path
             else:
                 # Of a separable convolution the depthwise kernel holds what is read, which another layer has made.
                 own = made.get(key, ())
@@ -208,20 +206,26 @@ def vanished(channels: Channels, alive: Mask) -> tuple[str, ...]:
     )
 
 
-def counts(channels: Channels, alive: Mask, kinds: tuple[str, ...] | None = None) -> dict[str, int]:
+def counts(channels: Channels, alive: Mask, only: Callable[[Layer], bool] | None = None) -> dict[str, int]:
     """How many channels of every layer are alive, by its name, sorted.
 
     Args:
         channels: The analysis.
         alive: For every unit whether it is alive.
-        kinds: Only layers of these kinds; ``STRUCTURE_KINDS`` gives what the Model Zoo writes.
+        only: Which layers; ``is_convolution`` gives those that the Model Zoo writes into a structure file.
     """
     layers = channels.graph.layers
     return {
         name: int(np.count_nonzero(alive[channels.unit[source.ids.ravel()]]))
         for name, source in sorted(channels.sources.items())
-        if kinds is None or layers[source.layer].kind in kinds
+        if only is None or only(layers[source.layer])
     }
+
+
+def is_convolution(layer: Layer) -> bool:
+    """Whether a layer convolves over images or volumes, not channel by channel."""
+    form = channel_form(layer)
+    return form is not None and form.single is not None and form.window is not None and len(form.window.size) > 1
 
 
 def alive_plan(channels: Channels, alive: Mask, note: str = "") -> ChannelPlan:

@@ -23,22 +23,19 @@ import numpy as np
 from kerasurgeon.channels.analysis import Channels
 from kerasurgeon.channels.budget import Budget
 from kerasurgeon.errors import OptionError, did_you_mean
+from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import Value, dtype_bytes
 from kerasurgeon.morphnet.hardware import Hardware, hardware_for
 from kerasurgeon.rules import CannotTell, call_of, resolve, rule_for
+from kerasurgeon.rules.asking import combination_of, is_elementwise, linear_form
 from kerasurgeon.rules.labels import Ids
 
 Array = np.ndarray[Any, Any]
 
 TARGETS = ("macs", "size", "activation", "latency")
 UNITS = {"macs": "MACs", "size": "parameters", "activation": "channels", "latency": "ms"}
-_DEPTHWISE = {"DepthwiseConv1D", "DepthwiseConv2D"}
-# What moves memory and computes next to nothing, and is no part of what stands before it.
-_MOVERS = {
-    *("Add", "Concatenate", "Multiply", "BatchNormalization", "ReLU", "Activation"),
-    *("ops.add", "ops.concatenate", "ops.multiply", "ops.relu", "ops.relu6", "ops.sum", "ops.silu"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,12 +203,13 @@ def _kernels(result: Costs, key: str, rate: float, operation: int) -> None:
     for path, weight in layer.weights.items():
         if weight.array.ndim > 1:
             size, axes = _held(result, key, path)
-            _add(result, rate * size, axes, operation, weight=_weight(layer.kind, path, weight.shape))
+            _add(result, rate * size, axes, operation, weight=_weight(layer, path, weight.shape))
 
 
-def _weight(kind: str, path: str, shape: tuple[int, ...]) -> float:
+def _weight(layer: Layer, path: str, shape: tuple[int, ...]) -> float:
     """Of a depthwise convolution, R_in counts beside R_out, which is ``multiplier`` times that."""
-    if kind in _DEPTHWISE or path == "depthwise_kernel":
+    form = linear_form(layer)
+    if form is not None and any(kernel.key == path and kernel.depthwise for kernel in form.kernels):
         return 1.0 + 1.0 / shape[-1]
     return 1.0
 
@@ -219,7 +217,7 @@ def _weight(kind: str, path: str, shape: tuple[int, ...]) -> float:
 def _latency(result: Costs, hardware: Hardware, batch_size: int) -> None:
     graph = result.channels.graph
     budget = Budget(result.channels)
-    specs = resolve(graph, rule_for)
+    specs = resolve(graph)
     per_mac = 2 * batch_size / (hardware.gflops * 1e6)
     per_byte = 1 / (hardware.gbps * 1e6)
     for node in graph.nodes():
@@ -231,7 +229,7 @@ def _latency(result: Costs, hardware: Hardware, batch_size: int) -> None:
         except CannotTell as reason:
             result.left[node.name] = str(reason)
             continue
-        if not macs and layer.kind not in _MOVERS:
+        if not macs and not _moves_memory(graph, node):
             continue
         operation = result.operation(node.name)
         if macs:
@@ -247,6 +245,13 @@ def _latency(result: Costs, hardware: Hardware, batch_size: int) -> None:
                     _add(result, size * weight.array.itemsize * per_byte, axes, operation, side=1)
         for value in (*node.inputs, *(Value(node.name, index) for index in range(len(node.outputs)))):
             _traffic(result, node, value, specs, per_byte * batch_size, operation)
+
+
+def _moves_memory(graph: Graph, node: Node) -> bool:
+    """Whether a node moves memory and computes next to nothing, and is no part of what stands before it."""
+    if combination_of(graph, node) is not None or graph.kind(node) == "ops.sum":
+        return True
+    return is_elementwise(graph, node) and not rule_for(graph.kind(node)).only_in_training(graph.layer_of(node))
 
 
 def _traffic(result: Costs, node: Node, value: Value, specs: Any, per_byte: float, operation: int) -> None:

@@ -237,7 +237,7 @@ class MorphNet:
 
     def structure(self) -> dict[str, int]:
         """The same of convolutions only: what the Model Zoo writes to its structure files."""
-        return masks.counts(self.channels, self.alive(), masks.STRUCTURE_KINDS)
+        return masks.counts(self.channels, self.alive(), masks.is_convolution)
 
     def vanished(self) -> tuple[str, ...]:
         """Layers of which no channel is alive."""

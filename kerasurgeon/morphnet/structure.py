@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,7 +13,7 @@ from kerasurgeon.channels.plan import ChannelPlan
 from kerasurgeon.errors import PlanError, did_you_mean
 from kerasurgeon.plan_files import parse_json, read_plan_text, write_plan_text
 
-OPERATIONS = ("Conv2D", "Conv3D", "Conv2DTranspose", "Conv2DBackpropInput", "conv2d_transpose", "MatMul")
+OPERATION = re.compile(r"Conv[23]D|Conv2DTranspose|Conv2DBackpropInput|conv2d_transpose|MatMul")
 """What TensorFlow 1 puts behind the name of a layer: the name of the operation inside it."""
 
 
@@ -100,7 +101,7 @@ def structure_plan(channels: Channels, counts: Mapping[str, int]) -> ChannelPlan
 def _layer(name: str) -> str:
     """A name without the operation that TensorFlow 1 puts behind it."""
     head, _, last = name.rpartition("/")
-    return head if head and last in OPERATIONS else name
+    return head if head and OPERATION.fullmatch(last) else name
 
 
 def _source(name: str, channels: Channels) -> str | None:

@@ -8,7 +8,8 @@ import keras
 from keras import ops
 
 from kerasurgeon.ir.kinds import kind_of
-from kerasurgeon.morphnet.alive import SCALES
+from kerasurgeon.ir.layer import Layer
+from kerasurgeon.rules.answers import Affine
 from kerasurgeon.rules.call import Call
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Labels
@@ -119,7 +120,6 @@ class ChannelGate(_PerChannel):
 
 
 SCALE, GATE = kind_of(ChannelScale), kind_of(ChannelGate)
-SCALES[SCALE] = "gamma"
 
 
 class _PerChannelRule(Rule):
@@ -139,6 +139,13 @@ class _PerChannelRule(Rule):
     def keeps_batch(self, layer: Any) -> bool:
         """Always."""
         return True
+
+    def affine(self, layer: Layer) -> Affine | None:
+        """The scales; gates are chances."""
+        gamma = layer.array("gamma")
+        if gamma is None:
+            return None
+        return Affine(gamma.astype("float64"), 0.0 * gamma, int(layer.config["axis"]), "gamma", "")
 
 
 register_rule(ChannelScale, _PerChannelRule())

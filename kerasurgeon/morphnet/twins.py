@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -17,13 +18,12 @@ from kerasurgeon.morphnet.alive import terms
 from kerasurgeon.morphnet.twin_layers import GATE, SCALE, ChannelGate, ChannelScale
 from kerasurgeon.rewrite.option_checks import check_count, check_flag, is_number, wrong_option
 from kerasurgeon.rewrite.surgery import insert_after
+from kerasurgeon.rules.answers import Affine
+from kerasurgeon.rules.asking import affine_of, channel_form
+from kerasurgeon.rules.layout import channel_axis
+from kerasurgeon.rules.linear_numbers import scaled_outputs
 
 Array = np.ndarray[Any, Any]
-_LINEAR = {
-    *("Dense", "Conv1D", "Conv2D", "Conv3D", "SeparableConv1D", "SeparableConv2D"),
-    *("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"),
-}
-_NORM = "BatchNormalization"
 
 
 def with_scales(model: keras.Model) -> keras.Model:
@@ -44,8 +44,9 @@ def with_scales(model: keras.Model) -> keras.Model:
     """
     graph = lift(model)
     for key, layer in list(graph.layers.items()):
-        if layer.kind == _NORM and not layer.config["scale"]:
-            graph.update_layer(key, _scaled_norm(layer))
+        affine = affine_of(layer)
+        if affine is not None and affine.scale_key not in layer.weights and "scale" in layer.config:
+            graph.update_layer(key, _scaled_norm(layer, affine))
     channels = analyse(graph)
     spoken = np.zeros(channels.units, bool)
     for term in terms(channels, "gamma"):
@@ -138,20 +139,21 @@ def _may_go(channels: Channels, units: Array) -> bool:
 
 def _has_a_place(graph: Graph, source: Source) -> bool:
     """Whether a layer can stand behind a source, and be folded into it again."""
-    return graph.layers[source.layer].kind in _LINEAR and len(graph.calls(source.layer)) == 1
+    form = channel_form(graph.layers[source.layer])
+    return form is not None and not form.depthwise and len(graph.calls(source.layer)) == 1
 
 
 def _put(graph: Graph, source: Source, what: str, make: Any, *, after_norm: bool) -> None:
     """A layer behind a source."""
     layer, nodes = graph.layers[source.layer], graph.calls(source.layer)
     rank = len(nodes[0].spec.shape)
-    axis = 1 if layer.config.get("data_format") == "channels_first" and rank > 2 else -1
+    axis = channel_axis(layer.config) if rank > 2 else -1
     value = nodes[0].value
     name = f"{layer.name}_{what}"
     users = graph.uses(value)
     if after_norm and len(users) == 1 and not graph.is_output(value):
         user = graph[users[0].node]
-        if graph.kind(user) == _NORM and len(graph.calls(user.layer)) == 1:
+        if affine_of(graph.layer_of(user)) is not None and len(graph.calls(user.layer)) == 1:
             insert_after(graph, user.value, make(axis, name=graph.unique_name(name)))
             return
     activation = layer.config.get("activation")
@@ -164,16 +166,11 @@ def _put(graph: Graph, source: Source, what: str, make: Any, *, after_norm: bool
         insert_after(graph, graph[scaled].value, own)
 
 
-def _scaled_norm(layer: Layer) -> Layer:
-    width = next(iter(layer.weights.values())).shape
-    gamma = Weight(np.ones(width, layer.weights["moving_mean"].array.dtype))
-    return _with_weights(layer, {"gamma": gamma, **layer.weights}, scale=True)
-
-
-def _with_weights(layer: Layer, weights: dict[str, Weight], **config: Any) -> Layer:
-    from dataclasses import replace
-
-    return replace(layer.with_config(**config), weights=weights)
+def _scaled_norm(layer: Layer, affine: Affine) -> Layer:
+    """A batch norm without scales, with scales of one."""
+    some = next(iter(layer.weights.values())).array
+    ones = Weight(np.ones(affine.scale.shape, some.dtype))
+    return replace(layer.with_config(scale=True), weights={affine.scale_key: ones, **layer.weights})
 
 
 def _fold(graph: Graph, node: Node) -> None:
@@ -185,20 +182,16 @@ def _fold(graph: Graph, node: Node) -> None:
         vector = np.where(logits > 0, 1 / (1 + np.exp(-logits)), 0.0)
     before = graph[node.inputs[0].node]
     own = graph.layer_of(before)
-    if own.kind == _NORM:
-        own = own if own.config["scale"] else _scaled_norm(own)
-        new = {key: own.weights[key].array * vector for key in ("gamma", "beta") if key in own.weights}
+    affine, form = affine_of(own), channel_form(own)
+    if affine is not None:
+        own = own if affine.scale_key in own.weights else _scaled_norm(own, affine)
+        keys = [key for key in (affine.scale_key, affine.shift_key) if key in own.weights]
+        new = {key: own.weights[key].array * vector for key in keys}
     else:
-        axes = {"kernel": -1, "pointwise_kernel": -1, "bias": -1}
-        if own.kind.endswith("Transpose"):
-            axes["kernel"] = -2
-        new = {}
-        for key, axis in axes.items():
-            if key in own.weights:
-                array = own.weights[key].array
-                shape = [1] * array.ndim
-                shape[axis] = -1
-                new[key] = array * vector.reshape(shape)
+        assert form is not None
+        new = scaled_outputs(own, form, vector)
+        if form.bias in own.weights:
+            new[form.bias] = own.weights[form.bias].array * vector
     cast = {key: array.astype(own.weights[key].array.dtype) for key, array in new.items()}
     graph.update_layer(before.layer, own.with_weights(**cast))
     graph.replace_uses(node.value, Value(before.name, 0))

@@ -8,20 +8,17 @@ import keras
 
 from kerasurgeon.errors import OptionError
 from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.structure import values_in
 from kerasurgeon.ir.values import Value
 from kerasurgeon.rewrite.calls import splice
 from kerasurgeon.rewrite.surgery import insert_after
+from kerasurgeon.rules import CannotTell, rule_for
+from kerasurgeon.rules.asking import identity_of, movement_of, positions_of
+from kerasurgeon.rules.positions import Gone, Resized, Window
 
-# What does not change what numbers mean: one may look through it, from probabilities to their softmax.
-_TRANSPARENT = ("Identity", "ops.cast", "ops.identity")
-# What moves numbers about, or averages them, without taking them for anything but probabilities.
-_KEEPS_PROBABILITIES = (
-    "Reshape", "Flatten", "Permute", "Resizing", "UpSampling2D", "UpSampling1D", "UpSampling3D", "CenterCrop",
-    "Cropping1D", "Cropping2D", "Cropping3D", "AveragePooling2D", "GlobalAveragePooling2D",
-    "ops.reshape", "ops.transpose", "ops.squeeze", "ops.expand_dims", "ops.resize", "ops.get_item",
-)  # fmt: skip
 _SMALLEST = 1e-7
+_SOFTMAX = ("Softmax", "ops.softmax")
 
 
 def logits_of(graph: Graph, output: Value) -> Value:
@@ -49,15 +46,15 @@ def logits_of(graph: Graph, output: Value) -> Value:
         node = graph.producer(value)
         kind, activation = graph.kind(node), _activation(graph, value)
         if activation == "softmax":
-            if kind in ("Softmax", "ops.softmax", "Activation"):
+            if kind in (*_SOFTMAX, "Activation"):
                 _check_axis(graph, node.layer, output)
                 return node.inputs[0]
             return _split(graph, value)
-        if activation not in (None, "linear") and kind not in _TRANSPARENT:
+        if activation not in (None, "linear"):
             if activation in ("sigmoid", "hard_sigmoid"):
                 raise _no_choice(graph, output, f"{node.name!r} ends in {activation}")
             return output
-        if kind not in _TRANSPARENT and not (kind == "Activation" and activation == "linear"):
+        if not _is_transparent(graph, node):
             break
         if not node.inputs:
             return output
@@ -74,9 +71,9 @@ def _activation(graph: Graph, value: Value) -> str | None:
     """The name of the activation that makes a tensor; ``None`` if nothing is known of one."""
     node = graph.producer(value)
     kind = graph.kind(node)
-    if kind in ("Softmax", "ops.softmax"):
+    if kind in _SOFTMAX:
         return "softmax"
-    if kind in ("ops.sigmoid", "ops.hard_sigmoid"):
+    if kind.startswith("ops.") and kind.endswith("sigmoid"):
         return kind.partition(".")[2]
     config: Any = graph.layer_of(node).config.get("activation")
     if isinstance(config, dict):
@@ -108,12 +105,28 @@ def _split(graph: Graph, value: Value) -> Value:
 
 def _of_softmax(graph: Graph, value: Value) -> bool:
     node = graph.producer(value)
-    while graph.kind(node) in (*_KEEPS_PROBABILITIES, *_TRANSPARENT) and node.inputs:
+    while node.inputs and (_keeps_probabilities(graph, node) or _is_transparent(graph, node)):
         value = node.inputs[0]
         node = graph.producer(value)
         if _activation(graph, value) == "softmax":
             return True
     return False
+
+
+def _is_transparent(graph: Graph, node: Node) -> bool:
+    """Whether a node does not change what numbers mean: from probabilities one looks on to their softmax."""
+    try:
+        return graph.kind(node) == "ops.cast" or bool(identity_of(graph, node))
+    except CannotTell:
+        return rule_for(graph.kind(node)).only_in_training(graph.layer_of(node))
+
+
+def _keeps_probabilities(graph: Graph, node: Node) -> bool:
+    """Whether a node moves numbers about, or averages them, without taking them for anything but probabilities."""
+    positions = positions_of(graph, node)
+    averages = isinstance(positions, (Window, Gone)) and positions.takes == "mean"
+    picks = graph.kind(node) in ("ops.get_item", "CenterCrop")
+    return averages or picks or isinstance(positions, Resized) or movement_of(graph, node) is not None
 
 
 def _logarithm(graph: Graph, output: Value) -> Value:

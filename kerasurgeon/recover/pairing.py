@@ -10,10 +10,11 @@ import numpy as np
 
 from kerasurgeon.errors import OptionError, did_you_mean
 from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import TensorSpec, Value
 from kerasurgeon.recover.logits import logits_of, outputs_of
-
-ADDITIONS = ("Add", "ops.add")
+from kerasurgeon.rules.answers import Sum
+from kerasurgeon.rules.asking import combination_of
 
 
 class Pair:
@@ -89,7 +90,7 @@ class Pair:
         found = [
             node.name
             for node in self.teacher.nodes()
-            if self.teacher.kind(node) in ADDITIONS
+            if _adds(self.teacher, node)
             and len(node.spec.shape) > 2
             and node.name in behind
             and node.name not in last
@@ -98,6 +99,11 @@ class Pair:
         count = min(len(found), max(2, ceil(len(found) / 3)))
         places = np.unique(np.linspace(0, max(len(found) - 1, 0), count).round().astype(int)).tolist()
         return tuple(found[place] for place in places)
+
+
+def _adds(graph: Graph, node: Node) -> bool:
+    found = combination_of(graph, node)
+    return isinstance(found, Sum) and set(found.factors) == {1.0}
 
 
 def changed_nodes(teacher: Graph, student: Graph) -> tuple[str, ...]:

@@ -23,27 +23,14 @@ from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io.derive import derive_specs, infer
-from kerasurgeon.layers.elementwise import Elementwise
-from kerasurgeon.layers.free import names
-from kerasurgeon.layers.reducing import Reduction
 from kerasurgeon.rewrite.calls import call, splice, substitute
 from kerasurgeon.rewrite.dilated_pool import dilated_pool
 from kerasurgeon.rewrite.grids import Grid, Ints, Padding, Window, dense_padding, scaled_padding
-from kerasurgeon.rules import rule_for
-
-_CONVOLUTIONS = frozenset(f"{name}{axes}D" for name in ("Conv", "DepthwiseConv", "SeparableConv") for axes in (1, 2, 3))
-_POOLINGS = frozenset(f"{name}Pooling{axes}D" for name in ("Max", "Average") for axes in (1, 2, 3))
-_PADDINGS = frozenset(f"ZeroPadding{axes}D" for axes in (1, 2, 3))
-_CROPPINGS = frozenset(f"Cropping{axes}D" for axes in (1, 2, 3))
-# Each position is computed from the same position: with all others around it, or none.
-_POSITIONWISE = frozenset(
-    names("""
-    BatchNormalization LayerNormalization GroupNormalization RMSNormalization UnitNormalization Normalization
-    Rescaling SpatialDropout1D SpatialDropout2D SpatialDropout3D Dropout Softmax Dense Concatenate ops.concatenate
-    custom:keras.src.applications.convnext.LayerScale custom:keras.src.applications.convnext.StochasticDepth
-    custom:keras.src.applications.inception_resnet_v2.CustomScaleLayer
-    """)
-)
+from kerasurgeon.rules.answers import Regrouped
+from kerasurgeon.rules.asking import movement_of, positions_of
+from kerasurgeon.rules.layout import spatial_axes
+from kerasurgeon.rules.positions import Border, Each, Gone, Resized
+from kerasurgeon.rules.positions import Window as Reach
 
 
 class _Misaligned(Exception):  # noqa: N818 - not an error: padding is then done in another way
@@ -142,19 +129,19 @@ class _Dilation:
         placed = [grid for grid in grids if grid is not None]
         if not placed:
             return None
-        if kind in _CONVOLUTIONS or kind in _POOLINGS:
-            return self._window(node, layer, placed[0])
-        if kind in _PADDINGS:
-            return self._padding(node, layer, placed[0])
-        if kind in _CROPPINGS:
-            return self._cropping(node, layer, placed[0])
-        if kind.startswith(("Global", "Adaptive")) or isinstance(rule_for(kind), Reduction) or len(node.spec.shape) < 3:
-            if kind in ("Flatten", "Reshape") and any(grid.dense for grid in placed):
+        positions = positions_of(self.original, self.original[node.name])
+        if isinstance(positions, Reach) and not positions.transposed:
+            return self._window(node, layer, positions, placed[0])
+        if isinstance(positions, Border):
+            shift = self._cropping if positions.cuts else self._padding
+            return shift(node, positions, placed[0])
+        if isinstance(positions, Gone) or len(node.spec.shape) < 3:
+            if isinstance(movement_of(self.graph, node), Regrouped) and any(grid.dense for grid in placed):
                 raise self._refusal(node, kind)
             return None
-        if kind == "Resizing":
+        if isinstance(positions, Resized):
             return Grid.input(len(placed[0].stride))
-        if isinstance(rule_for(kind), Elementwise) or kind in _POSITIONWISE:
+        if isinstance(positions, Each):
             return self._merged(node, placed)
         return self._other(node, layer, placed)
 
@@ -200,20 +187,20 @@ class _Dilation:
         beyond = (a * s > self.stride for a, s in zip(grid.actual, window.strides, strict=True))
         return any(s > 1 for s in window.strides) and (grid.dense or any(beyond))
 
-    def _window(self, node: Node, layer: Layer, grid: Grid) -> Grid:
-        window = window_of(layer, node.name, self.original)
+    def _window(self, node: Node, layer: Layer, reach: Reach, grid: Grid) -> Grid:
+        window = self._window_at(reach, node.name, self.original[node.name].inputs[0])
         loses = self._loses_stride(window, grid)
         if not loses and not grid.dense:
             return Grid(tuple(a * b for a, b in zip(grid.stride, window.strides, strict=True)), grid.rate, grid.offset)
         padding, after = dense_padding(window, grid, aligned=self.aligned)
         dilation = tuple(a * b for a, b in zip(window.dilation, grid.rate, strict=True))
-        reach = tuple((size - 1) * gap for size, gap in zip(window.size, dilation, strict=True))
-        mode = "same" if padding.is_same(reach) else "valid"
-        if window.padding == "causal" or not any(reach):
+        taps = tuple((size - 1) * gap for size, gap in zip(window.size, dilation, strict=True))
+        mode = "same" if padding.is_same(taps) else "valid"
+        if window.padding == "causal" or not any(taps):
             mode = window.padding
         explicit = mode == "valid" and not padding.nothing
-        if layer.kind in _POOLINGS:
-            self._put_pool(node, layer, window, dilation, padding, "valid" if explicit else mode)
+        if reach.takes != "sum":
+            self._put_pool(node, reach, window, dilation, padding, "valid" if explicit else mode)
         else:
             if explicit:
                 self._pad_before(node, layer, padding)
@@ -232,15 +219,15 @@ class _Dilation:
             self.done[node.name] = ", ".join(said)
         return after
 
-    def _put_pool(self, node: Node, layer: Layer, window: Window, dilation: Ints, padding: Padding, mode: str) -> None:
+    def _put_pool(self, node: Node, reach: Reach, window: Window, dilation: Ints, padding: Padding, mode: str) -> None:
         """A pooling layer without stride, or, where its taps get gaps, slices that are combined."""
+        layer = self.graph.layer_of(node)
         gaps = any(gap > 1 and size > 1 for gap, size in zip(dilation, window.size, strict=True))
         if not gaps and (mode == "same" or padding.nothing):
             self._update(node, {"strides": _like(layer, "strides", (1,) * len(dilation)), "padding": mode})
             return
-        kind = "max" if layer.kind.startswith("Max") else "average"
-        first = 2 if layer.config.get("data_format") == "channels_first" else 1
-        axes = range(first, first + len(dilation))
+        kind = "max" if reach.takes == "max" else "average"
+        axes = spatial_axes(layer.config, len(node.spec.shape))
         pool = dilated_pool(kind, window.size, dilation, padding.pads, axes)
         self.put = splice(self.graph, pool, node.inputs[0], like=node)
         substitute(self.graph, node, self.put)
@@ -254,8 +241,8 @@ class _Dilation:
         self.grids[value] = None
         self.graph.set_operands(node, (value, *node.args[1:]))
 
-    def _padding(self, node: Node, layer: Layer, grid: Grid) -> Grid:
-        given = _pairs(layer.config["padding"], len(grid.rate))
+    def _padding(self, node: Node, border: Border, grid: Grid) -> Grid:
+        given = border.sides
         window = self._window_behind(node, grid)
         if window is None and not grid.dense:
             return grid
@@ -271,58 +258,34 @@ class _Dilation:
             return None
         windows = set()
         for user in self.graph.users(node):
-            layer = self.graph.layer_of(user)
-            if layer.kind not in _CONVOLUTIONS | _POOLINGS or layer.config["padding"] != "valid":
+            reach = positions_of(self.graph, user)
+            if not isinstance(reach, Reach) or reach.transposed or reach.padding != "valid":
                 return None
-            windows.add(window_of(layer, user.name, self.original, reads=self.original[node.name].inputs[0]))
+            windows.add(self._window_at(reach, user.name, self.original[node.name].inputs[0]))
         if len(windows) != 1:
             return None
         (window,) = windows
         return window if self._loses_stride(window, grid) else None
 
-    def _cropping(self, node: Node, layer: Layer, grid: Grid) -> Grid:
-        given = _pairs(layer.config["cropping"], len(grid.rate))
+    def _cropping(self, node: Node, border: Border, grid: Grid) -> Grid:
+        given = border.sides
         if grid.dense:
             cut = tuple((rate * a, rate * b) for rate, (a, b) in zip(grid.rate, given, strict=True))
             self._update(node, {"cropping": cut[0] if len(cut) == 1 else cut})
             self.done[node.name] = f"cropping {_short_pads(Padding(given))} becomes {_short_pads(Padding(cut))}"
         return grid
 
+    def _window_at(self, reach: Reach, node: str, reads: Value) -> Window:
+        """What a convolution or pooling reads, with the lengths of a tensor as it was."""
+        shape = self.original.spec(reads).shape
+        lengths = tuple(shape[axis] for axis in spatial_axes(self.original.layer_of(node).config, len(shape)))
+        return Window(reach.size, reach.strides, reach.dilation, reach.padding, lengths)
+
     def _update(self, node: Node, changes: dict[str, Any]) -> None:
         layer = self.graph.layer_of(node)
         self.settings.update(changes)
         if any(layer.config.get(key) != value for key, value in changes.items()):
             self.graph.update_layer(node.layer, layer.with_config(**changes))
-
-
-def window_of(layer: Layer, node: str, graph: Graph, *, reads: Value | None = None) -> Window:
-    """What a convolution or pooling reads.
-
-    Args:
-        layer: Its definition.
-        node: Name of the call.
-        graph: The graph as it was.
-        reads: The tensor to take the lengths of; by default what the call reads.
-    """
-    config = layer.config
-    shape = graph.spec(graph[node].inputs[0] if reads is None else reads).shape
-    axes = len(shape) - 2
-    first = 2 if config.get("data_format") == "channels_first" else 1
-    size = _ints(config["kernel_size" if "kernel_size" in config else "pool_size"], axes)
-    strides = size if config.get("strides") is None else _ints(config["strides"], axes)
-    dilation = _ints(config.get("dilation_rate", 1), axes)
-    return Window(size, strides, dilation, config["padding"], tuple(shape[first : first + axes]))
-
-
-def _ints(value: Any, axes: int) -> Ints:
-    return (int(value),) * axes if isinstance(value, int) else tuple(int(item) for item in value)
-
-
-def _pairs(value: Any, axes: int) -> tuple[tuple[int, int], ...]:
-    """Padding or cropping as pairs, however Keras writes it down."""
-    if axes == 1:
-        return ((int(value[0]), int(value[1])),)
-    return tuple((int(one), int(two)) for one, two in value)
 
 
 def _like(layer: Layer, key: str, values: Ints) -> Any:

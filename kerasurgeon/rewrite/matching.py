@@ -18,8 +18,9 @@ import numpy as np
 from kerasurgeon.errors import OptionError
 from kerasurgeon.ir import Graph, Node, Value
 from kerasurgeon.rewrite.matches import Bound, Match, NearMiss, same, shown
-from kerasurgeon.rewrite.operands import COMMUTATIVE, Slot, constant_array, has_value, slots_of
+from kerasurgeon.rewrite.operands import Slot, constant_array, has_value, slots_of
 from kerasurgeon.rewrite.pattern_nodes import Anything, Call, Constant, OneOf, Optional, Pattern
+from kerasurgeon.rules.asking import commutes
 
 MAX_STEPS = 10_000
 """Comparisons of an operand with a part of a pattern that one root may take."""
@@ -275,7 +276,7 @@ class _Attempt:
         if many < wanted or (many > wanted and not part.rest):
             counted = f"{many} operand{'s' * (many != 1)}{' more' if named else ''}"
             self._fail(state, part, node, f"{node.name!r} has {counted}, not {'at least ' * part.rest}{wanted}")
-        elif self.graph.kind(node) in COMMUTATIVE:
+        elif commutes(self.graph.layer_of(node)):
             for after in self._in_turn(node, named, state):
                 yield from self._permuted(node, part.operands, free, after)
         else:

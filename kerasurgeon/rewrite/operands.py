@@ -14,16 +14,6 @@ import numpy as np
 from kerasurgeon.ir import Graph, Node, Value, WeightRef
 from kerasurgeon.ir.structure import leaf_paths
 
-COMMUTATIVE = frozenset({"Add", "Multiply", "Average", "Maximum", "Minimum"}) | frozenset(
-    f"ops.{name}"
-    for name in (
-        *("add", "multiply", "maximum", "minimum", "fmax", "fmin", "logaddexp", "logaddexp2", "gcd", "lcm"),
-        *("equal", "not_equal", "logical_and", "logical_or", "logical_xor"),
-        *("bitwise_and", "bitwise_or", "bitwise_xor"),
-    )
-)
-"""Kinds whose operands may be exchanged."""
-
 
 @dataclass(frozen=True, slots=True)
 class Slot:

@@ -14,7 +14,7 @@ The rules, all on the safe side:
 * A call without operands accepts any; with operands it accepts no others, unless the last is ``...``.
   Operands are tensors and constants; flags such as ``training=`` are not. Lists are flattened:
   ``layers.Add(a, b)`` is ``layers.Add([a, b])``. Keywords name parameters of ``call``.
-* Operands of commutative kinds (``COMMUTATIVE``) match in any order.
+* Operands of commutative kinds (``Rule.commutes``) match in any order.
 * Results inside a match are read only inside it and are no model outputs, unless ``.many_uses_ok()``.
 * Layers are called once and their weights are not used elsewhere, unless ``.shared_ok()``.
 * A call that is an operand stands for its first output, unless ``.at_output(i)``.
@@ -35,7 +35,7 @@ import numpy as np
 
 from kerasurgeon.errors import OptionError, did_you_mean
 from kerasurgeon.ir.kinds import kind_of
-from kerasurgeon.rewrite.operands import COMMUTATIVE, call_parameters
+from kerasurgeon.rewrite.operands import call_parameters
 from kerasurgeon.rewrite.pattern_nodes import (
     Anything,
     Call,
@@ -286,7 +286,6 @@ def _op_classes() -> dict[str, type[Any]]:
 
 
 __all__ = [
-    "COMMUTATIVE",
     "CallName",
     "Operand",
     "Pattern",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from kerasurgeon.ir import Graph, Value
+from kerasurgeon.rules.asking import is_join, is_product, is_sum
 
 RegionKind = Literal["chain", "residual", "dense", "gate", "branches", "run"]
 """What a region is:
@@ -19,21 +20,16 @@ RegionKind = Literal["chain", "residual", "dense", "gate", "branches", "run"]
 * ``run``: several regions one after another.
 """
 
-_SUMS = frozenset({"Add", "Average", "Subtract", "ops.add", "ops.subtract"})
-_PRODUCTS = frozenset({"Multiply", "ops.multiply"})
-_JOINS = frozenset({"Concatenate", "ops.concatenate"})
-
 
 def merge_kind(graph: Graph, entry: Value, exit: Value, nodes: Sequence[str]) -> RegionKind:
     """The kind of a region whose last node merges several ways from the entry."""
     merge = graph[exit.node]
     operands = tuple(dict.fromkeys(merge.inputs))
-    kind = graph.kind(merge)
-    if kind in _PRODUCTS and len(operands) == 2 and _is_gated(graph, entry, operands, nodes):
+    if is_product(graph, merge) and len(operands) == 2 and _is_gated(graph, entry, operands, nodes):
         return "gate"
-    if kind in _JOINS and entry in operands:
+    if is_join(graph, merge) and entry in operands:
         return "dense"
-    if kind in _SUMS and len(operands) == 2 and _has_shortcut(graph, entry, operands, nodes):
+    if is_sum(graph, merge) and len(operands) == 2 and _has_shortcut(graph, entry, operands, nodes):
         return "residual"
     return "branches"
 

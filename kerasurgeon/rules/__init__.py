@@ -6,7 +6,7 @@ from kerasurgeon.rules.keep import Keep
 from kerasurgeon.rules.labels import Factor, Labels
 from kerasurgeon.rules.reasons import Reason
 from kerasurgeon.rules.registry import has_rule, known_kinds, register_rule, rule_for, unregister_rule
-from kerasurgeon.rules.rule import Free, Rule, RuleFor
+from kerasurgeon.rules.rule import Free, Rule
 from kerasurgeon.rules.sizes import resolve
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "Labels",
     "Reason",
     "Rule",
-    "RuleFor",
     "call_of",
     "elements",
     "has_rule",

@@ -1,31 +1,35 @@
-"""Which rule is asked about which kind: the user's first, then the library's."""
+"""Which rule is asked about which kind: the user's first, then the library's.
+
+The library's own rules are registered by the files of ``kerasurgeon.layers`` as users register theirs. They are loaded
+when a rule is first asked for.
+"""
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
 from kerasurgeon.errors import OptionError, did_you_mean
 from kerasurgeon.ir.kinds import kind_of
-from kerasurgeon.layers.builtin import built_in_rules
 from kerasurgeon.rules.rule import NoRule, Rule
 
+_BUILT_IN: dict[str, Rule] = {}
 _REGISTERED: dict[str, Rule] = {}
+_TABLE: ContextVar[dict[str, Rule]] = ContextVar("table", default=_REGISTERED)
 _NO_RULE = NoRule()
 
 
-@cache
-def _built_in() -> dict[str, Rule]:
-    return built_in_rules(rule_for)
-
-
-def register_rule(kind: str | type[Any], rule: Rule) -> None:
+def register_rule(kind: str | type[Any] | Iterable[str | type[Any]], rule: Rule) -> None:
     """Let ``rule`` answer for a kind of layer or op from now on, in place of any rule there was.
 
     Args:
         kind: The class of the layer or op, or its kind (``"Conv2D"``, ``"ops.add"``,
-            ``"custom:module.Class"``). A subclass is a kind of its own: register ``rule_for("Conv2D")`` for
-            it if it costs what its base costs.
+            ``"custom:module.Class"``), or several of these. A subclass is a kind of its own: register
+            ``rule_for("Conv2D")`` for it if it does what its base does.
         rule: The rule.
 
     Raises:
@@ -37,7 +41,8 @@ def register_rule(kind: str | type[Any], rule: Rule) -> None:
             got=repr(rule),
             hint="register an object, not its class" if isinstance(rule, type) else "derive a class from Rule",
         )
-    _REGISTERED[_kind(kind)] = rule
+    several: Any = [kind] if isinstance(kind, (str, type)) else kind
+    _TABLE.get().update(dict.fromkeys(map(_kind, several), rule))
 
 
 def unregister_rule(kind: str | type[Any]) -> None:
@@ -64,6 +69,22 @@ def has_rule(kind: str | type[Any]) -> bool:
 def known_kinds() -> tuple[str, ...]:
     """All kinds that have a rule, sorted."""
     return tuple(sorted({*_built_in(), *_REGISTERED}))
+
+
+@contextmanager
+def built_in() -> Iterator[None]:
+    """Take what is registered inside for the library's own: what answers where users have registered nothing."""
+    token = _TABLE.set(_BUILT_IN)
+    try:
+        yield
+    finally:
+        _TABLE.reset(token)
+
+
+@cache
+def _built_in() -> dict[str, Rule]:
+    importlib.import_module("kerasurgeon.layers")
+    return _BUILT_IN
 
 
 def _kind(kind: str | type[Any]) -> str:

@@ -1,15 +1,18 @@
-"""What the library knows about a family of layers, in one object."""
+"""What the library knows about a family of layers, in one object.
+
+``Rule`` lists all that any part of the library asks; ``kerasurgeon.rules.asking`` is how it asks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
-
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.values import TensorSpec
+from kerasurgeon.rules.answers import Affine, Combination, Movement, Statistics
 from kerasurgeon.rules.call import Call, CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Labels
+from kerasurgeon.rules.linear_form import LinearForm
+from kerasurgeon.rules.positions import Positions
 
 
 class Rule:
@@ -64,9 +67,98 @@ class Rule:
         """The outputs, where the rule knows sizes that Keras leaves open. By default those of the call."""
         return call.outputs
 
+    def linear(self, layer: Layer) -> LinearForm | None:
+        """The layer as kernels and a bias, before its activation; ``None`` if it is nothing like it.
 
-RuleFor: TypeAlias = Callable[[str], Rule]
-"""Finds the rule for a kind: what rules for wrappers are given, to ask about the layer inside."""
+        Folding, merging, factorising, least squares, sparsity and MorphNet work on every layer that has this form.
+
+        Raises:
+            CannotTell: It multiplies by kernels, but not in such a form, or not this layer.
+        """
+        raise CannotTell(f"the rule for {layer.kind} does not say whether it is linear")
+
+    def positions(self, layer: Layer, rank: int) -> Positions:
+        """What it does along the axes between batch and channels.
+
+        Args:
+            layer: The layer.
+            rank: How many axes its first operand has.
+
+        Raises:
+            CannotTell: The rule does not know.
+        """
+        raise CannotTell(f"the rule for {layer.kind} does not say what it does along spatial axes")
+
+    def channelwise(self, layer: Layer) -> bool:
+        """Whether every channel of the result is computed from the same channel of the operands alone.
+
+        Raises:
+            CannotTell: The rule does not know.
+        """
+        raise CannotTell(f"the rule for {layer.kind} does not say whether channels meet")
+
+    def combination(self, layer: Layer, operands: int) -> Combination | None:
+        """The sum, product or concatenation that it gives of its operands; ``None`` if it gives none of these."""
+        return None
+
+    def movement(self, layer: Layer, rank: int) -> Movement | None:
+        """How it moves elements about, if it does nothing else; ``None`` if it computes.
+
+        Args:
+            layer: The layer.
+            rank: How many axes its operand has.
+        """
+        return None
+
+    def affine(self, layer: Layer) -> Affine | None:
+        """What it multiplies every channel by and adds to it, in inference; ``None`` if it is nothing like it."""
+        return None
+
+    def statistics(self, layer: Layer, rank: int) -> Statistics | None:
+        """Means and variances of the result that hold whatever it reads; ``None`` if they depend on it.
+
+        Raises:
+            CannotTell: They do not depend on it, but cannot be told.
+        """
+        return None
+
+    def identity(self, call: Call) -> str | None:
+        """Why a call returns what it reads, as in "its rate is 0"; ``None`` if no setting could make it so.
+
+        Raises:
+            CannotTell: It does not with these settings; the message says why.
+        """
+        return None
+
+    def only_in_training(self, layer: Layer) -> bool:
+        """Whether it returns its operand as it is in inference, and does something in training."""
+        return False
+
+    def passes_mask(self, layer: Layer) -> bool:
+        """Whether it hands on the mask of what it reads. ``False`` is always safe."""
+        return False
+
+    def reads_shape_only(self, layer: Layer) -> bool:
+        """Whether of its first operand only the shape matters."""
+        return False
+
+    def commutes(self, layer: Layer) -> bool:
+        """Whether its operands may be exchanged."""
+        return False
+
+
+class NeverLinear(Rule):
+    """Layers and ops that multiply by kernels, but never as a ``LinearForm`` says."""
+
+    why_not_linear = "its kernels are not weights of its own"
+
+    def linear(self, layer: Layer) -> LinearForm | None:
+        """Not in that form.
+
+        Raises:
+            CannotTell: Always.
+        """
+        raise CannotTell(self.why_not_linear)
 
 
 class Free(Rule):
@@ -76,7 +168,7 @@ class Free(Rule):
         keeps_batch: Whether axis 0 stays the batch.
     """
 
-    def __init__(self, *, keeps_batch: bool) -> None:
+    def __init__(self, *, keeps_batch: bool = True) -> None:
         self._keeps_batch = keeps_batch
 
     def macs(self, call: Call) -> int:
@@ -86,6 +178,10 @@ class Free(Rule):
     def keeps_batch(self, layer: Layer) -> bool:
         """As the constructor was told."""
         return self._keeps_batch
+
+    def linear(self, layer: Layer) -> LinearForm | None:
+        """It has no kernels."""
+        return None
 
 
 class NoRule(Rule):

@@ -16,14 +16,14 @@ from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.keras_io import derive_specs
 from kerasurgeon.rules.call import CannotTell, call_of
-from kerasurgeon.rules.rule import Rule, RuleFor
+from kerasurgeon.rules.registry import rule_for
+from kerasurgeon.rules.rule import Rule
 
 Specs = dict[str, tuple[TensorSpec, ...]]
 
 
 def resolve(
     graph: Graph,
-    rule_for: RuleFor,
     *,
     batch_size: int = 1,
     shapes: Mapping[str, Sequence[int | None]] | None = None,
@@ -32,7 +32,6 @@ def resolve(
 
     Args:
         graph: The graph.
-        rule_for: Finds the rule for a kind.
         batch_size: Size of axis 0 of the inputs where the model leaves it open.
         shapes: Whole shapes of inputs, by the name of their node, that differ from those recorded.
 
@@ -44,7 +43,7 @@ def resolve(
         OptionError: The model cannot be called with these shapes.
     """
     order = graph.nodes()
-    resolver = _Resolver(graph, order, rule_for, derive_all=bool(shapes))
+    resolver = _Resolver(graph, order, derive_all=bool(shapes))
     layers = graph.layers
     for node in order:
         if layers[node.layer].kind == "InputLayer":
@@ -57,11 +56,10 @@ def resolve(
 
 
 class _Resolver:
-    def __init__(self, graph: Graph, order: Sequence[Node], rule_for: RuleFor, *, derive_all: bool) -> None:
+    def __init__(self, graph: Graph, order: Sequence[Node], *, derive_all: bool) -> None:
         self.graph = graph
         self.layers = graph.layers
         self.recorded = {node.name: node.outputs for node in order}
-        self.rule_for = rule_for
         self.derive_all = derive_all
         self.specs: Specs = {}
         self.twin: Graph | None = None
@@ -70,7 +68,7 @@ class _Resolver:
         if not self.derive_all and all(None not in spec.shape for spec in node.outputs):
             return node.outputs
         layer = self.layers[node.layer]
-        rule = self.rule_for(layer.kind)
+        rule = rule_for(layer.kind)
         if not self.derive_all and rule.keeps_batch(layer):
             known = self._with_batch_of_operands(node)
             if known is not None:

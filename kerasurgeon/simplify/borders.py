@@ -8,6 +8,7 @@ reads change nothing. That matters for strides of 2, where (0, 1) around an even
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.node import Node
 from kerasurgeon.rewrite.calls import substitute
 from kerasurgeon.rewrite.passes import Skip
+from kerasurgeon.rules.asking import linear_form, positions_of
+from kerasurgeon.rules.positions import Border, Gone, Window
 from kerasurgeon.simplify.rules import (
     Rule,
     bypass,
@@ -29,39 +32,42 @@ from kerasurgeon.simplify.rules import (
     source,
 )
 
-_PADDINGS = ("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D")
-_CROPPINGS = ("Cropping1D", "Cropping2D", "Cropping3D")
-_CONVOLUTIONS = (
-    *("Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D"),
-    *("SeparableConv1D", "SeparableConv2D"),
-)
-
 
 @dataclass(frozen=True)
-class Border:
+class Frame:
     """What is added to each spatial axis, in front and behind, or cut from it."""
 
     sides: tuple[tuple[int, int], ...]
     data_format: str
 
 
-@rule("borders", *_PADDINGS, "ops.pad")
+def _pads(graph: Graph, node: Node) -> bool:
+    positions = positions_of(graph, node)
+    return isinstance(positions, Border) and not positions.cuts
+
+
+def _cuts(graph: Graph, node: Node) -> bool:
+    positions = positions_of(graph, node)
+    return isinstance(positions, Border) and positions.cuts
+
+
+@rule("borders", sites=lambda graph, node: _pads(graph, node) or graph.kind(node) == "ops.pad")
 def padding_into_convolution(graph: Graph, node: Node) -> str:
     """Zero padding before a convolution that can pad by itself."""
     user = require_only_user(graph, node.value)
-    kind = graph.kind(user)
-    if "Pooling" in kind:
+    kind, window = graph.kind(user), positions_of(graph, user)
+    if isinstance(window, (Window, Gone)) and window.takes in ("mean", "max"):
         raise Skip(f"{user.name!r} is {kind}: what it pads with itself does not count as zeros")
-    if kind not in _CONVOLUTIONS:
+    if linear_form(graph.layer_of(user)) is None or not isinstance(window, Window) or window.transposed:
         raise Skip(f"{user.name!r} behind it is {kind}, not a convolution")
     layer = require_unshared(graph, user)
-    if layer.config["padding"] != "valid":
+    if window.padding != "valid":
         raise Skip(f"{user.name!r} pads by itself already")
     border = _border(graph, node, layer.config["data_format"])
     if border.data_format != layer.config["data_format"]:
         raise Skip(f"{user.name!r} has the other data format, {layer.config['data_format']}")
     start = source(node)
-    padding = _padding_mode(layer, border, graph.spec(start).shape)
+    padding = _padding_mode(layer, window, border, graph.spec(start).shape)
     require_unmasked(graph, node, start)
     require_free_name(graph, node, start)
     graph.update_layer(user.layer, layer.with_config(padding=padding))
@@ -70,23 +76,23 @@ def padding_into_convolution(graph: Graph, node: Node) -> str:
     return f"merged into {user.name!r}, which pads {padding!r}"
 
 
-@rule("borders", *_PADDINGS)
+@rule("borders", sites=_pads)
 def padding_of_padding(graph: Graph, node: Node) -> str:
     """Two paddings in a row."""
-    return _merge_alike(graph, node, _PADDINGS, "padding")
+    return _merge_alike(graph, node, _pads, "padding")
 
 
-@rule("borders", *_CROPPINGS)
+@rule("borders", sites=_cuts)
 def cropping_of_cropping(graph: Graph, node: Node) -> str:
     """Two croppings in a row."""
-    return _merge_alike(graph, node, _CROPPINGS, "cropping")
+    return _merge_alike(graph, node, _cuts, "cropping")
 
 
-@rule("borders", *_CROPPINGS)
+@rule("borders", sites=_cuts)
 def cropping_of_padding(graph: Graph, node: Node) -> str:
     """A cropping that cuts off what a padding has put on."""
     first = graph.producer(source(node))
-    if graph.kind(first) not in _PADDINGS:
+    if not _pads(graph, first):
         raise Skip(f"what it reads is computed by {graph.kind(first)}, not a padding")
     require_merged(graph, first, node)
     added, cut = _border(graph, first), _border(graph, node)
@@ -116,9 +122,9 @@ def cropping_of_padding(graph: Graph, node: Node) -> str:
     return f"merged with {first.name!r}: it cuts what that does not add"
 
 
-def _merge_alike(graph: Graph, node: Node, kinds: tuple[str, ...], entry: str) -> str:
+def _merge_alike(graph: Graph, node: Node, alike: Callable[[Graph, Node], bool], entry: str) -> str:
     first = graph.producer(source(node))
-    if graph.kind(first) not in kinds:
+    if not alike(graph, first):
         raise Skip(f"what it reads is computed by {graph.kind(first)}, not another {entry}")
     require_merged(graph, first, node)
     one, other = _border(graph, first), _border(graph, node)
@@ -132,15 +138,13 @@ def _merge_alike(graph: Graph, node: Node, kinds: tuple[str, ...], entry: str) -
     return f"merged with {first.name!r}: it does both"
 
 
-def _padding_mode(layer: Layer, border: Border, shape: tuple[int | None, ...]) -> str:
+def _padding_mode(layer: Layer, reach: Window, border: Frame, shape: tuple[int | None, ...]) -> str:
     """The ``padding`` of a convolution that does what a border in front of it does."""
-    config = layer.config
     sizes = shape[2:] if border.data_format == "channels_first" else shape[1:-1]
-    settings = [_per_axis(config[entry], len(sizes)) for entry in ("kernel_size", "strides", "dilation_rate")]
-    windows = [(size - 1) * dilation + 1 for size, dilation in zip(settings[0], settings[2], strict=True)]
+    windows = [(size - 1) * dilation + 1 for size, dilation in zip(reach.size, reach.dilation, strict=True)]
     if layer.kind == "Conv1D" and border.sides == ((windows[0] - 1, 0),):
         return "causal"
-    for axis, (window, stride) in enumerate(zip(windows, settings[1], strict=True)):
+    for axis, (window, stride) in enumerate(zip(windows, reach.strides, strict=True)):
         size, (front, behind) = sizes[axis], border.sides[axis]
         if stride > 1 and size is None:
             raise Skip(f"how {layer.name!r} would pad depends on the size of axis {axis}, which is unknown")
@@ -156,12 +160,10 @@ def _padding_mode(layer: Layer, border: Border, shape: tuple[int | None, ...]) -
     return "same"
 
 
-def _border(graph: Graph, node: Node, data_format: str = "channels_last") -> Border:
-    layer = graph.layer_of(node)
-    if layer.kind != "ops.pad":
-        sides = layer.config["cropping" if layer.kind in _CROPPINGS else "padding"]
-        pairs = (sides,) if layer.kind.endswith("1D") else sides
-        return Border(tuple((int(a), int(b)) for a, b in pairs), layer.config.get("data_format") or "channels_last")
+def _border(graph: Graph, node: Node, data_format: str = "channels_last") -> Frame:
+    layer, positions = graph.layer_of(node), positions_of(graph, node)
+    if isinstance(positions, Border):
+        return Frame(positions.sides, layer.config.get("data_format") or "channels_last")
     if layer.config["mode"] != "constant" or operand(graph, node, "constant_values") not in (None, 0, 0.0):
         raise Skip("it pads with something else than zeros")
     rank = len(node.spec.shape)
@@ -173,11 +175,7 @@ def _border(graph: Graph, node: Node, data_format: str = "channels_last") -> Bor
     if any(any(pairs[axis]) for axis in (0, channels)):
         raise Skip("it pads the batch or the channels")
     spatial = [pair for axis, pair in enumerate(pairs) if axis not in (0, channels)]
-    return Border(tuple((int(a), int(b)) for a, b in spatial), data_format)
-
-
-def _per_axis(setting: Any, rank: int) -> tuple[int, ...]:
-    return (int(setting),) * rank if isinstance(setting, int) else tuple(int(value) for value in setting)
+    return Frame(tuple((int(a), int(b)) for a, b in spatial), data_format)
 
 
 def _setting(sides: list[Any]) -> Any:
@@ -192,4 +190,4 @@ RULES: tuple[Rule, ...] = (
     padding_into_convolution,
 )
 
-__all__ = ["RULES", "Border"]
+__all__ = ["RULES", "Frame"]

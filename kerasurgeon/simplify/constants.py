@@ -14,17 +14,16 @@ from kerasurgeon.ir.structure import leaves, map_leaves, values_in
 from kerasurgeon.ir.values import Value, WeightRef
 from kerasurgeon.keras_io.derive import infer, keras_layer
 from kerasurgeon.rewrite.passes import Skip
+from kerasurgeon.rules import rule_for
 from kerasurgeon.simplify.rules import Rule, require_merged, require_unshared, rule, source
 
 LARGEST_CONSTANT = 65_536
 """Elements of the largest array that is written into a model as a constant: Keras saves these as text."""
 
-# Ops whose result is known from the shape of what they read.
-_LIKE = ("ops.full_like", "ops.ones_like", "ops.zeros_like")
-
 
 def _is_constant(graph: Graph, node: Node) -> bool:
-    return _is_function(graph, node) and not (node.inputs[1:] if graph.kind(node) in _LIKE else node.inputs)
+    of_shape = rule_for(graph.kind(node)).reads_shape_only(graph.layer_of(node))
+    return _is_function(graph, node) and not (node.inputs[1:] if of_shape else node.inputs)
 
 
 def _is_function(graph: Graph, node: Node) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -9,82 +10,48 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.layer import Layer, Weight
-from kerasurgeon.ir.node import Node
 from kerasurgeon.keras_io.layers import layer_from_keras
-from kerasurgeon.rewrite.passes import Skip
+from kerasurgeon.rules.linear_form import LinearForm
+from kerasurgeon.rules.linear_numbers import bias_of, kernel_of
 from kerasurgeon.simplify.merge_kernels import Linear
 
-DEPTHWISE = ("DepthwiseConv1D", "DepthwiseConv2D")
-CONVOLUTIONS = ("Conv1D", "Conv2D", "Conv3D")
-LINEAR = ("Dense", *CONVOLUTIONS, *DEPTHWISE)
-_WEIGHTS = frozenset({"kernel", "bias"})
 
-
-def linear_layer(graph: Graph, node: Node) -> Layer:
-    """The layer of a node, which computes with nothing but a kernel and a bias.
-
-    Raises:
-        Skip: It is called elsewhere too, its weights are used elsewhere, or it computes something else.
-    """
-    layer = graph.layer_of(node)
-    calls = len(graph.calls(node.layer))
-    if calls > 1:
-        raise Skip(f"layer {node.layer!r} is shared: it is called {calls} times")
-    if node.layer in graph.tied_layers():
-        raise Skip(f"the weights of {node.layer!r} are used elsewhere too")
-    if not set(layer.weights) <= _WEIGHTS or "kernel" not in layer.weights:
-        others = ", ".join(sorted(set(layer.weights) - _WEIGHTS))
-        raise Skip(f"{node.name!r} computes with more than a kernel and a bias: {others}")
-    sizes = node.spec.shape
-    if layer.config.get("data_format") == "channels_first" and sizes[1] == sizes[-1] != 1:
-        # keras.ops.add takes the bias for one of the last axis then (Keras 3.15, backend/tensorflow/numpy.py).
-        raise Skip(f"Keras adds the bias of {node.name!r} along the wrong axis: it has as many channels as columns")
-    return layer
-
-
-def as_numbers(layer: Layer, rank: int) -> Linear:
+def as_numbers(layer: Layer, form: LinearForm, rank: int) -> Linear:
     """A layer as numbers in float64.
 
     Args:
-        layer: One of ``LINEAR``.
-        rank: Spatial axes to give it, for a Dense layer: it has one tap along each.
+        layer: The layer, a plain or depthwise convolution or a matrix.
+        form: Its linear form.
+        rank: Spatial axes to give it, for a layer without a window: it has one tap along each.
     """
-    kernel, config = layer.weights["kernel"].array.astype(np.float64), layer.config
-    if layer.kind == "Dense":
-        ones = (1,) * rank
-        return Linear(kernel.reshape(*ones, *kernel.shape), _bias(layer, kernel.shape[-1]), ones, ones)
-    depthwise = layer.kind in DEPTHWISE
-    outputs = prod(kernel.shape[-2:]) if depthwise else kernel.shape[-1]
-    return Linear(
-        kernel,
-        _bias(layer, outputs),
-        tuple(config["strides"]),
-        tuple(config["dilation_rate"]),
-        1 if depthwise else int(config.get("groups", 1)),
-        depthwise,
-    )
+    (kernel,) = form.kernels
+    array, ones = kernel_of(layer, kernel), (1,) * rank
+    outputs = prod(array.shape[-2:]) if kernel.depthwise else array.shape[-1]
+    bias = bias_of(layer, form) + np.zeros(outputs)
+    if form.window is None:
+        return Linear(array.reshape(*ones, *array.shape), bias, ones, ones)
+    return Linear(array, bias, form.window.strides, form.window.dilation, kernel.groups, kernel.depthwise)
 
 
-def spatial_rank(layer: Layer) -> int:
-    """How many spatial axes a layer works along; 0 for a Dense layer."""
-    return 0 if layer.kind == "Dense" else layer.weights["kernel"].array.ndim - 2
+def spatial_rank(form: LinearForm) -> int:
+    """How many spatial axes a layer works along; 0 for one without a window."""
+    return 0 if form.window is None else len(form.window.size)
 
 
-def as_layer(numbers: Linear, first: Layer, second: Layer, padding: str) -> Layer:
+def as_layer(numbers: Linear, pair: Sequence[tuple[Layer, LinearForm]], padding: str) -> Layer:
     """The layer that computes with some numbers, in the place of two.
 
     It has the second one's name, activation and settings of training; it is of the kind that the numbers are of.
 
     Args:
         numbers: What it computes with.
-        first: The layer before.
-        second: The layer behind.
+        pair: The layer before and the one behind, with their forms.
         padding: How it pads.
     """
-    rank = max(spatial_rank(first), spatial_rank(second))
-    dtype = second.weights["kernel"].array.dtype
+    (first, one), (second, other) = pair
+    rank = max(spatial_rank(one), spatial_rank(other))
+    dtype = second.weights[other.kernels[0].key].array.dtype
     biased = any("bias" in layer.weights for layer in (first, second))
     trainable = bool(first.config.get("trainable", True) or second.config.get("trainable", True))
     shared = {
@@ -98,7 +65,7 @@ def as_layer(numbers: Linear, first: Layer, second: Layer, padding: str) -> Laye
         cls: Any = keras.layers.Dense
         config["units"] = numbers.outputs
     else:
-        spatial = second if spatial_rank(second) else first
+        spatial = second if spatial_rank(other) else first
         config |= {
             "kernel_size": numbers.taps,
             "strides": numbers.strides,
@@ -114,7 +81,7 @@ def as_layer(numbers: Linear, first: Layer, second: Layer, padding: str) -> Laye
             config |= {"filters": numbers.outputs}
     own, theirs = (
         ("depthwise" if numbers.depthwise else "kernel"),
-        ("depthwise" if second.kind in DEPTHWISE else "kernel"),
+        ("depthwise" if other.depthwise else "kernel"),
     )
     for option in ("initializer", "regularizer", "constraint"):
         config[f"{own}_{option}"] = second.config[f"{theirs}_{option}"]
@@ -127,9 +94,4 @@ def as_layer(numbers: Linear, first: Layer, second: Layer, padding: str) -> Laye
     return replace(made, weights=weights, parent_path=second.parent_path, custom_objects=second.custom_objects)
 
 
-def _bias(layer: Layer, outputs: int) -> Any:
-    bias = layer.array("bias")
-    return np.zeros(outputs) if bias is None else bias.astype(np.float64)
-
-
-__all__ = ["LINEAR", "as_layer", "as_numbers", "linear_layer", "spatial_rank"]
+__all__ = ["as_layer", "as_numbers", "spatial_rank"]

@@ -8,6 +8,8 @@ from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.rewrite.passes import Skip
+from kerasurgeon.rules.answers import Moved, Permuted, Regrouped
+from kerasurgeon.rules.asking import movement_of
 from kerasurgeon.simplify.rules import (
     Rule,
     bypass,
@@ -18,90 +20,96 @@ from kerasurgeon.simplify.rules import (
     source,
 )
 
-_LAYERS = ("Reshape", "Flatten")
-_OPS = ("ops.reshape", "ops.expand_dims", "ops.squeeze", "ops.ravel")
-# Their result depends on how many elements they read and no more, so that they can read what an earlier one reads.
-_BY_COUNT = ("Reshape", "Flatten", "ops.reshape", "ops.ravel")
-_PERMUTATIONS = ("Permute", "ops.transpose", "ops.swapaxes", "ops.moveaxis")
+
+def _regroups(graph: Graph, node: Node) -> bool:
+    movement = movement_of(graph, node)
+    return isinstance(movement, Regrouped) or (isinstance(movement, Moved) and bool(movement.also))
 
 
-@rule("reshapes", *_LAYERS, *_OPS)
+def _permutes(graph: Graph, node: Node) -> bool:
+    return isinstance(movement_of(graph, node), Permuted)
+
+
+@rule("reshapes", sites=_regroups)
 def same_shape(graph: Graph, node: Node) -> str:
     """A reshape to the shape that the tensor has."""
-    _require_plain(graph, node)
+    movement = _regrouping(graph, node)
     before, after = graph.spec(source(node)), node.spec
     if before != after:
         raise Skip(f"it turns {before} into {after}")
-    if not _settled(after, keeps_batch=graph.kind(node) in _LAYERS):
+    if not _settled(after, keeps_batch=movement.keeps_batch):
         raise Skip(f"several sizes of {after} are unknown")
     return bypass(graph, node, "the tensor has that shape already")
 
 
-@rule("reshapes", *_LAYERS, *_OPS)
+@rule("reshapes", sites=_regroups)
 def reshape_of_reshape(graph: Graph, node: Node) -> str:
     """A reshape of a reshape: the second alone does it, or neither is needed."""
     first = graph.producer(source(node))
-    if graph.kind(first) not in (*_LAYERS, *_OPS):
+    if not _regroups(graph, first):
         raise Skip(f"what it reads is computed by {graph.kind(first)}, not another reshape")
     for each in (node, first):
-        _require_plain(graph, each)
+        _regrouping(graph, each)
     require_merged(graph, first, node)
     start = source(first)
     keeps_batch = _keeps_batch(graph, first) and _keeps_batch(graph, node)
     settled = _inverse(graph, first, node) or _settled(node.spec, keeps_batch=keeps_batch)
     if graph.spec(start) == node.spec and settled:
         return bypass(graph, node, f"it undoes {first.name!r}", start)
-    if graph.kind(node) not in _BY_COUNT:
+    if not _regrouping(graph, node).by_count:
         raise Skip(f"it adds or removes an axis of the shape that {first.name!r} makes")
-    if graph.kind(node) in _LAYERS and not _keeps_batch(graph, first):
+    if _regrouping(graph, node).keeps_batch and not _keeps_batch(graph, first):
         raise Skip(f"{first.name!r} reshapes the batch axis, too")
     require_unmasked(graph, first, start)
     graph.set_operands(node, (start,), {})
     return f"merged with {first.name!r}: it reads {start} itself"
 
 
-@rule("reshapes", *_PERMUTATIONS)
+@rule("reshapes", sites=_permutes)
 def permutation_of_nothing(graph: Graph, node: Node) -> str:
     """A permutation that leaves the axes in order."""
-    axes = _axes(graph, node)
+    axes = _permutation(graph, node).order
     if axes != tuple(range(len(axes))):
         raise Skip(f"it permutes the axes to {axes}")
     return bypass(graph, node, "it leaves the axes in order")
 
 
-@rule("reshapes", *_PERMUTATIONS)
+@rule("reshapes", sites=_permutes)
 def permutation_of_permutation(graph: Graph, node: Node) -> str:
     """Two permutations in a row: one does it, or none."""
     first = graph.producer(source(node))
-    if graph.kind(first) not in _PERMUTATIONS:
+    if not _permutes(graph, first):
         raise Skip(f"what it reads is computed by {graph.kind(first)}, not another permutation")
     require_merged(graph, first, node)
     start = source(first)
-    inner = _axes(graph, first)
-    together = tuple(inner[axis] for axis in _axes(graph, node))
+    inner, outer = _permutation(graph, first).order, _permutation(graph, node)
+    together = tuple(inner[axis] for axis in outer.order)
     if together == tuple(range(len(together))):
         return bypass(graph, node, f"it undoes {first.name!r}", start)
     layer = require_unshared(graph, node)
-    if layer.kind == "Permute":
-        if together[0] != 0:
-            raise Skip(f"{first.name!r} moves the batch axis")
-        changed = layer.with_config(dims=together[1:])
-    elif layer.kind == "ops.transpose":
-        changed = layer.with_config(axes=together)
-    else:
+    entries = outer.config(together)
+    if entries is None and outer.entry is not None:
+        raise Skip(f"{first.name!r} moves the batch axis")
+    if entries is None:
         raise Skip(f"{layer.kind} cannot say what both do together")
     require_unmasked(graph, first, start)
     graph.set_operands(node, (start,), {})
-    graph.update_layer(node.layer, changed)
+    graph.update_layer(node.layer, layer.with_config(**entries))
     return f"merged with {first.name!r}: it permutes the axes of {start} to {together}"
 
 
-def _require_plain(graph: Graph, node: Node) -> None:
-    """Refuse ``Flatten`` where it transposes first."""
-    layer = graph.layer_of(node)
-    rank = len(graph.spec(source(node)).shape)
-    if layer.kind == "Flatten" and layer.config["data_format"] == "channels_first" and rank > 2:
-        raise Skip(f"{node.name!r} moves the channels to the end before it flattens")
+def _regrouping(graph: Graph, node: Node) -> Regrouped:
+    movement = movement_of(graph, node)
+    if isinstance(movement, Moved):
+        raise Skip(f"{node.name!r} {movement.also}")
+    assert isinstance(movement, Regrouped)
+    return movement
+
+
+def _permutation(graph: Graph, node: Node) -> Permuted:
+    movement = movement_of(graph, node)
+    assert isinstance(movement, Permuted)
+    return movement
 
 
 def _settled(spec: TensorSpec, *, keeps_batch: bool) -> bool:
@@ -112,7 +120,7 @@ def _settled(spec: TensorSpec, *, keeps_batch: bool) -> bool:
 def _keeps_batch(graph: Graph, node: Node) -> bool:
     """Whether a reshape certainly leaves the batch axis alone."""
     before, after = graph.spec(source(node)).shape, node.spec.shape
-    if graph.kind(node) in _LAYERS:
+    if _regrouping(graph, node).keeps_batch:
         return True
     if not before or not after or before[0] != after[0] or None in (*before[1:], *after[1:]):
         return False
@@ -127,28 +135,6 @@ def _inverse(graph: Graph, first: Node, second: Node) -> bool:
     rank = len(first.spec.shape)
     one, other = (axis[0] if isinstance(axis, (list, tuple)) and len(axis) == 1 else axis for axis in (one, other))
     return isinstance(one, int) and isinstance(other, int) and one % rank == other % rank
-
-
-def _axes(graph: Graph, node: Node) -> tuple[int, ...]:
-    """Where each axis of the result comes from."""
-    layer, rank = graph.layer_of(node), len(node.spec.shape)
-    config = layer.config
-    order = list(range(rank))
-    if layer.kind == "Permute":
-        return (0, *(int(axis) for axis in config["dims"]))
-    if layer.kind == "ops.transpose":
-        axes = config["axes"]
-        return tuple(reversed(order)) if axes is None else tuple(int(axis) % rank for axis in axes)
-    if layer.kind == "ops.swapaxes":
-        one, other = config["axis1"] % rank, config["axis2"] % rank
-        order[one], order[other] = order[other], order[one]
-        return tuple(order)
-    ends = [config["source"], config["destination"]]
-    starts, targets = ([end] if isinstance(end, int) else list(end) for end in ends)
-    rest = [axis for axis in order if axis not in {start % rank for start in starts}]
-    for target, start in sorted((target % rank, start % rank) for start, target in zip(starts, targets, strict=True)):
-        rest.insert(target, start)
-    return tuple(rest)
 
 
 RULES: tuple[Rule, ...] = (same_shape, reshape_of_reshape, permutation_of_nothing, permutation_of_permutation)

@@ -31,6 +31,7 @@ from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io.derive import infer
 from kerasurgeon.rewrite.calls import substitute
 from kerasurgeon.rewrite.passes import Skip
+from kerasurgeon.rules import rule_for
 
 Action = Callable[[Graph, Node], str]
 """What a rule does at a node: change the graph and say what was done, or raise ``Skip``."""
@@ -64,15 +65,6 @@ def rule(option: str, *kinds: str, sites: Callable[[Graph, Node], bool] | None =
         return Rule(option, frozenset(kinds), action, *(() if sites is None else (sites,)))
 
     return make
-
-
-# Layers that hand the mask of what they read on. Where a layer that does not is removed, the mask gets further.
-_PASS_MASKS = frozenset(
-    (
-        *("Activation", "ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise"),
-        *("Identity", "LeakyReLU", "ReLU", "Rescaling", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
-    )
-)
 
 
 def bypass(graph: Graph, node: Node, why: str, value: Value | None = None) -> str:
@@ -115,7 +107,7 @@ def source(node: Node) -> Value:
 
 def require_unmasked(graph: Graph, node: Node, value: Value) -> None:
     """Refuse to let ``value`` take a node's place where the node keeps a mask from getting further."""
-    if graph.kind(node) in _PASS_MASKS:
+    if rule_for(graph.kind(node)).passes_mask(graph.layer_of(node)):
         return
     for name in nx.ancestors(graph.digraph, value.node) | {value.node}:
         layer = graph.layer_of(name)

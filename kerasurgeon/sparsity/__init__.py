@@ -7,7 +7,6 @@
 """
 
 from kerasurgeon.sparsity.kernels import (
-    KINDS,
     KernelChoice,
     KernelCriterion,
     check_criterion,
@@ -20,7 +19,6 @@ from kerasurgeon.sparsity.training import GradualSparsity, KeepZeros
 from kerasurgeon.sparsity.zeros import KernelSite, kernel_sites, zero_kernels
 
 __all__ = [
-    "KINDS",
     "STRUCTURES",
     "GradualSparsity",
     "KeepZeros",

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from kerasurgeon.errors import OptionError
+from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.name_patterns import where_refusal
 from kerasurgeon.rewrite.option_checks import check_flag, check_patterns, check_several
+from kerasurgeon.rules.asking import channel_form, linear_kinds
+from kerasurgeon.rules.linear_form import Kernel
 
 Array = np.ndarray[Any, Any]
 KernelCriterion = Callable[[str, Array], Any]
 """From a layer's name and its kernel ``(*positions, in, out)`` to an importance per entry, of the same shape."""
 
 CRITERIA = ("l1", "l2")
-
-_POSITIONS_FIRST = ("Conv1D", "Conv2D", "Conv3D", "Dense")
-_TRANSPOSED = ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
-_DEPTHWISE = ("DepthwiseConv1D", "DepthwiseConv2D")
-_SEPARABLE = ("SeparableConv1D", "SeparableConv2D")
-KINDS = (*_POSITIONS_FIRST, *_TRANSPOSED, *_SEPARABLE, *_DEPTHWISE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +28,7 @@ class KernelChoice:
 
     Attributes:
         where: Patterns of layer names (see ``names_match``); one with ``!`` before it leaves out what it names.
-        kinds: Kinds of layers; empty for all of ``KINDS``.
+        kinds: Kinds of layers; empty for all that have a kernel.
         pointwise: Whether kernels of one position count too.
         depthwise: Whether depthwise kernels count too.
     """
@@ -49,40 +46,38 @@ class KernelChoice:
             OptionError: One cannot be used.
         """
         patterns = check_patterns("", "where", where, excluding=True)
-        wanted = check_several("", "kinds", kinds, KINDS)
+        wanted = check_several("", "kinds", kinds, linear_kinds())
         check_flag("", "pointwise", pointwise)
         check_flag("", "depthwise", depthwise)
         return cls(patterns, wanted, pointwise, depthwise)
 
-    def refusal(self, kind: str, names: set[str], shape: Sequence[int]) -> str:
-        """Why a kernel is left alone; empty if it is not.
+    def refusal(self, layer: Layer, names: set[str]) -> str:
+        """Why the kernel of a layer is left alone; empty if it is not.
 
         Args:
-            kind: Kind of the layer.
+            layer: The layer.
             names: Names that the layer goes by.
-            shape: Shape of the kernel.
         """
         unnamed = where_refusal(names, self.where)
         if unnamed:
             return unnamed
-        if self.kinds and kind not in self.kinds:
-            return f"kinds= leaves out {kind}"
-        if kind in _DEPTHWISE and not self.depthwise:
+        if self.kinds and layer.kind not in self.kinds:
+            return f"kinds= leaves out {layer.kind}"
+        form = channel_form(layer)
+        if form is None:
+            return "it has no kernel that makes channels"
+        if form.depthwise and not self.depthwise:
             return "depthwise kernels are small and lose much by zeros: depthwise=True zeroes them too"
-        positions = shape[:-2]
-        if kind not in (*_DEPTHWISE, "Dense") and all(size == 1 for size in positions) and not self.pointwise:
+        convolves = form.window is not None and not form.depthwise
+        if convolves and (form.pointwise or form.separable) and not self.pointwise:
             return "kernels of one position (1x1) are left alone unless pointwise=True"
         return ""
 
 
-def kernel_key(kind: str) -> str:
-    """The weight that holds the kernel of a kind."""
-    return "pointwise_kernel" if kind in _SEPARABLE else "kernel"
-
-
-def seen(kind: str, kernel: Array) -> Array:
-    """A kernel as ``(*positions, in, out)``, and back: a view."""
-    return np.swapaxes(kernel, -1, -2) if kind in _TRANSPOSED else kernel
+def kernel_of(layer: Layer) -> Kernel | None:
+    """The kernel that makes the channels of a layer: of a separable convolution the pointwise one."""
+    form = channel_form(layer)
+    return form.kernels[-1] if form is not None else None
 
 
 def importance(criterion: str | KernelCriterion, name: str, kernel: Array) -> Array:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 
 from kerasurgeon.errors import OptionError
-from kerasurgeon.ir.kinds import kind_of
-from kerasurgeon.sparsity.kernels import (
-    KINDS,
-    KernelChoice,
-    KernelCriterion,
-    check_criterion,
-    importance,
-    kernel_key,
-    seen,
-)
+from kerasurgeon.ir.layer import Layer
+from kerasurgeon.ir.name_patterns import where_refusal
+from kerasurgeon.keras_io.layers import layer_from_keras
+from kerasurgeon.rules.asking import affine_of
+from kerasurgeon.rules.linear_form import Kernel
+from kerasurgeon.sparsity.kernels import KernelChoice, KernelCriterion, check_criterion, importance, kernel_of
 from kerasurgeon.sparsity.schedule import SparsitySchedule
 from kerasurgeon.sparsity.structures import Structure, kept_masks
 
@@ -88,27 +85,27 @@ class KeepZeros(_Masking):
         """Note what is zero."""
         masks = []
         for layer in _layers(self._trained):
-            kind = _kind(layer)
-            if self.choice.refusal(kind, {layer.name}, (3, 1, 1)):
+            if where_refusal({layer.name}, self.choice.where):
                 continue
             weights = {weight.path.rpartition("/")[2]: weight for weight in layer.weights if weight.trainable}
             zero = {name: keras.ops.convert_to_numpy(weight) == 0 for name, weight in weights.items()}
             if self.channels:
-                _narrow(kind, zero)
+                _narrow(_definition(layer), zero)
             kept = {name for name in zero if name.endswith(("kernel", "embeddings"))}
             kept |= {"bias", "gamma", "beta"} & set(zero) if self.channels else set()
             masks += [(weights[name], ~zero[name]) for name in sorted(kept) if zero[name].any()]
         self._set(masks)
 
 
-def _narrow(kind: str, zero: dict[str, Array]) -> None:
+def _narrow(layer: Layer, zero: dict[str, Array]) -> None:
     """Of biases and shifts that are zero only those of channels that are zero altogether: others merely start there."""
     silent: Any = False
-    if kind == "BatchNormalization":
-        silent = zero.get("gamma", False)
-    elif kind in KINDS and kernel_key(kind) in zero:
-        kernel = seen(kind, zero[kernel_key(kind)])
-        silent = kernel.all(axis=tuple(range(kernel.ndim - 1)))
+    affine, kernel = affine_of(layer), kernel_of(layer)
+    if affine is not None:
+        silent = zero.get(affine.scale_key, False)
+    elif kernel is not None and kernel.key in zero:
+        zeros = kernel.seen(zero[kernel.key])
+        silent = zeros.all(axis=tuple(range(zeros.ndim - 1)))
     for name in ("bias", "beta"):
         if name in zero:
             fits = np.shape(silent) == zero[name].shape
@@ -182,7 +179,7 @@ class GradualSparsity(_Masking):
             raise OptionError("option 'scope' cannot be used.", expected="'layer' or 'global'", got=repr(scope))
         self.criterion, self.scope = criterion, scope
         self.sparsity: dict[str, float] = {}
-        self._kernels: list[tuple[str, str, Any]] = []
+        self._kernels: list[tuple[str, Kernel, Any]] = []
         self._first = 0
         self._last: int | None = None
 
@@ -190,18 +187,20 @@ class GradualSparsity(_Masking):
         """Find the kernels."""
         self._kernels, refused = [], []
         for layer in _layers(self._trained):
-            kind = _kind(layer)
-            if kind not in KINDS:
+            definition = _definition(layer)
+            kernel = kernel_of(definition)
+            if kernel is None:
                 continue
-            variable = getattr(layer, "_kernel" if kernel_key(kind) == "kernel" else kernel_key(kind), None)
+            # With an adapter, the public attribute is what both give together.
+            variable = getattr(layer, f"_{kernel.key}", None)
             if variable is None:
-                variable = getattr(layer, kernel_key(kind))
-            shape = seen(kind, np.empty(tuple(variable.shape), np.int8)).shape
-            refusal = self.choice.refusal(kind, {layer.name}, shape) or self.structure.refusal(shape)
+                variable = getattr(layer, kernel.key)
+            shape = kernel.seen(np.empty(tuple(variable.shape), np.int8)).shape
+            refusal = self.choice.refusal(definition, {layer.name}) or self.structure.refusal(shape)
             if refusal:
                 refused.append(f"{layer.name}: {refusal}")
             else:
-                self._kernels.append((layer.name, kind, variable))
+                self._kernels.append((layer.name, kernel, variable))
         if not self._kernels:
             raise OptionError(
                 "GradualSparsity finds no kernel to mask.", got="; ".join(refused[:4]) or "no layer with a kernel"
@@ -222,7 +221,7 @@ class GradualSparsity(_Masking):
         if not self.schedule.due(step, self._last):
             return
         self._last = step
-        kernels = [seen(kind, keras.ops.convert_to_numpy(variable)) for _, kind, variable in self._kernels]
+        kernels = [kernel.seen(keras.ops.convert_to_numpy(variable)) for _, kernel, variable in self._kernels]
         ranked = [
             importance(self.criterion, name, kernel)
             for (name, _, _), kernel in zip(self._kernels, kernels, strict=True)
@@ -231,12 +230,14 @@ class GradualSparsity(_Masking):
             scores[kernel == 0] = min(float(scores.min()), 0.0)  # what is masked stays masked, whatever the criterion
         kept = kept_masks(ranked, self.structure, self.schedule.at(step), together=self.scope == "global")
         self.sparsity = {name: 1.0 - float(mask.mean()) for (name, _, _), mask in zip(self._kernels, kept, strict=True)}
-        self._set([(variable, seen(kind, mask)) for (_, kind, variable), mask in zip(self._kernels, kept, strict=True)])
+        self._set([(variable, own.seen(mask)) for (_, own, variable), mask in zip(self._kernels, kept, strict=True)])
 
 
-def _kind(layer: Any) -> str:
-    cls: Any = type(layer)  # mypy does not take type[Any] for hashable, as a cache needs
-    return kind_of(cls)
+def _definition(layer: Any) -> Layer:
+    """A layer of a model in training as rules see it, adapters left out: they train beside the kernel."""
+    definition = layer_from_keras(layer)
+    own = {key: weight for key, weight in definition.weights.items() if not key.startswith("lora_")}
+    return replace(definition, weights=own)
 
 
 def _layers(model: Any) -> Iterator[Any]:

@@ -9,7 +9,9 @@ import numpy as np
 
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.layer import Layer
-from kerasurgeon.sparsity.kernels import KINDS, KernelChoice, KernelCriterion, importance, kernel_key, seen
+from kerasurgeon.rules.asking import affine_of, linear_form, linear_kinds
+from kerasurgeon.rules.linear_form import Kernel
+from kerasurgeon.sparsity.kernels import KernelChoice, KernelCriterion, importance, kernel_of
 from kerasurgeon.sparsity.structures import Structure, kept_masks
 
 Array = np.ndarray[Any, Any]
@@ -29,9 +31,16 @@ class KernelSite(NamedTuple):
     layer: Layer
 
     @property
+    def form(self) -> Kernel:
+        """Which weight the kernel is, and how its axes stand."""
+        form = kernel_of(self.layer)
+        assert form is not None
+        return form
+
+    @property
     def kernel(self) -> Array:
         """The kernel, ``(*positions, in, out)``."""
-        return seen(self.layer.kind, self.layer.weights[kernel_key(self.layer.kind)].array)
+        return self.form.seen(self.layer.weights[self.form.key].array)
 
 
 def kernel_sites(graph: Graph, choice: KernelChoice, structure: Structure) -> tuple[list[KernelSite], dict[str, str]]:
@@ -45,13 +54,13 @@ def kernel_sites(graph: Graph, choice: KernelChoice, structure: Structure) -> tu
     Returns:
         The layers, and for others of these kinds, by the name of the first call, why they are left alone.
     """
-    tied = graph.tied_layers()
+    tied, kinds = graph.tied_layers(), linear_kinds()
     found: list[KernelSite] = []
     left: dict[str, str] = {}
     done = set()
     for node in graph.nodes():
         layer = graph.layer_of(node)
-        if node.layer in done or layer.kind not in KINDS:
+        if node.layer in done or layer.kind not in kinds:
             continue
         done.add(node.layer)
         site = KernelSite(node.layer, node.name, layer)
@@ -99,26 +108,28 @@ def zero_kernels(
             graph, site.key, np.asarray(~mask.any(axis=tuple(range(mask.ndim - 1))))
         )
         if not np.array_equal(result, kernel):
-            graph.set_weight(site.key, kernel_key(site.layer.kind), seen(site.layer.kind, result))
+            graph.set_weight(site.key, site.form.key, site.form.seen(result))
             changed = True
         said[site.node] = changed, what if changed else f"{what} already"
     return said
 
 
 def _refusal(graph: Graph, site: KernelSite, tied: bool, choice: KernelChoice, structure: Structure) -> str:
-    kind, weights = site.layer.kind, site.layer.weights
-    weight = weights.get(kernel_key(kind))
-    if weight is None or weight.array.dtype.kind in "iub" or {"lora_kernel_a", "kernel_scale"} & set(weights):
+    layer = site.layer
+    form = linear_form(layer)
+    if form is None:
         return "its kernel is quantised or adapted"
+    if not form.by_channel:
+        return "its kernel does not make channels along one axis"
     if tied:
         return "its weights are used elsewhere too"
-    if not np.isfinite(weight.array.astype(np.float64)).all():
+    if not np.isfinite(site.kernel.astype(np.float64)).all():
         return "its kernel has entries that are not finite"
     calls = graph.calls(site.key)
     if structure.name == "output_channel" and any(graph.is_output(call.value) for call in calls):
         return "its channels are an output of the model"
-    shape = site.kernel.shape
-    return choice.refusal(kind, {site.key, *(call.name for call in calls)}, shape) or structure.refusal(shape)
+    names = {site.key, *(call.name for call in calls)}
+    return choice.refusal(layer, names) or structure.refusal(site.kernel.shape)
 
 
 def _silence(graph: Graph, key: str, gone: Array) -> bool:
@@ -126,8 +137,9 @@ def _silence(graph: Graph, key: str, gone: Array) -> bool:
     changed = _zero(graph, key, ("bias",), gone)
     for call in graph.calls(key):
         for user in graph.users(call):
-            if graph.kind(user) == "BatchNormalization" and len(graph.calls(user.layer)) == 1:
-                changed |= _zero(graph, user.layer, ("gamma", "beta", "moving_mean"), gone)
+            affine = affine_of(graph.layer_of(user))
+            if affine is not None and len(graph.calls(user.layer)) == 1:
+                changed |= _zero(graph, user.layer, (affine.scale_key, affine.shift_key, "moving_mean"), gone)
     return changed
 
 

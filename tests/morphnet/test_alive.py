@@ -12,7 +12,7 @@ from keras import layers
 from kerasurgeon.channels import analyse
 from kerasurgeon.errors import OptionError
 from kerasurgeon.keras_io import lift
-from kerasurgeon.morphnet.alive import STRUCTURE_KINDS, alive_plan, counts, living, norms, settle, terms, vanished
+from kerasurgeon.morphnet.alive import alive_plan, counts, is_convolution, living, norms, settle, terms, vanished
 from tests.channels.networks import residual
 
 
@@ -86,7 +86,7 @@ def test_alive_is_above_the_threshold_or_frozen() -> None:
     units = channels.unit[channels.sources["a1"].ids]
     assert mask[units].tolist() == [True, False, True, True, False, True]
     assert alive_plan(channels, mask).kept["a1"] == (0, 2, 3, 5)
-    assert counts(channels, mask, STRUCTURE_KINDS) == {"a1": 4, "a2": 8, "b1": 5, "b2": 8, "stem": 8}
+    assert counts(channels, mask, is_convolution) == {"a1": 4, "a2": 8, "b1": 5, "b2": 8, "stem": 8}
     assert counts(channels, mask)["head"] == 4
     everything = living(channels.graph, channels, threshold=1e9)
     assert everything[channels.unit[channels.sources["head"].ids]].all()

@@ -14,29 +14,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import Value
 from kerasurgeon.rewrite.regions import cut_points
-
-# What finishes the layer before it: a tensor in front of one of these is no end.
-_FINISHING = frozenset(
-    {
-        "Activation",
-        "BatchNormalization",
-        "Dropout",
-        "ELU",
-        "GroupNormalization",
-        "LayerNormalization",
-        "LeakyReLU",
-        "PReLU",
-        "ReLU",
-        "SpatialDropout2D",
-        "gelu",
-        "hard_silu",
-        "relu",
-        "relu6",
-        "silu",
-    }
-)
+from kerasurgeon.rules.asking import combination_of, linear_form, positions_of
+from kerasurgeon.rules.layout import channel_axis
+from kerasurgeon.rules.positions import Border, Each
 
 
 def block_ends(graph: Graph) -> frozenset[Value]:
@@ -46,9 +29,9 @@ def block_ends(graph: Graph) -> frozenset[Value]:
     ends = []
     for place, value in enumerate(spine):
         users = {use.node for use in graph.uses(value)}
-        kinds = {graph.kind(name) for name in users}
-        padded = "Padding" in graph.kind(value.node)
-        if graph.kind(value.node) == "InputLayer" or padded or not users or kinds <= _FINISHING:
+        node = graph[value.node]
+        padded = isinstance(positions_of(graph, node), Border)
+        if not node.inputs or padded or not users or all(_finishes(graph, graph[name]) for name in users):
             continue
         before = next((kind for kind in reversed(linear[: place + 1]) if kind is not None), None)
         behind = (kind for kind in linear[place + 1 :] if kind is not None)
@@ -65,13 +48,18 @@ class _Linear(NamedTuple):
     channels: int
 
 
+def _finishes(graph: Graph, node: Node) -> bool:
+    """Whether a node finishes the layer before it: an activation, a norm, a dropout. No block ends in front of it."""
+    if len(node.inputs) != 1 or graph.kind(node) == "Softmax" or combination_of(graph, node) is not None:
+        return False
+    return isinstance(positions_of(graph, node), Each) and linear_form(graph.layer_of(node)) is None
+
+
 def _linear(graph: Graph, value: Value) -> _Linear | None:
-    kind, config = graph.kind(value.node), graph.layer_of(value.node).config
-    if "Conv" not in kind:
+    form = linear_form(graph.layer_of(value.node))
+    if form is None or form.window is None:
         return None
-    window = config.get("kernel_size", (0,))
-    depthwise = "Depthwise" in kind
-    return _Linear(depthwise, set(window) == {1} and not depthwise, _channels(graph, value))
+    return _Linear(form.depthwise, form.pointwise and not form.depthwise, _channels(graph, value))
 
 
 def _inside_a_unit(before: _Linear, behind: Iterator[_Linear], channels: int) -> bool:
@@ -86,6 +74,4 @@ def _inside_a_unit(before: _Linear, behind: Iterator[_Linear], channels: int) ->
 def _channels(graph: Graph, value: Value) -> int:
     # On one spine the layout is the same throughout; the product of the other sizes does not matter where it shrinks.
     shape = graph.spec(value).shape
-    config = graph.layer_of(value.node).config
-    axis = 1 if config.get("data_format") == "channels_first" else -1
-    return (shape[axis] or 0) if len(shape) > 1 else 0
+    return (shape[channel_axis(graph.layer_of(value.node).config)] or 0) if len(shape) > 1 else 0

@@ -1,0 +1,112 @@
+"""Answers that rules give: how several tensors become one, how elements move, what is known of a result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """A weighted sum of the operands.
+
+    Attributes:
+        factors: What each operand is multiplied by.
+    """
+
+    factors: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """The product of the operands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """The operands one after the other.
+
+    Attributes:
+        axis: Along which axis; negative ones count from the end.
+    """
+
+    axis: int
+
+
+Combination: TypeAlias = Sum | Product | Join
+
+
+@dataclass(frozen=True, slots=True)
+class Regrouped:
+    """The same elements in the same order, in another shape.
+
+    Attributes:
+        by_count: Whether the result's shape follows from the number of elements alone.
+        keeps_batch: Whether the batch is left alone, whatever the sizes.
+    """
+
+    by_count: bool
+    keeps_batch: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Permuted:
+    """The axes in another order.
+
+    Attributes:
+        order: Which axis of the operand each axis of the result was.
+        entry: The entry of the config that a new order goes to; ``None`` where the config cannot say every order.
+        leading: How many leading axes that entry leaves out.
+    """
+
+    order: tuple[int, ...]
+    entry: str | None = None
+    leading: int = 0
+
+    def config(self, order: tuple[int, ...]) -> Mapping[str, Any] | None:
+        """What another order changes in the config; ``None`` where the config cannot say it."""
+        if self.entry is None or order[: self.leading] != tuple(range(self.leading)):
+            return None
+        return {self.entry: order[self.leading :]}
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Elements are put elsewhere, repeated, dropped, or zeros between them.
+
+    Attributes:
+        also: What it does beside a regrouping, where it is nearly one: "moves the channels ...".
+    """
+
+    also: str = ""
+
+
+Movement: TypeAlias = Regrouped | Permuted | Moved
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Affine:
+    """One number per channel times what comes in, plus another: a batch norm in inference.
+
+    Attributes:
+        scale: ``(channels,)``, in float64.
+        shift: ``(channels,)``, in float64.
+        axis: Where the channels are; negative axes count from the end.
+        scale_key: Path of the weight that scales.
+        shift_key: Path of the weight that is added last.
+    """
+
+    scale: Any
+    shift: Any
+    axis: int
+    scale_key: str
+    shift_key: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Statistics:
+    """What is known of a result whatever goes in: means and variances, in shapes that broadcast against it."""
+
+    mean: Any
+    variance: Any
