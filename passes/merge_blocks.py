@@ -19,7 +19,7 @@ from kerasurgeon.authoring import (
     anything,
     infer,
 )
-from kerasurgeon.rules.asking import channel_form
+from kerasurgeon.rules.asking import may_be_linear
 from kerasurgeon.simplify.merging import merged
 
 
@@ -73,7 +73,7 @@ class MergeBlocks(RewritePass):
 
 
 def _is_linear(node: Node, layer: Layer) -> bool:
-    return channel_form(layer) is not None
+    return may_be_linear(layer.kind)
 
 
 __all__ = ["MergeBlocks"]

@@ -15,7 +15,7 @@ from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import Value
 from kerasurgeon.rules import CannotTell, rule_for
-from kerasurgeon.rules.asking import linear_form
+from kerasurgeon.rules.asking import linear_form, may_be_linear
 from kerasurgeon.rules.channel_call import Held
 from kerasurgeon.rules.labels import Factor
 from kerasurgeon.rules.layout import channel_axis
@@ -94,13 +94,13 @@ def _summed_axes(graph: Graph, node: Node) -> set[int]:
 
 def _takes_nothing_up(layer: Layer) -> str:
     """Why a layer that sums over channels has no place for what they gave; empty if it has."""
+    if not may_be_linear(layer.kind):
+        return f"a {layer.kind} has no bias that could take it up"
     try:
         form = rule_for(layer.kind).linear(layer)
     except CannotTell as reason:
-        form, why = None, str(reason)
-    else:
-        why = f"a {layer.kind} has no bias that could take it up"
-    return why if form is None or form.depthwise else ""
+        return str(reason)
+    return f"a {layer.kind} has no bias that could take it up" if form is None or form.depthwise else ""
 
 
 def _mask(factors: tuple[Factor, ...], axes: set[int], lost: Array, rank: int) -> Array:

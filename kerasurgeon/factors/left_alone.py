@@ -8,15 +8,10 @@ from collections.abc import Iterator
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.node import Node
+from kerasurgeon.rules.asking import is_sum, may_be_linear
 
 ROLES = ("in", "core", "out", "vertical", "horizontal", "depthwise", "pointwise", "separable", "residual")
 """What names of factors and residuals end in."""
-
-_KINDS = frozenset(
-    f"{kind}{axes}D{end}"
-    for kind, end in (("Conv", ""), ("Conv", "Transpose"), ("DepthwiseConv", ""), ("SeparableConv", ""))
-    for axes in (1, 2, 3)
-) | {"Dense", "EinsumDense", "Add"}
 
 _NAME = re.compile(rf"(?P<base>.+)_(?P<role>{'|'.join(ROLES)})(_\d+)?")
 
@@ -37,7 +32,8 @@ def left_by(graph: Graph, calls: tuple[Node, ...]) -> str:
         base, role = _named(graph, node)
         own = base or graph.layer_of(node).name
         for other in _beside(graph, node):
-            if graph.kind(other) not in _KINDS or other.scope != node.scope:
+            part = may_be_linear(graph.kind(other)) or is_sum(graph, other)
+            if not part or other.scope != node.scope:
                 continue
             # What gives the model's output has the name of the original.
             theirs, _ = _named(graph, other)
@@ -68,7 +64,7 @@ def _beside(graph: Graph, node: Node) -> Iterator[Node]:
         return
     behind = graph.users(node)[0]
     yield behind
-    if graph.kind(behind) == "Add":
+    if is_sum(graph, behind):
         for value in behind.inputs:
             if value.node != node.name and _leads_on(graph, graph.producer(value)):
                 yield graph.producer(value)

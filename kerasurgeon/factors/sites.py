@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,36 +14,17 @@ from kerasurgeon.factors.kernels.shape import Shape, Span
 from kerasurgeon.factors.left_alone import left_by
 from kerasurgeon.factors.stored_kernels import grouped
 from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.kinds import kind_of
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.name_patterns import names_match
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import TensorSpec
+from kerasurgeon.rules import CannotTell, has_rule, rule_for
+from kerasurgeon.rules.asking import channel_form, may_be_linear
+from kerasurgeon.rules.layout import spatial_axes
+from kerasurgeon.rules.rule import NeverLinear
 
 Array = np.ndarray[Any, Any]
-
-_CONVOLUTIONS = ("Conv1D", "Conv2D", "Conv3D")
-_TRANSPOSED = ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
-_MATRICES = ("Dense", "EinsumDense")
-KINDS = (*_CONVOLUTIONS, *_TRANSPOSED, *_MATRICES)
-"""Kinds of layers whose kernels can be factorised."""
-
-_DEPTHWISE = "a {} has one channel a kernel: there are no channel modes to factorise"
-_SEPARABLE = "a {} is a factorised convolution already"
-_OP = "it is an op: its kernel is an operand, not a weight of its own"
-_RECURRENT = "its kernels are inside a recurrent cell"
-OTHERS = {
-    **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), _DEPTHWISE),
-    **dict.fromkeys(("SeparableConv1D", "SeparableConv2D"), _SEPARABLE),
-    **dict.fromkeys(("ops.conv", "ops.conv_transpose", "ops.depthwise_conv", "ops.separable_conv"), _OP),
-    **dict.fromkeys(("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"), _RECURRENT),
-}
-"""Why other layers that convolve are left alone, by kind."""
-
-_NAMES = (*KINDS, *(kind for kind in OTHERS if "." not in kind))
-_CLASSES = tuple(getattr(keras.layers, kind) for kind in _NAMES)
-_MATRIX_PRODUCT = re.compile(
-    r"(?P<before>[a-zA-Z]+|\.\.\.[a-zA-Z]*)(?P<read>[a-zA-Z]),(?P=read)(?P<made>[a-zA-Z])->(?P=before)(?P=made)"
-)
 
 
 @dataclass(frozen=True)
@@ -102,11 +82,11 @@ class Site(Place):
     @cached_property
     def shape(self) -> Shape:
         """Shape of the kernel."""
-        *sizes, inputs, outputs = self.layer.weights["kernel"].shape
-        if self.layer.kind in _TRANSPOSED:
-            return Shape(tuple(sizes), outputs, inputs, transposed=True)
-        groups = int(self.layer.config.get("groups", 1))
-        return Shape(tuple(sizes), inputs, outputs // groups, groups)
+        form = channel_form(self.layer)
+        assert form is not None
+        kernel = form.kernels[0]
+        *sizes, inputs, outputs = kernel.seen(self.layer.weights["kernel"].array).shape
+        return Shape(tuple(sizes), inputs, outputs // kernel.groups, kernel.groups, transposed=form.transposed)
 
     def kernel(self) -> Array:
         """The kernel ``(groups, *sizes, inputs, outputs)``, in float32 or float64."""
@@ -145,8 +125,7 @@ class Site(Place):
         batch = ((samples, samples),) if samples > 1 else ()
         if not self.shape.sizes:
             return (*((size or 1, size or 1) for size in source.shape[1:-1]), *batch)
-        first = 2 if self.layer.config["data_format"] == "channels_first" else 1
-        axes = range(first, first + len(self.shape.sizes))
+        axes = spatial_axes(self.layer.config, len(source.shape))
         found = []
         for axis, stride in zip(axes, self.layer.config["strides"], strict=True):
             before, after = source.shape[axis], result.shape[axis]
@@ -177,38 +156,47 @@ def places(graph: Graph) -> Iterator[Site | NoSite]:
 
 
 def _is_place(layer: Layer) -> bool:
-    return layer.kind in OTHERS or issubclass(layer.cls, _CLASSES) or bool(_wrapped(layer))
+    return _convolves(layer.kind) or bool(_base(layer)) or bool(_wrapped(layer))
+
+
+def _convolves(kind: str) -> bool:
+    """Whether layers of a kind multiply by kernels that stay where they are: not those of LSTM and attention."""
+    return may_be_linear(kind) or (isinstance(rule_for(kind), NeverLinear) and "conv" in kind.lower())
+
+
+def _base(layer: Layer) -> str:
+    """Keras' own layer that a layer without a rule is a subclass of, if that convolves or multiplies by a matrix."""
+    if has_rule(layer.kind):
+        return ""
+    kinds = (kind_of(cls) for cls in layer.cls.__mro__[1:] if issubclass(cls, keras.Layer))
+    return next((kind for kind in kinds if may_be_linear(kind)), "")
 
 
 def _wrapped(layer: Layer) -> str:
     """The class of the layer inside a wrapper, if it convolves or multiplies by a matrix."""
     inner = layer.config.get("layer")
     name = inner.get("class_name") if isinstance(inner, Mapping) else None
-    return name if name in _NAMES else ""
+    return str(name) if name is not None and may_be_linear(str(name)) else ""
 
 
 def _kind_refusal(layer: Layer) -> str:
     """Why a layer of its kind has no kernel to factorise; empty if it has."""
     kind = layer.kind
-    if kind in OTHERS:
-        return OTHERS[kind].format(kind)
+    if _base(layer):
+        return f"{layer.cls.__name__} is a subclass of {_base(layer)}: what it computes is its own"
     if _wrapped(layer):
         return f"its {_wrapped(layer)} is inside a {kind} wrapper"
-    if kind not in KINDS:
-        base = next(cls.__name__ for cls in _CLASSES if issubclass(layer.cls, cls))
-        return f"{layer.cls.__name__} is a subclass of {base}: what it computes is its own"
-    if kind == "EinsumDense" and not _is_matrix_product(layer):
-        return f"its equation {layer.config['equation']!r} is no product with a matrix over the last axis"
+    try:
+        form = rule_for(kind).linear(layer)
+    except CannotTell as reason:
+        return str(reason)
+    if form is None or not form.by_channel:
+        return f"its equation {layer.config.get('equation')!r} is no product with a matrix over the last axis"
+    if form.separable:
+        return f"a {kind} is a factorised convolution already"
+    if form.depthwise:
+        return f"a {kind} has one channel a kernel: there are no channel modes to factorise"
     return ""
-
-
-def _is_matrix_product(layer: Layer) -> bool:
-    """Whether an EinsumDense is a Dense: ``"...b,bc->...c"`` with a bias along the last axis or none."""
-    found = _MATRIX_PRODUCT.fullmatch(layer.config["equation"].replace(" ", ""))
-    if found is None or layer.config["bias_axes"] not in (None, "", found["made"]):
-        return False
-    letters = found["before"].replace("...", "") + found["read"] + found["made"]
-    return len(set(letters)) == len(letters)
 
 
 def _refusal(graph: Graph, key: str, tied: frozenset[str]) -> str:
@@ -216,11 +204,7 @@ def _refusal(graph: Graph, key: str, tied: frozenset[str]) -> str:
     layer, calls = graph.layers[key], graph.calls(key)
     if key in tied:
         return f"the weights of {key!r} are used elsewhere too"
-    weight = layer.weights.get("kernel")
-    if weight is not None and weight.array.dtype.kind in "iub":
-        return "its kernel is quantised"
-    if weight is None or set(layer.weights) - {"kernel", "bias"}:
-        return f"it has other weights than a kernel and a bias: {', '.join(sorted(layer.weights))}"
+    weight = layer.weights["kernel"]
     *_, read, made = weight.shape
     if read == 1 and made == layer.config.get("groups", 1):
         return "it has one channel in and out a group: there are no channel modes to factorise"
@@ -236,4 +220,4 @@ def _refusal(graph: Graph, key: str, tied: frozenset[str]) -> str:
     return ""
 
 
-__all__ = ["KINDS", "OTHERS", "NoSite", "Place", "Site", "places"]
+__all__ = ["NoSite", "Place", "Site", "places"]

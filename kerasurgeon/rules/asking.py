@@ -33,10 +33,14 @@ def channel_form(layer: Layer) -> LinearForm | None:
     return form if form is not None and form.by_channel else None
 
 
+def may_be_linear(kind: str) -> bool:
+    """Whether layers of a kind have a linear form, unless something about one of them keeps it from having one."""
+    return type(rule_for(kind)).linear not in (Rule.linear, Free.linear, NeverLinear.linear)
+
+
 def linear_kinds() -> tuple[str, ...]:
-    """All kinds whose rules can say how they are linear, sorted."""
-    others = (Rule.linear, Free.linear, NeverLinear.linear)
-    return tuple(kind for kind in known_kinds() if type(rule_for(kind)).linear not in others)
+    """All kinds whose layers may have a linear form, sorted."""
+    return tuple(filter(may_be_linear, known_kinds()))
 
 
 def positions_of(graph: Graph, node: Node) -> Positions | None:

@@ -20,7 +20,7 @@ def linear_layer(graph: Graph, node: Node) -> tuple[Layer, LinearForm]:
     try:
         form = rule_for(layer.kind).linear(layer)
     except CannotTell as reason:
-        raise Skip(f"{node.name!r}: {reason}") from None
+        raise Skip(f"{node.name!r} {str(reason).removeprefix('it ')}") from None
     if form is None or not form.by_channel:
         raise Skip(f"{node.name!r} is {layer.kind}, not a linear layer")
     if len(graph.calls(node.layer)) > 1:

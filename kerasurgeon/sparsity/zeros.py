@@ -9,7 +9,7 @@ import numpy as np
 
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.layer import Layer
-from kerasurgeon.rules.asking import affine_of, linear_form, linear_kinds
+from kerasurgeon.rules.asking import affine_of, linear_form, may_be_linear
 from kerasurgeon.rules.linear_form import Kernel
 from kerasurgeon.sparsity.kernels import KernelChoice, KernelCriterion, importance, kernel_of
 from kerasurgeon.sparsity.structures import Structure, kept_masks
@@ -54,13 +54,13 @@ def kernel_sites(graph: Graph, choice: KernelChoice, structure: Structure) -> tu
     Returns:
         The layers, and for others of these kinds, by the name of the first call, why they are left alone.
     """
-    tied, kinds = graph.tied_layers(), linear_kinds()
+    tied = graph.tied_layers()
     found: list[KernelSite] = []
     left: dict[str, str] = {}
     done = set()
     for node in graph.nodes():
         layer = graph.layer_of(node)
-        if node.layer in done or layer.kind not in kinds:
+        if node.layer in done or not may_be_linear(layer.kind):
             continue
         done.add(node.layer)
         site = KernelSite(node.layer, node.name, layer)
