@@ -39,17 +39,17 @@ def _squeeze(node: Any, values: list[Array]) -> Array:
     return np.squeeze(values[0], axis=_axes(node, values) or None)
 
 
-_FOLDERS: dict[str, Callable[[Any, list[Array]], Array]] = {
-    "Identity": lambda _, values: values[0],
-    "Transpose": lambda node, values: np.transpose(values[0], _attributes(node).get("perm")),
-    "Reshape": _reshape,
-    "Squeeze": _squeeze,
-    "Unsqueeze": lambda node, values: np.expand_dims(values[0], _axes(node, values)),
-    "Add": lambda _, values: values[0] + values[1],
-    "Sub": lambda _, values: values[0] - values[1],
-    "Mul": lambda _, values: values[0] * values[1],
-    "Div": lambda _, values: values[0] / values[1],
-}
+_FOLDERS: dict[str, Callable[[Any, list[Array]], Array]] = dict(  # noqa: C408 - operators of ONNX by name
+    Identity=lambda _, values: values[0],
+    Transpose=lambda node, values: np.transpose(values[0], _attributes(node).get("perm")),
+    Reshape=_reshape,
+    Squeeze=_squeeze,
+    Unsqueeze=lambda node, values: np.expand_dims(values[0], _axes(node, values)),
+    Add=lambda _, values: values[0] + values[1],
+    Sub=lambda _, values: values[0] - values[1],
+    Mul=lambda _, values: values[0] * values[1],
+    Div=lambda _, values: values[0] / values[1],
+)
 
 
 def restore_weights(proto: Any, weights: Mapping[str, Array]) -> None:

@@ -45,6 +45,14 @@ class Activation(ActivationLayer):
         return "its activation is linear"
 
 
+class ActivationOp(Elementwise):
+    """An activation as an op."""
+
+    def activation(self, layer: Layer) -> str:
+        """Its own name."""
+        return layer.kind.removeprefix("ops.")
+
+
 class PReLU(Elementwise):
     """PReLU: one slope per position of the axes that are not shared."""
 
@@ -65,6 +73,10 @@ class PReLU(Elementwise):
 
 class SoftmaxOverAxes(Free):
     """Softmax over some axes: every position counts in every result."""
+
+    def activation(self, layer: Layer) -> str:
+        """Its own name."""
+        return layer.kind.removeprefix("ops.").lower()
 
     def channels(self, call: ChannelCall) -> Labels:
         """May shrink, not exactly."""
@@ -91,5 +103,5 @@ register_rule(("ReLU", "LeakyReLU", "ELU"), ActivationLayer())
 register_rule("Activation", Activation())
 register_rule("PReLU", PReLU())
 register_rule("Softmax", SoftmaxOverAxes())
-register_rule([f"ops.{name}" for name in ACTIVATION_OPS if name not in MIXING], Elementwise())
+register_rule([f"ops.{name}" for name in ACTIVATION_OPS if name not in MIXING], ActivationOp())
 register_rule(("ops.softmax", "ops.log_softmax", "ops.sparsemax"), SoftmaxOverAxes())

@@ -7,6 +7,7 @@ import keras
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.layers.only_in_training import DOES_SOMETHING
 from kerasurgeon.layers.words import words
+from kerasurgeon.rules.answers import Moved
 from kerasurgeon.rules.call import Call, CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Labels
@@ -30,6 +31,14 @@ class ImagePerChannel(Free):
         first = (call.config.get("data_format") or keras.config.image_data_format()) == "channels_first"
         kept = call.only(labels, labels.rank - 3 if first else labels.rank - 1)
         return Labels(call.shape, kept.factors, labels.why)
+
+
+class CenterCrop(ImagePerChannel):
+    """CenterCrop."""
+
+    def movement(self, layer: Layer, rank: int) -> Moved:
+        """The middle is taken."""
+        return Moved()
 
 
 class Resizing(ImagePerChannel):
@@ -59,7 +68,8 @@ class WarpingAugmentation(_Augmentation, ImagePerChannel):
 
 
 # In inference RandomCrop resizes.
-register_rule(("CenterCrop", "RandomCrop"), ImagePerChannel())
+register_rule("RandomCrop", ImagePerChannel())
+register_rule("CenterCrop", CenterCrop())
 register_rule(words("affine_transform crop_images pad_images", "ops."), ImagePerChannel())
 register_rule("ops.perspective_transform", ImagePerChannel())
 register_rule(("Resizing", "ops.resize"), Resizing())

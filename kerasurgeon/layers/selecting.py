@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from kerasurgeon.ir.layer import Layer
+from kerasurgeon.rules.answers import Moved
 from kerasurgeon.rules.call import Call, CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall, Operands
 from kerasurgeon.rules.keep import Keep
@@ -22,6 +24,10 @@ Renumbered = Callable[[Keep], Any]
 class _Selecting(Free):
     def __init__(self) -> None:
         super().__init__(keeps_batch=False)
+
+    def movement(self, layer: Layer, rank: int) -> Moved:
+        """Some elements are taken."""
+        return Moved()
 
 
 class Item(_Selecting):

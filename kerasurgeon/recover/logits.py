@@ -14,11 +14,10 @@ from kerasurgeon.ir.values import Value
 from kerasurgeon.rewrite.calls import splice
 from kerasurgeon.rewrite.surgery import insert_after
 from kerasurgeon.rules import CannotTell, rule_for
-from kerasurgeon.rules.asking import identity_of, movement_of, positions_of
+from kerasurgeon.rules.asking import activation_of, identity_of, movement_of, positions_of
 from kerasurgeon.rules.positions import Gone, Resized, Window
 
 _SMALLEST = 1e-7
-_SOFTMAX = ("Softmax", "ops.softmax")
 
 
 def logits_of(graph: Graph, output: Value) -> Value:
@@ -44,9 +43,10 @@ def logits_of(graph: Graph, output: Value) -> Value:
     value = output
     while True:
         node = graph.producer(value)
-        kind, activation = graph.kind(node), _activation(graph, value)
+        layer = graph.layer_of(node)
+        activation = activation_of(layer)
         if activation == "softmax":
-            if kind in (*_SOFTMAX, "Activation"):
+            if not layer.weights:
                 _check_axis(graph, node.layer, output)
                 return node.inputs[0]
             return _split(graph, value)
@@ -65,20 +65,6 @@ def logits_of(graph: Graph, output: Value) -> Value:
 def outputs_of(graph: Graph) -> tuple[Value, ...]:
     """The outputs of a graph, flattened."""
     return values_in(graph.outputs)
-
-
-def _activation(graph: Graph, value: Value) -> str | None:
-    """The name of the activation that makes a tensor; ``None`` if nothing is known of one."""
-    node = graph.producer(value)
-    kind = graph.kind(node)
-    if kind in _SOFTMAX:
-        return "softmax"
-    if kind.startswith("ops.") and kind.endswith("sigmoid"):
-        return kind.partition(".")[2]
-    config: Any = graph.layer_of(node).config.get("activation")
-    if isinstance(config, dict):
-        config = config.get("config") if config.get("class_name") == "function" else config.get("class_name")
-    return str(config).lower() if isinstance(config, str) else None
 
 
 def _check_axis(graph: Graph, layer: str, output: Value) -> None:
@@ -108,7 +94,7 @@ def _of_softmax(graph: Graph, value: Value) -> bool:
     while node.inputs and (_keeps_probabilities(graph, node) or _is_transparent(graph, node)):
         value = node.inputs[0]
         node = graph.producer(value)
-        if _activation(graph, value) == "softmax":
+        if activation_of(graph.layer_of(node)) == "softmax":
             return True
     return False
 
@@ -125,8 +111,7 @@ def _keeps_probabilities(graph: Graph, node: Node) -> bool:
     """Whether a node moves numbers about, or averages them, without taking them for anything but probabilities."""
     positions = positions_of(graph, node)
     averages = isinstance(positions, (Window, Gone)) and positions.takes == "mean"
-    picks = graph.kind(node) in ("ops.get_item", "CenterCrop")
-    return averages or picks or isinstance(positions, Resized) or movement_of(graph, node) is not None
+    return averages or isinstance(positions, Resized) or movement_of(graph, node) is not None
 
 
 def _logarithm(graph: Graph, output: Value) -> Value:

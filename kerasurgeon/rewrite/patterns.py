@@ -51,15 +51,15 @@ Operand = Pattern | float | np.ndarray[Any, Any] | EllipsisType | list[Any] | tu
 """What may be written as an operand: a pattern, a constant, a list of operands, ``...`` for any others."""
 
 # Functions of keras.ops whose op has another name, or that two ops stand for.
-_KINDS_OF_FUNCTION = {
-    "abs": ("ops.absolute", "ops.abs"),
-    "conj": ("ops.conjugate", "ops.conj"),
-    "divide": ("ops.divide", "ops.true_divide"),
-    "hard_swish": ("ops.hard_silu",),
-    "swish": ("ops.silu",),
-    "batch_normalization": ("ops.batch_norm",),
-    "layer_normalization": ("ops.layer_norm",),
-    "rms_normalization": ("ops.rms_norm",),
+_OPS_OF_FUNCTION = {
+    "abs": ("absolute", "abs"),
+    "conj": ("conjugate", "conj"),
+    "divide": ("divide", "true_divide"),
+    "hard_swish": ("hard_silu",),
+    "swish": ("silu",),
+    "batch_normalization": ("batch_norm",),
+    "layer_normalization": ("layer_norm",),
+    "rms_normalization": ("rms_norm",),
 }
 
 
@@ -194,7 +194,7 @@ class _Ops:
         for name in names:
             if name not in _op_names():
                 _unknown("keras.ops", name, _op_names())
-        kinds = [kind for name in names for kind in _KINDS_OF_FUNCTION.get(name, (f"ops.{name}",))]
+        kinds = [f"ops.{own}" for name in names for own in _OPS_OF_FUNCTION.get(name, (name,))]
         return CallName({kind: _op_classes()[kind] for kind in kinds if kind in _op_classes()})
 
 
@@ -267,7 +267,7 @@ def _layer_names() -> frozenset[str]:
 
 @cache
 def _op_names() -> frozenset[str]:
-    return frozenset({kind.removeprefix("ops.") for kind in _op_classes()} | set(_KINDS_OF_FUNCTION))
+    return frozenset({kind.removeprefix("ops.") for kind in _op_classes()} | set(_OPS_OF_FUNCTION))
 
 
 @cache

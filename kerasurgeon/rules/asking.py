@@ -91,6 +91,11 @@ def movement_of(graph: Graph, node: Node) -> Movement | None:
     return _told(lambda: rule_for(layer.kind).movement(layer, rank))
 
 
+def activation_of(layer: Layer) -> str | None:
+    """The name of the activation that a layer ends in, if it has a known one."""
+    return rule_for(layer.kind).activation(layer)
+
+
 def commutes(layer: Layer) -> bool:
     """Whether the operands of a layer may be exchanged."""
     return rule_for(layer.kind).commutes(layer)

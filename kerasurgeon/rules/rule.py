@@ -97,6 +97,16 @@ class Rule:
         """
         raise CannotTell(f"the rule for {layer.kind} does not say whether channels meet")
 
+    def activation(self, layer: Layer) -> str | None:
+        """The name of the activation that it ends in, as ``keras.activations`` knows it; ``None`` without a known one.
+
+        By default the config's entry.
+        """
+        entry = layer.config.get("activation")
+        if isinstance(entry, dict):
+            entry = entry.get("config") if entry.get("class_name") == "function" else entry.get("class_name")
+        return entry.lower() if isinstance(entry, str) else None
+
     def combination(self, layer: Layer, operands: int) -> Combination | None:
         """The sum, product or concatenation that it gives of its operands; ``None`` if it gives none of these."""
         return None

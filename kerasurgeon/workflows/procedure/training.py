@@ -23,6 +23,7 @@ from kerasurgeon.recover import (
     SegmentationCrossEntropy,
     TwoCycles,
 )
+from kerasurgeon.rules.asking import activation_of
 from kerasurgeon.workflows.data import DataSet
 
 LOSSES = {
@@ -84,7 +85,7 @@ def gives_logits(model: keras.Model) -> bool:
     """Whether a model ends without a softmax."""
     graph = lift(model)
     last = graph.layer_of(values_in(graph.outputs)[0].node)
-    return not (last.kind in ("Softmax", "ops.softmax") or last.config.get("activation") == "softmax")
+    return activation_of(last) != "softmax"
 
 
 def distillation_of(table: Mapping[str, Any], data: DataSet, bridges: tuple[Bridge, ...]) -> list[Any]:
