@@ -19,7 +19,7 @@ from kerasurgeon.authoring import (
     anything,
     infer,
 )
-from kerasurgeon.rules.asking import may_be_linear
+from kerasurgeon.rules import may_be_linear
 from kerasurgeon.simplify.merging import merged
 
 

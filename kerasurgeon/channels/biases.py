@@ -17,7 +17,7 @@ def takes_no_bias(graph: Graph, node: Node) -> str:
     """Why a layer cannot take up a constant per channel that it gives; empty if it can."""
     layer = graph.layer_of(node)
     form = linear_form(layer)
-    able = layer.array("bias") is not None or (form is not None and form.new_bias is not None)
+    able = form is not None and (form.bias in layer.weights or form.new_bias is not None)
     return "" if able else "it takes no bias"
 
 
@@ -30,20 +30,21 @@ def add_to_bias(graph: Graph, node: Node, shift: Array) -> None:
         shift: ``(channels,)``.
     """
     layer = graph.layer_of(node)
-    bias = layer.array("bias")
+    form = linear_form(layer)
+    assert form is not None
+    bias = layer.array(form.bias)
     if bias is not None:
-        graph.set_weight(node.layer, "bias", (bias.astype(np.float64) + shift).astype(bias.dtype))
+        graph.set_weight(node.layer, form.bias, (bias.astype(np.float64) + shift).astype(bias.dtype))
         return
     norm = _batch_norm_behind(graph, node)
     if norm is not None:
         mean = graph.layer_of(norm).weights["moving_mean"].array
         graph.set_weight(norm.layer, "moving_mean", (mean.astype(np.float64) - shift).astype(mean.dtype))
         return
-    form = linear_form(layer)
-    assert form is not None
     assert form.new_bias is not None
     dtype = layer.weights[form.kernels[0].key].array.dtype
-    graph.update_layer(node.layer, layer.with_config(**form.new_bias).with_weights(bias=shift.astype(dtype)))
+    biased = layer.with_config(**form.new_bias).with_weights(**{form.bias: shift.astype(dtype)})
+    graph.update_layer(node.layer, biased)
 
 
 def _batch_norm_behind(graph: Graph, node: Node) -> Node | None:

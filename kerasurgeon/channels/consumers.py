@@ -18,7 +18,6 @@ from kerasurgeon.rules import CannotTell, rule_for
 from kerasurgeon.rules.asking import linear_form, may_be_linear
 from kerasurgeon.rules.channel_call import Held
 from kerasurgeon.rules.labels import Factor
-from kerasurgeon.rules.layout import channel_axis
 
 Array = np.ndarray[Any, Any]
 
@@ -129,9 +128,12 @@ def put(graph: Graph, channels: Channels, key: str, shift: Array) -> str:
     """
     calls = graph.calls(key)
     layer = graph.layers[key]
-    had = layer.array("bias")
+    form = linear_form(layer)
+    if form is None:
+        return "it takes no bias"
+    had = layer.array(form.bias)
     if had is not None:
-        graph.set_weight(key, "bias", np.asarray(had, np.float64) + shift)
+        graph.set_weight(key, form.bias, np.asarray(had, np.float64) + shift)
         return ""
     if len(calls) > 1:
         return f"it has no bias, and is called {len(calls)} times"
@@ -139,9 +141,9 @@ def put(graph: Graph, channels: Channels, key: str, shift: Array) -> str:
     if why:
         return why
     add_to_bias(graph, calls[0], shift)
-    if graph.layers[key].array("bias") is not None:
+    if form.bias in graph.layers[key].weights:
         labels = channels.labels[calls[0].name][0]
-        factor = labels.factor(channel_axis(layer.config, labels.rank))
+        factor = labels.factor(form.axis(labels.rank))
         if factor is not None and len(factor.axes) == 1:
-            channels.weights[key, "bias"] = [Held("bias", (0,), factor.ids)]
+            channels.weights[key, form.bias] = [Held(form.bias, (0,), factor.ids)]
     return ""

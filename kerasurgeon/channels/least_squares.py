@@ -157,10 +157,12 @@ class _Fit:
             return
         inputs = channels_last(layer.config, np.asarray(keras.ops.convert_to_numpy(after[current])))
         change, shift = self._solved(layer.config, inputs, channels_last(layer.config, error), ~consumer.gone.ravel())
-        kernel = layer.weights["kernel"].array
-        masked = self.twin.layers[key].weights["kernel"].array
-        self.graph.set_weight(key, "kernel", kernel + change.reshape(kernel.shape))
-        self.twin.set_weight(key, "kernel", masked + change.reshape(kernel.shape))
+        assert form is not None
+        assert form.single is not None
+        own = form.single
+        for graph in (self.graph, self.twin):
+            kernel = own.seen(graph.layers[key].weights[own.key].array)
+            graph.set_weight(key, own.key, own.seen(kernel + change.reshape(kernel.shape)))
         self._shift(key, shift, f"{key!r} is fitted to what it gave with {consumer.count} channels more")
 
     def _shift(self, key: str, shift: Array, note: str) -> None:

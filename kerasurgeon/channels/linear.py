@@ -59,7 +59,7 @@ def linear(layer: Layer) -> Linear | None:
     form = channel_form(layer)
     if form is None:
         return None
-    bias = layer.array("bias")
+    bias = layer.array(form.bias)
     bias = None if bias is None else bias.astype(np.float64)
     axis = 1 if form.channels_first else -1
     arrays = [kernel.seen(layer.weights[kernel.key].array) for kernel in form.kernels]

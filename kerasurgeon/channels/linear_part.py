@@ -13,6 +13,7 @@ from kerasurgeon.ir.layer import Layer, Weight
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.keras_io.running import call_layer, variant
+from kerasurgeon.rules.asking import linear_form
 from kerasurgeon.rules.layout import channel_axis
 
 Array = np.ndarray[Any, Any]
@@ -25,14 +26,16 @@ def linear_part(graph: Graph, node: Node, *, squared: bool = False) -> Any:
 
     Args:
         graph: The graph.
-        node: A call of a layer that has a linear form (see ``rules.linear_form``).
+        node: A call of a layer that has a linear form (see ``rules.linear``).
         squared: With its kernels squared: what becomes of variances, if the inputs are independent.
     """
     layer = graph.layer_of(node)
+    form = linear_form(layer)
+    assert form is not None
     weights = {}
     for key, weight in layer.weights.items():
         array = weight.array if weight.array.dtype == np.float64 else weight.array.astype(np.float32)
-        if key == "bias":
+        if key == form.bias:
             array = np.zeros_like(array)
         weights[key] = Weight(np.square(array) if squared else array, trainable=None)
     dtype = "float64" if any(weight.array.dtype == np.float64 for weight in weights.values()) else "float32"
@@ -54,10 +57,11 @@ def full_shape(spec: TensorSpec) -> tuple[int, ...]:
 
 def to_bias(layer: Layer, response: Array) -> Array:
     """The mean over all positions of a result, in the shape that the layer's bias has or would have."""
-    bias = layer.array("bias")
+    form = linear_form(layer)
+    bias = None if form is None else layer.array(form.bias)
     if bias is not None and bias.ndim > 1:  # of an EinsumDense
         shape = (1,) * (response.ndim - bias.ndim) + bias.shape
         axes = tuple(axis for axis, size in enumerate(shape) if size == 1)
         return np.asarray(response.mean(axis=axes, keepdims=True).reshape(bias.shape))
-    axis = channel_axis(layer.config, response.ndim)
+    axis = channel_axis(layer.config, response.ndim) if form is None else form.axis(response.ndim)
     return np.asarray(response.mean(axis=tuple(place for place in range(response.ndim) if place != axis)))

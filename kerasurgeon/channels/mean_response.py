@@ -32,7 +32,7 @@ def mean_response(layer: Layer, shape: Sequence[int | None], constant: Array) ->
     form = channel_form(layer)
     if form is None or form.single is None or not form.by_patches:
         return None
-    axis, kernel = form.axis(constant.ndim), layer.weights[form.single.key].array
+    axis, kernel = form.axis(constant.ndim), form.single.seen(layer.weights[form.single.key].array)
     if constant.size != constant.shape[axis]:
         return None
     values = constant.reshape(-1).astype(np.float64)

@@ -20,7 +20,7 @@ from kerasurgeon.rules import CannotTell, rule_for
 from kerasurgeon.rules.answers import Join, Product, Statistics, Sum
 from kerasurgeon.rules.asking import combination_of, is_elementwise, linear_form, movement_of, positions_of
 from kerasurgeon.rules.layout import spatial_axes
-from kerasurgeon.rules.linear_form import LinearForm
+from kerasurgeon.rules.linear import LinearForm
 from kerasurgeon.rules.positions import Border, Enlarged, Gone, Positions, Window
 
 Array = np.ndarray[Any, Any]
@@ -96,7 +96,7 @@ def _tell_why(graph: Graph, node: Node, form: LinearForm | None) -> None:
     """Let the rule say what keeps a layer with kernels from being followed, or an activation."""
     layer = graph.layer_of(node)
     rule = rule_for(layer.kind)
-    if form is None and "kernel" in layer.weights:
+    if form is None and layer.weights:
         rule.linear(layer)
     rule.channelwise(layer)
 
@@ -160,7 +160,7 @@ def _linear(graph: Graph, node: Node, form: LinearForm, spread: Spread) -> Sprea
     if form.window is not None and _alike(graph, node, spread):
         axes = tuple(spatial_axes(layer.config, mean.ndim))  # positions near the border differ from the rest
         mean, variance = mean.mean(axis=axes, keepdims=True), variance.mean(axis=axes, keepdims=True)
-    bias = layer.array("bias")
+    bias = layer.array(form.bias)
     if bias is not None:
         shape = [*bias.shape, *([1] * (mean.ndim - 2) if form.channels_first else [])]
         mean = mean + np.asarray(bias, np.float64).reshape(shape)

@@ -84,12 +84,18 @@ def measure_inputs(
 
 
 def _measurable(graph: Graph, key: str) -> bool:
-    layer = graph.layers[key]
-    kernel = layer.array("kernel")
-    form = channel_form(layer)
-    if form is None or not form.by_patches or kernel is None or not graph.calls(key):
+    form = channel_form(graph.layers[key])
+    if form is None or not form.by_patches or not graph.calls(key):
         return False
-    return bool(prod(kernel.shape[:-1]) <= LARGEST_PATCH)
+    return bool(prod(_shape(graph.layers[key])[:-1]) <= LARGEST_PATCH)
+
+
+def _shape(layer: Layer) -> tuple[int, ...]:
+    """Shape of the kernel as ``(*positions, in, out)``."""
+    form = channel_form(layer)
+    assert form is not None
+    (kernel,) = form.kernels
+    return kernel.seen(layer.weights[kernel.key].array).shape
 
 
 def _rounds(graph: Graph, keys: list[str]) -> Iterator[list[str]]:
@@ -97,7 +103,7 @@ def _rounds(graph: Graph, keys: list[str]) -> Iterator[list[str]]:
     several, held = list[str](), 0
     for key in keys:
         layer = graph.layers[key]
-        bytes_ = 8 * _groups(layer.config) * prod(layer.weights["kernel"].shape[:-1]) ** 2
+        bytes_ = 8 * _groups(layer.config) * prod(_shape(layer)[:-1]) ** 2
         if several and held + bytes_ > _SUMS:
             yield several
             several, held = [], 0
@@ -117,7 +123,7 @@ class _Sums:
     def __init__(self, layer: Layer) -> None:
         self._config = layer.config
         self._groups = _groups(layer.config)
-        *sizes, self._inputs, _ = layer.weights["kernel"].shape
+        *sizes, self._inputs, _ = _shape(layer)
         self._features = prod(sizes) * self._inputs
         self._shift: Array | None = None
         self._weight = 0.0

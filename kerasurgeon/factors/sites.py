@@ -85,7 +85,7 @@ class Site(Place):
         form = channel_form(self.layer)
         assert form is not None
         kernel = form.kernels[0]
-        *sizes, inputs, outputs = kernel.seen(self.layer.weights["kernel"].array).shape
+        *sizes, inputs, outputs = kernel.seen(self.layer.weights[kernel.key].array).shape
         return Shape(tuple(sizes), inputs, outputs // kernel.groups, kernel.groups, transposed=form.transposed)
 
     def kernel(self) -> Array:
@@ -192,6 +192,8 @@ def _kind_refusal(layer: Layer) -> str:
         return str(reason)
     if form is None or not form.by_channel:
         return f"its equation {layer.config.get('equation')!r} is no product with a matrix over the last axis"
+    if kind.startswith("custom:"):
+        return f"it is a {layer.cls.__name__}: its factors would be others than Keras' own layers"
     if form.separable:
         return f"a {kind} is a factorised convolution already"
     if form.depthwise:

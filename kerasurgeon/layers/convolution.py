@@ -19,7 +19,7 @@ from kerasurgeon.rules.call import Call, elements
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Ids, Labels
 from kerasurgeon.rules.layout import channel_axis, per_axis
-from kerasurgeon.rules.linear_form import Kernel, LinearForm, plain_weights
+from kerasurgeon.rules.linear import Kernel, LinearForm, plain_weights
 from kerasurgeon.rules.positions import Window
 from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Rule

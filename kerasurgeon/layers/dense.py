@@ -11,12 +11,12 @@ from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.layers.activations import activated
 from kerasurgeon.layers.contracting import Axes, Kernel, Tensor, contract
 from kerasurgeon.layers.einsum import contraction_macs, parse, sizes_of
-from kerasurgeon.rules import linear_form
 from kerasurgeon.rules.call import Call, CannotTell, elements
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.keep import Keep
 from kerasurgeon.rules.labels import Factor, Ids, Labels
-from kerasurgeon.rules.linear_form import LinearForm, plain_weights
+from kerasurgeon.rules.linear import Kernel as WeightKernel
+from kerasurgeon.rules.linear import LinearForm, plain_weights
 from kerasurgeon.rules.positions import Each
 from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Rule
@@ -32,7 +32,7 @@ class Dense(Rule):
     def linear(self, layer: Layer) -> LinearForm:
         """A matrix."""
         plain_weights(layer, "kernel")
-        return LinearForm((linear_form.Kernel("kernel"),))
+        return LinearForm((WeightKernel("kernel"),))
 
     def positions(self, layer: Layer, rank: int) -> Each:
         """Each by itself."""
@@ -72,14 +72,14 @@ class EinsumDense(Rule):
             made, bias = matrix["made"], layer.config["bias_axes"]
             letters = matrix["before"].replace("...", "") + matrix["read"] + made
             if bias in (None, "", made) and len(set(letters)) == len(letters):
-                return LinearForm((linear_form.Kernel("kernel"),), new_bias={"bias_axes": made})
+                return LinearForm((WeightKernel("kernel"),), new_bias={"bias_axes": made})
         (term, own), result = equation.split("->")[0].split(","), equation.partition("->")[2]
         read = tuple(place - len(own) for place, letter in enumerate(own) if letter not in result)
         made_axes = tuple(place - len(own) for place, letter in enumerate(own) if letter not in term)
         letters = term.replace(".", "")
         shift = len(letters) if term.startswith("...") else 0  # axes are then counted from the end
         summed = tuple(place - shift for place, letter in enumerate(letters) if letter not in result)
-        kernel = linear_form.Kernel("kernel", read, made_axes)
+        kernel = WeightKernel("kernel", read, made_axes)
         return LinearForm((kernel,), by_channel=False, sums_over=summed, new_bias=None)
 
     def macs(self, call: Call) -> int:

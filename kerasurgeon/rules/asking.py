@@ -14,7 +14,7 @@ from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.rules.answers import Affine, Combination, Join, Movement, Product, Sum
 from kerasurgeon.rules.call import Call, CannotTell, call_of
-from kerasurgeon.rules.linear_form import LinearForm
+from kerasurgeon.rules.linear import LinearForm
 from kerasurgeon.rules.positions import Each, Positions
 from kerasurgeon.rules.registry import known_kinds, rule_for
 from kerasurgeon.rules.rule import Free, NeverLinear, Rule

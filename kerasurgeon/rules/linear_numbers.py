@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from kerasurgeon.ir.layer import Layer
-from kerasurgeon.rules.linear_form import Kernel, LinearForm
+from kerasurgeon.rules.linear import Kernel, LinearForm
 
 Array = np.ndarray[Any, Any]
 

@@ -11,7 +11,7 @@ from kerasurgeon.rules.answers import Affine, Combination, Movement, Statistics
 from kerasurgeon.rules.call import Call, CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Labels
-from kerasurgeon.rules.linear_form import LinearForm
+from kerasurgeon.rules.linear import LinearForm
 from kerasurgeon.rules.positions import Positions
 
 

@@ -18,7 +18,7 @@ from kerasurgeon.rewrite.passes import Skip
 from kerasurgeon.rules.answers import Affine
 from kerasurgeon.rules.asking import affine_of, is_channelwise, positions_of
 from kerasurgeon.rules.layout import channel_axis
-from kerasurgeon.rules.linear_form import LinearForm
+from kerasurgeon.rules.linear import LinearForm
 from kerasurgeon.rules.linear_numbers import bias_of, scaled_inputs, scaled_outputs, with_numbers
 from kerasurgeon.rules.positions import Gone
 from kerasurgeon.simplify.linear_layers import linear_layer, require_no_activation

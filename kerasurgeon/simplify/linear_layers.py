@@ -7,7 +7,7 @@ from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.node import Node
 from kerasurgeon.rewrite.passes import Skip
 from kerasurgeon.rules import CannotTell, rule_for
-from kerasurgeon.rules.linear_form import LinearForm
+from kerasurgeon.rules.linear import LinearForm
 
 
 def linear_layer(graph: Graph, node: Node) -> tuple[Layer, LinearForm]:

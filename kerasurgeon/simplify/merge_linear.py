@@ -12,7 +12,7 @@ import numpy as np
 
 from kerasurgeon.ir.layer import Layer, Weight
 from kerasurgeon.keras_io.layers import layer_from_keras
-from kerasurgeon.rules.linear_form import LinearForm
+from kerasurgeon.rules.linear import LinearForm
 from kerasurgeon.rules.linear_numbers import bias_of, kernel_of
 from kerasurgeon.simplify.merge_kernels import Linear
 

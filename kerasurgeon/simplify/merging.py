@@ -8,7 +8,7 @@ from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.node import Node
 from kerasurgeon.rewrite.passes import Skip
-from kerasurgeon.rules.linear_form import LinearForm
+from kerasurgeon.rules.linear import LinearForm
 from kerasurgeon.simplify.linear_layers import linear_layer, require_no_activation
 from kerasurgeon.simplify.merge_kernels import Linear, composed, macs_of_both
 from kerasurgeon.simplify.merge_linear import as_layer, as_numbers, spatial_rank

@@ -13,7 +13,7 @@ from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.name_patterns import where_refusal
 from kerasurgeon.rewrite.option_checks import check_flag, check_patterns, check_several
 from kerasurgeon.rules.asking import channel_form, linear_kinds
-from kerasurgeon.rules.linear_form import Kernel
+from kerasurgeon.rules.linear import Kernel
 
 Array = np.ndarray[Any, Any]
 KernelCriterion = Callable[[str, Array], Any]

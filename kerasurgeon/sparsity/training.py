@@ -14,7 +14,7 @@ from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.name_patterns import where_refusal
 from kerasurgeon.keras_io.layers import layer_from_keras
 from kerasurgeon.rules.asking import affine_of
-from kerasurgeon.rules.linear_form import Kernel
+from kerasurgeon.rules.linear import Kernel
 from kerasurgeon.sparsity.kernels import KernelChoice, KernelCriterion, check_criterion, importance, kernel_of
 from kerasurgeon.sparsity.schedule import SparsitySchedule
 from kerasurgeon.sparsity.structures import Structure, kept_masks

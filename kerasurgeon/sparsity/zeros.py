@@ -10,7 +10,7 @@ import numpy as np
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.rules.asking import affine_of, linear_form, may_be_linear
-from kerasurgeon.rules.linear_form import Kernel
+from kerasurgeon.rules.linear import Kernel
 from kerasurgeon.sparsity.kernels import KernelChoice, KernelCriterion, importance, kernel_of
 from kerasurgeon.sparsity.structures import Structure, kept_masks
 
