@@ -95,7 +95,7 @@ def _shape(layer: Layer) -> tuple[int, ...]:
     form = channel_form(layer)
     assert form is not None
     (kernel,) = form.kernels
-    return kernel.seen(layer.weights[kernel.key].array).shape
+    return tuple(kernel.seen(layer.weights[kernel.key].array).shape)
 
 
 def _rounds(graph: Graph, keys: list[str]) -> Iterator[list[str]]:
