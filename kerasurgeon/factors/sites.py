@@ -176,7 +176,7 @@ def _wrapped(layer: Layer) -> str:
     """The class of the layer inside a wrapper, if it convolves or multiplies by a matrix."""
     inner = layer.config.get("layer")
     name = inner.get("class_name") if isinstance(inner, Mapping) else None
-    return str(name) if name is not None and may_be_linear(str(name)) else ""
+    return str(name) if name is not None and _convolves(str(name)) else ""
 
 
 def _kind_refusal(layer: Layer) -> str:
@@ -189,7 +189,8 @@ def _kind_refusal(layer: Layer) -> str:
     try:
         form = rule_for(kind).linear(layer)
     except CannotTell as reason:
-        return str(reason)
+        quantised = any(weight.array.dtype.kind in "iub" for weight in layer.weights.values())
+        return "its kernel is quantised" if quantised else str(reason)
     if form is None or not form.by_channel:
         return f"its equation {layer.config.get('equation')!r} is no product with a matrix over the last axis"
     if kind.startswith("custom:"):

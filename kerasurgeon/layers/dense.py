@@ -82,6 +82,16 @@ class EinsumDense(Rule):
         kernel = WeightKernel("kernel", read, made_axes)
         return LinearForm((kernel,), by_channel=False, sums_over=summed, new_bias=None)
 
+    def positions(self, layer: Layer, rank: int) -> Each:
+        """Each by itself, where it works over the last axis.
+
+        Raises:
+            CannotTell: It works over other axes, or has no plain kernel.
+        """
+        if not self.linear(layer).by_channel:
+            raise CannotTell("it works over other axes than the last")
+        return Each()
+
     def macs(self, call: Call) -> int:
         """What the equation costs: see ``einsum.contraction_macs``."""
         equation: str = call.config["equation"]
