@@ -179,8 +179,9 @@ def _changed(graph: Graph, shape: tuple[int, ...], place: tuple[int, ...], chann
     """Which elements of the result change when one position of the operand does."""
     x = sample(*shape, seed=3)[:1]
     other = x.copy()
-    other[(0, *place, channels)] += np.linspace(1.0, 3.0, shape[-1])[channels]  # not the same: norms take out a mean
-    return np.asarray(np.abs(run(graph, other) - run(graph, x)) > 1e-6)[0]
+    at: Any = (0, *place, channels)
+    other[at] += np.linspace(1.0, 3.0, shape[-1])[channels]  # not the same: norms take out a mean
+    return np.asarray(np.abs(run(graph, other) - run(graph, x))[0] > 1e-6)
 
 
 @pytest.mark.parametrize("case", ALONG)
