@@ -6,6 +6,8 @@ Fresh weights are no test: batch norm is then an identity, and most outputs vani
 
 from __future__ import annotations
 
+import copy
+import gc
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.src.backend.common import global_state
 from keras.src.utils import naming
 
 from tests.zoo.sampling import flatten_layers, randomise
@@ -83,6 +86,36 @@ def build_application(name: str, seed: int = 0, full_size: bool = False) -> kera
     randomise(model, seed, gain=float(np.sqrt(2)), shift=0.1)
     _calibrate(model, application_inputs(model, seed=seed + 1, batch=2 if full_size else 16), seed)
     return model
+
+
+_SHARED: dict[str, tuple[keras.Model, Any, Any]] = {}
+
+
+def shared_application(name: str) -> keras.Model:
+    """What ``build_application`` builds, one for all tests of a process, which must leave it as it is.
+
+    Those outside ``SPREAD`` few tests share, and at another precision none: they are built anew.
+    """
+    if name not in SPREAD or {keras.config.floatx(), keras.config.dtype_policy().name} != {"float32"}:
+        return build_application(name)
+    if name not in _SHARED:
+        built = build_application(name)
+        names = global_state.get_global_attribute("object_name_uids")
+        _SHARED[name] = built, _state(built), copy.copy(names)
+        gc.collect()
+        gc.freeze()  # it stays; no later collection has to look for what may go
+    model, state, names = _SHARED[name]
+    assert _state(model) == state, f"a test has changed the {name} that it shares with others"
+    # What is made next is named, and drawn, as behind a build.
+    global_state.set_global_attribute("object_name_uids", copy.copy(names))
+    keras.utils.set_random_seed(0)
+    return model
+
+
+def _state(model: keras.Model) -> Any:
+    """What a test may change by accident: weights (as sums), what trains, whether it is compiled."""
+    sums = [float(np.sum(keras.ops.convert_to_numpy(weight), dtype="float64")) for weight in model.weights]
+    return sums, len(model.trainable_weights), model.compiled, len(model.losses)
 
 
 def application_inputs(model: keras.Model, seed: int = 0, batch: int = 2) -> np.ndarray:

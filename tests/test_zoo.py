@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.applications import ARCHITECTURES, FAMILIES, SPREAD, application_inputs, build_application
+from tests.applications import ARCHITECTURES, FAMILIES, SPREAD, application_inputs, shared_application
 from tests.zoo import BAD, ZOO, build, flatten_layers, sample_inputs
 
 
@@ -209,7 +209,7 @@ def test_applications_are_all_there() -> None:
 
 
 def test_application_computes_something(application: str) -> None:
-    model = build_application(application)
+    model = shared_application(application)
     outputs = run(model, application_inputs(model, batch=4))[0]
     assert outputs.shape == (4, 10)
     assert np.isfinite(outputs).all()

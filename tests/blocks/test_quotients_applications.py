@@ -10,13 +10,13 @@ from kerasurgeon.blocks.measuring import knowledge_quotients
 from kerasurgeon.keras_io import lift
 from kerasurgeon.passes import DropBlock
 from kerasurgeon.rewrite.regions import regions
-from tests.applications import application_inputs, build_application
+from tests.applications import application_inputs, shared_application
 from tests.passes.checking import run
 
 
 def check(name: str, others: int) -> None:
     """Quotients of all regions, and of some the outputs of the emitted network."""
-    model = build_application(name)
+    model = shared_application(name)
     images = application_inputs(model, batch=6)
     labels = np.asarray(model(images, training=False)).argmax(axis=-1)
 

@@ -14,7 +14,7 @@ from kerasurgeon.ir import Graph
 from kerasurgeon.keras_io import emit, lift
 from kerasurgeon.rewrite.regions import Region, regions
 from kerasurgeon.rewrite.surgery import extract
-from tests.applications import application_inputs, build_application
+from tests.applications import application_inputs, shared_application
 from tests.blocks.applications import groups
 from tests.blocks.networks import residual_net
 from tests.zoo.sampling import randomise
@@ -41,7 +41,7 @@ def put_back(graph: Graph, found: list[Region]) -> Graph:
 
 
 def test_every_region_put_back_computes_the_same_bits(application: str, request: pytest.FixtureRequest) -> None:
-    model = build_application(application)
+    model = shared_application(application)
     images = application_inputs(model)
     expected = np.asarray(model(images, training=False))
     graph = lift(model)

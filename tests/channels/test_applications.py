@@ -14,7 +14,7 @@ from kerasurgeon.channels.groups import groups
 from kerasurgeon.channels.masked import mask_units
 from kerasurgeon.keras_io import check_types, emit, lift
 from kerasurgeon.rewrite.outputs import relative_difference, rounding_sensitivity, run_model
-from tests.applications import CLASSES, application_inputs, build_application
+from tests.applications import CLASSES, application_inputs, shared_application
 from tests.channels.oracle import random_cut
 
 RATIOS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -25,7 +25,7 @@ ROUNDINGS = 4
 
 
 def test_random_cuts_equal_the_masked_twin(application: str, request: pytest.FixtureRequest) -> None:
-    model = build_application(application)
+    model = shared_application(application)
     graph = lift(model)
     channels = analyse(graph)
     assert not channels.barriers
@@ -52,7 +52,7 @@ def test_random_cuts_equal_the_masked_twin(application: str, request: pytest.Fix
 
 def test_groups_cover_every_network(application: str) -> None:
     """All channels that layers make are in one group each, and only the classifier's may not go."""
-    graph = lift(build_application(application))
+    graph = lift(shared_application(application))
     found = groups(graph)
     assert found.channels.barriers == {}
     sources = [source.name for group in found for source in group.sources]
@@ -71,7 +71,7 @@ def test_groups_cover_every_network(application: str) -> None:
 
 
 def test_inexact_channels_are_reported() -> None:
-    model = build_application("ConvNeXtTiny")
+    model = shared_application("ConvNeXtTiny")
     group = next(group for group in groups(model) if group.inexact)
     plan = ks.ChannelPlan({group.name: range(group.sources[0].ids.size // 2)})
     graph = lift(model)

@@ -17,7 +17,7 @@ from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io import check_types, emit, lift
 from kerasurgeon.keras_io.samples import sample_inputs
 from kerasurgeon.rewrite.outputs import rounding_sensitivity, tolerance
-from tests.applications import application_inputs, build_application
+from tests.applications import application_inputs, shared_application
 from tests.channels.building import conv, dense, image, steps
 from tests.channels.networks import residual
 from tests.channels.oracle import outputs
@@ -230,7 +230,7 @@ def test_every_model_of_the_zoo() -> None:
 
 
 def test_every_application(application: str) -> None:
-    model = build_application(application)
+    model = shared_application(application)
     inputs = application_inputs(model, seed=5, batch=2)
     expected = outputs(model, inputs)
     graph, growth = grown(model, seed=4, most=2)

@@ -17,7 +17,7 @@ from kerasurgeon.channels.scatter import close_shortcuts, loosen_shortcuts, scat
 from kerasurgeon.errors import GraphError, OptionError
 from kerasurgeon.keras_io import check_types, emit, lift
 from kerasurgeon.keras_io.samples import sample_inputs
-from tests.applications import build_application
+from tests.applications import shared_application
 from tests.channels.oracle import outputs, random_cut
 from tests.zoo.sampling import randomise
 
@@ -95,7 +95,7 @@ def test_vectors() -> None:
 
 @pytest.mark.parametrize("name", ["MobileNetV2", "ResNet50V2"])
 def test_applications(name: str) -> None:
-    model = build_application(name)
+    model = shared_application(name)
     small, made = assert_scatter_is_exact(model)
     assert made >= 10
     assert small.count_params() < 0.7 * model.count_params()

@@ -25,7 +25,7 @@ from kerasurgeon.channels import (
 )
 from kerasurgeon.costs import cost
 from kerasurgeon.errors import OptionError, PassError
-from tests.applications import build_application
+from tests.applications import shared_application
 from tests.channels.oracle import random_cut
 from tests.passes.checking import model_of
 
@@ -243,7 +243,7 @@ def attention_model() -> keras.Model:
     return model_of(inputs, layers.Dense(2)(layers.GlobalAveragePooling1D()(x)))
 
 
-@pytest.mark.parametrize("make", [net, attention_model, lambda: build_application("MobileNetV3Small")])
+@pytest.mark.parametrize("make", [net, attention_model, lambda: shared_application("MobileNetV3Small")])
 def test_costs_are_those_of_the_cut_graph(make: Any) -> None:
     channels = analyse(make())
     budget = Budget(channels)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kerasurgeon.exporting.api import export
-from tests.applications import FAMILIES, application_inputs, build_application
+from tests.applications import FAMILIES, application_inputs, shared_application
 from tests.export.runtimes import relative_error, run_keras, run_onnx, run_tflite
 
 # A few that differ most run always, the others in the sweep. VGG16 takes half a minute in TFLite.
@@ -35,7 +35,7 @@ def _free_models() -> object:
 
 @pytest.mark.parametrize("family", [_marked(family, ALWAYS["tflite"]) for family in FAMILIES])
 def test_tflite_parity(family: str, tmp_path: Path) -> None:
-    model = build_application(FAMILIES[family])
+    model = shared_application(FAMILIES[family])
     path = tmp_path / "model.tflite"
     report = export(model, path)
     inputs = application_inputs(model, seed=5, batch=2)
@@ -49,7 +49,7 @@ def test_tflite_parity(family: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", [_marked(family, ALWAYS["onnx"]) for family in FAMILIES])
 def test_onnx_parity(family: str, tmp_path: Path) -> None:
-    model = build_application(FAMILIES[family])
+    model = shared_application(FAMILIES[family])
     path = tmp_path / "model.onnx"
     report = export(model, path)
     inputs = application_inputs(model, seed=5, batch=2)
@@ -63,7 +63,7 @@ def test_onnx_parity(family: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("family", [_marked(family, (INT8_ALWAYS,)) for family in INT8])
 def test_int8_is_as_good_as_tensorflows_own(family: str, tmp_path: Path) -> None:
     """Random networks quantise badly (noise of 0.5 to 33 % here), so what counts is the noise that must be."""
-    model = build_application(FAMILIES[family])
+    model = shared_application(FAMILIES[family])
     data = application_inputs(model, seed=7, batch=24)
     (expected,) = run_keras(model, {"image": data[:8]})
     (tmp_path / "plain.tflite").write_bytes(_tensorflows_int8(model, data))

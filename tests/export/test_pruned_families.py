@@ -12,7 +12,7 @@ import pytest
 import kerasurgeon as ks
 from kerasurgeon.exporting.api import export
 from kerasurgeon.passes import PruneChannels
-from tests.applications import CLASSES, FAMILIES, application_inputs, build_application
+from tests.applications import CLASSES, FAMILIES, application_inputs, shared_application
 from tests.export.runtimes import relative_error, run_keras, run_onnx, run_tflite
 
 # Those that are quick to convert and differ most; the others in the sweep.
@@ -29,7 +29,7 @@ def _free_models() -> object:
     "family", [pytest.param(name, marks=() if name in ALWAYS else pytest.mark.sweep) for name in FAMILIES]
 )
 def test_a_pruned_network_saves_trains_and_exports(family: str, tmp_path: Path) -> None:
-    whole = build_application(FAMILIES[family])
+    whole = shared_application(FAMILIES[family])
     small = ks.apply_passes(whole, [PruneChannels(macs=0.5)], verify="types")
     assert ks.cost(small).macs <= 0.5 * ks.cost(whole).macs
     images = application_inputs(whole, seed=5, batch=2)

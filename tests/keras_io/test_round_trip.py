@@ -15,7 +15,7 @@ import tensorflow as tf
 from kerasurgeon.errors import LiftError
 from kerasurgeon.ir import Graph, verify_structure
 from kerasurgeon.keras_io import check_types, emit, lift
-from tests.applications import application_inputs, build_application
+from tests.applications import application_inputs, shared_application
 from tests.keras_io.facts import CHANGED, REFUSED, SAME, bitwise_equal, difference, facts, predict, state, values
 from tests.zoo import ZOO, build, sample_inputs
 
@@ -134,7 +134,7 @@ def test_refused_by_name(name: str) -> None:
 
 
 def test_applications_come_back(application: str) -> None:
-    original = build_application(application)
+    original = shared_application(application)
     before = state(original)
     graph = lift(original)
     emitted = emit(graph)

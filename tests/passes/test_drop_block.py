@@ -14,7 +14,7 @@ import kerasurgeon as ks
 from kerasurgeon.errors import OptionError, PassError
 from kerasurgeon.passes import ApplyBlocks, DropBlock, FoldBatchNorm, MergeBlocks
 from kerasurgeon.rewrite.regions import regions
-from tests.applications import application_inputs, build_application
+from tests.applications import application_inputs, shared_application
 from tests.passes.checking import assert_lives, changed, difference, model_of, outputs_of, reasons, run, state_of
 
 
@@ -234,7 +234,7 @@ def test_options_are_checked() -> None:
 @pytest.mark.parametrize(("name", "count"), [("MobileNetV2", 10), ("ResNet50V2", 9)])
 def test_all_residual_blocks_of_a_network(name: str, count: int, tmp_path: Path) -> None:
     """Every block with a plain shortcut goes (in ResNet50V2 4 of 16 have a projection, 3 a pooling); the rest saves."""
-    model = build_application(name)
+    model = shared_application(name)
     graph = ks.lift(model)
     residual = [region for region in regions(graph) if region.kind == "residual" and region.keeps_spec]
     outer = [one for one in residual if not any(set(one.nodes) < set(other.nodes) for other in residual)]

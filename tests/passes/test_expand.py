@@ -14,7 +14,7 @@ from keras import layers
 import kerasurgeon as ks
 from kerasurgeon.errors import OptionError, PassError
 from kerasurgeon.passes import Expand, PruneChannels
-from tests.applications import application_inputs, build_application
+from tests.applications import application_inputs, shared_application
 from tests.channels.networks import residual
 from tests.passes.checking import assert_lives, changed, difference, reasons, run, state_of
 from tests.zoo import randomise
@@ -187,7 +187,7 @@ def test_every_application_keeps_its_outputs(application: str) -> None:
 
 
 def keeps_its_outputs(application: str) -> None:
-    model = build_application(application)
+    model = shared_application(application)
     result = ks.Pipeline([Expand(width=1.3)]).run(model)  # which compares the outputs
     assert result.report.passes[0].difference is not None
     cost = ks.cost(result.model).macs / ks.cost(model).macs

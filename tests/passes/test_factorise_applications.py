@@ -13,7 +13,7 @@ from kerasurgeon.authoring import METHODS, Factors, Graph, Shape, chain_macs, em
 from kerasurgeon.factors.put import put
 from kerasurgeon.factors.sites import Site, places
 from kerasurgeon.factors.split_layers import build_layers, refusal
-from tests.applications import application_inputs, build_application
+from tests.applications import application_inputs, shared_application
 from tests.passes.checking import difference, rounding_noise
 from tests.passes.factors_by_hand import keras_kernel
 from tests.zoo import flatten_layers
@@ -66,7 +66,7 @@ def with_kernels(model: keras.Model, found: list[tuple[Site, Factors]]) -> Graph
 
 
 def check(name: str, methods: tuple[str | None, ...]) -> None:
-    model = build_application(name)
+    model = shared_application(name)
     inputs = application_inputs(model)
     convolving = [layer for layer in flatten_layers(model) if type(layer).__name__ in ("Conv2D", "Dense")]
     convolving = [layer for layer in convolving if getattr(layer, "groups", 1) == 1]  # others are depthwise
@@ -94,7 +94,7 @@ def check_in_float64(name: str, methods: tuple[str | None, ...]) -> None:
     """The same where rounding has no say; factors themselves are of float32's precision."""
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
-    model = build_application(name)
+    model = shared_application(name)
     inputs = application_inputs(model).astype("float64")
     graph = lift(model)
     assert list(split(graph, None, full))

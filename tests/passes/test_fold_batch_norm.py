@@ -13,7 +13,7 @@ from keras import layers
 
 from kerasurgeon.passes import FoldBatchNorm
 from kerasurgeon.rewrite.pipeline import Pipeline
-from tests.applications import application_inputs, build_application
+from tests.applications import application_inputs, shared_application
 from tests.passes.checking import (
     assert_lives,
     changed,
@@ -481,7 +481,7 @@ def test_zoo(name: str) -> None:
 
 
 def test_applications(application: str) -> None:
-    model = build_application(application)
+    model = shared_application(application)
     images = application_inputs(model)
     result = run(FoldBatchNorm(), model)
     norms = sum(isinstance(layer, Norm) for layer in model.operations)
@@ -497,6 +497,6 @@ def test_applications(application: str) -> None:
 def test_applications_in_float64(application: str) -> None:
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
-    model = build_application(application)
+    model = shared_application(application)
     result = run(FoldBatchNorm(), model)
     assert difference(model, result.model, application_inputs(model).astype("float64")) < 1e-9

@@ -13,7 +13,7 @@ from keras import layers
 import kerasurgeon as ks
 from kerasurgeon.errors import OptionError, PassError
 from kerasurgeon.passes import ApplyBlocks, InsertBlock
-from tests.applications import application_inputs, build_application
+from tests.applications import application_inputs, shared_application
 from tests.passes.checking import assert_lives, changed, difference, kinds, model_of, reasons, run, state_of
 
 
@@ -174,7 +174,7 @@ def test_mistakes() -> None:
 
 
 def test_in_a_large_network() -> None:
-    model = build_application("MobileNetV2")
+    model = shared_application("MobileNetV2")
     result = run(InsertBlock("block_[45]_add", "inverted-residual"), model)
     assert len(changed(result)) == 2
     assert difference(model, result.model, application_inputs(model)) == 0

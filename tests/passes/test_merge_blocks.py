@@ -12,7 +12,7 @@ import pytest
 from keras import layers
 
 from kerasurgeon.passes import MergeBlocks
-from tests.applications import application_inputs, build_application
+from tests.applications import application_inputs, shared_application
 from tests.passes.checking import (
     assert_lives,
     changed,
@@ -205,13 +205,13 @@ def test_zoo(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["MobileNetV2", "ConvNeXtTiny"])
 def test_small_applications(name: str) -> None:
-    model = build_application(name)
+    model = shared_application(name)
     result = run(MergeBlocks(), model)
     assert difference(model, result.model, application_inputs(model)) < 1e-5
 
 
 @pytest.mark.sweep
 def test_applications(application: str) -> None:
-    model = build_application(application)
+    model = shared_application(application)
     result = run(MergeBlocks(), model)
     assert difference(model, result.model, application_inputs(model)) < 1e-4

@@ -16,7 +16,7 @@ from kerasurgeon.cli.app import app
 from kerasurgeon.errors import OptionError, PassError, RecipeError
 from kerasurgeon.passes import ApplyPlan, PruneChannels
 from kerasurgeon.rewrite.context import Context
-from tests.applications import ARCHITECTURES, application_inputs, build_application
+from tests.applications import ARCHITECTURES, application_inputs, shared_application
 from tests.passes.checking import assert_lives, changed, difference, model_of, reasons, state_of
 
 layers = keras.layers
@@ -82,7 +82,7 @@ def built() -> Any:
 
     def get(name: str) -> ks.Graph:
         if name not in graphs:
-            graphs[name] = ks.lift(build_application(name))
+            graphs[name] = ks.lift(shared_application(name))
         return graphs[name]
 
     yield get
@@ -91,7 +91,7 @@ def built() -> Any:
 
 
 def test_the_result_is_that_of_the_masked_model() -> None:
-    model = build_application("MobileNetV2")
+    model = shared_application("MobileNetV2")
     result = prune(model, macs=0.6, round_to=8, compensate="none")
     assert result.report.passes[0].difference < 1e-4
     for layer in result.model.layers:
@@ -103,7 +103,7 @@ def test_the_result_is_that_of_the_masked_model() -> None:
 @pytest.mark.sweep
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_half_of_the_macs_of_every_architecture(name: str) -> None:
-    model = build_application(name)
+    model = shared_application(name)
     whole = ks.cost(model).macs
     result = prune(model, macs=0.5)
     reached = ks.cost(result.graph).macs

@@ -12,7 +12,7 @@ import pytest
 import kerasurgeon as ks
 from kerasurgeon.errors import OptionError
 from kerasurgeon.passes import ApplyPlan, PruneChannels
-from tests.applications import build_application
+from tests.applications import shared_application
 from tests.passes.checking import assert_lives, changed, difference, model_of, reasons, state_of
 
 layers = keras.layers
@@ -82,7 +82,7 @@ def test_targets_hold_for_the_result(target: str) -> None:
 
 
 def test_mobile_net(tmp_path: Path) -> None:
-    model = build_application("MobileNetV2")
+    model = shared_application("MobileNetV2")
     whole = ks.cost(model).macs
     result = prune(model, macs=0.6, compensate="none")
     assert 0.59 * whole <= ks.cost(result.graph).macs <= 0.6 * whole

@@ -20,7 +20,7 @@ from kerasurgeon.passes.replace_layers import ReplaceSite
 from kerasurgeon.replacing import replacements
 from kerasurgeon.rewrite.pipeline import Pipeline
 from kerasurgeon.rewrite.recipe import Recipe
-from tests.applications import application_inputs, build_application
+from tests.applications import application_inputs, shared_application
 from tests.passes.checking import (
     assert_lives,
     changed,
@@ -602,7 +602,7 @@ def test_mixed_precision_stays() -> None:
 
 
 def test_mobilenet_v3_without_hard_swish() -> None:
-    model = build_application("MobileNetV3Small")
+    model = shared_application("MobileNetV3Small")
     result = run(ReplaceLayers("Activation", replacements.hard_swish_to_relu6), model)
     assert len(changed(result)) > 10
     assert not [

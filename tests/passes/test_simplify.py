@@ -18,7 +18,7 @@ from kerasurgeon.errors import OptionError, PassError
 from kerasurgeon.passes import Simplify, simplify
 from kerasurgeon.rewrite.explain import explain
 from kerasurgeon.simplify.rules import Rule, bypass
-from tests.applications import application_inputs, build_application
+from tests.applications import application_inputs, shared_application
 from tests.passes.checking import (
     assert_lives,
     changed,
@@ -733,7 +733,7 @@ def test_zoo(name: str) -> None:
 
 @pytest.mark.parametrize("architecture", ["MobileNetV2", "ResNet50V2"])
 def test_some_applications(architecture: str) -> None:
-    model = build_application(architecture)
+    model = shared_application(architecture)
     result = run(ALL, model)
     assert difference(model, result.model, application_inputs(model)) < 1e-5
     # (0, 1) before a stride of 2 is what a convolution pads itself; (1, 1) and ResNet's (3, 3) are not.
@@ -744,7 +744,7 @@ def test_some_applications(architecture: str) -> None:
 
 @pytest.mark.sweep
 def test_applications(application: str) -> None:
-    model = build_application(application)
+    model = shared_application(application)
     result = run(Simplify(training_layers=True), model)
     assert difference(model, result.model, application_inputs(model)) < 1e-4
     assert result.model.output_names == model.output_names

@@ -16,7 +16,7 @@ from kerasurgeon.errors import OptionError, PassError
 from kerasurgeon.passes import Factorise, TuckerSplit
 from kerasurgeon.rewrite.pipeline import Pipeline, Result
 from kerasurgeon.testing import assert_pass
-from tests.applications import application_inputs, build_application
+from tests.applications import application_inputs, shared_application
 from tests.passes.checking import (
     assert_lives,
     changed,
@@ -657,7 +657,7 @@ def test_the_result_trains(tmp_path: Path) -> None:
 
 
 def check_application(name: str, folder: Path) -> None:
-    model = build_application(name)
+    model = shared_application(name)
     inputs = application_inputs(model)
     assert difference(model, run(forced(ratio=1.0), model).model, inputs) < 1e-4
     result = run(TuckerSplit(ratio=0.5), model)
