@@ -80,6 +80,14 @@ class CannotRunError(KerasurgeonError):
         return f"{said}; {self.hint}" if self.hint else said
 
 
+class UnknownKerasError(KerasurgeonError, ImportError):
+    """The installed Keras is no release that kerasurgeon knows, and lacks something that it needs."""
+
+
+class RuleError(KerasurgeonError):
+    """A rule for a kind of layer raised, or returned what it may not; ``__cause__`` keeps the original error."""
+
+
 class PassError(KerasurgeonError):
     """A pass raised or left a broken graph; ``__cause__`` keeps the original error."""
 

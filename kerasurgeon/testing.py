@@ -12,6 +12,7 @@ import numpy as np
 
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io.emit import emit
+from kerasurgeon.keras_io.internals import flatten_layers
 from kerasurgeon.keras_io.lift import lift
 from kerasurgeon.keras_io.samples import sample_inputs
 from kerasurgeon.rewrite.outputs import relative_difference, run_model, tolerance
@@ -113,6 +114,6 @@ def _state(model: keras.Model) -> Any:
     return (
         [(weight.path, bool(weight.trainable), np.asarray(weight).tobytes()) for weight in model.weights],
         repr(model.get_config()),
-        [(layer.name, layer.trainable) for layer in model._flatten_layers()],
+        [(layer.name, layer.trainable) for layer in flatten_layers(model)],
         model.compiled and repr(model.get_compile_config()),
     )

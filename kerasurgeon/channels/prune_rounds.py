@@ -23,6 +23,7 @@ from kerasurgeon.errors import OptionError, PassError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io import emit, lift
 from kerasurgeon.rewrite.context import Context
+from kerasurgeon.rewrite.evaluation_of import evaluation_by
 from kerasurgeon.rewrite.latency_of import latency_by
 from kerasurgeon.rewrite.option_checks import check_function
 
@@ -223,7 +224,7 @@ class _Rounds:
 
     def _evaluation(self) -> float:
         assert self.context.evaluate is not None
-        return float(self.context.evaluate(emit(self._plain(self.graph))))
+        return evaluation_by(self.context.evaluate, emit(self._plain(self.graph)), "the model")
 
     def _plain(self, graph: Graph) -> Graph:
         """A graph as it is handed out: a copy of plain layers, where shortcuts are loosened."""

@@ -23,6 +23,7 @@ from kerasurgeon.exporting.signature import check_finite_weights, check_model, c
 from kerasurgeon.exporting.staging import check_target, staged
 from kerasurgeon.exporting.tensors import Feeds, bind
 from kerasurgeon.exporting.writing import Progress, run_file, write_file
+from kerasurgeon.keras_io import flatten_layers
 from kerasurgeon.keras_io.equal_calls import equal_calls
 from kerasurgeon.keras_io.machine import by_equal_calls
 from kerasurgeon.rewrite.outputs import CONSTANT_OUTPUTS, differ_between_samples
@@ -184,7 +185,7 @@ def _exportable(model: Any, options: Options) -> tuple[keras.Model, tuple[str, .
             hint="export the model from before model.quantize() with quantize='int8', or export to .onnx",
         )
     notes: tuple[str, ...] = ()
-    stateful = [layer.name for layer in model._flatten_layers() if getattr(layer, "stateful", False)]
+    stateful = [layer.name for layer in flatten_layers(model) if getattr(layer, "stateful", False)]
     if stateful:
         notes = (f"{', '.join(stateful[:3])}: each run of the file starts from the model's present state",)
     layers = other_precision_layers(model, options.format)

@@ -11,7 +11,8 @@ from typing import Any
 import keras
 
 from kerasurgeon.errors import ExportError
-from kerasurgeon.exporting.signature import custom_objects, operations
+from kerasurgeon.exporting.signature import custom_objects
+from kerasurgeon.keras_io import flatten_layers, operations
 
 _HALF = frozenset({"float16", "bfloat16"})
 # What each format needs replaced; a .keras file keeps it, but its results are as coarse.
@@ -27,7 +28,7 @@ def other_precision_layers(model: keras.Model, file_format: str) -> list[str]:
         file_format: ``keras``, ``tflite`` or ``onnx``.
     """
     replaced = REPLACED[file_format]
-    return [layer.name for layer in model._flatten_layers() if _dtypes(layer.dtype_policy) & replaced]
+    return [layer.name for layer in flatten_layers(model) if _dtypes(layer.dtype_policy) & replaced]
 
 
 def _dtypes(policy: Any) -> set[str]:

@@ -11,6 +11,7 @@ import keras
 from kerasurgeon.errors import OptionError, did_you_mean
 from kerasurgeon.exporting.onnx_convert import DEFAULT_OPSET, OPSETS
 from kerasurgeon.exporting.onnx_int8 import FORMS
+from kerasurgeon.keras_io import flatten_layers
 
 Format = Literal["keras", "tflite", "onnx"]
 FORMATS: dict[str, Format] = {".keras": "keras", ".tflite": "tflite", ".onnx": "onnx"}
@@ -173,7 +174,7 @@ def check_quantised_layers(model: keras.Model, file_format: Format) -> str | Non
     """
     if file_format != "tflite":
         return None
-    for layer in model._flatten_layers():
+    for layer in flatten_layers(model):
         if getattr(layer, "quantization_mode", None):
             return str(layer.name)
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -11,6 +11,7 @@ import numpy as np
 
 from kerasurgeon.errors import ExportError
 from kerasurgeon.exporting.tensors import TensorInfo, unique_names
+from kerasurgeon.keras_io import calls_of, flatten_layers, input_structure, operations, output_structure, producer
 
 _LEGAL_SCOPE = re.compile(r"^[A-Za-z0-9_.\-/>]*$")
 
@@ -72,18 +73,6 @@ def check_scope_names(model: keras.Model) -> None:
         )
 
 
-def operations(model: keras.Model) -> Iterator[Any]:
-    """Every layer and op of a model, those of nested models included.
-
-    Args:
-        model: A Functional or Sequential model.
-    """
-    for operation in getattr(model, "operations", None) or model.layers:
-        yield operation
-        if isinstance(operation, keras.Model):
-            yield from operations(operation)
-
-
 def input_infos(model: keras.Model) -> tuple[TensorInfo, ...]:
     """A model's inputs in Keras' flat order, named after their input layers.
 
@@ -115,7 +104,7 @@ def output_infos(model: keras.Model) -> tuple[TensorInfo, ...]:
         model: A model that `check_model` accepts.
     """
     tensors = list(model.outputs)
-    structure = getattr(model, "_outputs_struct", None)
+    structure = output_structure(model)
     if isinstance(structure, dict) and len(structure) == len(tensors):
         # keras.tree flattens a dict by sorted keys.
         wanted = [str(key) for key in sorted(structure)]
@@ -129,7 +118,7 @@ def output_infos(model: keras.Model) -> tuple[TensorInfo, ...]:
 
 
 def _producer(tensor: Any) -> str:
-    return str(tensor._keras_history.operation.name)
+    return str(producer(tensor).name)
 
 
 def _embedding_limits(model: keras.Model) -> dict[int, int]:
@@ -139,7 +128,7 @@ def _embedding_limits(model: keras.Model) -> dict[int, int]:
     for operation in operations(model):
         if not isinstance(operation, keras.layers.Embedding):
             continue
-        for node in operation._inbound_nodes:
+        for node in calls_of(operation):
             for tensor in node.input_tensors:
                 if id(tensor) in inputs:
                     limits[id(tensor)] = min(operation.input_dim, limits.get(id(tensor), operation.input_dim))
@@ -153,7 +142,7 @@ def pack_inputs(model: keras.Model, flat: Sequence[Any]) -> Any:
         model: A model that `check_model` accepts.
         flat: One per input, in Keras' flat order.
     """
-    structure = getattr(model, "_inputs_struct", None)
+    structure = input_structure(model)
     if structure is None:  # a Sequential model
         structure = model.inputs[0]
     return keras.tree.pack_sequence_as(structure, list(flat))
@@ -198,7 +187,7 @@ def custom_objects(model: keras.Model) -> dict[str, Any]:
         model: A Functional or Sequential model.
     """
     found: dict[str, Any] = {}
-    for operation in [model, *operations(model), *model._flatten_layers()]:
+    for operation in [model, *operations(model), *flatten_layers(model)]:
         held = [value for value in vars(operation).values() if callable(value) and hasattr(value, "__name__")]
         for item in [type(operation), *held]:
             if not str(getattr(item, "__module__", "")).startswith("keras."):

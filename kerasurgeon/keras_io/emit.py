@@ -24,6 +24,7 @@ from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
 from kerasurgeon.keras_io.compile_state import compile_like
 from kerasurgeon.keras_io.derive import built_layer, check_types, output_specs, symbolic_operands
 from kerasurgeon.keras_io.internals import KerasNode, has_functional_constructor, set_keras_mask
+from kerasurgeon.keras_io.known_keras import require_known
 from kerasurgeon.keras_io.layers import aligned, keyed_variables, symbolic
 from kerasurgeon.keras_io.nesting import Level, nest, twins
 from kerasurgeon.keras_io.quick import quick_keras
@@ -99,6 +100,7 @@ def _compile(model: keras.Model, graph: Graph) -> None:
 
 def _emitted(graph: Graph) -> tuple[keras.Model, dict[str, Any]]:
     """The model and its layers by their keys."""
+    require_known()
     unchecked = graph.unchecked
     if unchecked and (graph.scopes or graph.model.cls is keras.Sequential):
         check_types(graph)  # layers of nested models are called on the tensors of the model, not on these

@@ -14,12 +14,13 @@ goes the way that Keras has laid.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
-from keras.src import backend
 
+from kerasurgeon.keras_io.internals import backend, convolutions
 from kerasurgeon.keras_io.kernels import has_kernel
 from kerasurgeon.keras_io.replaced import Replaced
 
@@ -35,19 +36,22 @@ def equal_calls() -> Iterator[set[str]]:
     with contextlib.ExitStack() as stack:
         for replaced in _REPLACED:
             stack.enter_context(replaced)
-        _USED[id(used)] = used
+        _USED[id(used)] = threading.get_ident(), used
         try:
             yield used
         finally:
             del _USED[id(used)]
 
 
-# What the blocks that are open fill, in whichever thread; by identity, as equal sets are not the same one.
-_USED: dict[int, set[str]] = {}
+# What the blocks that are open fill, with their threads; by identity, as equal sets are not the same one.
+_USED: dict[int, tuple[int, set[str]]] = {}
 
 
 def _tell(kind: str) -> None:
-    for used in list(_USED.values()):
+    """Note it in the blocks of this thread; a thread without one works for another, which may be any."""
+    opened = list(_USED.values())
+    mine = [used for thread, used in opened if thread == threading.get_ident()]
+    for used in mine or [used for _, used in opened]:
         used.add(kind)
 
 
@@ -112,11 +116,13 @@ def _conv_transpose(
     return _to_first(result)
 
 
-_CONV = Replaced(backend.nn, "conv", _conv)
-_DEPTHWISE = Replaced(backend.nn, "depthwise_conv", _depthwise_conv)
-_SEPARABLE = Replaced(backend.nn, "separable_conv", _separable_conv)
-_TRANSPOSED = Replaced(backend.nn, "conv_transpose", _conv_transpose)
-_REPLACED = (_CONV, _DEPTHWISE, _SEPARABLE, _TRANSPOSED) if keras.backend.backend() == "tensorflow" else ()
+_CONV = Replaced(convolutions, "conv", _conv)
+_DEPTHWISE = Replaced(convolutions, "depthwise_conv", _depthwise_conv)
+_SEPARABLE = Replaced(convolutions, "separable_conv", _separable_conv)
+_TRANSPOSED = Replaced(convolutions, "conv_transpose", _conv_transpose)
+_ALL = (_CONV, _DEPTHWISE, _SEPARABLE, _TRANSPOSED)
+_THERE = keras.backend.backend() == "tensorflow" and all(each.original is not None for each in _ALL)
+_REPLACED = _ALL if _THERE else ()
 
 
 def _has(function: str, inputs: Any, channels_first: bool, *, dilated: bool = False, unequal: bool = False) -> bool:

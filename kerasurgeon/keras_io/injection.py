@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
-from keras.src.backend.common.name_scope import current_path, name_scope
 
 from kerasurgeon.ir.layer import Layer, Weight
+from kerasurgeon.keras_io.internals import current_path, name_scope
 from kerasurgeon.keras_io.replaced import Replaced
 from kerasurgeon.keras_io.tensors import tensor_of
 

@@ -1,6 +1,7 @@
 """The private parts of Keras that kerasurgeon relies on, gathered so that a new Keras release is checked in one place.
 
-Verified with Keras 3.15. Nothing outside ``keras_io`` imports from ``keras.src``.
+Nothing outside ``keras_io`` imports from ``keras.src`` or reads private attributes of Keras' objects. Which releases
+are known is said in ``known_keras``.
 """
 
 from __future__ import annotations
@@ -10,31 +11,52 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
-from keras.src.layers.layer import CallSpec
-from keras.src.models.functional import Functional, functional_like_constructor
-from keras.src.ops.node import Node as KerasNode
+
+from kerasurgeon.keras_io.known_keras import optional, required
+
+CallSpec: Any = required("keras.src.layers.layer", "CallSpec")
+Functional: Any = required("keras.src.models.functional", "Functional")
+KerasNode: Any = required("keras.src.ops.node", "Node")
+name_scope: Any = required("keras.src.backend.common.name_scope", "name_scope")
+current_path: Any = required("keras.src.backend.common.name_scope", "current_path")
+backend: Any = required("keras.src.backend")
+# The backend's convolutions: Keras 3.15 has them in backend.nn, 3.16 in backend.ops.nn.
+convolutions: Any = getattr(backend, "nn", None) or getattr(getattr(backend, "ops", None), "nn", None)
+_functional_like_constructor: Any = required("keras.src.models.functional", "functional_like_constructor")
 
 __all__ = [
     "CallSpec",
     "Functional",
     "KerasNode",
+    "additional_loss",
+    "backend",
     "build_record",
+    "calls_of",
+    "convolutions",
     "copied_operation",
+    "current_path",
     "exchange_part",
     "flatten_layers",
     "functional_graph",
     "has_functional_constructor",
+    "has_loss",
+    "input_structure",
     "keras_mask",
+    "name_scope",
     "nodes_of",
+    "operations",
+    "output_structure",
     "outside_config",
     "own_config",
     "parent_path",
+    "producer",
     "set_build_record",
     "set_keras_mask",
+    "users_of_python_random",
 ]
 
 
-def functional_graph(model: Any) -> Functional | None:
+def functional_graph(model: Any) -> Any:
     """The functional graph of a model, or ``None`` if it has none (subclassed or not built)."""
     if isinstance(model, keras.Sequential):
         return model._functional if model.built else None
@@ -43,7 +65,7 @@ def functional_graph(model: Any) -> Functional | None:
     return None
 
 
-def nodes_of(functional: Functional) -> Iterator[tuple[KerasNode, int]]:
+def nodes_of(functional: Any) -> Iterator[tuple[Any, int]]:
     """Every call in a functional graph with its index among the calls of its layer, deepest first."""
     by_depth = functional._nodes_by_depth
     for depth in sorted(by_depth, reverse=True):
@@ -53,7 +75,7 @@ def nodes_of(functional: Functional) -> Iterator[tuple[KerasNode, int]]:
 
 def has_functional_constructor(cls: type[Any]) -> bool:
     """Whether ``cls(inputs, outputs, name=...)`` builds a model."""
-    return bool(functional_like_constructor(cls))
+    return bool(_functional_like_constructor(cls))
 
 
 def keras_mask(tensor: Any) -> Any:
@@ -69,6 +91,50 @@ def set_keras_mask(tensor: Any, mask: Any) -> None:
 def flatten_layers(layer: Any) -> list[Any]:
     """A layer and all layers inside it."""
     return list(layer._flatten_layers())
+
+
+def operations(model: keras.Model) -> Iterator[Any]:
+    """Every layer and op of a Functional or Sequential model, those of nested models included."""
+    for operation in getattr(model, "operations", None) or model.layers:
+        yield operation
+        if isinstance(operation, keras.Model):
+            yield from operations(operation)
+
+
+def calls_of(operation: Any) -> list[Any]:
+    """The calls of a layer or op in all functional models; each has ``input_tensors`` and ``outputs``."""
+    return list(operation._inbound_nodes)
+
+
+def producer(tensor: Any) -> Any:
+    """The layer or op that a symbolic tensor is an output of."""
+    return tensor._keras_history.operation
+
+
+def input_structure(model: keras.Model) -> Any:
+    """The nesting of tensors that a Functional model is called with; ``None`` for a Sequential one."""
+    return getattr(model, "_inputs_struct", None)
+
+
+def output_structure(model: keras.Model) -> Any:
+    """The nesting of tensors that a Functional model gives; ``None`` for a Sequential one."""
+    return getattr(model, "_outputs_struct", None)
+
+
+def has_loss(model: keras.Model) -> bool:
+    """Whether a model was compiled with a loss."""
+    return getattr(model, "_compile_loss", None) is not None
+
+
+def additional_loss(model: keras.Model, loss: Any) -> Any:
+    """A loss as a scalar that may be added to that of the labels: its share, where several devices train one model."""
+    return model._aggregate_additional_loss(loss)
+
+
+def users_of_python_random() -> list[tuple[Any, str]]:
+    """Modules of Keras that draw from Python's generator or seed it, and what they call the module ``random``."""
+    known = (("keras.src.random.seed_generator", "python_random"), ("keras.src.utils.rng_utils", "random"))
+    return [(optional(module), name) for module, name in known if optional(module, name) is not None]
 
 
 def parent_path(layer: Any) -> str:

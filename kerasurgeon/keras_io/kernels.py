@@ -14,15 +14,15 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-from keras.src import backend
 
+from kerasurgeon.keras_io.internals import convolutions
 from kerasurgeon.quiet import quiet
 
 FORWARD = ("conv", "depthwise_conv", "separable_conv", "conv_transpose")
 """The functions of Keras' backend that are asked for."""
 
 # As they are without replacements, which ask here.
-_CONVOLVE: dict[str, Callable[..., Any]] = {name: getattr(backend.nn, name) for name in FORWARD}
+_CONVOLVE: dict[str, Callable[..., Any] | None] = {name: getattr(convolutions, name, None) for name in FORWARD}
 
 _SIZE, _CHANNELS, _WINDOW = 7, 2, 3
 
@@ -43,6 +43,9 @@ def has_kernel(
     """
     import tensorflow as tf
 
+    convolve = _CONVOLVE[function]
+    if convolve is None:
+        return True  # this Keras has no such function, and nothing is put in its place
     space, window = (_SIZE,) * rank, (_WINDOW,) * rank
     arguments: dict[str, Any] = {
         "strides": (2, *(1,) * (rank - 1)) if unequal else 1,
@@ -61,7 +64,7 @@ def has_kernel(
             tensors = [tf.zeros(shape, dtype) for shape in shapes]
             with tf.GradientTape() as tape:
                 tape.watch(tensors)
-                result = tf.reduce_sum(_CONVOLVE[function](*tensors, **arguments))
+                result = tf.reduce_sum(convolve(*tensors, **arguments))
             tape.gradient(result, tensors)
         except (tf.errors.UnimplementedError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
             return False

@@ -18,13 +18,12 @@ from kerasurgeon.ir.values import Value, WeightRef
 from kerasurgeon.keras_io.compile_state import compile_state
 from kerasurgeon.keras_io.derive import infer
 from kerasurgeon.keras_io.internals import (
-    Functional,
-    KerasNode,
     functional_graph,
     has_functional_constructor,
     keras_mask,
     nodes_of,
 )
+from kerasurgeon.keras_io.known_keras import require_known
 from kerasurgeon.keras_io.layers import capture, specs_of
 from kerasurgeon.keras_io.nesting import call_operand
 from kerasurgeon.keras_io.quick import quick_keras
@@ -50,6 +49,7 @@ def lift(model: keras.Model) -> Graph:
     Raises:
         LiftError: There is no functional graph (a subclassed or unbuilt model), or a layer cannot say how it was made.
     """
+    require_known()
     functional = _require_functional(model)
     with quick_keras():
         lifter = _Lifter(model)
@@ -59,6 +59,7 @@ def lift(model: keras.Model) -> Graph:
 
 def lift_with_variables(model: keras.Model) -> tuple[Graph, dict[tuple[str, str], Any]]:
     """As ``lift``, with the model's own variable of every weight by its layer and path."""
+    require_known()
     functional = _require_functional(model)
     with quick_keras():
         lifter = _Lifter(model)
@@ -74,7 +75,7 @@ def lift_with_variables(model: keras.Model) -> tuple[Graph, dict[tuple[str, str]
     return lifter.graph, variables
 
 
-def _require_functional(model: Any) -> Functional:
+def _require_functional(model: Any) -> Any:
     if not isinstance(model, keras.Model):
         raise LiftError(
             f"{type(model).__name__!r} object is not a Keras model.",
@@ -127,7 +128,7 @@ class _Lifter:
         self.objects: list[Any] = []  # keeps the layer objects alive while their ids are keys
         self.calls: dict[str, int] = defaultdict(int)
 
-    def run(self, functional: Functional) -> None:
+    def run(self, functional: Any) -> None:
         self._capture_layers(functional, "")
         self._find_parts()
         values: dict[int, Value] = {}
@@ -161,9 +162,9 @@ class _Lifter:
                     self.graph.expect_change(value)
         infer(self.graph)
 
-    def _capture_layers(self, functional: Functional, scope: str) -> None:
+    def _capture_layers(self, functional: Any, scope: str) -> None:
         """Give every layer object a key, before any operand can refer to its weights."""
-        calls: dict[int, list[KerasNode]] = defaultdict(list)
+        calls: dict[int, list[Any]] = defaultdict(list)
         for node, _ in nodes_of(functional):
             calls[id(node.operation)].append(node)
         for operation in functional.operations:
@@ -185,7 +186,7 @@ class _Lifter:
                 for variable, name in zip(operation.weights, layer.weights, strict=True):
                     self.variables.setdefault(id(variable), WeightRef(key, name))
 
-    def _add_nodes(self, functional: Functional, scope: str, values: dict[int, Value]) -> None:
+    def _add_nodes(self, functional: Any, scope: str, values: dict[int, Value]) -> None:
         for node in _ordered(functional):
             operation = node.operation
             if id(operation) in self.models:
@@ -207,7 +208,7 @@ class _Lifter:
             for index, tensor in enumerate(node.outputs):
                 values[id(tensor)] = Value(name, index)
 
-    def _inline(self, node: KerasNode, scope: str, values: dict[int, Value]) -> None:
+    def _inline(self, node: Any, scope: str, values: dict[int, Value]) -> None:
         model = node.operation
         inner = functional_graph(model)
         assert inner is not None
@@ -226,7 +227,7 @@ class _Lifter:
         for tensor, value in zip(node.outputs, values_in(outputs), strict=True):
             values[id(tensor)] = value
 
-    def _scope(self, model: Any, inner: Functional, path: str, args: Any, kwargs: Any) -> Scope:
+    def _scope(self, model: Any, inner: Any, path: str, args: Any, kwargs: Any) -> Scope:
         input_layers: list[Layer] = [capture(tensor._keras_history.operation) for tensor in inner.inputs]
         index = {id(tensor): position for position, tensor in enumerate(inner.inputs)}
         return Scope(
@@ -243,7 +244,7 @@ class _Lifter:
             dtype=own_dtype(model),
         )
 
-    def _operands(self, node: KerasNode, values: dict[int, Value]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def _operands(self, node: Any, values: dict[int, Value]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         def translate(leaf: Any) -> Any:
             if isinstance(leaf, keras.KerasTensor):
                 return values[id(leaf)]
@@ -256,7 +257,7 @@ class _Lifter:
         return map_leaves(translate, node.arguments.args), map_leaves(translate, node.arguments.kwargs)
 
 
-def _inlinable(operation: Any, calls: list[KerasNode]) -> Functional | None:
+def _inlinable(operation: Any, calls: list[Any]) -> Any:
     """The graph of a nested model that can be inlined and put together again, or ``None``."""
     if not isinstance(operation, keras.Model):
         return None
@@ -305,7 +306,7 @@ def _sparse(tensor: Any) -> bool:
     return False
 
 
-def _ordered(functional: Functional) -> list[KerasNode]:
+def _ordered(functional: Any) -> list[Any]:
     """The calls in an order in which each follows its operands and the earlier calls of its layer."""
     found = list(nodes_of(functional))
     by_call = {(id(node.operation), index): position for position, (node, index) in enumerate(found)}

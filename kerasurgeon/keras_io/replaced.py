@@ -18,12 +18,12 @@ class Replaced:
         replacement: What stands there meanwhile. It must do for every other thread what the original does.
 
     Attributes:
-        original: What stood there when the outermost ``with`` was opened.
+        original: What stood there when the outermost ``with`` was opened; ``None`` where there is no such attribute.
     """
 
     def __init__(self, owner: Any, name: str, replacement: Any) -> None:
         self.owner, self.name, self.replacement = owner, name, replacement
-        self.original: Any = getattr(owner, name)
+        self.original: Any = getattr(owner, name, None)
         self._open = 0
         self._lock = threading.Lock()
 

@@ -45,6 +45,7 @@ class SegmentationCrossEntropy(keras.losses.SparseCategoricalCrossentropy):
     ) -> None:
         super().__init__(from_logits=from_logits, ignore_class=ignore_label, name=name, **kwargs)
         self.ignore_label = ignore_label
+        self.from_logits = from_logits
         self.class_weights = checked_weights(class_weights)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
@@ -67,7 +68,7 @@ class SegmentationCrossEntropy(keras.losses.SparseCategoricalCrossentropy):
             **config,
             "ignore_label": self.ignore_label,
             "class_weights": None if self.class_weights is None else list(self.class_weights),
-            "from_logits": self._fn_kwargs["from_logits"],
+            "from_logits": self.from_logits,
         }
 
 

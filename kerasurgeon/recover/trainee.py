@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 
+from kerasurgeon.keras_io.internals import additional_loss, has_loss
 from kerasurgeon.recover.distillation import GraphLoss
 
 ops = keras.ops
@@ -71,8 +72,8 @@ class Trainee(keras.Model):
         Without a loss of labels it is what the teacher adds, in validation too.
         """
         taught = self._taught(y, y_pred)
-        if getattr(self, "_compile_loss", None) is None:
-            others = [self._aggregate_additional_loss(loss) for loss in self.losses]
+        if not has_loss(self):
+            others = [additional_loss(self, loss) for loss in self.losses]
             return sum([taught, *others], start=ops.zeros(()))
         loss = super().compute_loss(x, y, y_pred["outputs"], sample_weight, training)
         return loss + taught if training else loss
@@ -93,7 +94,7 @@ class Trainee(keras.Model):
             value = term.weight * ops.cast(term.loss.compute_loss(theirs, ours, **labels), "float32")
             tracker.update_state(value)
             total = total + value
-        return self._aggregate_additional_loss(total)
+        return additional_loss(self, total)
 
 
 __all__ = ["Term", "Trainee"]

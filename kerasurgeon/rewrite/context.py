@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from kerasurgeon.errors import OptionError
 from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.node import Node
 
 Progress = Callable[[float, str], None]
 
@@ -25,11 +27,19 @@ class Site:
         node: Name of the node.
         changed: Whether the pass changed it.
         what: What was done, or why it was left alone.
+
+    Raises:
+        OptionError: One of them is of another type.
     """
 
     node: str
     changed: bool
     what: str
+
+    def __post_init__(self) -> None:
+        _check("The node of a site", self.node, str, "the name of a node")
+        _check("What is said of a site", self.what, str, "text", where=f"site {self.node!r}")
+        object.__setattr__(self, "changed", bool(self.changed))
 
 
 @dataclass
@@ -58,9 +68,17 @@ class Context:
     plans: list[Any] = field(default_factory=list)
     expected: Callable[[], Graph] | None = None
 
-    def changed(self, node: str, what: str) -> None:
-        """Log that the pass changed something at a node."""
-        self.sites.append(Site(node, changed=True, what=what))
+    def changed(self, node: Node | str, what: str) -> None:
+        """Log that the pass changed something at a node.
+
+        Args:
+            node: The node, or the name of one that there is or was; the graph's name for all of it.
+            what: What was done, as a sentence without its full stop.
+
+        Raises:
+            OptionError: ``node`` is neither, or ``what`` is no text.
+        """
+        self.sites.append(Site(_name_of(node), changed=True, what=what))
 
     def expect(self, make_graph: Callable[[], Graph]) -> None:
         """Say what the outputs must be: those of a graph, which is made only where it is compared.
@@ -69,6 +87,41 @@ class Context:
         """
         self.expected = make_graph
 
-    def left(self, node: str, reason: str) -> None:
-        """Log that the pass left a node alone, and why."""
-        self.sites.append(Site(node, changed=False, what=reason))
+    def left(self, node: Node | str, reason: str) -> None:
+        """Log that the pass left a node alone, and why. The arguments are those of ``changed``."""
+        self.sites.append(Site(_name_of(node), changed=False, what=reason))
+
+    def check(self) -> None:
+        """Refuse what was put in the logs past these methods and would break the report.
+
+        Raises:
+            OptionError: A site is no ``Site``, or a plan cannot be written as JSON.
+        """
+        for site in self.sites:
+            _check(
+                "context.sites holds something else than sites.", site, Site, "what context.changed() and left() add"
+            )
+        for plan in self.plans:
+            if not callable(getattr(plan, "to_json", None)):
+                raise OptionError(
+                    "context.plans holds something that is no plan.",
+                    expected="an object with to_json(), as ChannelPlan",
+                    got=_shown(plan),
+                )
+
+
+def _name_of(node: Any) -> Any:
+    return node.name if isinstance(node, Node) else node
+
+
+def _check(what: str, value: Any, kind: type, expected: str, where: str | None = None) -> None:
+    if not isinstance(value, kind):
+        hint = "context.changed() and context.left() take a node or its name" if kind is str else None
+        raise OptionError(
+            f"{what.rstrip('.')} cannot be used.", where=where, expected=expected, got=_shown(value), hint=hint
+        )
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 80 else text[:77] + '...'}"

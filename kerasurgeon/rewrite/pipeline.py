@@ -24,6 +24,7 @@ from kerasurgeon.keras_io.equal_calls import equal_calls
 from kerasurgeon.keras_io.lift import lift
 from kerasurgeon.keras_io.machine import by_equal_calls, on_this_machine
 from kerasurgeon.keras_io.samples import sample_inputs
+from kerasurgeon.keras_io.seeding import python_seeded
 from kerasurgeon.rewrite.context import Context, Progress, Site, no_progress
 from kerasurgeon.rewrite.outputs import (
     CONSTANT_OUTPUTS,
@@ -38,7 +39,6 @@ from kerasurgeon.rewrite.outputs import (
 from kerasurgeon.rewrite.passes import VERIFY_LEVELS, Pass, Preserves
 from kerasurgeon.rewrite.recipe import Recipe, changed_options, read_recipe
 from kerasurgeon.rewrite.report import PassReport, Report, Size
-from kerasurgeon.rewrite.seeding import python_seeded
 
 _LOG = logging.getLogger(__name__)
 
@@ -254,7 +254,7 @@ class _Run:
         )
         started = time.perf_counter()
         with python_seeded(context.seed):
-            self._guarded(item, index, passes, work, lambda: item.run(work, context))
+            self._guarded(item, index, passes, work, lambda: _run(item, work, context))
         removed: tuple[str, ...] = ()
 
         def tidy_and_check() -> None:
@@ -382,6 +382,19 @@ class _Run:
                 context=(error.context if isinstance(error, KerasurgeonError) else None)
                 or (neighbourhood(work, last) if last and not own else None),
             ) from error
+
+
+def _run(item: Pass, graph: Graph, context: Context) -> None:
+    """Run a pass; it changes the graph in place, says what it did through the context, and returns nothing."""
+    returned: Any = item.run(graph, context)
+    if returned is not None and returned is not graph:
+        raise OptionError(
+            "run() returned something, which is lost.",
+            expected="a change of the graph in place, through its methods, and no result",
+            got=type(returned).__name__,
+            hint="put a model or layers into the graph with splice(), call() or substitute()",
+        )
+    context.check()
 
 
 def _named_nodes(error: BaseException, graph: Graph) -> Iterator[str]:

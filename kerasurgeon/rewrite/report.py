@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
 from kerasurgeon.report.passes import passes_table, reasons
@@ -140,6 +141,8 @@ def _size(size: Size) -> dict[str, int]:
 def _plain(value: Any) -> Any:
     if isinstance(value, (str, int, float, bool, type(None))):
         return value
+    if isinstance(value, np.generic):
+        return value.item()
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, dict):

@@ -15,7 +15,7 @@ import pytest
 from keras import layers
 from keras.src.utils import naming
 
-from kerasurgeon.keras_io import emit, lift, quick
+from kerasurgeon.keras_io import emit, lift, quick, shortcuts
 from kerasurgeon.keras_io.quick import quick_keras
 from kerasurgeon.keras_io.replaced import Replaced
 from tests.keras_io.facts import SAME, bitwise_equal, values
@@ -92,7 +92,7 @@ def both_ways(make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> tuple
         assert standing() != before
         quickly = list(anatomy(make()))
     with monkeypatch.context() as patch:
-        patch.setattr(quick, "VERIFIED", "another release")
+        patch.setattr(quick, "REPLACED", ())
         with quick_keras():
             assert standing() == before
             return quickly, list(anatomy(make()))
@@ -103,7 +103,7 @@ def standing() -> list[Any]:
     return [getattr(each.owner, each.name) for each in REPLACED]
 
 
-REPLACED = (quick._SET_ATTRIBUTE, quick._IS_TENSOR, *quick._INSPECTS)
+REPLACED = (shortcuts._SET_ATTRIBUTE, shortcuts._IS_TENSOR, *shortcuts._INSPECTS)
 
 
 @pytest.mark.parametrize("name", SAME)
@@ -199,7 +199,7 @@ def test_only_values_of_known_types_are_set_directly() -> None:
     import tensorflow as tf
 
     tracked = (keras.Variable, keras.Layer, keras.metrics.Metric, keras.random.SeedGenerator)
-    for kind in quick._UNTRACKED:
+    for kind in shortcuts._UNTRACKED:
         assert not issubclass(kind, (*tracked, tuple, list, dict, set, tf.__internal__.tracking.Trackable)), kind
         assert not issubclass(kind, tf.__internal__.types.Tensor), kind
 
@@ -210,7 +210,7 @@ LAYERS = [name for name, cls in vars(layers).items() if isinstance(cls, type) an
 @pytest.mark.parametrize("name", LAYERS)
 def test_signatures_are_those_of_inspect(name: str) -> None:
     cls = getattr(layers, name)
-    shim = quick._Inspect()
+    shim = shortcuts._Inspect()
     functions = [cls.__init__, cls.call, cls.build, cls.compute_output_shape]
     try:
         layer = cls()
@@ -236,7 +236,7 @@ def test_keras_is_as_before_afterwards() -> None:
     assert now() == before
     assert not any(one is other for one, other in zip(before[:-1], inside[:-1], strict=True))
     assert not inside[-1]
-    assert not quick._PLAIN_CLASSES
+    assert not shortcuts._PLAIN_CLASSES
 
 
 def test_a_collector_that_was_off_stays_off() -> None:

@@ -7,6 +7,7 @@ positions a 512 x 512 matrix in place of a 512 x 4608 one. Groups are the first 
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -173,8 +174,23 @@ def one_blas_thread() -> Iterator[None]:
     except ImportError:
         yield
         return
-    with threadpoolctl.threadpool_limits(limits=1, user_api="blas"):
+    # The limit is one for all of Python's threads: the first block that opens sets it, the last to end takes it away.
+    with _LIMIT_LOCK:
+        if not _LIMITS:
+            _LIMITS.append(threadpoolctl.threadpool_limits(limits=1, user_api="blas"))
+        else:
+            _LIMITS.append(_LIMITS[0])
+    try:
         yield
+    finally:
+        with _LIMIT_LOCK:
+            limit = _LIMITS.pop()
+            if not _LIMITS:
+                limit.restore_original_limits()
+
+
+_LIMITS: list[Any] = []
+_LIMIT_LOCK = threading.Lock()
 
 
 __all__ = [

@@ -12,15 +12,14 @@ import numpy as np
 from kerasurgeon.errors import OptionError, did_you_mean, missing_extra
 from kerasurgeon.keras_io.emit import emit
 from kerasurgeon.keras_io.machine import on_this_machine
+from kerasurgeon.keras_io.seeding import keras_seeded, python_seeded
 from kerasurgeon.rewrite.option_checks import check_choice, check_count, check_flag, is_count, is_number, wrong_option
-from kerasurgeon.rewrite.seeding import python_seeded
 from kerasurgeon.workflows.tuner.backbone import Backbone, backbone_graph
 from kerasurgeon.workflows.tuner.costs import COSTS, CostFunction, cost_function
 from kerasurgeon.workflows.tuner.cuts import NONE, Cuts, ends_by_label
 from kerasurgeon.workflows.tuner.head import classifier, data_format_of
 from kerasurgeon.workflows.tuner.labels import KINDS, check_labels, labels_of
 from kerasurgeon.workflows.tuner.score import CompressedAccuracy, check_tau
-from kerasurgeon.workflows.tuner.seeding import keras_seeded
 from kerasurgeon.workflows.tuner.translators import Translators
 
 try:

@@ -1,0 +1,176 @@
+"""Keras' private attributes are read in keras_io alone; a Keras that lacks some is answered in one line."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import pytest
+
+from kerasurgeon.keras_io import calls_of, flatten_layers, input_structure, operations, output_structure, producer
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PASSES = sorted((ROOT / "passes").glob("*.py"))
+LIBRARY = sorted(path for path in (ROOT / "kerasurgeon").rglob("*.py") if "passes" not in path.parts)
+NOT_KERAS = {"_getframe", "_fields", "_replace", "_asdict"}  # of sys and of named tuples
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__") and name.isidentifier() and name.strip("_") != ""
+
+
+def private_reads(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Private attributes that are read, by a dot or through getattr, setattr and hasattr."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and is_private(node.attr):
+            yield node.lineno, node.attr
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) > 1:
+            name = node.args[1]
+            reads = node.func.id in ("getattr", "setattr", "hasattr", "delattr")
+            if reads and isinstance(name, ast.Constant) and is_private(str(name.value)):
+                yield node.lineno, str(name.value)
+
+
+def defined(tree: ast.AST) -> Iterator[str]:
+    """Private names that a file gives to something of its own."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            if isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"):
+                yield node.attr
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+
+
+def strangers(files: dict[str, list[ast.AST]]) -> list[str]:
+    """Private attributes that are read in a room and defined nowhere in it."""
+    return [
+        f"{room}:{line} {name}"
+        for room, trees in files.items()
+        for tree in trees
+        for line, name in private_reads(tree)
+        if name not in {each for own in trees for each in defined(own)} | NOT_KERAS
+    ]
+
+
+def test_private_attributes_outside_keras_io_are_the_rooms_own() -> None:
+    rooms: dict[str, list[ast.AST]] = defaultdict(list)
+    for path in [*LIBRARY, *PASSES]:
+        room = path.relative_to(ROOT / "kerasurgeon").parts[0] if path in LIBRARY else "passes"
+        if room != "keras_io":
+            rooms[room].append(ast.parse(path.read_text(encoding="utf-8")))
+    assert strangers(rooms) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "tensor._keras_history.operation",
+        "[layer for layer in model._flatten_layers()]",
+        "getattr(model, '_outputs_struct', None)",
+        "class Loss(keras.Loss):\n    def get(self):\n        return self._fn_kwargs",
+        "hasattr(layer, '_inbound_nodes')",
+    ],
+)
+def test_what_the_test_above_finds(code: str) -> None:
+    assert strangers({"room": [ast.parse(code)]})
+    assert not strangers({"room": [ast.parse("self._own = 1\nself._own")]})
+
+
+def test_the_public_functions_say_what_keras_holds() -> None:
+    inputs = {"a": keras.Input((4,), name="a"), "b": keras.Input((4,), name="b")}
+    shared = keras.layers.Dense(3, name="shared")
+    inner = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="inside")], name="inner")
+    joined = keras.ops.add(shared(inputs["a"]), shared(inputs["b"]))
+    model = keras.Model(inputs, {"out": inner(joined)})
+    names = [operation.name for operation in operations(model)]
+    assert names.count("inside") == 1
+    assert {"a", "b", "shared", "inner"} <= set(names)
+    assert {layer.name for layer in flatten_layers(model)} >= {"shared", "inside", model.name}
+    assert len(calls_of(shared)) == 2
+    assert calls_of(shared)[1].input_tensors == [inputs["b"]]
+    assert producer(joined).name == calls_of(inner)[-1].input_tensors[0]._keras_history.operation.name
+    assert list(input_structure(model)) == ["a", "b"]
+    assert list(output_structure(model)) == ["out"]
+
+
+# An unknown Keras: parts are taken away before kerasurgeon is imported, in a process of its own.
+
+MODEL = """
+import sys
+import types
+import keras
+
+def without(module, name):
+    # A module as kerasurgeon will find it; Keras itself has all that it needs already.
+    whole = __import__(module, fromlist=["*"])
+    part = types.ModuleType(module)
+    vars(part).update({{key: value for key, value in vars(whole).items() if key != name}})
+    sys.modules[module] = part
+{before}
+try:
+    import kerasurgeon as ks
+    from kerasurgeon.keras_io import emit, lift
+    x = keras.Input((8, 8, 3))
+    y = keras.layers.Conv2D(4, 3, name="conv")(x)
+    y = keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(y * 2.0))
+    model = keras.Model(x, y)
+    {between}
+    again = emit(lift(model))
+    data = keras.random.normal((2, 8, 8, 3), seed=1)
+    assert float(keras.ops.max(keras.ops.abs(model(data) - again(data)))) == 0.0
+    print("SAME")
+except ks.UnknownKerasError as error:
+    print("TOLD", error)
+"""
+NEWER = "keras.__version__ = '9.9.0'\n"
+
+
+def run(before: str, between: str = "") -> str:
+    code = MODEL.format(before=before, between=between)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        NEWER,
+        "without('keras.src.utils.tracking', 'TrackedSet')",
+        "without('keras.src.random.seed_generator', 'python_random')",
+    ],
+    ids=["newer", "no TrackedSet", "no python_random"],
+)
+def test_what_is_not_needed_may_be_missing(before: str) -> None:
+    assert run(before) == "SAME"
+
+
+@pytest.mark.parametrize(
+    ("before", "between", "missing"),
+    [
+        ("without('keras.src.ops.node', 'Node')", "", "keras.src.ops.node.Node"),
+        ("without('keras.src.layers.layer', 'CallSpec')", "", "keras.src.layers.layer.CallSpec"),
+        (NEWER, "del keras.Layer._maybe_build", "Layer._maybe_build"),
+    ],
+    ids=["Node", "CallSpec", "_maybe_build"],
+)
+def test_what_is_needed_and_missing_is_named_with_the_known_releases(before: str, between: str, missing: str) -> None:
+    told = run(before, between)
+    assert told.startswith("TOLD kerasurgeon knows Keras 3.15"), told
+    assert missing in told
+    assert "install keras==" in told
+    assert len(told.splitlines()) == 1
+
+
+def test_the_installed_keras_is_known() -> None:
+    from kerasurgeon.keras_io.known_keras import is_known, require_known
+
+    require_known()
+    assert is_known(), keras.__version__
