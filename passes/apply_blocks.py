@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, final
 
-from kerasurgeon.authoring import APPROXIMATE, BlockPlan, Context, Graph, OptionError, Pass, Preserves
-from kerasurgeon.blocks.put import put_all
+from kerasurgeon.authoring import APPROXIMATE, Context, Graph, OptionError, Pass, Preserves
+from kerasurgeon.blocks import BlockPlan, put_all
 
 
 @final

@@ -7,23 +7,17 @@ from typing import Any, ClassVar, final
 
 from kerasurgeon.authoring import (
     APPROXIMATE,
-    CORRECTIONS,
     Context,
     Graph,
     OptionError,
     Pass,
     Preserves,
-    Region,
     check_choice,
     check_count,
-    drop_steps,
-    find_regions,
     is_number,
-    without_overlap,
     wrong_option,
 )
-from kerasurgeon.blocks.options import region_option
-from kerasurgeon.blocks.put import free_names, put_all
+from kerasurgeon.blocks import CORRECTIONS, drop_steps, find_regions, free_names, outermost, put_all, region_option
 
 
 @final
@@ -83,7 +77,9 @@ class DropBlock(Pass):
                 f"{self.name}: correction={self.correction!r} is computed from data.",
                 hint="pass data=some_inputs to the pipeline: a few hundred samples, prepared as for predict",
             )
-        regions = self._outermost(graph, context)
+        regions, inside = outermost(graph, find_regions(graph, self.region))
+        for node, why in inside.items():
+            context.left(node, why)
         steps = drop_steps(
             graph,
             regions,
@@ -96,20 +92,6 @@ class DropBlock(Pass):
             progress=lambda done, region: context.progress(done, f"{self.name}: {region}"),
         )
         put_all(graph, steps, context)
-
-    def _outermost(self, graph: Graph, context: Context) -> list[Region]:
-        """The named regions in the order of the network, without those inside others."""
-        order = {node.name: place for place, node in enumerate(graph.nodes())}
-        found = find_regions(graph, self.region)
-        result: list[Region] = []
-        for region in sorted(found, key=lambda one: (-len(one), order[one.exit.node])):
-            around = next((other for other in result if set(region.nodes) <= set(other.nodes)), None)
-            if around is None:
-                result.append(region)
-            else:
-                context.left(region.exit.node, f"{region.name} goes with {around.name}, which is around it")
-        without_overlap(result)
-        return sorted(result, key=lambda one: order[one.exit.node])
 
 
 __all__ = ["DropBlock"]

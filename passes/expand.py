@@ -12,24 +12,16 @@ from kerasurgeon.authoring import (
     OptionError,
     Pass,
     Preserves,
-    Widths,
-    analyse,
     check_choice,
     check_count,
     check_known_patterns,
     check_patterns,
-    did_you_mean,
     is_number,
-    macs_of,
-    names_match,
-    params_of,
     wrong_option,
 )
+from kerasurgeon.morphnet import Widths, layers_to_ignore
 
 WEIGHTS = ("net2wider", "fresh")
-MEASURES = {"macs": macs_of, "params": params_of}
-MULTIPLES = 100
-"""Budgets up to this are multiples of what there is."""
 
 
 @final
@@ -108,22 +100,13 @@ class Expand(Pass):
     def run(self, graph: Graph, context: Context) -> None:
         """Find the multiplier, then grow."""
         exact = self.weights == "net2wider"
-        widths = Widths(graph, exact=exact, ignore=self._ignored(graph), round_to=self.round_to)
-        width, text = self._width(widths, graph)
+        check_known_patterns(self.name, "ignore", self.ignore, graph)
+        ignored = layers_to_ignore(graph, self.ignore)
+        widths = Widths(graph, exact=exact, ignore=ignored, round_to=self.round_to)
+        width, text = widths.allowed(macs=self.macs, params=self.params, width=self.width)
         reference = graph.copy()
         result, growth = widths.apply(width, context.rng, uneven=self.uneven)
-        channels = widths.channels
-        reasons = {
-            channels.sources[cell.name].node: growth.left[unit]
-            for cell in widths.cells
-            for unit in cell.units
-            if unit in growth.left
-        }
-        for source in channels.sources.values():
-            unit = int(channels.unit[source.ids.ravel()[0]])
-            if unit in widths.refused:
-                reasons[source.node] = widths.refused[unit]
-        for node, why in reasons.items():
+        for node, why in widths.left(growth).items():
             context.left(node, why)
         if not growth.widths and exact:
             context.left(graph.name, f"{text}: no layer becomes wider")
@@ -131,34 +114,9 @@ class Expand(Pass):
         graph.adopt(result)
         context.changed(graph.name, text if exact else f"{text}; all weights are made anew")
         for name, (before, after) in growth.widths.items():
-            context.changed(channels.sources[name].node, f"{before} -> {after} channels")
+            context.changed(widths.channels.sources[name].node, f"{before} -> {after} channels")
         if exact:
             context.expect(lambda: reference)
-
-    def _width(self, widths: Widths, graph: Graph) -> tuple[float, str]:
-        if self.width is not None:
-            return self.width, f"widths times {self.width:g}"
-        name, budget = ("macs", self.macs) if self.macs is not None else ("params", self.params)
-        assert budget is not None
-        measure = MEASURES[name]
-        allowed = budget if budget > MULTIPLES else budget * measure(graph)
-        width = widths.largest(measure, allowed)
-        reached = measure(widths.form(width))
-        return width, f"widths times {width:.4g}: {reached:,.0f} {name} of {allowed:,.0f} that are allowed"
-
-    def _ignored(self, graph: Graph) -> list[str]:
-        if not self.ignore:
-            return []
-        check_known_patterns(self.name, "ignore", self.ignore, graph)
-        sources = {source.layer for source in analyse(graph).sources.values()}
-        found = [layer for layer in sources if any(names_match([layer], pattern) for pattern in self.ignore)]
-        if not found:
-            raise OptionError(
-                f"{self.name}: ignore= names no layer that makes channels.",
-                got=repr(self.ignore),
-                hint=did_you_mean(self.ignore[0], sources),
-            )
-        return found
 
 
 __all__ = ["Expand"]

@@ -17,7 +17,7 @@ from kerasurgeon.authoring import (
     layers,
     substitute,
 )
-from kerasurgeon.simplify.batch_norms import folded
+from kerasurgeon.simplify import folded
 
 
 @final

@@ -20,7 +20,7 @@ from kerasurgeon.authoring import (
     infer,
 )
 from kerasurgeon.rules import may_be_linear
-from kerasurgeon.simplify.merging import merged
+from kerasurgeon.simplify import merged
 
 
 @final

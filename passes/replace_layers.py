@@ -4,30 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeAlias, final
+from typing import Any, ClassVar, final
 
-import keras
-
-from kerasurgeon.authoring import (
-    APPROXIMATE,
-    EXACT,
-    Context,
-    Graph,
-    Match,
-    Node,
-    OptionError,
-    Pass,
-    PassError,
-    Preserves,
-    Skip,
-    keras_layer,
-)
-from kerasurgeon.replacing.put import put_layer, put_region
-from kerasurgeon.replacing.select import Selection, Where
-from kerasurgeon.replacing.site import ReplaceSite, resolve, takes_site
-
-Replacement: TypeAlias = Any  # a layer, a model, a function of tensors, a list of layers, None or a reason
-"""What a user's function may return."""
+from kerasurgeon.authoring import APPROXIMATE, EXACT, Context, Graph, OptionError, Pass, Preserves
+from kerasurgeon.replacing import Replacement, Selection, Where, replace_selected, resolve
 
 
 @final
@@ -97,84 +77,14 @@ class ReplaceLayers(Pass):
 
     def run(self, graph: Graph, context: Context) -> None:
         """Replace every site once; what is put there is not looked at again."""
-        selection = Selection(self.pattern, self.where)
-        matches, left = selection.sites(graph)
-        done: set[str] = set()
-        for position, found in enumerate(matches):
-            root = found.root.name
-            context.progress(position / len(matches), f"{self.name}: {root}")
-            if root in done:
-                continue
-            match = selection.again(graph, root)
-            if match is None or done.intersection(node.name for node in match.nodes):
-                context.left(root, "a part of it was replaced with another match")
-                continue
-            calls = graph.calls(match.root.layer) if len(match.nodes) == 1 else (match.root,)
-            done.update(node.name for node in (*match.nodes, *calls))
-            try:
-                what = self._replace(graph, match, calls)
-            except Skip as skip:
-                context.left(root, skip.reason)
-            else:
-                context.changed(root, what)
-        for name, reason in left.items():
-            context.left(name, reason)
-        if not context.sites:
-            context.left(graph.name, selection.why_nothing(graph))
-
-    def _replace(self, graph: Graph, match: Match, calls: tuple[Node, ...]) -> str:
-        site = ReplaceSite.of(graph, match)
-        layer = keras_layer(graph, match.root)
-        new = self._ask(layer, site)
-        if isinstance(new, (list, tuple)):
-            new = _chain(list(new))
-        whole = len(match.nodes) == 1
-        if whole and isinstance(new, keras.Layer) and not isinstance(new, keras.Model):
-            return put_layer(graph, calls, new, carry_weights=self.carry_weights)
-        if len(calls) > 1 and graph.layer_of(match.root).weights:
-            raise Skip(f"its layer is called {len(calls)} times, and only a single layer could be shared likewise")
-        for call in calls:
-            what = put_region(graph, match if call == match.root else None, call, new)
-        return what
-
-    def _ask(self, layer: Any, site: ReplaceSite) -> Any:
-        function = resolve(self.function, "ReplaceLayers.function")
-        given = (layer, site) if takes_site(function, self.arguments) else (layer,)
-        try:
-            new = function(*given, **self.arguments)
-        except Skip:
-            raise
-        except Exception as error:
-            raise PassError(
-                f"The function of ReplaceLayers fails: {type(error).__name__}: {error}",
-                where=f"node {site.name!r}",
-                hint="return None or a reason, as a string, for layers that it cannot replace",
-            ) from error
-        if new is None:
-            raise Skip("the function returned None")
-        if isinstance(new, str):
-            raise Skip(new)
-        if not isinstance(new, (list, tuple)) and not callable(new):
-            raise PassError(
-                "The function of ReplaceLayers returns something that is no layer.",
-                where=f"node {site.name!r}",
-                expected="a Keras layer or model, a list of layers, a function of tensors, None or a reason",
-                got=repr(new),
-            )
-        return new
+        replace_selected(
+            graph,
+            Selection(self.pattern, self.where),
+            resolve(self.function, "ReplaceLayers.function"),
+            context,
+            arguments=self.arguments,
+            carry_weights=self.carry_weights,
+        )
 
 
-def _chain(layers: list[Any]) -> Callable[..., Any]:
-    if not layers or not all(callable(layer) for layer in layers):
-        raise PassError("The function of ReplaceLayers returns a list of something else than layers.", got=repr(layers))
-
-    def chain(*tensors: Any) -> Any:
-        result = layers[0](*tensors)
-        for layer in layers[1:]:
-            result = layer(result)
-        return result
-
-    return chain
-
-
-__all__ = ["ReplaceLayers", "ReplaceSite", "Replacement"]
+__all__ = ["ReplaceLayers"]

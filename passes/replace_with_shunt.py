@@ -6,24 +6,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
-from kerasurgeon.authoring import (
-    APPROXIMATE,
+from kerasurgeon.authoring import APPROXIMATE, Context, Graph, Pass, Preserves
+from kerasurgeon.blocks import (
     BlockStep,
-    Context,
-    Graph,
-    GraphError,
-    Pass,
-    Preserves,
-    Region,
+    architecture_of,
+    architectures,
     build_shunt,
-    check_architecture,
-    did_you_mean,
     find_regions,
-    names_match,
+    free_names,
+    put_all,
+    region_option,
     without_overlap,
 )
-from kerasurgeon.blocks.options import architectures, region_option
-from kerasurgeon.blocks.put import free_names, put_all
 
 
 @final
@@ -75,25 +69,13 @@ class ReplaceWithShunt(Pass):
         regions = find_regions(graph, self.region)
         without_overlap(regions)
         names = free_names(graph, "shunt", len(regions))
-        chosen = [self._arch_of(region) for region in regions]
+        chosen = [architecture_of(self.arch, region) for region in regions]
         steps = []
         for place, (region, arch, name) in enumerate(zip(regions, chosen, names, strict=True)):
             context.progress(place / len(regions), f"{self.name}: {region.name}")
             named, network = build_shunt(graph, region, arch, int(context.rng.integers(2**31)))
             steps.append(BlockStep.of("shunt", name, region, network, arch=named))
         put_all(graph, steps, context)
-
-    def _arch_of(self, region: Region) -> Any:
-        if not isinstance(self.arch, Mapping):
-            return self.arch
-        for pattern, arch in self.arch.items():
-            if pattern == region.name or names_match([region.name], pattern):
-                return check_architecture(arch)
-        raise GraphError(
-            f"No architecture is given for the region {region.name!r}.",
-            got=", ".join(map(repr, self.arch)),
-            hint=f"{did_you_mean(region.name, self.arch)} '*' stands for all others",
-        )
 
 
 __all__ = ["ReplaceWithShunt"]

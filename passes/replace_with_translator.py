@@ -6,21 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
-from kerasurgeon.authoring import (
-    APPROXIMATE,
+from kerasurgeon.authoring import APPROXIMATE, Context, Graph, OptionError, Pass, Preserves, lift
+from kerasurgeon.blocks import (
     BlockStep,
-    Context,
-    Graph,
-    OptionError,
-    Pass,
-    Preserves,
     between,
+    cuts_option,
+    free_names,
     geometry,
-    lift,
+    put_all,
     translator,
     without_overlap,
 )
-from kerasurgeon.blocks.put import free_names, put_all
 
 
 @final
@@ -62,7 +58,7 @@ class ReplaceWithTranslator(Pass):
     preserves: ClassVar[Preserves] = APPROXIMATE
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "cuts", _pairs(self.name, self.cuts))
+        object.__setattr__(self, "cuts", cuts_option(self.name, self.cuts))
         if not isinstance(self.activation, str) or not self.activation:
             raise OptionError(
                 f"{self.name}: option 'activation' cannot be used.",
@@ -87,25 +83,6 @@ class ReplaceWithTranslator(Pass):
                 ) from error
             steps.append(BlockStep.of("translator", name, region, network))
         put_all(graph, steps, context)
-
-
-def _pairs(name: str, cuts: Any) -> tuple[tuple[str, str], ...]:
-    several = cuts
-    if isinstance(cuts, Sequence) and len(cuts) == 2 and all(isinstance(item, str) for item in cuts):
-        several = (cuts,)
-    if (
-        not isinstance(several, Sequence)
-        or isinstance(several, (str, bytes))
-        or not several
-        or not all(isinstance(pair, Sequence) and not isinstance(pair, str) and len(pair) == 2 for pair in several)
-        or not all(isinstance(item, str) and item for pair in several for item in pair)
-    ):
-        raise OptionError(
-            f"{name}: option 'cuts' cannot be used.",
-            expected='pairs of names of layers, as [("block_5_add", "block_16_expand")]',
-            got=repr(cuts)[:80],
-        )
-    return tuple((pair[0], pair[1]) for pair in several)
 
 
 __all__ = ["ReplaceWithTranslator"]

@@ -6,19 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from kerasurgeon.authoring import EXACT, Context, Graph, Pass, PassError, Preserves, Skip, check_flag
-from kerasurgeon.simplify import borders as simplify_borders
-from kerasurgeon.simplify import constants as simplify_constants
-from kerasurgeon.simplify import identities as simplify_identities
-from kerasurgeon.simplify import reshapes as simplify_reshapes
-from kerasurgeon.simplify.rules import Rule
-
-RULES: tuple[Rule, ...] = (
-    *simplify_identities.RULES,
-    *simplify_reshapes.RULES,
-    *simplify_borders.RULES,
-    *simplify_constants.RULES,
-)
+from kerasurgeon.authoring import EXACT, Context, Graph, Pass, Preserves, check_flag
+from kerasurgeon.simplify import RULES, apply_rules
 
 
 @final
@@ -71,50 +60,7 @@ class Simplify(Pass):
 
     def run(self, graph: Graph, context: Context) -> None:
         """Apply every rule at every node until none applies."""
-        rules = [rule for rule in RULES if getattr(self, rule.option)]
-        limit = 4 * len(graph) + 10  # each step removes a node or one of a few things between two
-        steps = 0
-        while True:
-            left: dict[str, list[str]] = {}
-            before = steps
-            nodes = graph.nodes()
-            for position, node in enumerate(nodes):
-                context.progress(position / len(nodes), f"Simplify: {node.name}")
-                if node.name in graph:
-                    steps += _visit(graph, node.name, rules, context, left)
-            unused = graph.remove_unused()
-            for name in unused:
-                context.changed(name, "removed: no output of the model depends on it")
-            if steps == before and not unused:
-                break
-            if steps > limit:
-                raise PassError(f"Simplify does not come to an end: it made {steps} changes.")
-        for name, reasons in left.items():
-            context.left(name, "; ".join(dict.fromkeys(reasons)))
-        if not context.sites:
-            context.left(graph.name, "it has nothing that the rules look at")
-
-
-def _visit(graph: Graph, name: str, rules: list[Rule], context: Context, left: dict[str, list[str]]) -> bool:
-    """Apply the first rule that can be applied at a node. Returns whether one could."""
-    for rule in rules:
-        node = graph[name]
-        if not rule.looks_at(graph, node):
-            continue
-        before = graph.revision
-        try:
-            done = rule.action(graph, node)
-        except Skip as skip:
-            if graph.revision != before:
-                raise PassError(
-                    f"A rule of Simplify changed the graph and then left it alone: {skip.reason}."
-                ) from skip
-            left.setdefault(name, []).append(skip.reason)
-            continue
-        left.pop(name, None)
-        context.changed(name, done)
-        return True
-    return False
+        apply_rules(graph, [rule for rule in RULES if getattr(self, rule.option)], context)
 
 
 __all__ = ["RULES", "Simplify"]

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kerasurgeon.blocks.bridges import check_architecture
-from kerasurgeon.errors import OptionError
+from kerasurgeon.errors import GraphError, OptionError, did_you_mean
+from kerasurgeon.ir.name_patterns import names_match
 from kerasurgeon.rewrite.regions import Region
 
 REGIONS = "a region, its name or a pattern of names, 'first..last', 'entry->exit', or several of these"
@@ -45,4 +46,45 @@ def architectures(name: str, value: Any) -> Any:
     return {key: check_architecture(arch, f"{where}, key {key!r}") for key, arch in value.items()}
 
 
-__all__ = ["architectures", "region_option"]
+def architecture_of(architectures: Any, region: Region) -> Any:
+    """The architecture for a region, of what ``architectures`` gave.
+
+    Raises:
+        GraphError: None is given for it.
+    """
+    if not isinstance(architectures, Mapping):
+        return architectures
+    for pattern, arch in architectures.items():
+        if pattern == region.name or names_match([region.name], pattern):
+            return arch
+    raise GraphError(
+        f"No architecture is given for the region {region.name!r}.",
+        got=", ".join(map(repr, architectures)),
+        hint=f"{did_you_mean(region.name, architectures)} '*' stands for all others",
+    )
+
+
+def cuts_option(name: str, value: Any) -> tuple[tuple[str, str], ...]:
+    """Pairs of names of layers: one, or several.
+
+    Raises:
+        OptionError: It is none.
+    """
+    one = isinstance(value, Sequence) and len(value) == 2 and all(isinstance(item, str) for item in value)
+    several = (value,) if one else value
+    if (
+        not isinstance(several, Sequence)
+        or isinstance(several, (str, bytes))
+        or not several
+        or not all(isinstance(pair, Sequence) and not isinstance(pair, str) and len(pair) == 2 for pair in several)
+        or not all(isinstance(item, str) and item for pair in several for item in pair)
+    ):
+        raise OptionError(
+            f"{name}: option 'cuts' cannot be used.",
+            expected='pairs of names of layers, as [("block_5_add", "block_16_expand")]',
+            got=repr(value)[:80],
+        )
+    return tuple((pair[0], pair[1]) for pair in several)
+
+
+__all__ = ["architecture_of", "architectures", "cuts_option", "region_option"]

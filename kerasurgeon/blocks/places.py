@@ -88,6 +88,28 @@ def without_overlap(found: Sequence[Region]) -> None:
             owner[node] = region
 
 
+def outermost(graph: Graph, found: Sequence[Region]) -> tuple[list[Region], dict[str, str]]:
+    """Regions without those inside others of them, in the order of the network.
+
+    Returns:
+        The regions, and for the others, by the node at the exit, why they are left out.
+
+    Raises:
+        GraphError: Two of them overlap, and neither is inside the other.
+    """
+    order = {node.name: place for place, node in enumerate(graph.nodes())}
+    result: list[Region] = []
+    inside: dict[str, str] = {}
+    for region in sorted(found, key=lambda one: (-len(one), order[one.exit.node])):
+        around = next((other for other in result if set(region.nodes) <= set(other.nodes)), None)
+        if around is None:
+            result.append(region)
+        else:
+            inside[region.exit.node] = f"{region.name} goes with {around.name}, which is around it"
+    without_overlap(result)
+    return sorted(result, key=lambda one: order[one.exit.node]), inside
+
+
 def _several(graph: Graph, where: Any, known: tuple[Region, ...]) -> list[Region]:
     if isinstance(where, Region):
         return [_again(graph, where)]
@@ -250,4 +272,4 @@ def _no_region(graph: Graph, text: str, known: tuple[Region, ...]) -> GraphError
     )
 
 
-__all__ = ["FORMS", "Where", "find_region", "find_regions", "node_named", "without_overlap"]
+__all__ = ["FORMS", "Where", "find_region", "find_regions", "node_named", "outermost", "without_overlap"]

@@ -11,7 +11,7 @@ from kerasurgeon.morphnet.records import write_records
 from kerasurgeon.morphnet.steering import SteerStrength
 from kerasurgeon.morphnet.structure import read_structure, structure_plan
 from kerasurgeon.morphnet.twins import with_gates, with_scales, without_scales
-from kerasurgeon.morphnet.widen import Widths, macs_of, params_of
+from kerasurgeon.morphnet.widen import Widths, layers_to_ignore, macs_of, params_of
 
 __all__ = [
     "ALGORITHMS",
@@ -29,6 +29,7 @@ __all__ = [
     "fresh_weights",
     "hardware_for",
     "known_hardware",
+    "layers_to_ignore",
     "living",
     "macs_of",
     "measure_hardware",

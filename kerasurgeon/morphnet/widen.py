@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import gcd
 from typing import Any
@@ -14,8 +14,9 @@ from kerasurgeon.channels.copies import Copies
 from kerasurgeon.channels.cut import resize
 from kerasurgeon.channels.grow import Growth, cannot_duplicate, cannot_grow, grow_units, shape_only
 from kerasurgeon.costs import cost
-from kerasurgeon.errors import PlanError
+from kerasurgeon.errors import OptionError, PlanError, did_you_mean
 from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.name_patterns import names_match
 from kerasurgeon.morphnet.fresh import fresh_weights
 
 Array = np.ndarray[Any, Any]
@@ -25,6 +26,8 @@ LARGEST = 256.0
 """No multiplier above this is looked for."""
 
 _STEPS = 24
+_MULTIPLES = 100
+"""Budgets up to this are multiples of what there is."""
 
 
 def macs_of(graph: Graph) -> float:
@@ -35,6 +38,25 @@ def macs_of(graph: Graph) -> float:
 def params_of(graph: Graph) -> float:
     """Elements of all weights."""
     return float(cost(graph).parameters)
+
+
+def layers_to_ignore(graph: Graph, patterns: Sequence[str]) -> list[str]:
+    """The layers that make channels and that patterns of names mean.
+
+    Raises:
+        OptionError: There are patterns, and they name none.
+    """
+    if not patterns:
+        return []
+    sources = {source.layer for source in analyse(graph).sources.values()}
+    found = [layer for layer in sources if any(names_match([layer], pattern) for pattern in patterns)]
+    if not found:
+        raise OptionError(
+            "Expand: ignore= names no layer that makes channels.",
+            got=repr(tuple(patterns)),
+            hint=did_you_mean(patterns[0], sources),
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -128,6 +150,43 @@ class Widths:
             if high - low < 1e-5 * high:
                 break
         return low
+
+    def allowed(
+        self, *, macs: float | None = None, params: float | None = None, width: float | None = None
+    ) -> tuple[float, str]:
+        """The multiplier that a budget allows, and what the report says of it.
+
+        Args:
+            macs: MACs that the network may have: up to 100 a multiple of what there is, above that a number.
+            params: Parameters, likewise.
+            width: The multiplier itself.
+
+        Raises:
+            PlanError: The budget is below what can be reached.
+        """
+        if width is not None:
+            return width, f"widths times {width:g}"
+        name, budget, measure = ("macs", macs, macs_of) if macs is not None else ("params", params, params_of)
+        assert budget is not None
+        most = budget if budget > _MULTIPLES else budget * measure(self.graph)
+        width = self.largest(measure, most)
+        reached = measure(self.form(width))
+        return width, f"widths times {width:.4g}: {reached:,.0f} {name} of {most:,.0f} that are allowed"
+
+    def left(self, growth: Growth) -> dict[str, str]:
+        """Why layers keep channels as they are, by the nodes that make them."""
+        channels = self.channels
+        reasons = {
+            channels.sources[cell.name].node: growth.left[unit]
+            for cell in self.cells
+            for unit in cell.units
+            if unit in growth.left
+        }
+        for source in channels.sources.values():
+            unit = int(channels.unit[source.ids.ravel()[0]])
+            if unit in self.refused:
+                reasons[source.node] = self.refused[unit]
+        return reasons
 
     def apply(self, width: float, rng: np.random.Generator, *, uneven: float = 0.0) -> tuple[Graph, Growth]:
         """The network at a multiple of its widths, with weights: those it has, duplicated, or else new ones."""

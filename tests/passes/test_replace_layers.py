@@ -16,8 +16,7 @@ from kerasurgeon.authoring import Node, Skip, anything
 from kerasurgeon.authoring import layers as patterns
 from kerasurgeon.errors import OptionError, PassError, RecipeError, VerificationError
 from kerasurgeon.passes import ReplaceLayers
-from kerasurgeon.passes.replace_layers import ReplaceSite
-from kerasurgeon.replacing import replacements
+from kerasurgeon.replacing import ReplaceSite, replacements
 from kerasurgeon.rewrite.pipeline import Pipeline
 from kerasurgeon.rewrite.recipe import Recipe
 from tests.applications import application_inputs, shared_application
