@@ -162,9 +162,16 @@ class ChannelCall(Called[Labels]):
         self.tie(factor.ids, first)
         return Factor(tuple(kept), first.reshape([factor.ids.shape[factor.axes.index(axis)] for axis in kept]))
 
-    def tie(self, one: Ids, other: Ids) -> None:
-        """Channels at equal positions live and die together; arrays broadcast."""
-        if one is not other:
+    def tie(self, one: Ids | None, other: Ids | None) -> None:
+        """Channels at equal positions live and die together; arrays broadcast.
+
+        One of them may be ``None``, as ``along`` gives for an axis that cannot shrink: then the other stays whole too.
+        """
+        if one is None or other is None:
+            for ids in (one, other):
+                if ids is not None:
+                    self.freeze(ids, Reason.FIXED_AXIS)
+        elif one is not other:
             one, other = np.broadcast_arrays(one, other)
             self.pairs.append((one.ravel(), other.ravel()))
 
@@ -222,6 +229,8 @@ class ChannelCall(Called[Labels]):
         for axis, ids in axes.items():
             if ids is not None:
                 several = axis if isinstance(axis, tuple) else (axis,)
+                if max(several) >= rank or min(several) < -rank:
+                    raise IndexError(f"axis {axis} of an array with {rank} axes ({owner})")
                 self.held.append(Held(owner, tuple(place % rank for place in several), ids, axis in summed))
 
     def rescale(self, key: str, factor: Callable[[Keep], float]) -> None:

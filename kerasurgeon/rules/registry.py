@@ -15,6 +15,7 @@ from typing import Any
 
 from kerasurgeon.errors import OptionError, did_you_mean
 from kerasurgeon.ir.kinds import kind_of
+from kerasurgeon.rules.guard import guarded
 from kerasurgeon.rules.rule import NoRule, Rule
 
 _BUILT_IN: dict[str, Rule] = {}
@@ -42,7 +43,9 @@ def register_rule(kind: str | type[Any] | Iterable[str | type[Any]], rule: Rule)
             hint="register an object, not its class" if isinstance(rule, type) else "derive a class from Rule",
         )
     several: Any = [kind] if isinstance(kind, (str, type)) else kind
-    _TABLE.get().update(dict.fromkeys(map(_kind, several), rule))
+    table = _TABLE.get()
+    for each in map(_kind, several):
+        table[each] = guarded(rule, each) if table is _REGISTERED else rule
 
 
 def unregister_rule(kind: str | type[Any]) -> None:
