@@ -12,16 +12,19 @@ from kerasurgeon.cli import options
 from kerasurgeon.cli.console import activity, show, show_json
 from kerasurgeon.cli.errors import UsageError, usage
 from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, check_outputs, read_data
+from kerasurgeon.cli.groups import Loading, grouped
 from kerasurgeon.cli.models import load_model
 from kerasurgeon.cli.region_rows import region_data, region_row
 from kerasurgeon.cli.startup import start_keras
 from kerasurgeon.errors import missing_extra
+from kerasurgeon.report.pictures import SUFFIXES
 
-_PICTURES = (".png", ".pdf", ".svg")
 _CHOICE = "Which regions to leave out"
 
 
+@grouped
 def blocks(
+    *,
     model: options.Model,
     data: Annotated[
         Path | None,
@@ -73,8 +76,7 @@ def blocks(
         typer.Option(metavar="FILE", help="Also draw the quotients: .png, .pdf or .svg.", show_default=False),
     ] = None,
     overwrite: options.Overwrite = False,
-    unsafe: options.Unsafe = False,
-    custom_objects: options.CustomObjects = None,
+    loading: Loading,
     json: options.Json = False,
 ) -> None:
     """Show what each region of a model costs; with labelled data, what it is worth, and which ones to leave out.
@@ -90,11 +92,11 @@ def blocks(
     if plot is not None:
         if find_spec("matplotlib") is None:
             raise missing_extra("matplotlib", "plot", "--plot")
-        check_outputs([plot], _PICTURES, overwrite=overwrite, others=[model])
+        check_outputs([plot], SUFFIXES, overwrite=overwrite, others=[model])
     arrays = read_data(data, labels)
     with activity() as now:
         start_keras(now)
-        loaded = load_model(model, now, unsafe=unsafe, custom_objects=custom_objects)
+        loaded = load_model(model, now, loading)
         if labels is None:
             now.phase("looking at the graph")
             document, shown = _costs(loaded, which, min_nodes)

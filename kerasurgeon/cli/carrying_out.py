@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kerasurgeon.cli.console import activity, as_json, show, show_json
 from kerasurgeon.cli.files import write_text
+from kerasurgeon.cli.groups import Loading, Records
 from kerasurgeon.cli.models import load_model
 from kerasurgeon.cli.startup import start_keras
 from kerasurgeon.cli.writing import Writing, file_notes, files_table, write_all
@@ -24,10 +25,8 @@ def carry_out(
     writing: Writing,
     *,
     data: Any,
-    report: Path | None,
-    save_recipe: Path | None,
-    unsafe: bool,
-    custom_objects: list[str] | None,
+    records: Records,
+    loading: Loading,
     json: bool,
     afterwards: Callable[[Result], Sequence[Any]] | None = None,
 ) -> None:
@@ -38,10 +37,8 @@ def carry_out(
         make_pipeline: Makes the pipeline, once Keras is there.
         writing: Which files are written, and how.
         data: Inputs, or ``(inputs, labels)``, for passes that use data.
-        report: Where to write what ``--json`` prints.
-        save_recipe: Where to write the recipe.
-        unsafe: Whether the model file may run code of its own.
-        custom_objects: Modules to import first.
+        records: What else to write.
+        loading: How the model file is loaded.
         json: Whether to print one JSON document and nothing else.
         afterwards: Called with the result once files are written; what it returns is printed first.
     """
@@ -50,16 +47,16 @@ def carry_out(
         from kerasurgeon.costs import compare_costs, cost
 
         pipeline = make_pipeline()
-        loaded = load_model(model, now, unsafe=unsafe, custom_objects=custom_objects)
+        loaded = load_model(model, now, loading)
         now.phase("running the passes")
         result = pipeline.run(loaded, data=data, progress=now.tell)
         costs = compare_costs(cost(loaded), cost(result.graph))
         files = write_all(result.model, writing, now)
         document = _document(model, result, costs, files)
-        if report:
-            write_text(report, as_json(document))
-        if save_recipe:
-            result.recipe.save(save_recipe)
+        if records.report:
+            write_text(records.report, as_json(document))
+        if records.save_recipe:
+            result.recipe.save(records.save_recipe)
         shown = afterwards(result) if afterwards is not None else ()
     if json:
         show_json(document)

@@ -11,21 +11,24 @@ from rich.table import Table
 from kerasurgeon.cli import options
 from kerasurgeon.cli.console import Activity, activity, show, show_json
 from kerasurgeon.cli.files import EXPORT_SUFFIXES, KERAS_SUFFIXES, check_input, read_arrays
+from kerasurgeon.cli.groups import Loading, grouped
 from kerasurgeon.cli.models import load_model
 from kerasurgeon.cli.startup import start_keras
+from kerasurgeon.report.tables import grid
 
 _FILE = "A model file: .keras, .h5, .tflite or .onnx."
 
 
+@grouped
 def compare(
+    *,
     first: Annotated[Path, typer.Argument(metavar="A", help=f"The reference. {_FILE}", show_default=False)],
     second: Annotated[Path, typer.Argument(metavar="B", help=_FILE, show_default=False)],
     tolerance: Annotated[float, typer.Option(min=0.0, help="Largest relative difference of outputs.")] = 1e-3,
     samples: Annotated[int, typer.Option(min=1, help="How many random samples to run.")] = 4,
     seed: Annotated[int, typer.Option(help="Seed of the random samples.")] = 0,
     inputs: options.Inputs = None,
-    unsafe: options.Unsafe = False,
-    custom_objects: options.CustomObjects = None,
+    loading: Loading,
     json: options.Json = False,
 ) -> None:
     """Run two model files on the same inputs, and compare their outputs.
@@ -40,7 +43,7 @@ def compare(
         start_keras(now)
         from kerasurgeon.exporting.parity import compare as compare_models
 
-        runners = [_open(path, now, unsafe=unsafe, custom_objects=custom_objects) for path in (first, second)]
+        runners = [_open(path, now, loading) for path in (first, second)]
         now.phase("running both")
         report = compare_models(*runners, inputs=data, seed=seed, samples=samples)
     same = report.relative_error <= tolerance
@@ -53,7 +56,7 @@ def compare(
         raise typer.Exit(1)
 
 
-def _open(path: Path, now: Activity, *, unsafe: bool, custom_objects: list[str] | None) -> Any:
+def _open(path: Path, now: Activity, loading: Loading) -> Any:
     from kerasurgeon.exporting.opening import open_runner
 
     if path.suffix.lower() not in KERAS_SUFFIXES:
@@ -61,18 +64,21 @@ def _open(path: Path, now: Activity, *, unsafe: bool, custom_objects: list[str] 
         return open_runner(path)
     from kerasurgeon.exporting.keras_runner import KerasRunner
 
-    model = load_model(path, now, unsafe=unsafe, custom_objects=custom_objects)
+    model = load_model(path, now, loading)
     return KerasRunner(model, source=str(path))
 
 
 def _table(report: Any) -> Table:
-    table = Table()
-    for column in ("output", "largest difference", "relative", "same argmax"):
-        table.add_column(column, justify="left" if column == "output" else "right")
-    for item in report.outputs:
-        agreement = "-" if item.argmax_agreement is None else f"{item.argmax_agreement:.0%}"
-        table.add_row(item.name, f"{item.max_abs_error:.2e}", f"{item.relative_error:.2e}", agreement)
-    return table
+    rows = [
+        (
+            item.name,
+            f"{item.max_abs_error:.2e}",
+            f"{item.relative_error:.2e}",
+            "-" if item.argmax_agreement is None else f"{item.argmax_agreement:.0%}",
+        )
+        for item in report.outputs
+    ]
+    return grid(("output", "largest difference", "relative", "same argmax"), rows)
 
 
 def _verdict(error: float, tolerance: float) -> str:

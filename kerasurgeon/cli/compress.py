@@ -9,6 +9,7 @@ import typer
 from kerasurgeon.cli import options
 from kerasurgeon.cli.carrying_out import carry_out
 from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, check_side_files, read_data
+from kerasurgeon.cli.groups import Formats, Loading, Records, grouped
 from kerasurgeon.cli.steps import check_steps, recipe_of
 from kerasurgeon.cli.writing import plan
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from kerasurgeon.rewrite.pipeline import Pipeline
 
 
+@grouped
 def compress(
+    *,
     model: options.Model,
     output: options.Outputs,
     recipe: options.RecipeFile = None,
@@ -29,18 +32,10 @@ def compress(
     verify: options.VerifyLevel = None,
     data: options.Data = None,
     labels: options.Labels = None,
-    report: options.ReportFile = None,
-    save_recipe: options.SaveRecipe = None,
+    records: Records,
     overwrite: options.Overwrite = False,
-    quantize: options.Quantise = None,
-    calibration: options.Calibration = None,
-    integer_io: options.IntegerIo = False,
-    int8_weights: options.Int8Weights = "auto",
-    batch_size: options.BatchSize = "auto",
-    opset: options.Opset = None,
-    inputs: options.Inputs = None,
-    unsafe: options.Unsafe = False,
-    custom_objects: options.CustomObjects = None,
+    formats: Formats,
+    loading: Loading,
     json: options.Json = False,
 ) -> None:
     """Run passes over a model, and write the result as .keras, .tflite or .onnx.
@@ -49,22 +44,8 @@ def compress(
     """
     check_input(model, KERAS_SUFFIXES, "model file")
     check_steps(recipe, pass_ or [], settings or [])
-    others = check_side_files(
-        [(report, (".json",)), (save_recipe, (".toml", ".json"))], overwrite=overwrite, read=(model, recipe)
-    )
-    writing = plan(
-        output,
-        others=others,
-        overwrite=overwrite,
-        quantize=quantize,
-        calibration=calibration,
-        integer_io=integer_io,
-        int8_weights=int8_weights,
-        batch_size=batch_size,
-        opset=opset,
-        inputs=inputs,
-        seed=seed or 0,
-    )
+    others = check_side_files(records.files(), overwrite=overwrite, read=(model, recipe))
+    writing = plan(output, formats, others=others, overwrite=overwrite, seed=seed or 0)
     arrays = read_data(data, labels)
 
     def make_pipeline() -> Pipeline:
@@ -78,9 +59,7 @@ def compress(
         make_pipeline,
         writing,
         data=arrays,
-        report=report,
-        save_recipe=save_recipe,
-        unsafe=unsafe,
-        custom_objects=custom_objects,
+        records=records,
+        loading=loading,
         json=json,
     )

@@ -15,7 +15,7 @@ import typer
 
 from kerasurgeon.cli import options
 from kerasurgeon.cli.console import activity, as_json, show, show_json
-from kerasurgeon.cli.errors import UsageError
+from kerasurgeon.cli.files import check_folder
 from kerasurgeon.cli.startup import start_keras
 from kerasurgeon.errors import missing_extra
 
@@ -66,25 +66,14 @@ def demo(
 
 
 def _target(output: Path | None, *, overwrite: bool) -> Path:
-    """The directory to write to, checked."""
+    """The folder to write to, checked."""
     if output is None:
         numbers = iter(range(2, 10_000))
         output = Path(_DEFAULT)
         while output.exists():
             output = Path(f"{_DEFAULT}-{next(numbers)}")
-    if output.exists() and not output.is_dir():
-        raise UsageError("The directory to write to is a file.", where=str(output), hint="choose another name")
-    if output.is_dir() and any(output.iterdir()) and not overwrite:
-        raise UsageError(
-            "The directory is not empty.",
-            where=str(output),
-            hint="choose another one, or add --overwrite to replace the demo's files in it",
-        )
-    parent = output.resolve().parent
-    if not parent.is_dir():
-        raise UsageError("The directory to write in does not exist.", where=str(parent), hint=f"mkdir -p {parent}")
-    if not os.access(output if output.is_dir() else parent, os.W_OK):
-        raise UsageError("The directory cannot be written to.", where=str(output), hint="choose another one")
+    hint = "choose another one, or add --overwrite to replace the demo's files in it"
+    check_folder(output, overwrite=overwrite, hint=hint)
     return output
 
 

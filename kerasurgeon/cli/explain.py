@@ -9,17 +9,19 @@ import typer
 from kerasurgeon.cli import options
 from kerasurgeon.cli.console import activity, show, show_json
 from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input
+from kerasurgeon.cli.groups import Loading, grouped
 from kerasurgeon.cli.models import load_model
 from kerasurgeon.cli.startup import start_keras
 from kerasurgeon.cli.steps import check_steps, recipe_of
 
 
+@grouped
 def explain(
+    *,
     model: options.Model,
     pass_: Annotated[str, typer.Option("--pass", metavar="NAME", help="The pass, or module:Class.")],
     settings: options.Settings = None,
-    unsafe: options.Unsafe = False,
-    custom_objects: options.CustomObjects = None,
+    loading: Loading,
     json: options.Json = False,
 ) -> None:
     """Say what a pass would do to a model, site by site, without doing it."""
@@ -30,7 +32,7 @@ def explain(
         from kerasurgeon.rewrite.explain import explain as dry_run
 
         (made,) = recipe_of(None, [pass_], settings or [], seed=None, verify=None).make_passes()
-        loaded = load_model(model, now, unsafe=unsafe, custom_objects=custom_objects)
+        loaded = load_model(model, now, loading)
         now.phase(f"running {made.name} on a copy")
         found = dry_run(made, loaded)
     if json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,28 @@ def check_outputs(
             )
         with usage():
             check_target(path, overwrite=True)
+
+
+def check_folder(folder: Path, *, overwrite: bool, hint: str) -> None:
+    """Check that a folder can be written to: a new or an empty one.
+
+    Args:
+        folder: The folder.
+        overwrite: Whether it may hold files.
+        hint: What to do where it does.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    parent = folder.resolve().parent
+    if folder.exists() and not folder.is_dir():
+        raise UsageError("The folder to write to is a file.", where=str(folder), hint="choose another name")
+    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+        raise UsageError("The folder is not empty.", where=str(folder), hint=hint)
+    if not parent.is_dir():
+        raise UsageError("The folder to write in does not exist.", where=str(parent), hint=f"mkdir -p {parent}")
+    if not os.access(folder if folder.is_dir() else parent, os.W_OK):
+        raise UsageError("The folder cannot be written to.", where=str(folder), hint="choose another one")
 
 
 def check_side_files(

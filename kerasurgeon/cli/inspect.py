@@ -11,14 +11,18 @@ from rich.table import Table
 from kerasurgeon.cli import options
 from kerasurgeon.cli.console import activity, show, show_json
 from kerasurgeon.cli.files import EXPORT_SUFFIXES, KERAS_SUFFIXES, check_input
+from kerasurgeon.cli.groups import Loading, grouped
 from kerasurgeon.cli.models import load_model
 from kerasurgeon.cli.region_rows import region_data, region_row
 from kerasurgeon.cli.startup import start_keras
+from kerasurgeon.report.tables import grid
 
 _USUAL = {"layers": True, "cost": True, "regions": True}
 
 
+@grouped
 def inspect(
+    *,
     model: Annotated[
         Path,
         typer.Argument(
@@ -37,8 +41,7 @@ def inspect(
     groups: Annotated[
         bool, typer.Option("--groups", help="Show which channels go together, and which cannot go and why.")
     ] = False,
-    unsafe: options.Unsafe = False,
-    custom_objects: options.CustomObjects = None,
+    loading: Loading,
     json: options.Json = False,
 ) -> None:
     """Show what a model is made of and what it costs: layers, cost and regions, or what is asked for."""
@@ -49,7 +52,7 @@ def inspect(
         if model.suffix.lower() in KERAS_SUFFIXES:
             from kerasurgeon.keras_io.lift import lift
 
-            loaded = load_model(model, now, unsafe=unsafe, custom_objects=custom_objects)
+            loaded = load_model(model, now, loading)
             now.phase("looking at the graph")
             document, shown = _of_graph(lift(loaded), parts if any(parts.values()) else parts | _USUAL)
         else:
@@ -107,9 +110,8 @@ def _layers(graph: Any) -> list[dict[str, Any]]:
 
 
 def _layer_table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(title="layers, one row a call", title_justify="left")
-    for column in ("name", "kind", "reads", "gives", "weights"):
-        table.add_column(column, overflow="fold")
+    heads = ("name", "kind", "reads", "gives", "weights")
+    table = grid(heads, left=heads, title="layers, one row a call")
     for row in rows:
         weights = ", ".join(f"{key} {'x'.join(map(str, shape)) or '()'}" for key, shape in row["weights"].items())
         table.add_row(row["name"], row["kind"], ", ".join(row["inputs"]), ", ".join(row["outputs"]), weights)
@@ -124,12 +126,8 @@ def _regions(graph: Any) -> tuple[list[dict[str, Any]], Table | str]:
     data = [region_data(region) for region in found]
     if not found:
         return data, "regions: none of two nodes or more"
-    table = Table(title="regions: one way in, one way out", title_justify="left")
-    for column in ("region", "kind", "nodes", "from", "to"):
-        table.add_column(column, justify="right" if column == "nodes" else "left", overflow="fold")
-    for region in found:
-        table.add_row(*region_row(region))
-    return data, table
+    heads, left = ("region", "kind", "nodes", "from", "to"), ("region", "kind", "from", "to")
+    return data, grid(heads, map(region_row, found), left=left, title="regions: one way in, one way out")
 
 
 def _of_file(path: Path) -> tuple[dict[str, Any], list[Any]]:
@@ -139,9 +137,8 @@ def _of_file(path: Path) -> tuple[dict[str, Any], list[Any]]:
 
     runner = open_runner(path)
     rows = [("input", info) for info in runner.inputs] + [("output", info) for info in runner.outputs]
-    table = Table()
-    for column in ("", "name", "dtype and shape", "quantisation"):
-        table.add_column(column, overflow="fold")
+    heads = ("", "name", "dtype and shape", "quantisation")
+    table = grid(heads, left=heads)
     for side, info in rows:
         scale = "-" if info.quantization is None else "scale {:g}, zero point {}".format(*info.quantization)
         table.add_row(side, info.name, info.text, scale)

@@ -7,13 +7,13 @@ import importlib.util
 import re
 import sys
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from kerasurgeon.cli.console import Activity, note
 from kerasurgeon.cli.errors import UsageError
+from kerasurgeon.cli.groups import Loading
 from kerasurgeon.errors import ModelFileError
 
 _MOST_NODES = 20_000
@@ -22,14 +22,13 @@ _MOST_NODES = 20_000
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
-def load_model(path: Path, activity: Activity, *, unsafe: bool, custom_objects: Sequence[str] | None) -> Any:
+def load_model(path: Path, activity: Activity, loading: Loading) -> Any:
     """Load a .keras or .h5 file. Keras must have been started.
 
     Args:
         path: The file; it exists.
         activity: Told what is going on.
-        unsafe: Whether Python code inside the file may run.
-        custom_objects: Modules to import first, whose classes and functions the model may need.
+        loading: What the file may do and needs.
 
     Raises:
         ModelFileError: It cannot be loaded, and why.
@@ -39,7 +38,7 @@ def load_model(path: Path, activity: Activity, *, unsafe: bool, custom_objects: 
 
     _check_kind(path)
     custom: dict[str, Any] = {}
-    for name in custom_objects or ():
+    for name in loading.custom_objects or ():
         module = _import(name)
         custom |= {
             key: item for key, item in vars(module).items() if getattr(item, "__module__", "") == module.__name__
@@ -47,7 +46,7 @@ def load_model(path: Path, activity: Activity, *, unsafe: bool, custom_objects: 
     activity.phase(f"loading {path.name}")
     try:
         with quiet():
-            return _load(path, custom, safe_mode=not unsafe)
+            return _load(path, custom, safe_mode=not loading.unsafe)
     except Exception as error:
         raise _explained(path, error) from error
 

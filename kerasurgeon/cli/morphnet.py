@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +11,8 @@ import typer
 from kerasurgeon.cli import options
 from kerasurgeon.cli.console import activity, as_json, show, show_json
 from kerasurgeon.cli.errors import UsageError
-from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input
+from kerasurgeon.cli.files import KERAS_SUFFIXES, check_folder, check_input
+from kerasurgeon.cli.groups import Loading, grouped
 from kerasurgeon.cli.models import load_model
 from kerasurgeon.cli.startup import start_keras
 
@@ -46,7 +46,9 @@ _MORPH = "How widths are learned"
 _TRAINING = "Training"
 
 
+@grouped
 def morphnet(
+    *,
     base_model: Annotated[
         str,
         typer.Option(
@@ -128,8 +130,7 @@ def morphnet(
         ),
     ] = Path("morphnet-run"),
     overwrite: options.Overwrite = False,
-    unsafe: options.Unsafe = False,
-    custom_objects: options.CustomObjects = None,
+    loading: Loading,
     json: options.Json = False,
 ) -> None:
     """Train a network with a regulariser under which channels that cost much and matter little die, and cut those off.
@@ -143,7 +144,7 @@ def morphnet(
         raise UsageError("--kept cannot be used.", expected="a share in (0, 1)", got=str(kept))
     if records is not None and tfds is not None:
         raise UsageError("--records and --tfds both say what is trained on.", hint="leave one out")
-    _check_folder(log_dir, overwrite)
+    check_folder(log_dir, overwrite=overwrite, hint="choose another one with --log-dir, or add --overwrite")
     if Path(base_model).suffix.lower() in KERAS_SUFFIXES:
         check_input(Path(base_model), KERAS_SUFFIXES, "model file")
     with activity() as now:
@@ -157,7 +158,7 @@ def morphnet(
         images = data_set(str(data), records, tfds, seed)
 
         def load(path: Path) -> Any:
-            return load_model(path, now, unsafe=unsafe, custom_objects=custom_objects)
+            return load_model(path, now, loading)
 
         model = network(base_model, images, load)
         run = Run(
@@ -179,20 +180,6 @@ def morphnet(
         show_json(result)
     else:
         show(*_lines(result, log_dir))
-
-
-def _check_folder(folder: Path, overwrite: bool) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise UsageError("The folder to write to is a file.", where=str(folder), hint="choose another name")
-    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
-        raise UsageError(
-            "The folder is not empty.", where=str(folder), hint="choose another one with --log-dir, or add --overwrite"
-        )
-    parent = folder.resolve().parent
-    if not parent.is_dir():
-        raise UsageError("The folder to write in does not exist.", where=str(parent), hint=f"mkdir -p {parent}")
-    if not os.access(folder if folder.is_dir() else parent, os.W_OK):
-        raise UsageError("The folder cannot be written to.", where=str(folder), hint="choose another one")
 
 
 def _lines(result: dict[str, Any], folder: Path) -> list[str]:

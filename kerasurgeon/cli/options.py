@@ -113,6 +113,7 @@ Inputs = Annotated[
         show_default="seeded random inputs",
     ),
 ]
+Seed = Annotated[int, typer.Option(min=0, help="All random choices follow from it.")]
 Data = Annotated[
     Path | None,
     typer.Option(

@@ -10,6 +10,7 @@ import typer
 from kerasurgeon.cli import options
 from kerasurgeon.cli.console import activity, show, show_json
 from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, read_arrays
+from kerasurgeon.cli.groups import Loading, grouped
 from kerasurgeon.cli.models import load_model
 from kerasurgeon.cli.startup import start_keras
 
@@ -17,15 +18,16 @@ app = typer.Typer(help="Look at a channel plan: which channels of a model are ke
 
 
 @app.command(name="show")
+@grouped
 def show_plan(
+    *,
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras or .h5 file.", show_default=False)],
     plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan: .json.", show_default=False)],
     importance: Annotated[
         str, typer.Option(help="What matters least, where the plan gives numbers: as for PruneChannels.")
     ] = "l2",
     data: options.Data = None,
-    unsafe: options.Unsafe = False,
-    custom_objects: options.CustomObjects = None,
+    loading: Loading,
     json: options.Json = False,
 ) -> None:
     """Show what a plan would cut from a model, before anything goes; ``compress`` with ApplyPlan carries it out."""
@@ -37,7 +39,7 @@ def show_plan(
         from kerasurgeon.channels.plan import ChannelPlan
 
         wanted = ChannelPlan.load(plan)
-        loaded = load_model(model, now, unsafe=unsafe, custom_objects=custom_objects)
+        loaded = load_model(model, now, loading)
         now.phase("looking at the channels")
         found = wanted.show(loaded, importance=importance, data=arrays)
     if json:

@@ -12,6 +12,7 @@ from kerasurgeon.cli import options
 from kerasurgeon.cli.carrying_out import carry_out
 from kerasurgeon.cli.errors import UsageError, usage
 from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, check_side_files, read_data
+from kerasurgeon.cli.groups import Formats, Loading, Records, grouped
 from kerasurgeon.cli.writing import plan
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ _CHOICE = "How far it goes"
 _RESIDUAL = "The sparse convolution beside the factors"
 
 
+@grouped
 def tucker(
+    *,
     model: options.Model,
     output: options.Outputs,
     method: Annotated[
@@ -127,12 +130,10 @@ def tucker(
             show_default=False,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="All random choices follow from it.")] = 0,
-    report: options.ReportFile = None,
-    save_recipe: options.SaveRecipe = None,
+    seed: options.Seed = 0,
+    records: Records,
     overwrite: options.Overwrite = False,
-    unsafe: options.Unsafe = False,
-    custom_objects: options.CustomObjects = None,
+    loading: Loading,
     json: options.Json = False,
 ) -> None:
     """Split convolutions into 1x1, k x k, 1x1 of lower rank; with --compression-type hybrid, a sparse one beside them.
@@ -142,8 +143,7 @@ def tucker(
     """
     check_input(model, KERAS_SUFFIXES, "model file")
     files = [
-        (report, (".json",)),
-        (save_recipe, (".toml", ".json")),
+        *records.files(),
         (save_factors, (".npz",)),
         (save_factors and save_factors.with_suffix(".json"), (".json",)),  # a plan of factors is two files
     ]
@@ -162,7 +162,7 @@ def tucker(
     }
     if method == Method.FIXED_LOSS and (data is None or labels is None):
         raise UsageError("fixed-loss needs labelled data.", hint="add --data FILE and --labels FILE")
-    writing = plan(output, others=others, overwrite=overwrite, seed=seed)
+    writing = plan(output, Formats(), others=others, overwrite=overwrite, seed=seed)
     arrays = read_data(data, labels)
 
     def make_pipeline() -> Pipeline:
@@ -189,10 +189,8 @@ def tucker(
         make_pipeline,
         writing,
         data=arrays,
-        report=report,
-        save_recipe=save_recipe,
-        unsafe=unsafe,
-        custom_objects=custom_objects,
+        records=records,
+        loading=loading,
         json=json,
         afterwards=keep,
     )

@@ -12,6 +12,7 @@ from rich.table import Table
 from kerasurgeon.cli.console import Activity, note
 from kerasurgeon.cli.errors import UsageError
 from kerasurgeon.cli.files import EXPORT_SUFFIXES, check_outputs, read_arrays
+from kerasurgeon.cli.groups import Formats
 from kerasurgeon.cli.options import Quantize
 from kerasurgeon.errors import KerasurgeonError
 
@@ -61,20 +62,7 @@ class Writing:
         return options
 
 
-def plan(
-    paths: Sequence[Path],
-    *,
-    others: Sequence[Path],
-    overwrite: bool,
-    quantize: Quantize | None = None,
-    calibration: Path | None = None,
-    integer_io: bool = False,
-    int8_weights: str = "auto",
-    batch_size: str = "auto",
-    opset: int | None = None,
-    inputs: Path | None = None,
-    seed: int = 0,
-) -> Writing:
+def plan(paths: Sequence[Path], formats: Formats, *, others: Sequence[Path], overwrite: bool, seed: int = 0) -> Writing:
     """Check what is to be written, before any work is done.
 
     Raises:
@@ -82,33 +70,33 @@ def plan(
     """
     check_outputs(paths, EXPORT_SUFFIXES, overwrite=overwrite, others=others)
     suffixes = {path.suffix.lower() for path in paths}
-    quantized = bool(suffixes & {".tflite", ".onnx"}) and quantize is not None
+    quantized = bool(suffixes & {".tflite", ".onnx"}) and formats.quantize is not None
     for wrong, what, needs in (
-        (quantize is not None and not quantized, "--quantize", "a .tflite or .onnx file to write"),
-        (batch_size != "auto" and suffixes == {".keras"}, "--batch-size", "a .tflite or .onnx file to write"),
-        (opset is not None and ".onnx" not in suffixes, "--opset", "an .onnx file to write"),
-        (calibration is not None and quantize != Quantize.INT8, "--calibration", "--quantize int8"),
-        (integer_io and quantize != Quantize.INT8, "--integer-io", "--quantize int8"),
-        (integer_io and ".tflite" not in suffixes, "--integer-io", "a .tflite file to write"),
-        (int8_weights != "auto" and quantize != Quantize.INT8, "--int8-weights", "--quantize int8"),
-        (int8_weights != "auto" and ".onnx" not in suffixes, "--int8-weights", "an .onnx file to write"),
+        (formats.quantize is not None and not quantized, "--quantize", "a .tflite or .onnx file to write"),
+        (formats.batch_size != "auto" and suffixes == {".keras"}, "--batch-size", "a .tflite or .onnx file to write"),
+        (formats.opset is not None and ".onnx" not in suffixes, "--opset", "an .onnx file to write"),
+        (formats.calibration is not None and formats.quantize != Quantize.INT8, "--calibration", "--quantize int8"),
+        (formats.integer_io and formats.quantize != Quantize.INT8, "--integer-io", "--quantize int8"),
+        (formats.integer_io and ".tflite" not in suffixes, "--integer-io", "a .tflite file to write"),
+        (formats.int8_weights != "auto" and formats.quantize != Quantize.INT8, "--int8-weights", "--quantize int8"),
+        (formats.int8_weights != "auto" and ".onnx" not in suffixes, "--int8-weights", "an .onnx file to write"),
     ):
         if wrong:
             raise UsageError(f"{what} does nothing without {needs}.", hint=f"leave {what} out, or add {needs}")
-    if quantize == Quantize.INT8 and calibration is None:
+    if formats.quantize == Quantize.INT8 and formats.calibration is None:
         raise UsageError(
             "--quantize int8 needs data to find the range of every activation.",
             hint="add --calibration FILE: 100 to 500 real inputs, as .npy or .npz",
         )
     return Writing(
         tuple(paths),
-        None if quantize is None else str(quantize),
-        read_arrays(calibration, "calibration file"),
-        integer_io,
-        _int8_weights(int8_weights),
-        _batch_size(batch_size),
-        opset,
-        read_arrays(inputs, "file of inputs"),
+        None if formats.quantize is None else str(formats.quantize),
+        read_arrays(formats.calibration, "calibration file"),
+        formats.integer_io,
+        _int8_weights(formats.int8_weights),
+        _batch_size(formats.batch_size),
+        formats.opset,
+        read_arrays(formats.inputs, "file of inputs"),
         seed,
     )
 
