@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, final
 
@@ -143,10 +143,6 @@ class Quotients(Printed):
             PlanError: The file is missing or holds none.
         """
         return cls.from_dict(PLAN.load(path), str(path))
-
-    def with_rows(self, *rows: Quotient) -> Quotients:
-        """The same with further rows."""
-        return replace(self, rows=(*self.rows, *rows))
 
     def __repr__(self) -> str:
         return f"Quotients({self.model!r}, {len(self.rows)} rows)"

@@ -28,15 +28,10 @@ def blocks(
     model: options.Model,
     data: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Inputs, to measure quotients on: .npy, or .npz with one array per input.",
-            show_default=False,
-        ),
+        options.option("Inputs, to measure quotients on: .npy, or .npz with one array per input.", metavar="FILE"),
     ] = None,
     labels: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The class of each of the inputs: .npy or .npz.", show_default=False),
+        Path | None, options.option("The class of each of the inputs: .npy or .npz.", metavar="FILE")
     ] = None,
     which: Annotated[
         list[str] | None,
@@ -47,34 +42,22 @@ def blocks(
         str,
         typer.Option(
             metavar="NAME[,NAME]",
-            help="What stands in a region's place: drop (nothing), scale, affine, projection; auto is nothing, or a "
-            "projection where the shape changes.",
+            help="What stands in a region's place: drop (nothing), scale, affine, projection; auto is "
+            "nothing, or a projection where the shape changes.",
         ),
     ] = "auto",
     macs: Annotated[
         float | None,
-        typer.Option(
-            help="Choose regions so that these MACs are kept: a share up to 1, or a number.",
-            rich_help_panel=_CHOICE,
-            show_default=False,
-        ),
+        options.option("Choose regions so that these MACs are kept: a share up to 1, or a number.", panel=_CHOICE),
     ] = None,
-    params: Annotated[
-        float | None,
-        typer.Option(help="The same for parameters.", rich_help_panel=_CHOICE, show_default=False),
-    ] = None,
+    params: Annotated[float | None, options.option("The same for parameters.", panel=_CHOICE)] = None,
     log: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE.json",
-            help="Keep the quotients here, and go on from it when the command is run again.",
-            show_default=False,
+        options.option(
+            "Keep the quotients here, and go on from it when the command is run again.", metavar="FILE.json"
         ),
     ] = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Also draw the quotients: .png, .pdf or .svg.", show_default=False),
-    ] = None,
+    plot: Annotated[Path | None, options.option("Also draw the quotients: .png, .pdf or .svg.", metavar="FILE")] = None,
     overwrite: options.Overwrite = False,
     loading: Loading,
     json: options.Json = False,

@@ -26,8 +26,7 @@ def compress(
     pass_: options.Passes = None,
     settings: options.Settings = None,
     seed: Annotated[
-        int | None,
-        typer.Option(min=0, help="All random choices follow from it.", show_default="the recipe's, else 0"),
+        int | None, typer.Option(min=0, help="All random choices follow from it.", show_default="the recipe's, else 0")
     ] = None,
     verify: options.VerifyLevel = None,
     data: options.Data = None,

@@ -55,8 +55,8 @@ def morphnet(
             "--base-model",
             "-m",
             metavar="NAME|FILE",
-            help="A .keras or .h5 file; a name of keras.applications (ResNet50), on which a head is put; or 'digits', "
-            "a small residual network.",
+            help="A .keras or .h5 file; a name of keras.applications (ResNet50), on which a head is put; "
+            "or 'digits', a small residual network.",
         ),
     ] = "digits",
     algorithm: Annotated[
@@ -69,10 +69,7 @@ def morphnet(
     target_cost: Annotated[Target, typer.Option(help="What it is to cost less of.", rich_help_panel=_MORPH)] = (
         Target.MACS
     ),
-    hardware: Annotated[
-        str | None,
-        typer.Option(help="For latency: V100, P100, T4, ...", rich_help_panel=_MORPH, show_default=False),
-    ] = None,
+    hardware: Annotated[str | None, options.option("For latency: V100, P100, T4, ...", panel=_MORPH)] = None,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -82,36 +79,32 @@ def morphnet(
     multiplier: Annotated[
         float,
         typer.Option(
-            help="Strength of the regulariser, as a multiple of one over the whole cost; 0 only watches. With --kept "
-            "where steering begins.",
+            help="Strength of the regulariser, as a multiple of one over the whole cost; 0 only watches. "
+            "With --kept where steering begins.",
             rich_help_panel=_MORPH,
         ),
     ] = 1.0,
     kept: Annotated[
         float | None,
-        typer.Option(
-            help="Steer the strength so that this share of the cost is left, and cut to it, in (0, 1).",
-            rich_help_panel=_MORPH,
-            show_default=False,
+        options.option(
+            "Steer the strength so that this share of the cost is left, and cut to it, in (0, 1).", panel=_MORPH
         ),
     ] = None,
     data: Annotated[Data, typer.Option(help="What it is trained on.", rich_help_panel=_TRAINING)] = Data.DIGITS,
     records: Annotated[
         Path | None,
-        typer.Option(
+        options.option(
+            "Train on arrays of your own instead: train_images, train_labels, test_images, test_labels.",
             metavar="FILE.npz",
-            help="Train on arrays of your own instead: train_images, train_labels, test_images, test_labels.",
-            rich_help_panel=_TRAINING,
-            show_default=False,
+            panel=_TRAINING,
         ),
     ] = None,
     tfds: Annotated[
         str | None,
-        typer.Option(
+        options.option(
+            "Train on this set of TensorFlow Datasets instead, which has parts train and test.",
             metavar="NAME",
-            help="Train on this set of TensorFlow Datasets instead, which has parts train and test.",
-            rich_help_panel=_TRAINING,
-            show_default=False,
+            panel=_TRAINING,
         ),
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs with the regulariser.", rich_help_panel=_TRAINING)] = 20,

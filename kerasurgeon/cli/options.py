@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -30,6 +30,19 @@ _OUTPUT = "Output"
 _LOADING = "Loading the model"
 _WRITING = "How files are written"
 
+
+def option(text: str, *names: str, metavar: str | None = None, panel: str | None = None) -> Any:
+    """An option that is not there by default.
+
+    Args:
+        text: What it does.
+        names: Its names, where the parameter's name is not its own.
+        metavar: What stands for its value.
+        panel: Under which heading it is listed.
+    """
+    return typer.Option(*names, help=text, metavar=metavar, rich_help_panel=panel, show_default=False)
+
+
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file: .keras or .h5.", show_default=False)]
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document and nothing else.", rich_help_panel=_OUTPUT)
@@ -44,22 +57,20 @@ Unsafe = Annotated[
 ]
 CustomObjects = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
+        "Import this module (my_layers, or my_layers.py) first: the model needs its classes. May be repeated.",
         "--custom-objects",
         metavar="MODULE",
-        help="Import this module (my_layers, or my_layers.py) first: the model needs its classes. May be repeated.",
-        rich_help_panel=_LOADING,
-        show_default=False,
+        panel=_LOADING,
     ),
 ]
 Outputs = Annotated[
     list[Path],
-    typer.Option(
+    option(
+        "Where to write; the suffix says the format: .keras, .tflite or .onnx. May be repeated.",
         "--output",
         "-o",
         metavar="FILE",
-        help="Where to write; the suffix says the format: .keras, .tflite or .onnx. May be repeated.",
-        show_default=False,
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", "-f", help="Replace files that are there already.")]
@@ -73,16 +84,10 @@ Quantise = Annotated[
 ]
 Calibration = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="For int8: 100 to 500 inputs as .npy, or .npz with one array per input.",
-        rich_help_panel=_WRITING,
-        show_default=False,
-    ),
+    option("For int8: 100 to 500 inputs as .npy, or .npz with one array per input.", metavar="FILE", panel=_WRITING),
 ]
 IntegerIo = Annotated[
-    bool,
-    typer.Option("--integer-io", help="An int8 .tflite also takes and gives int8.", rich_help_panel=_WRITING),
+    bool, typer.Option("--integer-io", help="An int8 .tflite also takes and gives int8.", rich_help_panel=_WRITING)
 ]
 Int8Weights = Annotated[
     str,
@@ -101,8 +106,7 @@ BatchSize = Annotated[
     ),
 ]
 Opset = Annotated[
-    int | None,
-    typer.Option(help="Version of ONNX's operators, 8 to 18.", rich_help_panel=_WRITING, show_default="17"),
+    int | None, typer.Option(help="Version of ONNX's operators, 8 to 18.", rich_help_panel=_WRITING, show_default="17")
 ]
 Inputs = Annotated[
     Path | None,
@@ -115,58 +119,30 @@ Inputs = Annotated[
 ]
 Seed = Annotated[int, typer.Option(min=0, help="All random choices follow from it.")]
 Data = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="Inputs for passes that use data: .npy, or .npz with one array per input.",
-        show_default=False,
-    ),
+    Path | None, option("Inputs for passes that use data: .npy, or .npz with one array per input.", metavar="FILE")
 ]
 Labels = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="What the model should give for --data, for passes that need labels: .npy or .npz.",
-        show_default=False,
-    ),
+    option("What the model should give for --data, for passes that need labels: .npy or .npz.", metavar="FILE"),
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
+        "An option of a pass given by --pass, as in TuckerSplit.energy=0.9. May be repeated.",
         "--set",
         metavar="NAME.OPTION=VALUE",
-        help="An option of a pass given by --pass, as in TuckerSplit.energy=0.9. May be repeated.",
-        show_default=False,
     ),
 ]
-RecipeFile = Annotated[
-    Path | None,
-    typer.Option("--recipe", "-r", metavar="FILE", help="The passes to run: .toml or .json.", show_default=False),
-]
+RecipeFile = Annotated[Path | None, option("The passes to run: .toml or .json.", "--recipe", "-r", metavar="FILE")]
 Passes = Annotated[
     list[str] | None,
-    typer.Option(
-        "--pass",
-        "-p",
-        metavar="NAME",
-        help="Instead of a recipe: a pass by name, or module:Class. May be repeated.",
-        show_default=False,
-    ),
+    option("Instead of a recipe: a pass by name, or module:Class. May be repeated.", "--pass", "-p", metavar="NAME"),
 ]
 VerifyLevel = Annotated[
     Verify | None,
     typer.Option("--verify", help="How each pass's result is checked.", show_default="the recipe's, else exact"),
 ]
-ReportFile = Annotated[
-    Path | None,
-    typer.Option("--report", metavar="FILE.json", help="Also write what --json prints to a file.", show_default=False),
-]
+ReportFile = Annotated[Path | None, option("Also write what --json prints to a file.", "--report", metavar="FILE.json")]
 SaveRecipe = Annotated[
-    Path | None,
-    typer.Option(
-        "--save-recipe",
-        metavar="FILE",
-        help="Also write what was run as a recipe: .toml or .json.",
-        show_default=False,
-    ),
+    Path | None, option("Also write what was run as a recipe: .toml or .json.", "--save-recipe", metavar="FILE")
 ]

@@ -9,13 +9,13 @@ from textwrap import wrap
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from kerasurgeon.cli import options
 from kerasurgeon.cli.console import activity, show, show_json
 from kerasurgeon.cli.files import check_input
 from kerasurgeon.cli.pass_source import Option, check_pass_name, import_pass, installed_passes, read_pass
 from kerasurgeon.cli.startup import start_keras
+from kerasurgeon.report import grid
 
 app = typer.Typer(help="Check a recipe file, or begin a new one.", no_args_is_help=True)
 
@@ -37,11 +37,10 @@ def check(
         steps = [{"name": item.name, "options": {k: str(v) for k, v in item.options.items()}} for item in passes]
         show_json({"recipe": str(file), "seed": recipe.seed, "verify": recipe.verify, "passes": steps})
         return
-    table = Table()
-    table.add_column("pass")
-    table.add_column("options", overflow="fold")
-    for item in passes:
-        table.add_row(item.name, ", ".join(f"{key}={value!r}" for key, value in item.options.items()) or "none")
+    rows = [
+        (item.name, ", ".join(f"{key}={value!r}" for key, value in item.options.items()) or "none") for item in passes
+    ]
+    table = grid(("pass", "options"), rows, left=("pass", "options"))
     show(f"{file} can be run: seed {recipe.seed}, verify {recipe.verify}", table)
 
 

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 def shunt(
     recipe: Annotated[
-        Path | None,
-        typer.Option("--recipe", "-r", metavar="FILE", help="What to do: .toml or .json.", show_default=False),
+        Path | None, options.option("What to do: .toml or .json.", "--recipe", "-r", metavar="FILE")
     ] = None,
     folder: Annotated[
         Path | None,
@@ -30,18 +29,15 @@ def shunt(
             "--folder",
             "-o",
             metavar="RUN",
-            help="Where everything is kept. A folder of a run that was interrupted is gone on with, also without "
-            "--recipe.",
+            help="Where everything is kept. A folder of a run that was interrupted is gone on with, also "
+            "without --recipe.",
             show_default="runs/DATE-TIME",
         ),
     ] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="A value in place of the recipe's, as train_final.epochs=3. May be repeated.",
-            show_default=False,
+        options.option(
+            "A value in place of the recipe's, as train_final.epochs=3. May be repeated.", "--set", metavar="KEY=VALUE"
         ),
     ] = None,
     json: options.Json = False,

@@ -77,8 +77,8 @@ def tucker(
     compression_type: Annotated[
         Kind,
         typer.Option(
-            help="tucker: factors alone; hybrid: with a sparse convolution beside them where that is best. It is "
-            "stored dense: only runtimes that skip zeros gain from it."
+            help="tucker: factors alone; hybrid: with a sparse convolution beside them where that is best. "
+            "It is stored dense: only runtimes that skip zeros gain from it."
         ),
     ] = Kind.TUCKER,
     pruning_structure: Annotated[
@@ -86,48 +86,31 @@ def tucker(
     ] = PruningStructure.UNSTRUCTURED,
     block_size: Annotated[
         str | None,
-        typer.Option(
-            metavar="IN,OUT",
-            help="For block: its size in input and output channels.",
-            rich_help_panel=_RESIDUAL,
-            show_default=False,
-        ),
+        options.option("For block: its size in input and output channels.", metavar="IN,OUT", panel=_RESIDUAL),
     ] = None,
     sparsity_weight: Annotated[
-        float,
-        typer.Option(
-            help="How many dense parameters one kept entry counts as.",
-            rich_help_panel=_RESIDUAL,
-        ),
+        float, typer.Option(help="How many dense parameters one kept entry counts as.", rich_help_panel=_RESIDUAL)
     ] = 4.0,
     all_layers: Annotated[
         bool, typer.Option("--all-layers", help="Split 1x1 convolutions and Dense layers too, by SVD.")
     ] = False,
     where: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="PATTERN",
-            help="Only layers of these names; with ! before it: not these. May be repeated.",
-            show_default=False,
-        ),
+        options.option("Only layers of these names; with ! before it: not these. May be repeated.", metavar="PATTERN"),
     ] = None,
     round_to: Annotated[int, typer.Option(min=1, help="Make ranks multiples of this.")] = 1,
     data: options.Data = None,
     labels: options.Labels = None,
     search_log: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE.json",
-            help="For fixed-loss: keep the search here, and go on from it when it is run again.",
-            show_default=False,
+        options.option(
+            "For fixed-loss: keep the search here, and go on from it when it is run again.", metavar="FILE.json"
         ),
     ] = None,
     save_factors: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE.npz",
-            help="Also keep the factors: --pass ApplyFactors puts them into the same model again.",
-            show_default=False,
+        options.option(
+            "Also keep the factors: --pass ApplyFactors puts them into the same model again.", metavar="FILE.npz"
         ),
     ] = None,
     seed: options.Seed = 0,

@@ -15,6 +15,7 @@ from kerasurgeon.cli.files import EXPORT_SUFFIXES, check_outputs, read_arrays
 from kerasurgeon.cli.groups import Formats
 from kerasurgeon.cli.options import Quantize
 from kerasurgeon.errors import KerasurgeonError
+from kerasurgeon.report import format_bytes, grid
 
 if TYPE_CHECKING:
     from kerasurgeon.exporting import ExportReport
@@ -153,14 +154,11 @@ def write_all(model: Any, writing: Writing, activity: Activity) -> list[ExportRe
 
 def files_table(reports: Sequence[ExportReport]) -> Table:
     """One row per file: what it is, and how far its outputs are from the model's."""
-    from kerasurgeon.report import format_bytes
-
     samples = reports[0].samples if reports else 0
     compared = all(report.outputs for report in reports)
     done = f"run and compared with the Keras model on {samples} samples" if compared else "not all of them compared"
-    table = Table(title=f"files, {done}", title_justify="left")
-    for column in ("file", "kind", "size", "relative error", "same argmax", "time"):
-        table.add_column(column, justify="left" if column in ("file", "kind") else "right", overflow="fold")
+    heads = ("file", "kind", "size", "relative error", "same argmax", "time")
+    table = grid(heads, left=heads[:2], title=f"files, {done}")
     for report in reports:
         agreements = [item.argmax_agreement for item in report.outputs if item.argmax_agreement is not None]
         table.add_row(

@@ -176,25 +176,6 @@ def runs(graph: Graph, found: Sequence[Region]) -> tuple[tuple[Region, ...], ...
     return tuple(tuple(run) for run in result)
 
 
-def format_regions(found: Iterable[Region]) -> str:
-    """A table of regions, one a line, indented by depth."""
-    rows = [("region", "kind", "nodes", "from", "to", "shape")]
-    for region in found:
-        shape = str(region.entry_spec)
-        if not region.keeps_spec:
-            shape += f" -> {region.exit_spec}"
-        name = "  " * region.depth + region.name
-        rows.append((name, region.kind, str(len(region)), str(region.entry), str(region.exit), shape))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if column == 2 else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class _Draft:
     entry: Value
@@ -362,7 +343,6 @@ __all__ = [
     "RegionKind",
     "by_name",
     "cut_points",
-    "format_regions",
     "join",
     "region_between",
     "region_of",
