@@ -68,7 +68,7 @@ class ListedBatches(keras.utils.PyDataset):
 
 
 class EpochOrder(keras.callbacks.Callback):
-    """Tells batches which epoch it is."""
+    """Tells batches that have a ``begin_epoch`` which epoch it is, also where a training goes on in the middle."""
 
     def __init__(self, batches: Any) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class EpochOrder(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Take the order of the epoch."""
-        if isinstance(self.batches, ArrayBatches):
+        if hasattr(self.batches, "begin_epoch"):
             self.batches.begin_epoch(epoch)
 
 

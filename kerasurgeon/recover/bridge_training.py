@@ -24,8 +24,7 @@ from kerasurgeon.recover.learning_rate import LearningRate, Plateau
 from kerasurgeon.recover.result import TrainResult, history_of
 from kerasurgeon.recover.training import (
     Settings,
-    check_callbacks,
-    check_count,
+    check_options,
     graph_checksum,
     own_optimizer,
     strategy_of,
@@ -109,17 +108,14 @@ def train_bridges(
         >>> result = ks.Pipeline([ReplaceWithShunt("block_5..block_8")]).run(model)
         >>> trained = ks.train_bridges(model, result.model, bridges, (images, labels), validation, epochs=20)
     """
-    check_count("epochs", epochs)
-    check_count("batch_size", batch_size)
-    for option, value in (
-        ("steps_per_epoch", steps_per_epoch), ("validation_steps", validation_steps), ("recalibrate", recalibrate)
-    ):  # fmt: skip
-        check_count(option, value, optional=True)
+    given = check_options(
+        {"epochs": epochs, "batch_size": batch_size},
+        {"steps_per_epoch": steps_per_epoch, "validation_steps": validation_steps, "recalibrate": recalibrate},
+        schedule,
+        callbacks,
+    )
     folder = None if folder is None else Path(folder)
     check_cache(cache, folder)
-    given = check_callbacks(callbacks)
-    if schedule is not None and not isinstance(schedule, LearningRate):
-        raise OptionError("option 'schedule' cannot be used.", expected="Plateau() or the like", got=repr(schedule))
     teacher, student = lift(original), lift(model)
     wanted = _checked(bridges, teacher, student)
     feed = _Feed(teacher, data, validation_data, batch_size, seed, steps_per_epoch, validation_steps)

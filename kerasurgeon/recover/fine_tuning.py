@@ -19,8 +19,7 @@ from kerasurgeon.recover.tasks import COMPILED, check_source, compiled, fresh, m
 from kerasurgeon.recover.trainee import Trainee
 from kerasurgeon.recover.training import (
     Settings,
-    check_callbacks,
-    check_count,
+    check_options,
     graph_checksum,
     own_optimizer,
     strategy_of,
@@ -105,21 +104,16 @@ def fine_tune(
         ... )
         >>> tuned.model.evaluate(*test)
     """
-    check_count("epochs", epochs)
-    check_count("batch_size", batch_size)
-    for option, value in (
-        ("steps_per_epoch", steps_per_epoch), ("validation_steps", validation_steps), ("recalibrate", recalibrate)
-    ):  # fmt: skip
-        check_count(option, value, optional=True)
-    if schedule is not None and not isinstance(schedule, LearningRate):
-        raise OptionError(
-            "option 'schedule' cannot be used.", expected="Poly, Plateau, TwoCycles or None", got=repr(schedule)
-        )
+    given = check_options(
+        {"epochs": epochs, "batch_size": batch_size},
+        {"steps_per_epoch": steps_per_epoch, "validation_steps": validation_steps, "recalibrate": recalibrate},
+        schedule,
+        callbacks,
+    )
     if monitor_mode not in ("auto", "min", "max"):
         raise OptionError(
             "option 'monitor_mode' cannot be used.", expected="'auto', 'min' or 'max'", got=repr(monitor_mode)
         )
-    given = check_callbacks(callbacks)
     graph = lift(model)
     terms = checked_terms(distillation, teacher)
     loss, metrics, note = compiled(graph, loss, metrics)

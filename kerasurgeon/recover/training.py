@@ -19,6 +19,7 @@ from kerasurgeon.keras_io.machine import on_this_machine
 from kerasurgeon.recover.batches import EpochOrder, Source
 from kerasurgeon.recover.learning_rate import LearningRate
 from kerasurgeon.recover.progress import Progress
+from kerasurgeon.rewrite.option_checks import check_count, wrong_option
 
 Variables = Mapping[tuple[str, str], Any]
 
@@ -205,28 +206,31 @@ def graph_checksum(graph: Graph) -> int:
     return total
 
 
-def check_count(option: str, value: Any, *, optional: bool = False) -> None:
-    """Refuse what is no positive whole number.
+def check_options(
+    counts: Mapping[str, Any], optional: Mapping[str, Any], schedule: Any, callbacks: Any
+) -> list[keras.callbacks.Callback]:
+    """Refuse options of a training that cannot be used.
+
+    Args:
+        counts: Whole numbers from 1, by option.
+        optional: The same, or ``None``.
+        schedule: How the learning rate goes; ``None`` for a fixed one.
+        callbacks: Keras callbacks, or one.
+
+    Returns:
+        The callbacks as a list.
 
     Raises:
-        OptionError: It is not.
+        OptionError: One cannot be used.
     """
-    if value is None and optional:
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise OptionError(f"option {option!r} cannot be used.", expected="a positive whole number", got=repr(value))
-
-
-def check_callbacks(callbacks: Any) -> list[Any]:
-    """Callbacks as a list.
-
-    Raises:
-        OptionError: One is none.
-    """
+    for option, value in [*counts.items(), *((name, value) for name, value in optional.items() if value is not None)]:
+        check_count("", option, value)
+    if schedule is not None and not isinstance(schedule, LearningRate):
+        raise wrong_option("", "schedule", schedule, "Poly, Plateau, TwoCycles or None")
     given = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
     for callback in given:
         if not isinstance(callback, keras.callbacks.Callback):
-            raise OptionError("option 'callbacks' cannot be used.", expected="Keras callbacks", got=repr(callback))
+            raise wrong_option("", "callbacks", callback, "Keras callbacks")
     return given
 
 
@@ -262,8 +266,7 @@ def _plain(config: Any) -> Any:
 __all__ = [
     "Settings",
     "base_rate",
-    "check_callbacks",
-    "check_count",
+    "check_options",
     "checksum",
     "graph_checksum",
     "own_optimizer",

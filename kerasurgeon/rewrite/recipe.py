@@ -139,20 +139,26 @@ def read_recipe(source: str | Path | Mapping[str, Any]) -> Recipe:
     """
     if isinstance(source, Mapping):
         return _parse(source, None, "")
-    path = Path(source)
+    return _parse(*read_content(Path(source)))
+
+
+def read_content(path: Path) -> tuple[Any, str, str]:
+    """What a TOML or JSON file holds, its name and its text.
+
+    Raises:
+        RecipeError: The file is missing or malformed.
+    """
     try:
         text = path.read_text(encoding="utf-8")
+        return json.loads(text) if path.suffix == ".json" else tomllib.loads(text), str(path), text
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise RecipeError(f"Recipe {str(path)!r} cannot be read.", got=reason, hint="check the path") from error
-    try:
-        content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except ValueError as error:  # both parsers name line and column in their message
         kind = "JSON" if path.suffix == ".json" else "TOML"
         raise RecipeError(
             f"Recipe {str(path)!r} is not valid {kind}.", got=str(error), hint="fix the file there"
         ) from error
-    return _parse(content, str(path), text)
 
 
 def _parse(content: Any, source: str | None, text: str) -> Recipe:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +13,7 @@ import tomli_w
 
 from kerasurgeon.errors import RecipeError, did_you_mean
 from kerasurgeon.rewrite.importing import import_object
+from kerasurgeon.rewrite.recipe import read_content
 from kerasurgeon.workflows.procedure.keys import OPEN, STEPS, TABLES, TOP
 from kerasurgeon.workflows.procedure.sources import DATA_SETS, NETWORKS
 
@@ -68,28 +67,13 @@ def read_procedure(
     """
     text, path, content = "", None, source
     if not isinstance(source, Mapping):
-        path = str(source)
-        content, text = _read(Path(source))
+        content, path, text = read_content(Path(source))
     if not isinstance(content, Mapping):
         raise RecipeError("A recipe is a table of keys.", where=path, got=type(content).__name__)
     given = _plain(content)
     for key, value in (changes or {}).items():
         _change(given, key, value)
     return _Reader(given, path, text).recipe()
-
-
-def _read(path: Path) -> tuple[Any, str]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        return json.loads(text) if path.suffix == ".json" else tomllib.loads(text), text
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise RecipeError(f"Recipe {str(path)!r} cannot be read.", got=reason, hint="check the path") from error
-    except ValueError as error:  # both parsers name line and column in their message
-        kind = "JSON" if path.suffix == ".json" else "TOML"
-        raise RecipeError(
-            f"Recipe {str(path)!r} is not valid {kind}.", got=str(error), hint="fix the file there"
-        ) from error
 
 
 def _change(given: dict[str, Any], key: str, value: Any) -> None:

@@ -15,7 +15,7 @@ from kerasurgeon.costs import cost
 from kerasurgeon.errors import OptionError
 from kerasurgeon.recover import Bridge
 from kerasurgeon.rewrite.importing import import_object
-from kerasurgeon.workflows.data import Augment, Batches, DataSet, Split, batched
+from kerasurgeon.workflows.data import Augment, DataSet, Split, batched
 from kerasurgeon.workflows.procedure.folder import RunFolder
 from kerasurgeon.workflows.procedure.keys import STEPS
 from kerasurgeon.workflows.procedure.measuring import measure
@@ -163,16 +163,3 @@ def call_with(function: Callable[..., Any], arguments: Mapping[str, Any], **offe
 
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
-
-
-class BeginEpoch(keras.callbacks.Callback):
-    """Tells batches which epoch it is, also where a training goes on in the middle."""
-
-    def __init__(self, batches: Any) -> None:
-        super().__init__()
-        self.batches = batches
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Take the order of the epoch."""
-        if isinstance(self.batches, Batches):
-            self.batches.begin_epoch(epoch)

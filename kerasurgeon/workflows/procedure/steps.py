@@ -22,11 +22,12 @@ from kerasurgeon.exporting.benchmark import latency
 from kerasurgeon.exporting.opening import open_runner
 from kerasurgeon.keras_io import emit, lift
 from kerasurgeon.recover import fine_tune, recalibrate_batch_norm, train_bridges
+from kerasurgeon.recover.batches import EpochOrder
 from kerasurgeon.rewrite.importing import import_object
 from kerasurgeon.rewrite.pipeline import Pipeline
 from kerasurgeon.workflows.networks.backbones import set_momentum
 from kerasurgeon.workflows.procedure.measuring import metric_name, metric_of
-from kerasurgeon.workflows.procedure.run import BeginEpoch, Run, call_with
+from kerasurgeon.workflows.procedure.run import Run, call_with
 from kerasurgeon.workflows.procedure.sources import NETWORKS
 from kerasurgeon.workflows.procedure.summary import summarise
 from kerasurgeon.workflows.procedure.training import distillation_of, loss_of, optimizer_of, schedule_of
@@ -152,7 +153,7 @@ def train_shunt(run: Run) -> Facts:
         restore_best=table["keep_best"],
         cache=cache,
         folder=folder,
-        callbacks=[BeginEpoch(batches), *_telling(run, table["epochs"])],
+        callbacks=[EpochOrder(batches), *_telling(run, table["epochs"])],
         seed=run.seed("train_shunt"),
         verbose=run.verbose,
         **({} if table["recalibrate"] is None else {"recalibrate": table["recalibrate"]}),
@@ -248,7 +249,7 @@ def _tuned(run: Run, step: str, model: keras.Model, name: str) -> Facts:
         restore_best=table["keep_best"],
         recalibrate=table["recalibrate"],
         folder=folder,
-        callbacks=[BeginEpoch(batches), *_telling(run, table["epochs"])],
+        callbacks=[EpochOrder(batches), *_telling(run, table["epochs"])],
         seed=run.seed(step),
         verbose=run.verbose,
     )
