@@ -266,7 +266,7 @@ def test_an_endless_pass_ends(model: Any) -> None:
 
 
 def test_a_model_that_cannot_be_run_on_samples_says_so(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kerasurgeon.rewrite.pipeline.sample_inputs", lambda graph, seed: np.zeros((2, 9), "float32"))
+    monkeypatch.setattr("kerasurgeon.rewrite.comparing.sample_inputs", lambda graph, seed: np.zeros((2, 9), "float32"))
     with pytest.raises(VerificationError, match=r"cannot be run to compare(.|\n)*verify='types'"):
         apply_passes(model, [Liar(1.0)])
 
