@@ -39,7 +39,8 @@ def linear_part(graph: Graph, node: Node, *, squared: bool = False) -> Any:
             array = np.zeros_like(array)
         weights[key] = Weight(np.square(array) if squared else array, trainable=None)
     dtype = "float64" if any(weight.array.dtype == np.float64 for weight in weights.values()) else "float32"
-    plain = replace(layer.with_config(activation="linear", dtype=dtype), weights=weights)
+    without = {"activation": "linear"} if "activation" in layer.config else {}
+    plain = replace(layer.with_config(**without, dtype=dtype), weights=weights)
     return variant(graph, node, plain)
 
 

@@ -112,7 +112,8 @@ def identity_of(graph: Graph, node: Node) -> str | None:
     Raises:
         CannotTell: Its settings do not make it so; the message says why.
     """
-    return rule_for(graph.kind(node)).identity(recorded_call(graph, node))
+    rule = rule_for(graph.kind(node))
+    return None if type(rule).identity is Rule.identity else rule.identity(recorded_call(graph, node))
 
 
 def recorded_call(graph: Graph, node: Node) -> Call:

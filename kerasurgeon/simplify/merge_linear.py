@@ -17,6 +17,10 @@ from kerasurgeon.rules.linear_numbers import bias_of, kernel_of
 from kerasurgeon.simplify.merge_kernels import Linear
 
 
+# For layers of other than Keras' own classes, which may not have these options.
+_DEFAULTS = {"initializer": "glorot_uniform", "bias_initializer": "zeros"}
+
+
 def as_numbers(layer: Layer, form: LinearForm, rank: int) -> Linear:
     """A layer as numbers in float64.
 
@@ -52,14 +56,14 @@ def as_layer(numbers: Linear, pair: Sequence[tuple[Layer, LinearForm]], padding:
     (first, one), (second, other) = pair
     rank = max(spatial_rank(one), spatial_rank(other))
     dtype = second.weights[other.kernels[0].key].array.dtype
-    biased = any("bias" in layer.weights for layer in (first, second))
+    biased = any(form.bias in layer.weights for layer, form in pair)
     trainable = bool(first.config.get("trainable", True) or second.config.get("trainable", True))
     shared = {
         key: second.config[key] for key in ("dtype", "activation", "activity_regularizer") if key in second.config
     }
     config: dict[str, Any] = {"name": second.name, "trainable": trainable, "use_bias": biased, **shared}
     for option in ("bias_initializer", "bias_regularizer", "bias_constraint"):
-        config[option] = second.config[option]
+        config[option] = second.config.get(option, _DEFAULTS.get(option))
     kernel = numbers.kernel
     if rank == 0:
         cls: Any = keras.layers.Dense
@@ -84,7 +88,8 @@ def as_layer(numbers: Linear, pair: Sequence[tuple[Layer, LinearForm]], padding:
         ("depthwise" if other.depthwise else "kernel"),
     )
     for option in ("initializer", "regularizer", "constraint"):
-        config[f"{own}_{option}"] = second.config[f"{theirs}_{option}"]
+        name = f"{own}_{option}"
+        config[name] = second.config.get(f"{theirs}_{option}", _DEFAULTS.get(option))
     if rank == 0:
         kernel = kernel.reshape(kernel.shape[-2:])
     weights = {"kernel": Weight(kernel.astype(dtype), trainable=None)}
