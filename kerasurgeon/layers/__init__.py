@@ -7,20 +7,18 @@ from kerasurgeon.rules.registry import built_in
 
 with built_in():
     from kerasurgeon.layers import (
-        activation_layers,
+        activations,
         applications,
         arithmetic,
         attention,
         contraction,
         convolution,
-        convolution_ops,
         dense,
         depth_to_space,
         embedding,
         images,
         joining,
         longer_axes,
-        norm_ops,
         norms,
         only_in_training,
         others,
@@ -34,20 +32,18 @@ with built_in():
     )
 
 __all__ = [
-    "activation_layers",
+    "activations",
     "applications",
     "arithmetic",
     "attention",
     "contraction",
     "convolution",
-    "convolution_ops",
     "dense",
     "depth_to_space",
     "embedding",
     "images",
     "joining",
     "longer_axes",
-    "norm_ops",
     "norms",
     "only_in_training",
     "others",

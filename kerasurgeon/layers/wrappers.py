@@ -10,8 +10,8 @@ from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.keras_io import lift
 from kerasurgeon.keras_io.layers import construct
-from kerasurgeon.layers.attention_channels import freeze_masks
-from kerasurgeon.layers.recurrent_channels import with_steps, without_steps
+from kerasurgeon.layers.attention import freeze_masks
+from kerasurgeon.layers.recurrent import with_steps, without_steps
 from kerasurgeon.rules.call import Call, CannotTell, call_of
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.inner import inner_layer

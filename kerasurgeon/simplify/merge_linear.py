@@ -16,7 +16,6 @@ from kerasurgeon.rules.linear import LinearForm
 from kerasurgeon.rules.linear_numbers import bias_of, kernel_of
 from kerasurgeon.simplify.merge_kernels import Linear
 
-
 # For layers of other than Keras' own classes, which may not have these options.
 _DEFAULTS = {"initializer": "glorot_uniform", "bias_initializer": "zeros"}
 
