@@ -24,8 +24,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 
 import kerasurgeon as ks
-from kerasurgeon.authoring import FactorPlan
 from kerasurgeon.exporting import latency
+from kerasurgeon.factors import FactorPlan
 from kerasurgeon.passes import ApplyFactors, Factorise
 
 ROOT = Path(__file__).resolve().parent.parent

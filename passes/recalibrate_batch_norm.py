@@ -5,16 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from kerasurgeon.authoring import (
-    APPROXIMATE,
-    Context,
-    Graph,
-    Pass,
-    PassError,
-    Preserves,
-    check_count,
-    recalibrate_graph,
-)
+from kerasurgeon.authoring import APPROXIMATE, Context, Graph, Pass, PassError, Preserves, check_count
+from kerasurgeon.recover import recalibrate_graph
 
 
 @final

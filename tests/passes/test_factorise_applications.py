@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import kerasurgeon as ks
-from kerasurgeon.authoring import METHODS, Factors, Graph, Shape, chain_macs, emit, lift
+from kerasurgeon.authoring import Graph, emit, lift
+from kerasurgeon.factors import METHODS, Factors, Shape, chain_macs
 from kerasurgeon.factors.put import put
 from kerasurgeon.factors.sites import Site, places
 from kerasurgeon.factors.split_layers import build_layers, refusal

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import kerasurgeon as ks
-from kerasurgeon.authoring import Factors, Graph, Shape, Stage, chain_macs, chain_params, emit, lift
+from kerasurgeon.authoring import Graph, emit, lift
+from kerasurgeon.factors import Factors, Shape, Stage, chain_macs, chain_params
 from kerasurgeon.factors.put import put
 from kerasurgeon.factors.sites import Site, places
 from kerasurgeon.factors.split_layers import build_layers, refusal

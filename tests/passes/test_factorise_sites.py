@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import kerasurgeon as ks
-from kerasurgeon.authoring import METHODS, Graph, Shape, emit, lift
+from kerasurgeon.authoring import Graph, emit, lift
+from kerasurgeon.factors import METHODS, Shape
 from kerasurgeon.factors.left_alone import ROLES
 from kerasurgeon.factors.put import put
 from kerasurgeon.factors.sites import NoSite, Site, places
