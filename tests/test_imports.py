@@ -1,14 +1,23 @@
-"""The rooms import each other in one direction only, and passes see the library through one door."""
+"""Rooms and files import each other in one direction only, and passes see the library through its fronts."""
 
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
+import re
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import networkx as nx
 import pytest
+
+import kerasurgeon.passes
+from kerasurgeon import authoring
+from kerasurgeon.rewrite.passes import Pass
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -16,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ORDER = (
     "errors",
     "atomic",
+    "source_tree",
     "plan_files",
     "quiet",
     "ir",
@@ -99,12 +109,128 @@ def test_rooms_import_downwards(path: Path) -> None:
             assert ORDER.index(other) < ORDER.index(own), where
 
 
-@pytest.mark.parametrize("path", PASSES, ids=lambda path: path.name)
-def test_passes_use_only_authoring(path: Path) -> None:
-    for module, line in imports_of(path):
-        if module.startswith("kerasurgeon"):
-            allowed = module == "kerasurgeon.authoring" or module.startswith("kerasurgeon.passes")
-            assert allowed, f"{path.name}:{line} imports {module}"
+# What passes may import beside authoring: packages, of which they may use the names in __all__.
+FRONTS = (
+    "blocks",
+    "channels",
+    "costs",
+    "factors",
+    "morphnet",
+    "recover",
+    "replacing",
+    "report",
+    "rules",
+    "simplify",
+    "sparsity",
+)
+PUBLIC = {f"kerasurgeon.{name}": importlib.import_module(f"kerasurgeon.{name}") for name in ("authoring", *FRONTS)}
+PASS_FILES = [path for path in PASSES if path.name != "__init__.py"]
+FILES = [*LIBRARY, *PASSES]
+
+
+def names_of(path: Path) -> Iterator[tuple[str, str, int]]:
+    """What a file imports of the project, wherever it does: module, name (empty for the module itself) and line."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "kerasurgeon":
+            yield from ((node.module, alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from ((a.name, "", node.lineno) for a in node.names if a.name.split(".")[0] == "kerasurgeon")
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("path", PASS_FILES, ids=lambda path: path.name)
+def test_passes_use_only_public_names(path: Path) -> None:
+    for module, name, line in names_of(path):
+        where = f"{path.name}:{line} imports {name} of {module}"
+        if module.startswith("kerasurgeon.passes."):
+            assert name in kerasurgeon.passes.__all__, where
+        else:
+            assert module in PUBLIC, where
+            assert name in PUBLIC[module].__all__, where
+
+
+@pytest.mark.parametrize("path", PASS_FILES, ids=lambda path: path.name)
+def test_a_file_of_passes_holds_one_pass(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+    assert len(classes) == 1
+    assert issubclass(getattr(kerasurgeon.passes, classes[0]), Pass)
+    assert classes[0] in kerasurgeon.passes.__all__
+    assert path.stem.replace("_", "") == classes[0].lower()
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_fronts_show_what_they_say(name: str) -> None:
+    front = PUBLIC[name]
+    assert len((front.__doc__ or "").splitlines()) > 1
+    for each in front.__all__:
+        thing = getattr(front, each)
+        if inspect.isclass(thing) or inspect.isfunction(thing):
+            assert inspect.getdoc(thing), each
+            assert not (thing.__doc__ or "").startswith(f"{each}("), f"{each} has the docstring of a bare dataclass"
+    if name == "kerasurgeon.authoring":
+        return  # grouped by what they are for
+    # As isort has it: constants, classes, functions.
+    order = sorted(front.__all__, key=lambda each: (not each.isupper(), not each[0].isupper(), each))
+    assert front.__all__ == order
+
+
+def test_authoring_is_one_page() -> None:
+    source = inspect.getsource(authoring)
+    groups: dict[str, list[str]] = {}
+    for title, name in re.findall(r'^    (?:# (.+)|"(\w+)",)$', source[source.index("__all__") :], re.MULTILINE):
+        if title:
+            groups[title] = []
+        else:
+            groups[next(reversed(groups))].append(name)
+    assert [name for names in groups.values() for name in names] == authoring.__all__
+    assert len(authoring.__all__) <= 80
+    page = (ROOT / "docs" / "authoring.md").read_text(encoding="utf-8")
+    sections = re.split(r"^## (.+)$", page, flags=re.MULTILINE)[1:]
+    shown = {
+        title: re.findall(r"^\| `(\S+)` \|", text, re.MULTILINE)
+        for title, text in zip(sections[::2], sections[1::2], strict=True)
+    }
+    assert sorted(shown.pop("Fronts")) == sorted(f"kerasurgeon.{name}" for name in FRONTS)
+    assert shown == groups
+    assert list(shown) == list(groups)
+
+
+def test_the_core_of_factors_is_numpy_only() -> None:
+    core = sorted((ROOT / "kerasurgeon" / "factors" / "kernels").glob("*.py"))
+    # The structures of zeros are numpy alone, too.
+    structures = ROOT / "kerasurgeon" / "sparsity" / "structures.py"
+    for path in (*core, structures):
+        for module, line in imports_of(path):
+            top = module.split(".")[0]
+            allowed = (
+                top in sys.stdlib_module_names - {"keras"}
+                or top in ("numpy", "scipy", "tensorly", "threadpoolctl")
+                or module in ("kerasurgeon.errors", module_of(structures))
+                or module.startswith("kerasurgeon.factors.kernels")
+            )
+            assert allowed, f"{path.relative_to(ROOT)}:{line} imports {module}"
+
+
+def test_no_circles_between_files() -> None:
+    """Imports for type checkers and inside functions count."""
+    modules = {(module_of(path) if path in LIBRARY else f"kerasurgeon.{module_of(path)}"): path for path in FILES}
+    graph = nx.DiGraph()
+    for own, path in modules.items():
+        for module, name, _ in names_of(path):
+            inner = f"{module}.{name}"
+            graph.add_edge(own, inner if inner in modules else module)
+    assert graph.number_of_edges() > len(modules)
+    assert [sorted(several) for several in nx.strongly_connected_components(graph) if len(several) > 1] == []
+
+
+def test_files_are_short() -> None:
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
+    assert {str(path.relative_to(ROOT)): length for path, length in lengths.items() if length > 400} == {}
+    assert statistics.median(lengths.values()) <= 200
 
 
 def test_only_keras_io_touches_keras_internals() -> None:

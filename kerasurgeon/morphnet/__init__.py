@@ -1,4 +1,13 @@
-"""MorphNet: widths are learned in training, the network is cut to them, and grown to a budget."""
+"""MorphNet: widths are learned in training, the network is cut to them, and grown to a budget.
+
+* ``MorphNet`` is the regulariser, for a model ``with_gates`` or ``with_scales`` where it has no batch norms;
+  ``MorphNetCallback`` and ``SteerStrength`` go along in training; ``shrink_and_expand`` does all of it in rounds.
+* ``costs`` says what each channel costs, on ``Hardware`` too.
+* ``living`` says which channels of a graph are alive, ``settle`` makes that a cut that can be had, ``alive_plan`` a
+  plan;
+  ``read_structure`` and ``structure_plan`` take the structure files that MorphNet writes.
+* ``Widths`` is a network at any multiple of its widths; ``fresh_weights`` makes all weights anew.
+"""
 
 from kerasurgeon.morphnet.alive import alive_plan, living, settle
 from kerasurgeon.morphnet.callback import MorphNetCallback
