@@ -20,8 +20,9 @@ KerasNode: Any = required("keras.src.ops.node", "Node")
 name_scope: Any = required("keras.src.backend.common.name_scope", "name_scope")
 current_path: Any = required("keras.src.backend.common.name_scope", "current_path")
 backend: Any = required("keras.src.backend")
-# The backend's convolutions: Keras 3.15 has them in backend.nn, 3.16 in backend.ops.nn.
+# The backend's functions: Keras 3.15 has them in backend.nn and backend.numpy, 3.16 in backend.ops.
 convolutions: Any = getattr(backend, "nn", None) or getattr(getattr(backend, "ops", None), "nn", None)
+contractions: Any = getattr(getattr(backend, "ops", None), "numpy", None) or getattr(backend, "numpy", None)
 _functional_like_constructor: Any = required("keras.src.models.functional", "functional_like_constructor")
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "backend",
     "build_record",
     "calls_of",
+    "contractions",
     "convolutions",
     "copied_operation",
     "current_path",

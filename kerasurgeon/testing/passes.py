@@ -1,4 +1,4 @@
-"""Check a pass in one call: for the tests of passes, yours as well as the library's."""
+"""Check a pass in one call."""
 
 from __future__ import annotations
 
