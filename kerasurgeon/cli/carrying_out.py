@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kerasurgeon.cli.console import activity, as_json, show, show_json
+from kerasurgeon.cli.console import activity, show, show_json
 from kerasurgeon.cli.files import write_text
 from kerasurgeon.cli.groups import Loading, Records
 from kerasurgeon.cli.models import load_model
 from kerasurgeon.cli.startup import start_keras
 from kerasurgeon.cli.writing import Writing, file_notes, files_table, write_all
+from kerasurgeon.report.files import as_json
 
 if TYPE_CHECKING:
     from kerasurgeon.costs import CostComparison

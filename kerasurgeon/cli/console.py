@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
+
+from kerasurgeon.report.files import as_json
 
 # Without a terminal there is no width to fit: wide enough for every table there is.
 _FILE_WIDTH = 180
@@ -37,21 +36,6 @@ def note(text: str) -> None:
 def show_json(data: Any) -> None:
     """Print the one JSON document of a command."""
     typer.echo(as_json(data))
-
-
-def as_json(data: Any) -> str:
-    """Data as JSON text, strictly: NaN and infinities, which JSON does not have, become null."""
-    return json.dumps(_finite(data), indent=2, allow_nan=False)
-
-
-def _finite(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {str(key): _finite(value) for key, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        return [_finite(value) for value in data]
-    if isinstance(data, float) and not math.isfinite(data):
-        return None
-    return str(data) if isinstance(data, Path) else data
 
 
 class Activity:

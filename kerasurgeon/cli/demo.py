@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kerasurgeon.cli import options
-from kerasurgeon.cli.console import activity, as_json, show, show_json
+from kerasurgeon.cli.console import activity, show, show_json
 from kerasurgeon.cli.files import check_folder
 from kerasurgeon.cli.startup import start_keras
 from kerasurgeon.errors import missing_extra
+from kerasurgeon.report.files import write_json
 
 if TYPE_CHECKING:
     from kerasurgeon.workflows.demo.result import DemoResult
@@ -58,7 +59,7 @@ def demo(
 
         result = run_demo(folder, seed=seed, effort=QUICK if quick else Effort(), phase=now.phase, tell=now.tell)
         result = result.at(target)
-        (folder / "results.json").write_text(as_json(result.to_dict()), encoding="utf-8")
+        write_json(folder / "results.json", result.to_dict())
     if json:
         show_json(result.to_dict())
     else:

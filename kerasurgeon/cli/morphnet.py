@@ -9,12 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from kerasurgeon.cli import options
-from kerasurgeon.cli.console import activity, as_json, show, show_json
+from kerasurgeon.cli.console import activity, show, show_json
 from kerasurgeon.cli.errors import UsageError
 from kerasurgeon.cli.files import KERAS_SUFFIXES, check_folder, check_input
 from kerasurgeon.cli.groups import Loading, grouped
 from kerasurgeon.cli.models import load_model
 from kerasurgeon.cli.startup import start_keras
+from kerasurgeon.report.files import write_json
 
 
 class Algorithm(StrEnum):
@@ -168,7 +169,7 @@ def morphnet(
         settings = {"target": str(target_cost), "hardware": hardware, "threshold": threshold, "strength": multiplier}
         result = run.carry_out(model, str(algorithm).replace("-", "_"), settings)
         result |= {"base_model": base_model, "data": str(records or tfds or data), "seed": seed, "folder": str(log_dir)}
-        (log_dir / "results.json").write_text(as_json(result), encoding="utf-8")
+        write_json(log_dir / "results.json", result)
     if json:
         show_json(result)
     else:

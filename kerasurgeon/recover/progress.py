@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
@@ -16,6 +15,7 @@ import numpy as np
 
 from kerasurgeon.errors import OptionError, did_you_mean
 from kerasurgeon.recover.result import history_of
+from kerasurgeon.report.files import as_csv
 
 STATE, HISTORY, BEST = "state.npz", "history.csv", "best.weights.h5"
 _UP = ("acc", "iou", "auc", "precision", "recall", "f1", "fbeta", "dice", "top_k", "r2", "cosine_similarity")
@@ -187,12 +187,10 @@ def direction(name: str) -> str | None:
 
 def table(rows: Sequence[Mapping[str, float]]) -> str:
     """Rows of logs as CSV, one line an epoch."""
-    text = io.StringIO()
     columns = history_of(rows)
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["epoch", *columns])
-    writer.writerows([epoch, *(values[epoch] for values in columns.values())] for epoch in range(len(rows)))
-    return text.getvalue()
+    return as_csv(
+        ["epoch", *columns], ([epoch, *(row[epoch] for row in columns.values())] for epoch in range(len(rows)))
+    )
 
 
 def write_beside(path: Path, content: bytes) -> None:

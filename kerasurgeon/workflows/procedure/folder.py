@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import shutil
@@ -16,6 +15,7 @@ import keras
 
 from kerasurgeon.atomic import staged, write_text
 from kerasurgeon.errors import OptionError, RecipeError
+from kerasurgeon.plan_files import PlanFile
 from kerasurgeon.workflows.procedure.keys import STEPS
 from kerasurgeon.workflows.procedure.recipe import ProcedureRecipe, read_procedure
 
@@ -24,7 +24,7 @@ try:
 except ImportError:  # not on Windows, where two processes on one run are not told apart
     fcntl = None  # type: ignore[assignment]
 
-FORMAT = "kerasurgeon.procedure/1"
+STATE_FILE = PlanFile("procedure", "state of a run", {"steps": dict})
 RECIPE, STATE, LOG, SUMMARY = "recipe.toml", "state.json", "output.log", "summary.json"
 
 
@@ -123,22 +123,20 @@ class RunFolder:
             yield
 
     def done(self) -> dict[str, dict[str, Any]]:
-        """The steps that are done, with what they found."""
-        try:
-            content = json.loads((self.path / STATE).read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        """The steps that are done, with what they found.
+
+        Raises:
+            PlanError: The file that says so cannot be read.
+        """
+        if not (self.path / STATE).exists():
             return {}
-        except ValueError as error:
-            raise OptionError("The state of the run cannot be read.", where=str(self.path / STATE)) from error
-        if content.get("format") != FORMAT:
-            raise OptionError("The state of the run has another format.", where=str(self.path / STATE), expected=FORMAT)
-        steps: dict[str, dict[str, Any]] = content["steps"]
+        steps: dict[str, dict[str, Any]] = STATE_FILE.load(self.path / STATE)["steps"]
         return {step: steps[step] for step in STEPS if step in steps}
 
     def finish(self, step: str, facts: dict[str, Any]) -> None:
         """Note that a step is done."""
         steps = {**self.done(), step: facts}
-        write_text(self.path / STATE, json.dumps({"format": FORMAT, "steps": steps}, indent=1) + "\n")
+        STATE_FILE.save(self.path / STATE, {"steps": steps})
 
     def model_path(self, name: str) -> Path:
         """Where a model is kept."""

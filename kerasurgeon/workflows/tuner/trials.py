@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import keras
 from rich.table import Table
 
+from kerasurgeon.atomic import write_text
 from kerasurgeon.errors import KerasurgeonError
+from kerasurgeon.report.files import as_csv
 from kerasurgeon.report.numbers import format_count
 from kerasurgeon.report.tables import Printed, grid, markdown
 from kerasurgeon.workflows.tuner.hypermodel import AutoCompress
@@ -68,10 +69,7 @@ class Trials(Printed):
 
     def to_csv(self, path: str | Path) -> None:
         """Write the rows as a CSV file, with a line of headings."""
-        with Path(path).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [field.name for field in fields(TrialRow)])
-            writer.writeheader()
-            writer.writerows(asdict(row) for row in self.rows)
+        write_text(path, as_csv([field.name for field in fields(TrialRow)], map(astuple, self.rows)))
 
     def to_markdown(self) -> str:
         """The rows as a table in Markdown."""
