@@ -28,11 +28,11 @@ from kerasurgeon.blocks.replace import carry_out
 from kerasurgeon.blocks.scores import metric_name, score_maker
 from kerasurgeon.blocks.what_if import scores_of
 from kerasurgeon.costs import cost
-from kerasurgeon.errors import CannotRunError, OptionError, PassError, PlanError
+from kerasurgeon.errors import OptionError, PassError, PlanError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io import emit, lift
-from kerasurgeon.keras_io.machine import on_this_machine
 from kerasurgeon.rewrite.context import Progress, no_progress
+from kerasurgeon.rewrite.evaluation_of import evaluation_by
 from kerasurgeon.rewrite.option_checks import check_count, check_function
 
 _TOGETHER = 8
@@ -144,7 +144,7 @@ class _Work:
         if self.evaluate is None:
             (value,) = scores_of(self.graph, [None], self.data, self.score, lambda _: None)
         else:
-            value = self._evaluated(emit(self.graph), "the whole model")
+            value = evaluation_by(self.evaluate, emit(self.graph), "the whole model")
         _require_number(value, "the whole model")
         if value <= 0:
             raise OptionError(
@@ -230,27 +230,7 @@ class _Work:
             tell(place / len(group), item.region.name)
             changed = self.graph.copy()
             carry_out(changed, [drop_step(changed, item.region, item.bridge, "bridge")])
-            yield self._evaluated(emit(changed), f"the model without region {item.region.name!r}")
-
-    def _evaluated(self, model: Any, of: str) -> float:
-        assert self.evaluate is not None
-        try:
-            with on_this_machine(f"the evaluation of {of}"):
-                found = self.evaluate(model)
-        except CannotRunError:
-            raise
-        except Exception as error:
-            raise PassError(f"The evaluation raised {type(error).__name__}: {error}", where=of) from error
-        try:
-            return float(found)
-        except (TypeError, ValueError):
-            raise PassError(
-                "The evaluation gives no number.",
-                where=of,
-                expected="a number, higher is better",
-                got=repr(found)[:80],
-                hint="model.evaluate() gives the loss and the metrics together: return one of them",
-            ) from None
+            yield evaluation_by(self.evaluate, emit(changed), f"the model without region {item.region.name!r}")
 
 
 def _require_number(value: float, of: str) -> None:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from kerasurgeon.errors import PassError
+from kerasurgeon.errors import CannotRunError, PassError
+from kerasurgeon.keras_io.machine import on_this_machine
 
 
 def evaluation_by(evaluate: Callable[..., Any], model: Any, of: str) -> float:
@@ -18,10 +19,14 @@ def evaluation_by(evaluate: Callable[..., Any], model: Any, of: str) -> float:
         of: What the model is, for errors: ``"the model"``.
 
     Raises:
+        CannotRunError: This machine cannot run the model.
         PassError: The function raises, or what it gives is no finite number.
     """
     try:
-        found = evaluate(model)
+        with on_this_machine(f"the evaluation of {of}"):
+            found = evaluate(model)
+    except CannotRunError:
+        raise
     except Exception as error:
         raise PassError(f"evaluate= failed: {type(error).__name__}: {error}", where=of) from error
     try:
