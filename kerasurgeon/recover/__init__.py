@@ -6,9 +6,10 @@
 from kerasurgeon.recover.batch_norm import recalibrate_batch_norm, recalibrate_graph
 from kerasurgeon.recover.bridge_training import train_bridges
 from kerasurgeon.recover.bridges import Bridge
-from kerasurgeon.recover.distillation import ACE, AttentionTransfer, DarkKnowledge, FeatureMatching
+from kerasurgeon.recover.distillation import ACE, AttentionTransfer, DarkKnowledge, FeatureMatching, GraphLoss
 from kerasurgeon.recover.fine_tuning import fine_tune
 from kerasurgeon.recover.learning_rate import LearningRate, Plateau, Poly, TwoCycles
+from kerasurgeon.recover.pairing import Pair
 from kerasurgeon.recover.result import TrainResult
 from kerasurgeon.recover.segmentation import MeanIoU, SegmentationCrossEntropy
 
@@ -18,8 +19,10 @@ __all__ = [
     "Bridge",
     "DarkKnowledge",
     "FeatureMatching",
+    "GraphLoss",
     "LearningRate",
     "MeanIoU",
+    "Pair",
     "Plateau",
     "Poly",
     "SegmentationCrossEntropy",
