@@ -10,7 +10,7 @@ import keras
 
 from kerasurgeon.errors import UnknownKerasError
 
-KNOWN = ("3.15", "3.16")
+KNOWN = ("3.15",)
 """The releases that all tests of lifting and emitting have passed with."""
 
 
