@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import networkx as nx
 import pytest
 
 import kerasurgeon.passes
@@ -213,18 +212,6 @@ def test_the_core_of_factors_is_numpy_only() -> None:
                 or module.startswith("kerasurgeon.factors.kernels")
             )
             assert allowed, f"{path.relative_to(ROOT)}:{line} imports {module}"
-
-
-def test_no_circles_between_files() -> None:
-    """Imports for type checkers and inside functions count."""
-    modules = {(module_of(path) if path in LIBRARY else f"kerasurgeon.{module_of(path)}"): path for path in FILES}
-    graph = nx.DiGraph()
-    for own, path in modules.items():
-        for module, name, _ in names_of(path):
-            inner = f"{module}.{name}"
-            graph.add_edge(own, inner if inner in modules else module)
-    assert graph.number_of_edges() > len(modules)
-    assert [sorted(several) for several in nx.strongly_connected_components(graph) if len(several) > 1] == []
 
 
 def test_files_are_short() -> None:
