@@ -35,8 +35,6 @@ def trained(cache):
     result = ks.train_bridges(
         model, student, bridge, data, held_out, epochs=2, batch_size=8, cache=cache, verbose=0
     )
-    if cache:
-        return (result,)
     tuned = ks.fine_tune(
         result.model, data, held_out, epochs=2, batch_size=8, verbose=0, optimizer=keras.optimizers.SGD(0.01),
         teacher=model, distillation=[DarkKnowledge(), ACE()], loss=SegmentationCrossEntropy(),
