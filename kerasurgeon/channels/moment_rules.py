@@ -55,8 +55,10 @@ def follow(graph: Graph, node: Node, operands: Operands) -> Spread:
 
 
 def _followed(graph: Graph, node: Node, operands: Operands) -> Spread:
-    if not node.inputs:
+    if graph.kind(node) == "InputLayer":
         raise Unknown(f"it depends on the input {node.name!r}, of which nothing is known without data")
+    if not node.inputs:
+        raise Unknown(f"{node.name!r} reads nothing")
     statistics = _statistics(graph, node)
     if statistics is not None:
         if node.kwargs.get("training"):

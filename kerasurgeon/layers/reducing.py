@@ -11,7 +11,7 @@ from kerasurgeon.layers.words import words
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Factor, Labels
-from kerasurgeon.rules.positions import Gone
+from kerasurgeon.rules.positions import Each, Gone, Positions
 from kerasurgeon.rules.reasons import Reason
 from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Free
@@ -29,9 +29,19 @@ class Reduction(Free):
         super().__init__()
         self.exact, self.key = exact, key
 
-    def positions(self, layer: Layer, rank: int) -> Gone:
-        """They are gone."""
-        return Gone()
+    def positions(self, layer: Layer, rank: int) -> Positions:
+        """Each by itself where it is over the channels and keeps their axis; gone where it is over all positions.
+
+        Raises:
+            CannotTell: It is over some axes of the positions.
+        """
+        axes = named_axes(layer.config.get(self.key), rank)
+        if axes == {rank - 1}:
+            if layer.config.get("keepdims"):
+                return Each()
+        elif axes.issuperset(range(1, rank - 1)) or axes.issuperset(range(2, rank)):
+            return Gone()
+        raise CannotTell(f"it works over the axes {sorted(axes)}")
 
     def is_exact(self, call: ChannelCall) -> bool:
         """Whether positions that are zero count for nothing."""

@@ -17,6 +17,7 @@ from kerasurgeon.rules import (
     CannotTell,
     Each,
     Enlarged,
+    Gone,
     Join,
     Moved,
     Permuted,
@@ -173,6 +174,18 @@ ALONG: dict[str, tuple[Any, tuple[int, ...]]] = {
     "UpSampling2D": (lambda: layers.UpSampling2D((2, 3)), IMAGE),
     "GlobalAveragePooling2D": (layers.GlobalAveragePooling2D, IMAGE),
 }
+
+
+def test_reductions_take_the_positions_away_or_leave_them() -> None:
+    def positions(**options: Any) -> Any:
+        graph, node = graph_with(lambda x: ops.mean(x, **options), IMAGE)
+        return positions_of(graph, node)
+
+    assert isinstance(positions(axis=(1, 2)), Gone)
+    assert isinstance(positions(axis=(2, 3), keepdims=True), Gone)
+    assert isinstance(positions(axis=-1, keepdims=True), Each)
+    assert positions(axis=-1) is None
+    assert positions(axis=1, keepdims=True) is None
 
 
 def _changed(graph: Graph, shape: tuple[int, ...], place: tuple[int, ...], channels: slice) -> Array:
