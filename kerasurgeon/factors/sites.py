@@ -161,7 +161,8 @@ def _is_place(layer: Layer) -> bool:
 
 def _convolves(kind: str) -> bool:
     """Whether layers of a kind multiply by kernels that stay where they are: not those of LSTM and attention."""
-    return may_be_linear(kind) or (isinstance(rule_for(kind), NeverLinear) and "conv" in kind.lower())
+    rule = rule_for(kind)
+    return may_be_linear(kind) or (isinstance(rule, NeverLinear) and rule.convolves)
 
 
 def _base(layer: Layer) -> str:

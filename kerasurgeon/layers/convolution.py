@@ -193,6 +193,7 @@ class _ConvolutionOp(NeverLinear):
         return True
 
     why_not_linear = "it is an op: its kernel is an operand, not a weight of its own"
+    convolves = True
 
 
 class ConvolutionOp(_ConvolutionOp):

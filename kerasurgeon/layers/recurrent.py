@@ -123,6 +123,8 @@ class CellRecurrence(_Recurrent):
 class ConvolutionalRecurrence(_Recurrent):
     """ConvLSTM1D, ConvLSTM2D, ConvLSTM3D over (batch, steps, ...)."""
 
+    convolves = True
+
     def macs(self, call: Call) -> int:
         """Per step and position, four gates of a convolution over the input and one over the state."""
         config = call.config

@@ -67,11 +67,11 @@ def terms(channels: Channels, algorithm: str) -> tuple[Term, ...]:
     found = []
     for (key, path), several in channels.weights.items():
         layer = layers[key]
+        affine = affine_of(layer) if algorithm == "gamma" else None
         for held in several:
             if held.contracted:
                 continue
             if algorithm == "gamma":
-                affine = affine_of(layer)
                 speaks = affine is not None and affine.scale_key == path
             else:
                 # Of a separable convolution the depthwise kernel holds what is read, which another layer has made.

@@ -34,7 +34,7 @@ def register_rule(kind: str | type[Any] | Iterable[str | type[Any]], rule: Rule)
         rule: The rule.
 
     Raises:
-        OptionError: ``rule`` is not an instance of ``Rule``.
+        OptionError: ``rule`` is not an instance of ``Rule``, or ``kind`` names no kind.
     """
     if not isinstance(rule, Rule):
         raise OptionError(
@@ -43,6 +43,14 @@ def register_rule(kind: str | type[Any] | Iterable[str | type[Any]], rule: Rule)
             hint="register an object, not its class" if isinstance(rule, type) else "derive a class from Rule",
         )
     several: Any = [kind] if isinstance(kind, (str, type)) else kind
+    several = list(several) if isinstance(several, Iterable) else [several]
+    if not several or not all(isinstance(each, (str, type)) and each for each in several):
+        raise OptionError(
+            "A rule is registered for a kind of layer or op, or for several.",
+            expected="a class, a kind as 'Conv2D', 'ops.add' or 'custom:module.Class', or a list of these",
+            got=repr(kind),
+            hint="of a layer object, register its class: type(layer)" if hasattr(kind, "get_config") else None,
+        )
     table = _TABLE.get()
     for each in map(_kind, several):
         table[each] = guarded(rule, each) if table is _REGISTERED else rule

@@ -161,6 +161,8 @@ class NeverLinear(Rule):
     """Layers and ops that multiply by kernels, but never as a ``LinearForm`` says."""
 
     why_not_linear = "its kernels are not weights of its own"
+    convolves = False
+    """Whether it convolves, so that a report on what is factorised names it among what is left alone."""
 
     def linear(self, layer: Layer) -> LinearForm | None:
         """Not in that form.

@@ -141,6 +141,12 @@ def test_several_kinds_at_once_and_the_librarys_own_come_back() -> None:
         unregister_rule("Dense")
 
 
+@pytest.mark.parametrize("kind", [5, [], ["Dense", 5], "", layers.Dense(3)])
+def test_what_is_no_kind_is_refused(kind: Any) -> None:
+    with pytest.raises(ks.OptionError, match="registered for a kind"):
+        register_rule(kind, ProjectionRule())
+
+
 def test_without_the_answer_a_layer_is_left_alone() -> None:
     class Silent(ProjectionRule):
         def linear(self, layer: Any) -> Any:
