@@ -41,7 +41,7 @@ class Rule:
         Raises:
             CannotTell: The number cannot be told. The call is then listed as unknown, and counts as 0.
         """
-        raise CannotTell(f"the rule for {call.kind} does not say what a call costs")
+        raise CannotTell(self._unsaid(call.kind, "what a call costs"))
 
     def channels(self, call: ChannelCall) -> Labels | tuple[Labels, ...]:
         """The labels of the outputs, and, through the call's methods, what holds which labels.
@@ -54,7 +54,7 @@ class Rule:
         Raises:
             CannotTell: The rule does not know. Nothing that this call reads or makes can then shrink.
         """
-        raise CannotTell(f"the rule for {call.kind} does not say how channels pass")
+        raise CannotTell(self._unsaid(call.kind, "how channels pass"))
 
     def keeps_batch(self, layer: Layer) -> bool:
         """Whether the outputs' axis 0 is as long as the inputs', where both are unknown until run time.
@@ -75,7 +75,7 @@ class Rule:
         Raises:
             CannotTell: It multiplies by kernels, but not in such a form, or not this layer.
         """
-        raise CannotTell(f"the rule for {layer.kind} does not say whether it is linear")
+        raise CannotTell(self._unsaid(layer.kind, "whether it is linear"))
 
     def positions(self, layer: Layer, rank: int) -> Positions:
         """What it does along the axes between batch and channels.
@@ -87,7 +87,7 @@ class Rule:
         Raises:
             CannotTell: The rule does not know.
         """
-        raise CannotTell(f"the rule for {layer.kind} does not say what it does along spatial axes")
+        raise CannotTell(self._unsaid(layer.kind, "what it does along spatial axes"))
 
     def channelwise(self, layer: Layer) -> bool:
         """Whether every channel of the result is computed from the same channel of the operands alone.
@@ -95,7 +95,7 @@ class Rule:
         Raises:
             CannotTell: The rule does not know.
         """
-        raise CannotTell(f"the rule for {layer.kind} does not say whether channels meet")
+        raise CannotTell(self._unsaid(layer.kind, "whether channels meet"))
 
     def activation(self, layer: Layer) -> str | None:
         """The name of the activation that it ends in, as ``keras.activations`` knows it; ``None`` without a known one.
@@ -156,6 +156,10 @@ class Rule:
         """Whether its operands may be exchanged."""
         return False
 
+    def _unsaid(self, kind: str, what: str) -> str:
+        """The reason of an answer that was not given."""
+        return f"the rule for {kind} does not say {what}"
+
 
 class NeverLinear(Rule):
     """Layers and ops that multiply by kernels, but never as a ``LinearForm`` says."""
@@ -197,20 +201,7 @@ class Free(Rule):
 
 
 class NoRule(Rule):
-    """What is found for a kind that has no rule."""
+    """What is found for a kind that has no rule: it answers nothing."""
 
-    def macs(self, call: Call) -> int:
-        """Unknown.
-
-        Raises:
-            CannotTell: Always.
-        """
-        raise CannotTell(f"there is no rule for {call.kind}; kerasurgeon.rules.register_rule adds one")
-
-    def channels(self, call: ChannelCall) -> Labels:
-        """Unknown.
-
-        Raises:
-            CannotTell: Always.
-        """
-        raise CannotTell(f"there is no rule for {call.kind}; kerasurgeon.rules.register_rule adds one")
+    def _unsaid(self, kind: str, what: str) -> str:
+        return f"there is no rule for {kind}; kerasurgeon.rules.register_rule adds one"
