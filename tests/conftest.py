@@ -6,7 +6,7 @@ TensorFlow has kernels for channels-first layers and their like on every such pr
 with another compiler. A test marked ``bare`` gets no such help: it is about what the library itself does on such a
 machine.
 
-The rule for sweeps: a test that takes ``application`` runs over ``SPREAD``, as part of every run. With
+The rule for sweeps: a test that takes ``application`` runs over ``COMPUTED``, as part of every run. With
 ``--all-architectures`` it runs over all of keras.applications instead and is marked ``sweep``, so that
 ``pytest -m sweep --all-architectures`` runs every architecture and nothing else. A test that is itself marked
 ``sweep`` runs only with that option or with a ``-m`` expression that names sweep; one marked ``example``
@@ -29,7 +29,7 @@ import pytest
 
 from kerasurgeon.keras_io.equal_calls import equal_calls
 from kerasurgeon.keras_io.kernels import describe
-from tests.applications import ARCHITECTURES, SPREAD
+from tests.applications import ARCHITECTURES, COMPUTED
 
 # Warnings that a zoo model is bound to cause; a test cannot do anything about them.
 EXPECTED_WARNINGS = (
@@ -67,7 +67,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if metafunc.config.getoption("--all-architectures"):
             names = [pytest.param(name, marks=pytest.mark.sweep) for name in ARCHITECTURES]
         else:
-            names = [pytest.param(name) for name in SPREAD]
+            names = [pytest.param(name) for name in COMPUTED]
         metafunc.parametrize("application", names)
 
 
