@@ -70,6 +70,7 @@ def capture(operation: Any) -> Layer:
             got=said[:200] + ("..." if len(said) > 200 else ""),
             hint=f"give {type(operation).__name__} a get_config() that returns its constructor arguments",
         ) from error
+    config = _with_policy(operation, config)
     custom: dict[str, Any] = {}
     if isinstance(operation, keras.layers.Lambda):
         config = _with_live_functions(operation, config)
@@ -246,6 +247,15 @@ def wrong_shape(definition: Layer, key: str, wanted: tuple[int, ...]) -> EmitErr
         got=f"shape {definition.weights[key].shape if key in definition.weights else None}; all: {recorded}",
         hint="a pass that changes the channels of a tensor must change the weights of every layer that reads it",
     )
+
+
+def _with_policy(layer: Any, config: dict[str, Any]) -> dict[str, Any]:
+    """The config with the dtype policy that the layer has: some of Keras' own say the dtype of variables instead."""
+    policy: Any = getattr(layer, "dtype_policy", None)
+    if type(policy) is not keras.DTypePolicy or isinstance(layer, keras.layers.InputLayer):
+        return config
+    said = config.get("dtype")
+    return {**config, "dtype": policy.name} if isinstance(said, str) and said != policy.name else config
 
 
 def _with_live_functions(layer: Any, config: dict[str, Any]) -> dict[str, Any]:
