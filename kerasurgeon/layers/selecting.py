@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -95,9 +96,12 @@ class Slice(_Selecting):
                 continue
             if isinstance(starts, Labels) or not (isinstance(starts[axis], int) and isinstance(sizes[axis], int)):
                 raise CannotTell("its range is not given in numbers")
-            new = chosen.slice(axis, axis, slice(starts[axis], starts[axis] + sizes[axis]))
+            rest = sizes[axis] == -1
+            new = chosen.slice(axis, axis, slice(starts[axis], None if rest else starts[axis] + sizes[axis]))
             if new is not None:
                 ranges[axis] = new
+            elif not rest:  # all of it, but counted
+                ranges[axis] = partial(_whole, labels, axis)
         if ranges:
 
             def moved(keep: Keep) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -248,6 +252,10 @@ class _Chosen:
             if kept:
                 factors.append(placed(np.ascontiguousarray(ids[index]), kept))
         return Labels(shape, tuple(factors), self.labels.why)
+
+
+def _whole(labels: Labels, axis: int, keep: Keep) -> slice:
+    return slice(0, keep.shape(labels)[axis])
 
 
 def before(keep: Keep, factor: Factor, place: int, position: int) -> int:

@@ -40,6 +40,8 @@ SELECTING: dict[str, Case] = {
     "one channel": (lambda: image(lambda x: x[..., 3, None]), {"one": 7}),
     "a step": (lambda: image(lambda x: x[..., ::2]), {"one": 0}),
     "op slice": (lambda: _batched(lambda x: ops.slice(x, (0, 0, 2), (2, 4, 5))), FREE),
+    "op slice of all": (lambda: _batched(lambda x: ops.slice(x, (0, 0, 0), (2, 4, 8))), FREE),
+    "op slice to the end": (lambda: steps(lambda x: ops.slice(x, (0, 1, 3), (-1, -1, -1))), FREE),
     "take": (lambda: image(lambda x: ops.take(x, [6, 1, 1, -2, 0], axis=-1)), FREE),
     "take by an array": (lambda: image(lambda x: ops.take(x, np.array([6, 1, 4]), axis=3)), FREE),
     "take one": (lambda: steps(lambda x: ops.take(x, 2, axis=-1)), {"one": 7}),
