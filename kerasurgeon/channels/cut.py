@@ -17,6 +17,7 @@ from kerasurgeon.ir.values import Value, WeightRef
 from kerasurgeon.keras_io.nesting import call_operand
 from kerasurgeon.rules.channel_call import ChannelCall, Held
 from kerasurgeon.rules.keep import Keep
+from kerasurgeon.rules.labels import Labels
 
 Array = np.ndarray[Any, Any]
 Remade = Callable[[Array, list[Held], Keep], Array]
@@ -59,13 +60,26 @@ def resize(graph: Graph, channels: Channels, keep: Keep, remade: Remade) -> None
         if call is not None:
             _cut_operands(graph, node, call, keep, touched, remade)
         labels = channels.labels[node.name]
-        shapes = [keep.shape(own) for own in labels]
+        shapes = [_shape(keep, channels, own) for own in labels]
         if any(shape != spec.shape for shape, spec in zip(shapes, node.outputs, strict=True)):
             graph.set_outputs(
                 node, [replace(spec, shape=shape) for spec, shape in zip(node.outputs, shapes, strict=True)]
             )
     for scope in tuple(graph.scopes.values()):
         _cut_scope(graph, scope)
+
+
+def _shape(keep: Keep, channels: Channels, labels: Labels) -> tuple[int | None, ...]:
+    """The shape after the cut, also of what is left empty: an axis over which its units are the same keeps its size."""
+    sizes = list(keep.shape(labels))
+    for factor in labels.factors:
+        if len(factor.axes) > 1 and not any(sizes[axis] for axis in factor.axes):
+            units = channels.unit[factor.ids]
+            for place, axis in enumerate(factor.axes):
+                size = units.shape[place]
+                if size > 1 and (units == units.take([0], axis=place)).all():
+                    sizes[axis] = size
+    return tuple(sizes)
 
 
 class _Touched:

@@ -147,3 +147,15 @@ def test_the_result_trains_and_loads(tmp_path: Any) -> None:
     before = loaded.evaluate(IMAGES, np.zeros((3, 4)), verbose=0)
     loaded.fit(IMAGES, np.zeros((3, 4)), epochs=1, verbose=0)
     assert np.isfinite(before)
+
+
+def test_a_part_that_nobody_reads_may_be_left_empty() -> None:
+    """Its channels stand along two axes, of which one alone becomes nothing."""
+    inputs = keras.Input((5,))
+    grid = layers.Reshape((3, 3))(layers.Dense(9, name="wide")(inputs))
+    model = keras.Model(inputs, layers.Dense(2)(keras.ops.split(grid, [1], axis=-1)[1]))
+    randomise(model, 0)
+    small = ks.cut(model, ks.ChannelPlan({"wide": [index for index in range(9) if index % 3]}))
+    assert small.get_layer("wide").units == 6
+    vectors = np.random.default_rng(0).normal(size=(3, 5)).astype("float32")
+    np.testing.assert_allclose(small(vectors), model(vectors), rtol=1e-5, atol=1e-6)
