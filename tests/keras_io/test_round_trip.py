@@ -10,13 +10,13 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from kerasurgeon.errors import LiftError
 from kerasurgeon.ir import Graph, verify_structure
 from kerasurgeon.keras_io import check_types, emit, lift
 from tests.applications import application_inputs, shared_application
 from tests.keras_io.facts import CHANGED, REFUSED, SAME, bitwise_equal, difference, facts, predict, state, values
+from tests.keras_io.stepping import training_step
 from tests.zoo import ZOO, build, sample_inputs
 
 
@@ -99,20 +99,6 @@ def test_saves_and_loads(trip: Trip, tmp_path: Path) -> None:
     # Where Keras loads something else than it saved, it does so alike.
     wanted = predict(saved(trip.original) if "saves_differently" in case.tags else trip.emitted, inputs)
     assert bitwise_equal(loaded, wanted) or "stateful" in case.tags
-
-
-def training_step(model: Any, inputs: Any) -> tuple[float, list[np.ndarray[Any, Any]]]:
-    """One step of gradient descent on the mean square of all outputs. Returns the loss and all variables after it."""
-    with tf.GradientTape() as tape:
-        outputs = keras.tree.flatten(model(inputs, training=True))
-        real = [tf.cast(output, "float32") for output in outputs if "float" in str(output.dtype)]
-        loss = tf.add_n([tf.reduce_mean(tf.square(output)) for output in real] or [tf.zeros(())])
-        loss += sum(tf.cast(extra, "float32") for extra in model.losses)
-    trained = model.trainable_variables
-    for variable, gradient in zip(trained, tape.gradient(loss, [v.value for v in trained]), strict=True):
-        if gradient is not None:
-            variable.assign_sub(0.05 * tf.cast(tf.convert_to_tensor(gradient), variable.dtype))
-    return float(loss), values(model.variables)
 
 
 def test_trains_the_same(trip: Trip) -> None:
