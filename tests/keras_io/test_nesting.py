@@ -14,7 +14,7 @@ from kerasurgeon.ir import Graph, Value, verify_structure
 from kerasurgeon.keras_io import check_types, emit, infer, lift
 from kerasurgeon.rewrite.calls import call
 from tests.keras_io.facts import SAME, bitwise_equal, named_layers, predict, values
-from tests.keras_io.test_round_trip import training_step
+from tests.keras_io.stepping import training_step
 from tests.zoo import ZOO, build, sample_inputs
 
 NESTED = [name for name in SAME if "nested" in ZOO[name].tags]
