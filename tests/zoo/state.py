@@ -76,8 +76,8 @@ def mixed_policies() -> keras.Model:
 @case("configs that say the dtype of variables in place of the policy", "low_precision", "saves_differently", "random")
 def policies_that_configs_forget() -> keras.Model:
     inputs = sequence()
-    x = layers.Dense(4, dtype="mixed_bfloat16", name="dense")(inputs)
-    return keras.Model(inputs, layers.SpatialDropout1D(0.3, seed=1, dtype="mixed_bfloat16", name="drop")(x))
+    x = layers.SpatialDropout1D(0.3, seed=1, dtype="mixed_bfloat16", name="drop")(inputs)
+    return keras.Model(inputs, layers.Dense(4, name="dense")(x))
 
 
 @case(
