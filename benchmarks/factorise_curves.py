@@ -29,6 +29,7 @@ import numpy as np
 from pruning_curves import EPOCHS, accuracy, mean
 
 import kerasurgeon as ks
+from kerasurgeon.atomic import staged, write_text
 from kerasurgeon.passes import Factorise, PruneChannels
 from kerasurgeon.workflows.data import Digits, load_digits
 from kerasurgeon.workflows.demo.network import build_network, train
@@ -109,7 +110,7 @@ def main() -> None:
     text = page(curves, full, options.epochs, len(digits.test))
     print(text)
     if options.write:
-        (options.write / "factorise_curves.md").write_text(text, encoding="utf-8")
+        write_text(options.write / "factorise_curves.md", text)
         plot(curves, float(np.mean(full)), options.write / "factorise_curves.svg")
 
 
@@ -167,7 +168,8 @@ def plot(curves: Curves, full: float, path: Path) -> None:
         axes.invert_xaxis()
     both[0].legend(fontsize=7)
     figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    with staged(path) as temporary:
+        figure.savefig(temporary, metadata={"Date": None})
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 
 import kerasurgeon as ks
+from kerasurgeon.atomic import write_text
 from kerasurgeon.exporting import latency
 from kerasurgeon.factors import FactorPlan
 from kerasurgeon.passes import ApplyFactors, Factorise
@@ -139,7 +140,7 @@ def main() -> None:
     text = page(lines, rows, options)
     print(text)
     if options.write:
-        (options.write / "factorise_latency.md").write_text(text, encoding="utf-8")
+        write_text(options.write / "factorise_latency.md", text)
 
 
 def page(lines: list[str], rows: list[Row], options: argparse.Namespace) -> str:

@@ -32,6 +32,8 @@ from typing import Any
 
 import pruning_growth
 
+from kerasurgeon.atomic import write_text
+
 TARGET_ANALYSIS, TARGET_ANALYSIS_LARGE, TARGET_CLONE = 20.0, 200.0, 1.2
 TARGET_TORCH = {"ResNet50": 4.0, "ResNet152": 6.0}
 NAMES = ("MobileNet", "MobileNetV2", "ResNet50", "ResNet152", "DenseNet201", "NASNetLarge", "EfficientNetV2L")
@@ -162,7 +164,7 @@ def main() -> None:
             flush=True,
         )
     if options.json:
-        options.json.write_text(json.dumps(rows, indent=2))
+        write_text(options.json, json.dumps(rows, indent=2))
     print(
         f"targets: analysis {TARGET_ANALYSIS:.0f} ms (ResNet50), {TARGET_ANALYSIS_LARGE:.0f} ms (1000 layers); "
         f"prune / clone {TARGET_CLONE}; faster than torch {TARGET_TORCH}"

@@ -24,6 +24,7 @@ import keras
 import numpy as np
 
 import kerasurgeon as ks
+from kerasurgeon.atomic import staged, write_text
 from kerasurgeon.passes import PruneChannels, RecalibrateBatchNorm
 from kerasurgeon.workflows.data import Digits, load_digits
 from kerasurgeon.workflows.demo.network import build_network, train
@@ -167,7 +168,7 @@ def main() -> None:
     text = table(curves, float(np.mean(full)), options.seeds)
     print(text)
     if options.write:
-        (options.write / "pruning_curves.md").write_text(text, encoding="utf-8")
+        write_text(options.write / "pruning_curves.md", text)
         plot(curves, options.write / "pruning_curves.svg")
 
 
@@ -210,7 +211,8 @@ def plot(curves: dict[str, list[Any]], path: Path) -> None:
     axes.invert_xaxis()
     axes.legend(fontsize=6, ncols=2)
     pyplot.rcParams["svg.hashsalt"] = "kerasurgeon"
-    figure.savefig(path, metadata={"Date": None})
+    with staged(path) as temporary:
+        figure.savefig(temporary, metadata={"Date": None})
 
 
 if __name__ == "__main__":

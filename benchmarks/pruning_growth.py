@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from kerasurgeon.atomic import staged, write_text
+
 NAMES = (
     "MobileNet",
     "MobileNetV2",
@@ -66,7 +68,7 @@ def run(script: str, folder: Path, rounds: int) -> None:
         rows.append(json.loads(done.stdout.strip().splitlines()[-1]))
         print(f"{name:18} {rows[-1]['nodes']:6} nodes {rows[-1]['seconds']:7.2f} s", flush=True)
     exponent = _exponent(rows)
-    (folder / "pruning_time.md").write_text(_page(rows, rounds, exponent), encoding="utf-8")
+    write_text(folder / "pruning_time.md", _page(rows, rounds, exponent))
     _plot(rows, folder / "pruning_time.svg")
     print(f"time grows as nodes ** {exponent:.2f}")
 
@@ -122,4 +124,5 @@ def _plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     axes.set_ylim(bottom=0)
     axes.legend()
     pyplot.rcParams["svg.hashsalt"] = "kerasurgeon"
-    figure.savefig(path, metadata={"Date": None})
+    with staged(path) as temporary:
+        figure.savefig(temporary, metadata={"Date": None})

@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from kerasurgeon.atomic import write_text
+
 ROOT = Path(__file__).resolve().parent.parent
 TARGET_MEDIAN, TARGET_WORST, TARGET_PEAK, BIG = 0.6, 0.8, 2.2, 100e6
 
@@ -123,7 +125,7 @@ def main() -> int:
             flush=True,
         )
     if options.json:
-        options.json.write_text(json.dumps(rows, indent=2))
+        write_text(options.json, json.dumps(rows, indent=2))
     ratios = [row["ratio"] for row in rows]
     peaks = [row["peak_over_weights"] for row in rows if row["weight_bytes"] > BIG]
     checks = [

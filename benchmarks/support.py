@@ -23,6 +23,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from kerasurgeon.atomic import write_text
+
 ROOT = Path(__file__).resolve().parent.parent
 FORMATS = ("tflite", "onnx")
 HEAD = """# Support: networks of keras.applications
@@ -117,7 +119,7 @@ def main() -> None:
         lines[name] = line(name, json.loads(done.stdout.strip().splitlines()[-1]))
         print(lines[name], f"({time.perf_counter() - started:.0f} s)", flush=True)
         if options.write:
-            options.write.write_text(HEAD + "\n".join(lines[key] for key in sorted(lines)) + "\n", encoding="utf-8")
+            write_text(options.write, HEAD + "\n".join(lines[key] for key in sorted(lines)) + "\n")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import keras
 import keras_tuner
 
 import kerasurgeon as ks
+from kerasurgeon.atomic import write_text
 from kerasurgeon.passes import FoldBatchNorm
 from kerasurgeon.workflows.data import digits
 from kerasurgeon.workflows.networks import inverted_bottlenecks
@@ -138,5 +139,5 @@ so that part of what the others gain is training.
 | --- | ---: | ---: | ---: | ---: | ---: |
 {chr(10).join(lines)}
 """
-    (options.write / "auto_compress_digits.md").write_text(text, encoding="utf-8")
+    write_text(options.write / "auto_compress_digits.md", text)
     print(f"written: {options.write / 'auto_compress_digits.md'}")

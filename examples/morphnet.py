@@ -20,6 +20,7 @@ import numpy as np
 from keras import layers
 
 import kerasurgeon as ks
+from kerasurgeon.atomic import write_text
 from kerasurgeon.morphnet import MorphNet, SteerStrength
 from kerasurgeon.passes import Expand
 from kerasurgeon.workflows.data import load_digits
@@ -150,4 +151,4 @@ if options.write:
         share, right = np.mean(points, axis=0)
         each = ", ".join(f"{100 * point[1]:.1f}" for point in points)
         lines.append(f"| {name} | {100 * share:.1f} % | {100 * right:.1f} | {each} |")
-    (options.write / "morphnet_digits.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(options.write / "morphnet_digits.md", "\n".join(lines) + "\n")

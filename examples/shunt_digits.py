@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import kerasurgeon as ks
+from kerasurgeon.atomic import write_text
 from kerasurgeon.report.procedure import summary_markdown
 from kerasurgeon.workflows.procedure import ProcedureResult
 
@@ -85,5 +86,5 @@ Also in place of three of the four blocks of stage 3. The literature saves 43 % 
 
 {summary_markdown(second.summary)}
 """
-    (options.write / "shunt_digits.md").write_text(text, encoding="utf-8")
+    write_text(options.write / "shunt_digits.md", text)
     print(f"written: {options.write / 'shunt_digits.md'}")

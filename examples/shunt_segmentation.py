@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import kerasurgeon as ks
+from kerasurgeon.atomic import write_text
 from kerasurgeon.report.procedure import summary_markdown
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -67,5 +68,5 @@ literature saves 28 % and loses 3.5 points.
 
 {summary_markdown(result.summary)}
 """
-    (options.write / "shunt_segmentation.md").write_text(text, encoding="utf-8")
+    write_text(options.write / "shunt_segmentation.md", text)
     print(f"written: {options.write / 'shunt_segmentation.md'}")

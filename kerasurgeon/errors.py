@@ -96,6 +96,10 @@ class OptionError(KerasurgeonError, ValueError):
     """An option has a value that it may not have."""
 
 
+class PlaceError(GraphError, OptionError):
+    """What an option names is not in the network, or is nothing that it could mean there."""
+
+
 class RecipeError(KerasurgeonError):
     """A recipe file cannot be read or asks for something that does not exist."""
 
@@ -104,7 +108,11 @@ class PlanError(KerasurgeonError):
     """A channel plan cannot be read, or cannot be carried out on this model."""
 
 
-class ModelFileError(KerasurgeonError):
+class FileError(KerasurgeonError):
+    """A file cannot be read or written: what the operating system says, or another file is in its place."""
+
+
+class ModelFileError(FileError):
     """A model file is missing, truncated, of an unknown kind or cannot be written."""
 
 

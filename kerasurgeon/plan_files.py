@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from kerasurgeon.atomic import staged, write_text
+from kerasurgeon.atomic import staged_together, write_text
 from kerasurgeon.errors import PlanError
+from kerasurgeon.file_errors import reading
 
 Array = np.ndarray[Any, Any]
 
@@ -110,13 +112,13 @@ class PlanFile:
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise self.misshapen(f"{type(error).__name__}: {error}", where) from error
 
-    def save(self, path: str | Path, data: Mapping[str, Any]) -> None:
+    def save(self, path: str | Path, data: Mapping[str, Any], *, overwrite: bool = True) -> None:
         """Write the JSON file, whole or not at all.
 
         Raises:
-            PlanError: It cannot be written.
+            FileError: It cannot be written, or another is there and ``overwrite`` is false.
         """
-        write_plan_text(path, self.text(data), self.what)
+        write_text(path, self.text(data), overwrite=overwrite, what=self.what)
 
     def load(self, path: str | Path) -> dict[str, Any]:
         """Read a JSON file.
@@ -128,29 +130,29 @@ class PlanFile:
         self.entries_of(data, str(path))
         return dict(data)
 
-    def save_pair(self, path: str | Path, data: Mapping[str, Any], arrays: Mapping[str, Array] | None) -> None:
+    def save_pair(
+        self, path: str | Path, data: Mapping[str, Any], arrays: Mapping[str, Array] | None, *, overwrite: bool = True
+    ) -> None:
         """Write the JSON file, and the npz file if there are arrays; the JSON comes last, with the digest of the other.
 
         Args:
             path: With the suffix of either file, or without.
             data: What goes into the JSON file.
             arrays: What goes into the npz file; ``None`` for no such file.
+            overwrite: Whether files that are there may be replaced.
 
         Raises:
-            PlanError: They cannot be written.
+            FileError: They cannot be written, or others are there and ``overwrite`` is false.
         """
         text, packed = _paths(path)
         if arrays is None:
-            self.save(text, data)
+            self.save(text, data, overwrite=overwrite)
             return
-        try:
-            with staged(text) as new_text, staged(packed) as new_packed:  # the last is moved first
-                with new_packed.open("wb") as file:
-                    np.savez(file, allow_pickle=False, **arrays)
-                whole = {**data, _ARRAYS: {"file": packed.name, "sha256": _digest(new_packed)}}
-                new_text.write_text(self.text(whole), encoding="utf-8")
-        except OSError as error:
-            raise _unwritten(self.what, text, error) from error
+        with staged_together([packed, text], overwrite=overwrite, what=self.what) as (new_packed, new_text):
+            with new_packed.open("wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)
+            whole = {**data, _ARRAYS: {"file": packed.name, "sha256": _digest(new_packed)}}
+            new_text.write_text(self.text(whole), encoding="utf-8")
 
     def load_pair(self, path: str | Path) -> tuple[dict[str, Any], dict[str, Array]]:
         """Read what ``save_pair`` wrote.
@@ -168,7 +170,8 @@ class PlanFile:
             return data, {}
         digest = named.get("sha256") if isinstance(named, dict) else None
         try:
-            actual = _digest(packed)
+            with reading(packed, f"{self.what}'s file of arrays", PlanError):
+                actual = _digest(packed)
             if actual != digest:
                 raise PlanError(
                     "The arrays are not those that the plan was saved with: the file is damaged or of another plan.",
@@ -194,36 +197,41 @@ def read_plan_text(path: str | Path, what: str) -> str:
         PlanError: There is no such file, or it cannot be read.
     """
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise PlanError(f"The {what} cannot be read: there is no such file.", where=str(path)) from error
-    except (OSError, UnicodeDecodeError) as error:
+        with reading(path, what, PlanError):
+            return Path(path).read_text(encoding="utf-8")
+    except ValueError as error:  # no UTF-8
         raise PlanError(f"The {what} cannot be read.", where=str(path), got=str(error)) from error
-
-
-def write_plan_text(path: str | Path, text: str, what: str) -> None:
-    """Write a file, whole or not at all.
-
-    Raises:
-        PlanError: It cannot be written.
-    """
-    try:
-        write_text(path, text)
-    except OSError as error:
-        raise _unwritten(what, path, error) from error
 
 
 def parse_json(text: str, what: str, where: str | None = None) -> Any:
     """What JSON text holds.
 
     Raises:
-        PlanError: It is no JSON; the message names the line.
+        PlanError: It is no JSON, and the message names the line; or an object has one name twice.
     """
     try:
-        return json.loads(text)
+        return read_json(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}" if where is None else f"{where}, line {error.lineno}"
         raise PlanError(f"The {what} cannot be read: it is not valid JSON.", where=place, got=error.msg) from error
+    except ValueError as error:
+        raise PlanError(f"The {what} cannot be read: {error}.", where=where, hint="keep one of them") from error
+
+
+def read_json(text: str) -> Any:
+    """What JSON text holds.
+
+    Raises:
+        ValueError: It is no JSON, or an object has one name twice, of which JSON readers take either.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+        if twice:
+            raise ValueError(f"{twice[0]!r} stands there twice")
+        return dict(pairs)
+
+    return json.loads(text, object_pairs_hook=once)
 
 
 def _paths(path: str | Path) -> tuple[Path, Path]:
@@ -231,10 +239,6 @@ def _paths(path: str | Path) -> tuple[Path, Path]:
     stem = Path(path)
     name = stem.name[: -len(stem.suffix)] if stem.suffix in (".json", ".npz") else stem.name
     return stem.with_name(name + ".json"), stem.with_name(name + ".npz")
-
-
-def _unwritten(what: str, path: str | Path, error: OSError) -> PlanError:
-    return PlanError(f"The {what} cannot be written.", where=str(path), got=error.strerror or str(error))
 
 
 def _digest(path: Path) -> str:
@@ -250,4 +254,4 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{value!r} cannot be written as JSON")
 
 
-__all__ = ["PlanFile", "parse_json", "read_plan_text", "write_plan_text"]
+__all__ = ["PlanFile", "parse_json", "read_json", "read_plan_text"]

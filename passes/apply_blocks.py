@@ -44,13 +44,20 @@ class ApplyBlocks(Pass):
                 got=repr(self.plan)[:80],
             )
 
+    def idle(self) -> str | None:
+        """A plan without steps."""
+        return None if self._read().steps else "the plan has no steps"
+
     def run(self, graph: Graph, context: Context) -> None:
         """Carry out the whole plan, or nothing of it."""
-        plan = self.plan if isinstance(self.plan, BlockPlan) else BlockPlan.load(str(self.plan))
+        plan = self._read()
         if not plan.steps:
             context.left(graph.name, "the plan has no steps")
             return
         put_all(graph, plan.steps, context, plan.note)
+
+    def _read(self) -> BlockPlan:
+        return self.plan if isinstance(self.plan, BlockPlan) else BlockPlan.load(str(self.plan))
 
 
 __all__ = ["ApplyBlocks"]

@@ -49,13 +49,20 @@ class ApplyFactors(Pass):
         if not isinstance(self.any_weights, bool):
             raise OptionError(f"{self.name}: option 'any_weights' cannot be used.", expected="True or False")
 
+    def idle(self) -> str | None:
+        """A plan that names no layer."""
+        return None if self._read().layers else "the plan names no layer"
+
     def run(self, graph: Graph, context: Context) -> None:
         """Check the whole plan against the model, then change it."""
-        plan = self.plan if isinstance(self.plan, FactorPlan) else FactorPlan.load(str(self.plan))
+        plan = self._read()
         if not plan.layers:
             context.left(graph.name, "the plan names no layer")
         for name, what in put_plan(graph, plan, any_weights=self.any_weights).items():
             context.changed(name, what)
+
+    def _read(self) -> FactorPlan:
+        return self.plan if isinstance(self.plan, FactorPlan) else FactorPlan.load(str(self.plan))
 
 
 __all__ = ["ApplyFactors"]

@@ -65,6 +65,10 @@ class ApplyPlan(Pass):
         check_shortcuts(self.name, self.shortcuts)
         criterion_for(self.importance)
 
+    def idle(self) -> str | None:
+        """A plan that names no layer."""
+        return None if read_plan(self.plan).kept else "the plan names no layer"
+
     def run(self, graph: Graph, context: Context) -> None:
         """Choose what the plan leaves open, then cut."""
         loose = loosen_shortcuts(graph) if self.shortcuts == "scatter" else []

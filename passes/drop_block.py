@@ -50,7 +50,7 @@ class DropBlock(Pass):
 
     Raises:
         OptionError: An option has a value that it may not have, or a correction is asked for without data.
-        GraphError: There is no such region, regions overlap, or one that changes shape is to go without data.
+        PlaceError: There is no such region, regions overlap, or one that changes shape is to go without data.
 
     Example:
         >>> smaller = apply_passes(model, [DropBlock("block_5", correction="affine")], data=images)

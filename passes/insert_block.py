@@ -51,7 +51,7 @@ class InsertBlock(Pass):
 
     Raises:
         OptionError: An option is none of these.
-        GraphError: There is no such tensor, or a built-in block cannot be made for it.
+        PlaceError: There is no such tensor, or a built-in block cannot be made for it.
         VerificationError: What follows cannot take what the block makes.
 
     Example:

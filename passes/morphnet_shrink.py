@@ -94,6 +94,10 @@ class MorphNetShrink(Pass):
         check_flag(self.name, "keep_first", self.keep_first)
         check_choice(self.name, "compensate", self.compensate, COMPENSATIONS)
 
+    def idle(self) -> str | None:
+        """A plan that names no layer."""
+        return None if self.plan is None or read_plan(self.plan).kept else "the plan names no layer"
+
     def run(self, graph: Graph, context: Context) -> None:
         """Find what is dead, and cut it."""
         channels = analyse(graph)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from kerasurgeon.authoring import APPROXIMATE, Context, Graph, Pass, PassError, Preserves, check_count
+from kerasurgeon.authoring import APPROXIMATE, Context, Graph, OptionError, Pass, Preserves, check_count
 from kerasurgeon.recover import recalibrate_graph
 
 
@@ -49,7 +49,7 @@ class RecalibrateBatchNorm(Pass):
             context.left(graph.name, "it has no batch norm")
             return
         if context.data is None:
-            raise PassError(
+            raise OptionError(
                 f"{self.name} needs data.",
                 expected="inputs as for predict, or (inputs, labels)",
                 hint="apply_passes(model, passes, data=train_images)",

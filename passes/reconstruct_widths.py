@@ -64,9 +64,13 @@ class ReconstructWidths(Pass):
         check_choice(self.name, "weights", self.weights, WEIGHTS)
         criterion_for(self.importance)
 
+    def idle(self) -> str | None:
+        """A structure that names no layer."""
+        return None if self._read() else "the structure names no layer"
+
     def run(self, graph: Graph, context: Context) -> None:
         """Choose the channels, cut, and make new weights where they are asked for."""
-        structure = self.structure if isinstance(self.structure, Mapping) else read_structure(Path(self.structure))
+        structure = self._read()
         channels = analyse(graph)
         evidence = Evidence(channels, context.data, context.loss, context.rng)
         gone = chosen_units(structure_plan(channels, structure), criterion_for(self.importance), evidence)
@@ -79,6 +83,9 @@ class ReconstructWidths(Pass):
         cut_and_log(graph, channels, gone, context, constants=not fresh)
         if fresh:
             fresh_weights(graph)
+
+    def _read(self) -> Mapping[str, int]:
+        return self.structure if isinstance(self.structure, Mapping) else read_structure(Path(self.structure))
 
 
 __all__ = ["ReconstructWidths"]

@@ -45,7 +45,7 @@ class ReplaceWithShunt(Pass):
 
     Raises:
         OptionError: An option has a value that it may not have.
-        GraphError: There is no such region, regions overlap, or a shunt cannot bridge one.
+        PlaceError: There is no such region, regions overlap, or a shunt cannot bridge one.
 
     Reference:
         Singh et al., "Shunt connection: An intelligent skipping of contiguous blocks for optimizing MobileNet-V2",

@@ -42,7 +42,7 @@ class ReplaceWithTranslator(Pass):
 
     Raises:
         OptionError: An option has a value that it may not have.
-        GraphError: There is no such layer, other tensors cross, cuts overlap, or B reads a larger image than A makes.
+        PlaceError: There is no such layer, other tensors cross, cuts overlap, or B reads a larger image than A makes.
 
     Reference:
         Camacho et al., "Neuroplasticity-Based Pruning Method for Deep Convolutional Neural Networks", Applied Sciences

@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # A room may import itself and what stands before it.
 ORDER = (
     "errors",
+    "file_errors",
+    "hidden",
     "atomic",
     "source_tree",
     "plan_files",

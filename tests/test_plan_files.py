@@ -17,7 +17,7 @@ from kerasurgeon.blocks.plan import BlockPlan, BlockStep
 from kerasurgeon.blocks.quotient import Quotient
 from kerasurgeon.blocks.quotients import Quotients
 from kerasurgeon.channels import ChannelPlan
-from kerasurgeon.errors import PlanError
+from kerasurgeon.errors import FileError, PlanError
 from kerasurgeon.factors import METHODS, FactorPlan, Shape
 from kerasurgeon.factors.picks import Pick
 from kerasurgeon.factors.search_log import SearchLog, Trial
@@ -150,11 +150,11 @@ def test_no_such_file(kind: Kind, tmp_path: Path) -> None:
     if kind[1] is open_log:
         assert not open_log(tmp_path / "plan.json").trials, "a log begins where there is none"
     else:
-        refused(kind, tmp_path / "plan.json", "cannot be read: there is no such file")
+        refused(kind, tmp_path / "plan.json", "cannot be read", "No such file", "check the path")
 
 
 def test_no_such_folder(kind: Kind, tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match=f"The {kind[2]} cannot be written"):
+    with pytest.raises(FileError, match=f"The {kind[2]} cannot be written"):
         kind[0]().save(tmp_path / "none" / "plan.json")
 
 
@@ -168,7 +168,7 @@ def test_a_crash_leaves_the_old_file(kind: Kind, tmp_path: Path, monkeypatch: py
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "replace", fail)
-        with pytest.raises(PlanError, match=f"The {kind[2]} cannot be written(.|\n)*No space left"):
+        with pytest.raises(FileError, match=f"The {kind[2]} cannot be written(.|\n)*No space left"):
             kind[0]().save(path)
     assert {item.name: item.read_bytes() for item in tmp_path.iterdir()} == before
 
@@ -187,7 +187,7 @@ def test_structures_are_read_likewise(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(PlanError, match=part):
             read_structure(path)
-    with pytest.raises(PlanError, match="there is no such file"):
+    with pytest.raises(PlanError, match="No such file"):
         read_structure(tmp_path / "missing")
-    with pytest.raises(PlanError, match="structure cannot be written"):
+    with pytest.raises(FileError, match="structure cannot be written"):
         write_structure({}, tmp_path / "none" / "alive_7")

@@ -16,6 +16,7 @@ from kerasurgeon.ir.structure import values_in
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.keras_io.lift import lift
 from kerasurgeon.rewrite.importing import import_object
+from kerasurgeon.rewrite.option_checks import naming
 from kerasurgeon.rewrite.regions import Region
 
 Builder: TypeAlias = Callable[[Geometry, int], keras.Model]
@@ -58,6 +59,7 @@ def check_architecture(arch: Any, where: str = "the architecture") -> str | Own:
     raise OptionError(f"{where} cannot be used.", expected=expected, got=repr(arch)[:80])
 
 
+@naming()
 def build_shunt(graph: Graph, region: Region, arch: Any, seed: int) -> tuple[str, Graph]:
     """A shunt for a region, with fresh weights.
 
@@ -71,7 +73,7 @@ def build_shunt(graph: Graph, region: Region, arch: Any, seed: int) -> tuple[str
         The name of the architecture that was taken, and the shunt.
 
     Raises:
-        GraphError: The architecture cannot bridge the region, or what a function made does not fit.
+        PlaceError: The architecture cannot bridge the region, or what a function made does not fit.
     """
     named = check_architecture(arch)
     if isinstance(named, str) and ":" not in named:

@@ -18,7 +18,7 @@ from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.name_patterns import names_match
 from kerasurgeon.keras_io.emit import emit
 from kerasurgeon.rewrite.latency_of import latency_by
-from kerasurgeon.rewrite.option_checks import check_several
+from kerasurgeon.rewrite.option_checks import check_several, naming
 from kerasurgeon.rewrite.regions import Region, regions, runs
 from kerasurgeon.rewrite.surgery import extract
 
@@ -138,6 +138,7 @@ def _of_region(graph: Graph, region: Region, wanted: Iterable[str], *, data: boo
     return result, reason
 
 
+@naming()
 def chosen_regions(graph: Graph, which: Any, min_nodes: int) -> tuple[Region, ...]:
     """The regions to look at, each before those inside it.
 
@@ -148,7 +149,7 @@ def chosen_regions(graph: Graph, which: Any, min_nodes: int) -> tuple[Region, ..
         min_nodes: The fewest nodes of a region.
 
     Raises:
-        GraphError: A name or pattern is that of no region.
+        PlaceError: A name or pattern is that of no region.
     """
     known = regions(graph, min_nodes=min_nodes)
     if which is None:

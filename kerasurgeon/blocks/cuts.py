@@ -14,6 +14,7 @@ from kerasurgeon.errors import GraphError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.values import TensorSpec, Value
 from kerasurgeon.report import format_count
+from kerasurgeon.rewrite.option_checks import naming
 from kerasurgeon.rewrite.regions import Region, cut_points, region_between
 
 
@@ -52,6 +53,7 @@ class CutPair:
         )
 
 
+@naming()
 def between(graph: Graph, first: str, last: str) -> Region:
     """The region strictly between two nodes: its entry is what ``first`` makes, its exit what ``last`` reads.
 
@@ -61,7 +63,7 @@ def between(graph: Graph, first: str, last: str) -> Region:
         last: Name of node B, which reads one tensor.
 
     Raises:
-        GraphError: There is no such node, B reads several tensors, nothing lies between, the order is wrong, or other
+        PlaceError: There is no such node, B reads several tensors, nothing lies between, the order is wrong, or other
             tensors enter or leave; the message names them.
     """
     name, mark, index = first.rpartition("#")

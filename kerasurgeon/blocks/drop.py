@@ -10,7 +10,7 @@ import keras
 
 from kerasurgeon.blocks.inserts import identity
 from kerasurgeon.blocks.plan import BlockStep
-from kerasurgeon.errors import GraphError
+from kerasurgeon.errors import PlaceError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.structure import values_in
 from kerasurgeon.keras_io.lift import lift
@@ -33,12 +33,12 @@ def drop_step(
         options: How it was made, for people.
 
     Raises:
-        GraphError: Nothing is to stand in the place of a region that changes shape or dtype.
+        PlaceError: Nothing is to stand in the place of a region that changes shape or dtype.
     """
     if bridge is not None:
         return replace(BlockStep.of("drop", name, region, lift(bridge)), options=dict(options or {}))
     if not region.keeps_spec:
-        raise GraphError(
+        raise PlaceError(
             f"The region {region.name!r} cannot be left out: its exit is not like its entry.",
             where=f"{region.entry} -> {region.exit}",
             expected="equal shapes and dtypes",

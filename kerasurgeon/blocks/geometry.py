@@ -13,6 +13,7 @@ import networkx as nx
 from kerasurgeon.errors import GraphError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.values import TensorSpec
+from kerasurgeon.rewrite.option_checks import naming
 from kerasurgeon.rewrite.regions import Region
 from kerasurgeon.rules.asking import linear_form, positions_of
 from kerasurgeon.rules.positions import Enlarged, Gone, Window
@@ -75,6 +76,7 @@ class Geometry:
         return f"{self.entry} -> {self.exit}, {self.data_format}"
 
 
+@naming()
 def geometry(graph: Graph, region: Region) -> Geometry:
     """What a bridge in place of a region must do.
 
@@ -85,7 +87,7 @@ def geometry(graph: Graph, region: Region) -> Geometry:
         region: One of its regions.
 
     Raises:
-        GraphError: Entry or exit is no image, has an open number of channels or no float dtype, or the exit is larger
+        PlaceError: Entry or exit is no image, has an open number of channels or no float dtype, or the exit is larger
             than the entry.
     """
     data_format = data_format_of(graph, region.nodes)

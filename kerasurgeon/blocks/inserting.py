@@ -16,9 +16,11 @@ from kerasurgeon.ir.name_patterns import names_match
 from kerasurgeon.ir.values import TensorSpec, Value
 from kerasurgeon.keras_io import lift
 from kerasurgeon.rewrite.importing import import_object
+from kerasurgeon.rewrite.option_checks import naming
 from kerasurgeon.rewrite.surgery import as_value
 
 
+@naming()
 def insert_places(graph: Graph, at: str | Sequence[str]) -> tuple[list[Value], dict[str, str]]:
     """The tensors behind which a block can be inserted.
 
@@ -30,7 +32,7 @@ def insert_places(graph: Graph, at: str | Sequence[str]) -> tuple[list[Value], d
         The tensors, each once, and for the other nodes that a pattern matches why they are left alone.
 
     Raises:
-        GraphError: There is no such node, or it is an output of the model.
+        PlaceError: There is no such node, or it is an output of the model.
     """
     found: dict[Value, None] = {}
     left: dict[str, str] = {}
@@ -79,6 +81,7 @@ def block_name(block: Any) -> str:
     return str(getattr(block, "name", None) or getattr(block, "__name__", type(block).__name__))
 
 
+@naming()
 def block_for(graph: Graph, value: Value, block: Any, seed: int) -> Graph:
     """The block for one tensor, as a graph of its own.
 
@@ -90,7 +93,7 @@ def block_for(graph: Graph, value: Value, block: Any, seed: int) -> Graph:
         seed: For the weights of built-in blocks.
 
     Raises:
-        GraphError: A built-in block cannot be made for the tensor.
+        PlaceError: A built-in block cannot be made for the tensor.
         OptionError: The function gives no layer.
         RecipeError: There is no such module or name.
     """

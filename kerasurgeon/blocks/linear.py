@@ -16,6 +16,7 @@ from kerasurgeon.blocks.moments import Fit
 from kerasurgeon.errors import GraphError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.values import TensorSpec
+from kerasurgeon.rewrite.option_checks import naming
 from kerasurgeon.rewrite.regions import Region
 
 Array = np.ndarray[Any, Any]
@@ -166,6 +167,7 @@ class Resizing:
         return POLICIES[self.exit.dtype]
 
 
+@naming()
 def resizing(graph: Graph, region: Region) -> Resizing:
     """What brings a region's entry to the size of its exit.
 
@@ -177,7 +179,7 @@ def resizing(graph: Graph, region: Region) -> Resizing:
         region: One of its regions.
 
     Raises:
-        GraphError: A linear map over channels cannot take the region's place, and why.
+        PlaceError: A linear map over channels cannot take the region's place, and why.
     """
     before, after = region.entry_spec, region.exit_spec
     data_format = data_format_of(graph, region.nodes)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from kerasurgeon.blocks.scores import metric_name, score_maker
 from kerasurgeon.blocks.what_if import scores_of
 from kerasurgeon.costs import cost
 from kerasurgeon.errors import OptionError, PassError, PlanError
+from kerasurgeon.hidden import alone
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io import emit, lift
 from kerasurgeon.rewrite.context import Progress, no_progress
@@ -84,10 +87,11 @@ def knowledge_quotients(
         The quotients, in the order of the network.
 
     Raises:
-        OptionError: An option, the data or the labels cannot be used.
+        OptionError: An option, the data or the labels cannot be used, or another process is writing the log.
         GraphError: ``which`` names no region.
         PassError: The evaluation or ``latency_of`` fails or gives no number.
-        PlanError: The log cannot be read or written, or is of another model, data or options.
+        PlanError: The log cannot be read, or is of another model, data or options.
+        FileError: It cannot be written.
 
     Reference:
         Haas et al., "Neural Network Compression Through Shunt Connections and Knowledge Distillation for Semantic
@@ -113,14 +117,17 @@ def knowledge_quotients(
     judge = metric_name(metric) if evaluate is None else getattr(evaluate, "__qualname__", "evaluate")
     work = _Work(graph, several, evaluate, data, score, progress)
     parts = (judge, repr(method), samples, seed, latency_of is not None, data_digest(data), data_digest(calibration))
-    known = _opened(log, graph, _fingerprint(graph, parts))
-    if known is None:
-        total = cost(graph)
-        base = work.base()
-        latency = None if latency_of is None else Stopwatch(graph, latency_of).model()
-        known = Quotients(graph.name, base, total.macs, total.parameters, latency, (), left, _fingerprint(graph, parts))
-        _save(known, log)
-    result = work.run(replace(known, left=left), inputs, samples, seed, latency_of, log)
+    with nullcontext() if log is None else alone(log):
+        known = _opened(log, graph, _fingerprint(graph, parts))
+        if known is None:
+            total = cost(graph)
+            base = work.base()
+            latency = None if latency_of is None else Stopwatch(graph, latency_of).model()
+            known = Quotients(
+                graph.name, base, total.macs, total.parameters, latency, (), left, _fingerprint(graph, parts)
+            )
+            _save(known, log)
+        result = work.run(replace(known, left=left), inputs, samples, seed, latency_of, log)
     progress(1.0, "knowledge quotients: done")
     return result
 
@@ -265,7 +272,7 @@ def _one_each(several: Sequence[Candidate]) -> list[Candidate]:
 
 def _opened(log: str | Path | None, graph: Graph, fingerprint: str) -> Quotients | None:
     """What an earlier call left in the log, if anything."""
-    if log is None or not Path(log).exists():
+    if log is None or not os.path.lexists(log):
         return None
     known = Quotients.load(log)
     if known.fingerprint != fingerprint:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kerasurgeon.blocks.bridges import check_architecture
-from kerasurgeon.errors import GraphError, OptionError, did_you_mean
+from kerasurgeon.errors import OptionError, PlaceError, did_you_mean
 from kerasurgeon.ir.name_patterns import names_match
 from kerasurgeon.rewrite.regions import Region
 
@@ -50,14 +50,14 @@ def architecture_of(architectures: Any, region: Region) -> Any:
     """The architecture for a region, of what ``architectures`` gave.
 
     Raises:
-        GraphError: None is given for it.
+        PlaceError: None is given for it.
     """
     if not isinstance(architectures, Mapping):
         return architectures
     for pattern, arch in architectures.items():
         if pattern == region.name or names_match([region.name], pattern):
             return arch
-    raise GraphError(
+    raise PlaceError(
         f"No architecture is given for the region {region.name!r}.",
         got=", ".join(map(repr, architectures)),
         hint=f"{did_you_mean(region.name, architectures)} '*' stands for all others",

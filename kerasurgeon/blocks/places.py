@@ -11,6 +11,7 @@ from kerasurgeon.errors import GraphError, OptionError, did_you_mean
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.name_patterns import names_match
 from kerasurgeon.ir.values import Value
+from kerasurgeon.rewrite.option_checks import naming
 from kerasurgeon.rewrite.regions import Region, region_between, region_of, regions
 from kerasurgeon.rewrite.surgery import as_value
 
@@ -22,6 +23,7 @@ _WILD = re.compile(r"[*?\[]")
 FORMS = "a region of the graph, its name, 'first..last', (first, last) or 'entry->exit'"
 
 
+@naming()
 def find_region(graph: Graph, where: Where) -> Region:
     """The one region that is meant.
 
@@ -36,7 +38,7 @@ def find_region(graph: Graph, where: Where) -> Region:
             * ``"entry->exit"``: names of the tensor that enters and of the one that leaves.
 
     Raises:
-        GraphError: There is none of that name, the order is wrong, or other tensors enter or leave; the message names
+        PlaceError: There is none of that name, the order is wrong, or other tensors enter or leave; the message names
             them.
         OptionError: ``where`` is none of these.
     """
@@ -49,6 +51,7 @@ def find_region(graph: Graph, where: Where) -> Region:
     raise OptionError("This does not say which region is meant.", expected=FORMS, got=repr(where)[:80])
 
 
+@naming()
 def find_regions(graph: Graph, where: Where) -> tuple[Region, ...]:
     """All regions that are meant, in the order in which they were named; no two are the same.
 
@@ -59,7 +62,7 @@ def find_regions(graph: Graph, where: Where) -> tuple[Region, ...]:
             for two regions if both are names of regions, else for the first and the last node of one.
 
     Raises:
-        GraphError: As for ``find_region``, or a pattern matches no region.
+        PlaceError: As for ``find_region``, or a pattern matches no region.
         OptionError: ``where`` is none of these.
     """
     known = regions(graph)
@@ -69,11 +72,12 @@ def find_regions(graph: Graph, where: Where) -> tuple[Region, ...]:
     return tuple(found.values())
 
 
+@naming()
 def without_overlap(found: Sequence[Region]) -> None:
     """Check that no node is in two of some regions.
 
     Raises:
-        GraphError: One is; the message names both regions.
+        PlaceError: One is; the message names both regions.
     """
     owner: dict[str, Region] = {}
     for region in found:
@@ -95,7 +99,7 @@ def outermost(graph: Graph, found: Sequence[Region]) -> tuple[list[Region], dict
         The regions, and for the others, by the node at the exit, why they are left out.
 
     Raises:
-        GraphError: Two of them overlap, and neither is inside the other.
+        PlaceError: Two of them overlap, and neither is inside the other.
     """
     order = {node.name: place for place, node in enumerate(graph.nodes())}
     result: list[Region] = []

@@ -103,6 +103,8 @@ class BlockStep:
             PlanError: The network cannot be made.
             KeyError, TypeError, ValueError: The parts are not those of a step.
         """
+        if len(set(data["nodes"])) < len(data["nodes"]):
+            raise ValueError("its nodes are named twice")
         network = None if data["network"] is None else network_from_config(data["network"])
         bridge = data.get("bridge")
         return cls(
@@ -144,16 +146,17 @@ class BlockPlan(Printed):
         """Where in the new model the networks are that were put there, for ``train_bridges``."""
         return tuple(step.bridge for step in self.steps if step.bridge is not None and step.bridge.layers)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, overwrite: bool = True) -> None:
         """Write ``path.json``, and the weights as ``path.npz`` where there are any; beside, then moved into place.
 
         Raises:
-            PlanError: They cannot be written, or a network holds what JSON cannot say.
+            FileError: They cannot be written, or others are there and ``overwrite`` is false.
+            PlanError: A network holds what JSON cannot say.
         """
         packed = {
             f"{index}/{key}": array for index, step in enumerate(self.steps) for key, array in step.weights().items()
         }
-        PLAN.save_pair(path, self._data(), packed or None)
+        PLAN.save_pair(path, self._data(), packed or None, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | Path) -> BlockPlan:

@@ -110,13 +110,13 @@ class Quotients(Printed):
             "left": dict(self.left),
         }
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, overwrite: bool = True) -> None:
         """Write it as JSON, whole or not at all.
 
         Raises:
-            PlanError: The file cannot be written.
+            FileError: It cannot be written, or a file is there and ``overwrite`` is false.
         """
-        PLAN.save(path, self.to_dict())
+        PLAN.save(path, self.to_dict(), overwrite=overwrite)
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], where: str | None = None) -> Quotients:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -163,4 +164,10 @@ def _checked(name: str, wanted: Any) -> tuple[int, ...] | int:
         raise OptionError(
             f"What the plan keeps of {name!r} cannot be used.", expected="indices from 0", got=repr(entries[:6])
         )
-    return tuple(sorted(set(map(int, entries))))
+    if len(set(entries)) < len(entries):
+        raise OptionError(
+            f"What the plan keeps of {name!r} cannot be used: it names channels twice.",
+            expected="each index once",
+            got=", ".join(map(str, sorted(index for index, count in Counter(entries).items() if count > 1)))[:60],
+        )
+    return tuple(sorted(map(int, entries)))

@@ -7,7 +7,7 @@ from typing import Any, final
 
 from kerasurgeon.channels.kept import KeptChannels
 from kerasurgeon.channels.preview import Preview, preview
-from kerasurgeon.errors import PlanError
+from kerasurgeon.errors import OptionError, PlanError
 from kerasurgeon.plan_files import PlanFile, parse_json, read_plan_text
 
 PLAN = PlanFile(
@@ -60,9 +60,14 @@ class ChannelPlan(KeptChannels):
         """
         return cls.from_data(parse_json(text, PLAN.what))
 
-    def save(self, path: str | Path) -> None:
-        """Write it as JSON, whole or not at all."""
-        PLAN.save(path, {"model": self.model, "note": self.note, "widths": self.widths, "kept": self.kept})
+    def save(self, path: str | Path, *, overwrite: bool = True) -> None:
+        """Write it as JSON, whole or not at all.
+
+        Raises:
+            FileError: It cannot be written, or a file is there and ``overwrite`` is false.
+        """
+        data = {"model": self.model, "note": self.note, "widths": self.widths, "kept": self.kept}
+        PLAN.save(path, data, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | Path) -> ChannelPlan:
@@ -85,10 +90,17 @@ class ChannelPlan(KeptChannels):
             PlanError: It is no plan.
         """
         if isinstance(data, dict) and "format" not in data:
-            return cls(data)
+            return cls._made(where, data)
         data = PLAN.entries_of(data, where)
         widths = data.get("widths", {})
         if not all(type(width) is int for width in widths.values()):
             expected, got = "how many channels each layer has", repr(widths)[:80]
             raise PlanError("The plan's 'widths' cannot be used.", where=where, expected=expected, got=got)
-        return cls(data["kept"], widths, data.get("model", ""), data.get("note", ""))
+        return cls._made(where, data["kept"], widths, data.get("model", ""), data.get("note", ""))
+
+    @classmethod
+    def _made(cls, where: str | None, *parts: Any) -> ChannelPlan:
+        try:
+            return cls(*parts)
+        except OptionError as error:
+            raise PlanError(error.what, where=where, expected=error.expected, got=error.got) from error

@@ -28,6 +28,12 @@ def main() -> None:
         app(args=arguments, prog_name="kerasurgeon")
     except KeyboardInterrupt:  # before a command has started; `app` handles the rest
         sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(1)
+    except OSError as error:  # standard output cannot be written to, and Typer was writing there by itself
+        if "--debug" in arguments:
+            raise
+        _refused(error)
     finally:
         _flush()
 
@@ -40,8 +46,18 @@ def _flush() -> None:
     """Write out what is buffered; a reader that has gone (``| head``) is not an error worth a word."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        _refused(error)
+
+
+def _refused(error: OSError) -> None:
+    """Say that standard output cannot be written to, and leave; what it still holds goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+    if not isinstance(error, BrokenPipeError):
+        sys.stderr.write(f"error: The output cannot be written: {error.strerror or error}.\n")
+        sys.exit(1)
 
 
 __all__ = ["main"]

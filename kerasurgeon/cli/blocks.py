@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -66,9 +67,9 @@ def blocks(
 
     The worth of a region is its knowledge quotient: the share of the accuracy that is lost without it.
     """
-    check_input(model, (*KERAS_SUFFIXES, ".h5"), "model file")
+    check_input(model, KERAS_SUFFIXES, "model file")
     _check(data, labels, macs, params, {"--plot": plot, "--log": log})
-    if log is not None and log.exists():
+    if log is not None and os.path.lexists(log):
         check_input(log, (".json",), "log")
     elif log is not None:
         check_outputs([log], (".json",), overwrite=overwrite, others=[model])
@@ -91,6 +92,7 @@ def blocks(
                 {"data": arrays, "which": which, "min_nodes": min_nodes, "method": _methods(method), "log": log},
                 {"macs": macs, "params": params},
                 plot,
+                overwrite,
             )
     if json:
         show_json({"file": str(model), **document})
@@ -122,7 +124,12 @@ def _methods(text: str) -> Any:
 
 
 def _quotients(
-    model: Any, now: Any, measuring: dict[str, Any], budget: dict[str, float | None], plot: Path | None
+    model: Any,
+    now: Any,
+    measuring: dict[str, Any],
+    budget: dict[str, float | None],
+    plot: Path | None,
+    overwrite: bool,
 ) -> tuple[dict[str, Any], list[Any]]:
     """The quotients and the choice, as data and as what is printed."""
     from kerasurgeon.blocks.candidates import check_methods, chosen_regions
@@ -144,7 +151,7 @@ def _quotients(
         shown += [chosen.summary(), *(f"  {row.region} ({row.method}, {row.quotient:+.4f})" for row in chosen.rows)]
     if plot is not None:
         now.phase(f"drawing {plot.name}")
-        found.plot(plot, chosen=chosen or ())
+        found.plot(plot, chosen=chosen or (), overwrite=overwrite)
         document["plot"] = str(plot)
     return document, shown
 

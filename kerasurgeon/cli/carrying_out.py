@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kerasurgeon.cli.console import activity, show, show_json
-from kerasurgeon.cli.files import write_text
 from kerasurgeon.cli.groups import Loading, Records
 from kerasurgeon.cli.models import load_model
 from kerasurgeon.cli.startup import start_keras
-from kerasurgeon.cli.writing import Writing, file_notes, files_table, write_all
-from kerasurgeon.report.files import as_json
+from kerasurgeon.cli.writing import Writing, file_notes, files_table, telling, write_all
+from kerasurgeon.report.files import write_json
 
 if TYPE_CHECKING:
     from kerasurgeon.costs import CostComparison
@@ -54,11 +53,12 @@ def carry_out(
         costs = compare_costs(cost(loaded), cost(result.graph))
         files = write_all(result.model, writing, now)
         document = _document(model, result, costs, files)
-        if records.report:
-            write_text(records.report, as_json(document))
-        if records.save_recipe:
-            result.recipe.save(records.save_recipe)
-        shown = afterwards(result) if afterwards is not None else ()
+        with telling(files):
+            if records.report:
+                write_json(records.report, document, overwrite=writing.overwrite)
+            if records.save_recipe:
+                result.recipe.save(records.save_recipe, overwrite=writing.overwrite)
+            shown = afterwards(result) if afterwards is not None else ()
     if json:
         show_json(document)
     else:

@@ -10,13 +10,13 @@ from rich.table import Table
 
 from kerasurgeon.cli import options
 from kerasurgeon.cli.console import Activity, activity, show, show_json
-from kerasurgeon.cli.files import EXPORT_SUFFIXES, KERAS_SUFFIXES, check_input, read_arrays
+from kerasurgeon.cli.files import KERAS_SUFFIXES, MODEL_SUFFIXES, check_input, read_arrays
 from kerasurgeon.cli.groups import Loading, grouped
 from kerasurgeon.cli.models import load_model
 from kerasurgeon.cli.startup import start_keras
 from kerasurgeon.report.tables import grid
 
-_FILE = "A model file: .keras, .h5, .tflite or .onnx."
+_FILE = "A model file: .keras, .h5 (or .hdf5), .tflite or .onnx."
 
 
 @grouped
@@ -37,7 +37,7 @@ def compare(
     The exit status is 1 if an output differs by more than the tolerance.
     """
     for path in (first, second):
-        check_input(path, (*EXPORT_SUFFIXES, ".h5"), "model file")
+        check_input(path, MODEL_SUFFIXES, "model file")
     data = read_arrays(inputs, "file of inputs")
     with activity() as now:
         start_keras(now)

@@ -10,7 +10,7 @@ from kerasurgeon.cli import options
 from kerasurgeon.cli.carrying_out import carry_out
 from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, check_side_files, read_data
 from kerasurgeon.cli.groups import Formats, Loading, Records, grouped
-from kerasurgeon.cli.steps import check_steps, recipe_of
+from kerasurgeon.cli.steps import check_steps, made_passes, recipe_of
 from kerasurgeon.cli.writing import plan
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def compress(
         from kerasurgeon.rewrite.pipeline import Pipeline
 
         steps = recipe_of(recipe, pass_ or [], settings or [], seed=seed, verify=verify and str(verify))
+        made_passes(steps)
         return Pipeline.from_recipe(steps)
 
     carry_out(

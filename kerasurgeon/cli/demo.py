@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kerasurgeon.atomic import staged_folder
 from kerasurgeon.cli import options
 from kerasurgeon.cli.console import activity, show, show_json
 from kerasurgeon.cli.files import check_folder
@@ -52,7 +48,7 @@ def demo(
     target = _target(output, overwrite=overwrite)
     if find_spec("sklearn") is None:
         raise missing_extra("scikit-learn", "demo", "The demo")
-    with activity() as now, _workshop(target) as folder:
+    with activity() as now, staged_folder(target, overwrite=overwrite) as folder:
         start_keras(now)
         _deterministic()
         from kerasurgeon.workflows.demo.run import QUICK, Effort, run_demo
@@ -76,19 +72,6 @@ def _target(output: Path | None, *, overwrite: bool) -> Path:
     hint = "choose another one, or add --overwrite to replace the demo's files in it"
     check_folder(output, overwrite=overwrite, hint=hint)
     return output
-
-
-@contextmanager
-def _workshop(target: Path) -> Iterator[Path]:
-    """A directory beside the target to work in; its files are moved to the target when all are done."""
-    folder = Path(tempfile.mkdtemp(dir=target.resolve().parent, prefix=f".{target.name}-"))
-    try:
-        yield folder
-        target.mkdir(exist_ok=True)
-        for file in folder.iterdir():
-            os.replace(file, target / file.name)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _deterministic() -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import typer
 
 from kerasurgeon.errors import KerasurgeonError, OptionError, PassError, PlanError, RecipeError
+from kerasurgeon.file_errors import file_error, of_the_system
 
 # Errors are written for Python. What they tell the user to pass is called something else here.
 _SPOKEN = (
@@ -63,10 +64,10 @@ def exit_code(error: BaseException) -> int:
 
 def show_error(error: BaseException) -> None:
     """Write an error to standard error: kerasurgeon's own by its parts, any other in one line."""
-    error = _of_the_machine(error) or error
+    error = _of_the_machine(error) or _of_the_system(error) or error
     if isinstance(error, KerasurgeonError):
         first, _, rest = spoken(str(error)).partition("\n")
-    elif isinstance(error, (OSError, MemoryError)):
+    elif isinstance(error, MemoryError):
         first, rest = str(error) or type(error).__name__, ""
     else:
         lines = str(error).strip().splitlines() or [""]
@@ -84,6 +85,16 @@ def _of_the_machine(error: BaseException) -> KerasurgeonError | None:
     from kerasurgeon.keras_io.machine import cannot_run
 
     return cannot_run(error, "the model")
+
+
+def _of_the_system(error: BaseException) -> KerasurgeonError | None:
+    """The error in words, if the operating system has refused a file."""
+    found = None if isinstance(error, KerasurgeonError) else of_the_system(error)
+    if found is None:
+        return None
+    if found.filename is None:
+        return file_error("standard output, or a file that the system does not name", found, what="output")
+    return file_error(found.filename, found, doing="used")
 
 
 def spoken(text: str) -> str:

@@ -12,7 +12,7 @@ from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input
 from kerasurgeon.cli.groups import Loading, grouped
 from kerasurgeon.cli.models import load_model
 from kerasurgeon.cli.startup import start_keras
-from kerasurgeon.cli.steps import check_steps, recipe_of
+from kerasurgeon.cli.steps import check_steps, made_passes, recipe_of
 
 
 @grouped
@@ -31,7 +31,7 @@ def explain(
         start_keras(now)
         from kerasurgeon.rewrite.explain import explain as dry_run
 
-        (made,) = recipe_of(None, [pass_], settings or [], seed=None, verify=None).make_passes()
+        (made,) = made_passes(recipe_of(None, [pass_], settings or [], seed=None, verify=None))
         loaded = load_model(model, now, loading)
         now.phase(f"running {made.name} on a copy")
         found = dry_run(made, loaded)

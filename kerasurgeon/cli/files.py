@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from kerasurgeon.atomic import check_place, make_folder
 from kerasurgeon.cli.errors import UsageError, usage
-from kerasurgeon.errors import did_you_mean
+from kerasurgeon.file_errors import file_error, nearest, reading
+from kerasurgeon.hidden import alone, hidden, is_empty
 
-KERAS_SUFFIXES = (".keras", ".h5")
+KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 EXPORT_SUFFIXES = (".keras", ".tflite", ".onnx")
+MODEL_SUFFIXES = (*KERAS_SUFFIXES, *EXPORT_SUFFIXES[1:])
 ARRAY_SUFFIXES = (".npy", ".npz")
 
 
@@ -26,10 +30,12 @@ def check_input(path: Path, suffixes: Sequence[str], what: str) -> None:
     Raises:
         UsageError: It is not.
     """
-    if not path.exists():
-        siblings = [item.name for item in path.parent.glob("*") if item.suffix.lower() in suffixes]
-        near = did_you_mean(path.name, siblings) if siblings else "check the path"
-        raise UsageError(f"The {what} does not exist.", where=str(path), hint=near)
+    try:
+        path.stat()
+    except FileNotFoundError:
+        raise UsageError(f"The {what} does not exist.", where=str(path), hint=nearest(path, tuple(suffixes))) from None
+    except (OSError, ValueError) as error:
+        raise file_error(path, error, what=what, doing="read", kind=UsageError) from error
     if path.is_dir():
         hint = f"name a file ending in {' or '.join(suffixes)}"
         if (path / "saved_model.pb").exists():
@@ -42,6 +48,8 @@ def check_input(path: Path, suffixes: Sequence[str], what: str) -> None:
             expected=f"a name ending in {', '.join(suffixes)}",
             got=path.suffix or "no suffix",
         )
+    with reading(path, what, UsageError):
+        path.open("rb").close()
 
 
 def check_outputs(
@@ -58,9 +66,7 @@ def check_outputs(
     Raises:
         UsageError: One of them cannot.
     """
-    from kerasurgeon.exporting.staging import check_target
-
-    seen = {path.resolve() for path in others}
+    seen = {os.path.realpath(path) for path in others}
     for path in paths:
         if path.suffix.lower() not in suffixes:
             raise UsageError(
@@ -69,17 +75,17 @@ def check_outputs(
                 expected=" or ".join(suffixes),
                 got=path.suffix or "no suffix",
             )
-        if path.resolve() in seen:
+        if os.path.realpath(path) in seen:
             raise UsageError("The same file is named twice.", where=str(path), hint="choose another name")
-        seen.add(path.resolve())
-        if path.is_file() and not overwrite:
+        seen.add(os.path.realpath(path))
+        if os.path.isfile(path) and not overwrite:
             raise UsageError(
                 "The file exists already.",
                 where=str(path),
                 hint="choose another name, or add --overwrite to replace it",
             )
         with usage():
-            check_target(path, overwrite=True)
+            check_place(path, overwrite=True)
 
 
 def check_folder(folder: Path, *, overwrite: bool, hint: str) -> None:
@@ -93,15 +99,49 @@ def check_folder(folder: Path, *, overwrite: bool, hint: str) -> None:
     Raises:
         UsageError: It cannot.
     """
-    parent = folder.resolve().parent
+    parent = Path(os.path.realpath(folder)).parent
+    try:
+        folder.stat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        raise file_error(folder, error, what="folder", kind=UsageError) from error
     if folder.exists() and not folder.is_dir():
         raise UsageError("The folder to write to is a file.", where=str(folder), hint="choose another name")
-    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+    if folder.is_dir() and not overwrite and not is_empty(folder):
         raise UsageError("The folder is not empty.", where=str(folder), hint=hint)
     if not parent.is_dir():
         raise UsageError("The folder to write in does not exist.", where=str(parent), hint=f"mkdir -p {parent}")
-    if not os.access(folder if folder.is_dir() else parent, os.W_OK):
-        raise UsageError("The folder cannot be written to.", where=str(folder), hint="choose another one")
+    try:
+        with hidden((folder if folder.is_dir() else parent) / "it"):
+            pass
+    except OSError as error:
+        raise file_error(folder, error, what="folder", kind=UsageError) from error
+
+
+@contextmanager
+def claimed(folder: Path, *, overwrite: bool, hint: str) -> Iterator[None]:
+    """A folder to write to, made where it is not there, and kept from other processes while the block runs.
+
+    Args:
+        folder: The folder, which ``check_folder`` has found good before.
+        overwrite: As for ``check_folder``.
+        hint: As for ``check_folder``.
+
+    Raises:
+        UsageError: Another process has written to it meanwhile.
+        OptionError: Another process is at work in it.
+    """
+    there = folder.is_dir()
+    make_folder(folder)
+    try:
+        with alone(folder):
+            check_folder(folder, overwrite=overwrite, hint=hint)
+            yield
+    finally:
+        if not there:
+            with suppress(OSError):  # it holds what was made
+                folder.rmdir()
 
 
 def check_side_files(
@@ -147,8 +187,12 @@ def read_arrays(path: Path | None, what: str) -> Any:
 
     check_input(path, ARRAY_SUFFIXES, what)
     try:
-        loaded = np.load(path, allow_pickle=False)
-        arrays = {name: loaded[name] for name in loaded.files} if path.suffix.lower() == ".npz" else loaded
+        with reading(path, what, UsageError):
+            loaded = np.load(path, allow_pickle=False)
+        arrays = loaded
+        if isinstance(loaded, np.lib.npyio.NpzFile):
+            with loaded:
+                arrays = {name: loaded[name] for name in loaded.files}
     except (OSError, ValueError, EOFError, KeyError, AttributeError) as error:
         raise UsageError(
             f"The {what} cannot be read as an array of numbers.",
@@ -171,11 +215,3 @@ def read_data(data: Path | None, labels: Path | None) -> Any:
         raise UsageError("Labels need the inputs that they belong to.", where=str(labels), hint="add --data FILE")
     arrays = read_arrays(data, "file of data")
     return arrays if labels is None else (arrays, read_arrays(labels, "file of labels"))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    from kerasurgeon.exporting.staging import staged
-
-    with staged(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

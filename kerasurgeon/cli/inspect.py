@@ -10,7 +10,7 @@ from rich.table import Table
 
 from kerasurgeon.cli import options
 from kerasurgeon.cli.console import activity, show, show_json
-from kerasurgeon.cli.files import EXPORT_SUFFIXES, KERAS_SUFFIXES, check_input
+from kerasurgeon.cli.files import KERAS_SUFFIXES, MODEL_SUFFIXES, check_input
 from kerasurgeon.cli.groups import Loading, grouped
 from kerasurgeon.cli.models import load_model
 from kerasurgeon.cli.region_rows import region_data, region_row
@@ -27,7 +27,7 @@ def inspect(
         Path,
         typer.Argument(
             metavar="MODEL",
-            help="A model file: .keras or .h5; of .tflite and .onnx, the inputs and outputs.",
+            help="A model file: .keras or .h5 (.hdf5); of .tflite and .onnx, the inputs and outputs.",
             show_default=False,
         ),
     ],
@@ -45,7 +45,7 @@ def inspect(
     json: options.Json = False,
 ) -> None:
     """Show what a model is made of and what it costs: layers, cost and regions, or what is asked for."""
-    check_input(model, (*EXPORT_SUFFIXES, ".h5"), "model file")
+    check_input(model, MODEL_SUFFIXES, "model file")
     parts = {"layers": layers, "cost": cost, "regions": regions, "groups": groups}
     with activity() as now:
         start_keras(now)

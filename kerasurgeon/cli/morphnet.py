@@ -11,7 +11,7 @@ import typer
 from kerasurgeon.cli import options
 from kerasurgeon.cli.console import activity, show, show_json
 from kerasurgeon.cli.errors import UsageError
-from kerasurgeon.cli.files import KERAS_SUFFIXES, check_folder, check_input
+from kerasurgeon.cli.files import KERAS_SUFFIXES, check_folder, check_input, claimed
 from kerasurgeon.cli.groups import Loading, grouped
 from kerasurgeon.cli.models import load_model
 from kerasurgeon.cli.startup import start_keras
@@ -56,7 +56,7 @@ def morphnet(
             "--base-model",
             "-m",
             metavar="NAME|FILE",
-            help="A .keras or .h5 file; a name of keras.applications (ResNet50), on which a head is put; "
+            help="A .keras or .h5 (.hdf5) file; a name of keras.applications (ResNet50), on which a head is put; "
             "or 'digits', a small residual network.",
         ),
     ] = "digits",
@@ -138,7 +138,8 @@ def morphnet(
         raise UsageError("--kept cannot be used.", expected="a share in (0, 1)", got=str(kept))
     if records is not None and tfds is not None:
         raise UsageError("--records and --tfds both say what is trained on.", hint="leave one out")
-    check_folder(log_dir, overwrite=overwrite, hint="choose another one with --log-dir, or add --overwrite")
+    hint = "choose another one with --log-dir, or add --overwrite"
+    check_folder(log_dir, overwrite=overwrite, hint=hint)
     if Path(base_model).suffix.lower() in KERAS_SUFFIXES:
         check_input(Path(base_model), KERAS_SUFFIXES, "model file")
     with activity() as now:
@@ -165,11 +166,18 @@ def morphnet(
             kept=kept,
             tell=now.tell,
             phase=now.phase,
+            overwrite=overwrite,
         )
-        settings = {"target": str(target_cost), "hardware": hardware, "threshold": threshold, "strength": multiplier}
-        result = run.carry_out(model, str(algorithm).replace("-", "_"), settings)
-        result |= {"base_model": base_model, "data": str(records or tfds or data), "seed": seed, "folder": str(log_dir)}
-        write_json(log_dir / "results.json", result)
+        settings: dict[str, Any] = {
+            "target": str(target_cost),
+            "hardware": hardware,
+            "threshold": threshold,
+            "strength": multiplier,
+        }
+        given = {"base_model": base_model, "data": str(records or tfds or data), "seed": seed, "folder": str(log_dir)}
+        with claimed(log_dir, overwrite=overwrite, hint=hint):
+            result = run.carry_out(model, str(algorithm).replace("-", "_"), settings) | given
+            write_json(log_dir / "results.json", result, overwrite=overwrite)
     if json:
         show_json(result)
     else:

@@ -10,7 +10,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasurgeon.atomic import staged
 from kerasurgeon.cli.errors import UsageError
+from kerasurgeon.cli.files import KERAS_SUFFIXES, read_arrays
 from kerasurgeon.costs import cost
 from kerasurgeon.errors import OptionError, PlanError, did_you_mean
 from kerasurgeon.keras_io.machine import on_this_machine
@@ -31,16 +33,17 @@ def data_set(name: str, file: Path | None, tfds: str | None, seed: int) -> DataS
         return _from_tfds(tfds, seed)
     if file is None:
         return digits(seed) if name == "digits" else cifar(name, seed)
-    try:
-        with np.load(file) as found:
-            arrays = {key: found[key] for key in _ARRAYS}
-    except (OSError, ValueError, KeyError) as error:
+    found = read_arrays(file, "file of arrays to train on")
+    names = sorted(found) if isinstance(found, dict) else ["one array"]
+    if not isinstance(found, dict) or any(key not in found for key in _ARRAYS):
         raise UsageError(
-            "The arrays to train on cannot be read.",
+            "The file does not hold the arrays to train on.",
             where=str(file),
             expected=f"an .npz file with {', '.join(_ARRAYS)}",
-            got=str(error),
-        ) from error
+            got=", ".join(names)[:200],
+            hint="write it with numpy.savez(file, train_images=..., ...)",
+        )
+    arrays = {key: np.asarray(found[key]) for key in _ARRAYS}
     train, test = (Split(arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in ("train", "test"))
     return _in_parts(file.stem, train, test, seed)
 
@@ -83,7 +86,7 @@ def network(base: str, data: DataSet, load: Callable[[Path], Any]) -> keras.Mode
     Raises:
         UsageError: There is no such network, or it does not fit the data.
     """
-    if Path(base).suffix.lower() in (".keras", ".h5"):
+    if Path(base).suffix.lower() in KERAS_SUFFIXES:
         model = load(Path(base))
         shape = tuple(model.input_shape[1:])
         if any(have not in (None, want) for have, want in zip(shape, data.input_shape, strict=False)):
@@ -105,7 +108,7 @@ def network(base: str, data: DataSet, load: Callable[[Path], Any]) -> keras.Mode
     if not callable(make):
         raise UsageError(
             f"There is no network {base!r} (--base-model).",
-            expected="a .keras or .h5 file, 'digits', or a name of keras.applications",
+            expected="a .keras or .h5 (.hdf5) file, 'digits', or a name of keras.applications",
             hint=did_you_mean(base, [*known, "digits"]),
         )
     inputs = keras.Input(data.input_shape, name="image")
@@ -152,6 +155,7 @@ class Run:
         kept: Share of the cost to steer to; ``None`` for a fixed strength.
         tell: Told how far it is.
         phase: Told what begins.
+        overwrite: Whether models, plan and results that are there may be replaced.
     """
 
     data: DataSet
@@ -163,6 +167,7 @@ class Run:
     kept: float | None
     tell: Callable[[float, str], None]
     phase: Callable[[str], None]
+    overwrite: bool = False
 
     def carry_out(self, model: keras.Model, algorithm: str, settings: dict[str, Any]) -> dict[str, Any]:
         """Train, cut, train on, and write. Returns what was found, as plain data."""
@@ -188,9 +193,10 @@ class Run:
         self.phase("writing")
         vanished = morph.vanished()
         morph.detach()
-        without_scales(model).save(self.folder / "morphnet.keras")
-        small.save(self.folder / "small.keras")
-        plan.save(self.folder / "plan.json")
+        for name, made in (("morphnet.keras", without_scales(model)), ("small.keras", small)):
+            with staged(self.folder / name, overwrite=self.overwrite) as temporary:
+                made.save(temporary)
+        plan.save(self.folder / "plan.json", overwrite=self.overwrite)
         return {
             "algorithm": algorithm,
             **settings,

@@ -9,6 +9,7 @@ import typer
 
 from kerasurgeon.cli import options
 from kerasurgeon.cli.console import activity, show, show_json
+from kerasurgeon.cli.errors import UsageError
 from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, read_arrays
 from kerasurgeon.cli.groups import Loading, grouped
 from kerasurgeon.cli.models import load_model
@@ -21,7 +22,7 @@ app = typer.Typer(help="Look at a channel plan: which channels of a model are ke
 @grouped
 def show_plan(
     *,
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras or .h5 file.", show_default=False)],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras or .h5 (.hdf5) file.", show_default=False)],
     plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan: .json.", show_default=False)],
     importance: Annotated[
         str, typer.Option(help="What matters least, where the plan gives numbers: as for PruneChannels.")
@@ -31,7 +32,7 @@ def show_plan(
     json: options.Json = False,
 ) -> None:
     """Show what a plan would cut from a model, before anything goes; ``compress`` with ApplyPlan carries it out."""
-    check_input(model, (*KERAS_SUFFIXES, ".h5"), "model file")
+    check_input(model, KERAS_SUFFIXES, "model file")
     check_input(plan, (".json",), "plan")
     arrays = read_arrays(data, "file of data")
     with activity() as now:
@@ -39,6 +40,8 @@ def show_plan(
         from kerasurgeon.channels.plan import ChannelPlan
 
         wanted = ChannelPlan.load(plan)
+        if not wanted.kept:
+            raise UsageError("Nothing to do: the plan names no layer.", where=str(plan))
         loaded = load_model(model, now, loading)
         now.phase("looking at the channels")
         found = wanted.show(loaded, importance=importance, data=arrays)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +30,7 @@ def plot(
     overwrite: Annotated[bool, typer.Option("--overwrite", "-f", help="Replace the file if it is there.")] = False,
 ) -> None:
     """Draw the learning curves of a run of `kerasurgeon shunt`: training and validation, one below the other."""
-    if not run.is_dir():
+    if not os.path.isdir(run):
         raise UsageError("There is no such folder.", where=str(run))
     check_outputs([output], (".png", ".svg", ".pdf"), overwrite=overwrite)
     with activity() as now:
@@ -40,5 +41,5 @@ def plot(
         with usage():
             curves = read_curves(run, fields or ())
         now.phase(f"writing {output.name}")
-        plot_curves(curves, output, title=run.resolve().name)
+        plot_curves(curves, output, title=run.resolve().name, overwrite=overwrite)
     show(f"{len(curves)} curves, written to {output}")

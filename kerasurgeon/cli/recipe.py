@@ -15,6 +15,7 @@ from kerasurgeon.cli.console import activity, show, show_json
 from kerasurgeon.cli.files import check_input
 from kerasurgeon.cli.pass_source import Option, check_pass_name, import_pass, installed_passes, read_pass
 from kerasurgeon.cli.startup import start_keras
+from kerasurgeon.cli.steps import made_passes
 from kerasurgeon.report import grid
 
 app = typer.Typer(help="Check a recipe file, or begin a new one.", no_args_is_help=True)
@@ -32,7 +33,7 @@ def check(
         from kerasurgeon.rewrite.recipe import read_recipe
 
         recipe = read_recipe(file)
-        passes = recipe.make_passes()
+        passes = made_passes(recipe)
     if json:
         steps = [{"name": item.name, "options": {k: str(v) for k, v in item.options.items()}} for item in passes]
         show_json({"recipe": str(file), "seed": recipe.seed, "verify": recipe.verify, "passes": steps})

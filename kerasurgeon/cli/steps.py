@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kerasurgeon.cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from kerasurgeon.rewrite.passes import Pass
     from kerasurgeon.rewrite.recipe import Recipe
 
 _NUMBER = re.compile(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?")
@@ -72,6 +73,28 @@ def recipe_of(
         seed=found.seed if seed is None else seed,
         verify=found.verify if verify is None else verify,
     )
+
+
+def made_passes(recipe: Recipe) -> list[Pass]:
+    """The passes of a recipe, made.
+
+    Raises:
+        RecipeError: A pass or an option does not exist or has a value that it may not have.
+        UsageError: There are none, or one is asked for nothing.
+    """
+    if not recipe.steps:
+        raise UsageError(
+            "Nothing to do: the recipe has no passes.",
+            where=recipe.source,
+            expected='[[pass]]\nname = "FoldBatchNorm"',
+            hint="`kerasurgeon recipe new NAME` begins a recipe",
+        )
+    passes = recipe.make_passes()
+    for item in passes:
+        why = item.idle()
+        if why is not None:
+            raise UsageError(f"Nothing to do: {why}.", where=f"pass {item.name}", hint="name what is to be done there")
+    return passes
 
 
 def check_steps(recipe: Path | None, passes: list[str], settings: list[str]) -> None:

@@ -163,7 +163,7 @@ def tucker(
         plans = [item for item in report.plans if isinstance(item, FactorPlan)]
         if save_factors is not None:
             for found in plans or [FactorPlan(model=report.name)]:
-                found.save(save_factors)
+                found.save(save_factors, overwrite=overwrite)
         # What was reached for the whole model, then the factors layer by layer.
         return [*(site.what for site in report.changed if site.node == result.graph.name), *plans]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ class Writing:
         opset: The version of ONNX's operators.
         inputs: What outputs are compared on.
         seed: The seed of random inputs.
+        overwrite: Whether files that are there when these are put in place are replaced.
     """
 
     paths: tuple[Path, ...]
@@ -46,6 +48,7 @@ class Writing:
     opset: int | None
     inputs: Any
     seed: int
+    overwrite: bool
 
     def options_for(self, path: Path) -> dict[str, Any]:
         """The options of ``export`` that one file takes."""
@@ -99,6 +102,7 @@ def plan(paths: Sequence[Path], formats: Formats, *, others: Sequence[Path], ove
         formats.opset,
         read_arrays(formats.inputs, "file of inputs"),
         seed,
+        overwrite,
     )
 
 
@@ -132,24 +136,32 @@ def write_all(model: Any, writing: Writing, activity: Activity) -> list[ExportRe
     from kerasurgeon.exporting.api import export
 
     reports: list[ExportReport] = []
-    for path in writing.paths:
-        activity.phase(f"writing {path.name}")
-        try:
+    with telling(reports):
+        for path in writing.paths:
+            activity.phase(f"writing {path.name}")
             reports.append(
                 export(
                     model,
                     path,
                     inputs=writing.inputs,
                     seed=writing.seed,
+                    overwrite=writing.overwrite,
                     progress=activity.tell,
                     **writing.options_for(path),
                 )
             )
-        except KerasurgeonError:
-            if reports:
-                note("written before this failed: " + ", ".join(str(report.path) for report in reports))
-            raise
     return reports
+
+
+@contextmanager
+def telling(reports: Sequence[ExportReport]) -> Iterator[None]:
+    """If the block fails, name the files that were written before."""
+    try:
+        yield
+    except KerasurgeonError:
+        if reports:
+            note("written before this failed: " + ", ".join(str(report.path) for report in reports))
+        raise
 
 
 def files_table(reports: Sequence[ExportReport]) -> Table:

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
-from kerasurgeon.errors import CannotRunError, ExportError
+from kerasurgeon.atomic import AsSeen, check_place, staged
+from kerasurgeon.errors import CannotRunError, ExportError, ModelFileError
 from kerasurgeon.exporting.calibration import calibration_batches
 from kerasurgeon.exporting.float_twin import float32_twin, other_precision_layers
 from kerasurgeon.exporting.keras_runner import KerasRunner
@@ -20,7 +21,6 @@ from kerasurgeon.exporting.parity import OutputParity, measure
 from kerasurgeon.exporting.report import ExportReport
 from kerasurgeon.exporting.samples import random_inputs
 from kerasurgeon.exporting.signature import check_finite_weights, check_model, check_scope_names
-from kerasurgeon.exporting.staging import check_target, staged
 from kerasurgeon.exporting.tensors import Feeds, bind
 from kerasurgeon.exporting.writing import Progress, run_file, write_file
 from kerasurgeon.keras_io import flatten_layers
@@ -49,7 +49,7 @@ def export(
     opset: int | None = None,
     inputs: Any = None,
     seed: int = 0,
-    overwrite: bool = True,
+    overwrite: bool | None = None,
     progress: Progress | None = None,
 ) -> ExportReport:
     """Write a model to a file, run the file, and compare it with the model.
@@ -75,7 +75,9 @@ def export(
         inputs: The arrays to compare on; by default four random samples. Give real ones where sizes are free
             or integers must mean something.
         seed: The seed of the random inputs.
-        overwrite: Whether to replace a file at ``path``.
+        overwrite: Whether to replace a file at ``path``. ``None`` replaces one that is there when the call begins, but
+            none that another process puts there meanwhile: then, as with ``False``, what was written is kept under
+            another name, which the error says.
         progress: Called with a fraction in [0, 1] and what is being done.
 
     Returns:
@@ -83,13 +85,14 @@ def export(
 
     Raises:
         OptionError: An option, the calibration data or ``inputs`` do not fit.
-        ModelFileError: The file cannot be written there.
+        ModelFileError: The file cannot be written there, or another is there and may not be replaced.
         ExportError: The model cannot be converted, its weights are not finite, or the file computes something
             else than the model.
         MissingExtraError: A package that the format needs is not installed.
     """
     started = time.perf_counter()
     target = Path(path)
+    replaced = AsSeen.now(target) if overwrite is None else overwrite
     tell = progress or _tell_nobody
     options = check_options(
         target,
@@ -103,7 +106,7 @@ def export(
     tell(0.0, "checking the model")
     source, notes = _exportable(model, options)
     reference = KerasRunner(source)
-    check_target(target, overwrite=overwrite)
+    check_place(target, overwrite=replaced, kind=ModelFileError)
     batches = calibration_batches(calibration, reference.inputs) if quantize == "int8" else []
     feeds = (
         random_inputs(reference.inputs, seed=seed, samples=_SAMPLES)
@@ -120,7 +123,7 @@ def export(
         notes = (*notes, f"outputs were not compared: {error.in_one_line()}")
     if expected is not None and not differ_between_samples(list(expected.values())):
         notes = (*notes, CONSTANT_OUTPUTS)
-    with staged(target) as temporary:
+    with staged(target, overwrite=replaced, kind=ModelFileError) as temporary:
         notes += write_file(reference, temporary, options, batches, tell)
         tell(0.85, f"running the {options.format} file")
         got = run_file(source, temporary, options, feeds)

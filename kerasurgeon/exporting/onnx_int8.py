@@ -9,7 +9,6 @@ depends on the network, so that the runtime is asked: its kernels against the sa
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 
 from kerasurgeon.exporting.converter_errors import converter_error
 from kerasurgeon.exporting.tensors import Array, Feeds
+from kerasurgeon.hidden import scratch
 from kerasurgeon.quiet import quiet, require
 
 # How much further from the float model the runtime's kernels may be than exact arithmetic on the same file.
@@ -76,7 +76,7 @@ def quantize_int8(
     require("onnxruntime.quantization", package="onnxruntime", extra="onnx", needed_for="Quantising ONNX files")
     import onnx
 
-    with quiet() as captured, tempfile.TemporaryDirectory(prefix="kerasurgeon-") as folder:
+    with quiet() as captured, scratch() as folder:
         source = Path(folder, "float.onnx")
         try:
             onnx.save(proto, source)

@@ -1,4 +1,4 @@
-"""Open a model for running: Keras models, .keras, .tflite and .onnx files."""
+"""Open a model for running: Keras models, .keras, .h5, .tflite and .onnx files."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kerasurgeon.errors import ModelFileError, did_you_mean
+from kerasurgeon.errors import ModelFileError
 from kerasurgeon.exporting.keras_runner import KerasRunner, open_keras_file
 from kerasurgeon.exporting.onnx_runner import OnnxRunner
 from kerasurgeon.exporting.runners import Runner
 from kerasurgeon.exporting.tflite_runner import TfliteRunner
+from kerasurgeon.file_errors import file_error, nearest
 
-SUFFIXES = (".keras", ".tflite", ".onnx")
+SUFFIXES = (".keras", ".h5", ".hdf5", ".tflite", ".onnx")
 
 
 def open_runner(
@@ -26,7 +27,7 @@ def open_runner(
     """Open a model or a model file for running.
 
     Args:
-        model: A Keras model, a path ending in .keras, .tflite or .onnx, or a Runner (returned as it is).
+        model: A Keras model, a path ending in .keras, .h5 (.hdf5), .tflite or .onnx, or a Runner (returned as it is).
         threads: How many threads the TFLite and ONNX runtimes use; None leaves it to them. Keras' threads are
             TensorFlow's and cannot be set here.
         custom_objects: The custom classes that a .keras file needs, by name.
@@ -67,11 +68,13 @@ def check_model_file(path: Path) -> None:
             expected=f"a name ending in {', '.join(SUFFIXES)}",
             got=path.suffix or "no suffix",
         )
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise ModelFileError("The model file does not exist.", where=str(path), hint=nearest(path, SUFFIXES)) from None
+    except (OSError, ValueError) as error:
+        raise file_error(path, error, what="model file", doing="read", kind=ModelFileError) from error
     if path.is_dir():
         raise ModelFileError("The model file is a directory.", where=str(path))
-    if not path.exists():
-        siblings = [p.name for p in path.parent.glob("*") if p.suffix in SUFFIXES] if path.parent.is_dir() else []
-        hint = did_you_mean(path.name, siblings) if siblings else "check the path"
-        raise ModelFileError("The model file does not exist.", where=str(path), hint=hint)
-    if path.stat().st_size == 0:
+    if size == 0:
         raise ModelFileError("The model file is empty.", where=str(path))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import keras
@@ -12,6 +11,7 @@ import keras
 from kerasurgeon.errors import OptionError, did_you_mean
 from kerasurgeon.exporting.api import export
 from kerasurgeon.exporting.benchmark import latency
+from kerasurgeon.hidden import scratch
 
 RUNTIMES = ("keras", "onnx", "tflite")
 
@@ -83,7 +83,7 @@ class LatencyOn:
 
     def __call__(self, model: keras.Model) -> float:
         """The median latency of a model, in milliseconds."""
-        with TemporaryDirectory(prefix="kerasurgeon-latency-") as folder:
+        with scratch() as folder:
             this = self._written(model, Path(folder, f"this.{self.runtime}"))
             if self._first is None:
                 (row,) = latency({"this": this}, **self.timing).rows

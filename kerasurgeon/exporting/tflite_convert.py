@@ -8,7 +8,6 @@ which TensorFlow's warning recommends, is never used: it writes files without we
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +21,7 @@ from kerasurgeon.exporting.signature import weight_bytes
 from kerasurgeon.exporting.tensors import Feeds, TensorInfo
 from kerasurgeon.exporting.tflite_names import name_tensors
 from kerasurgeon.exporting.trace import input_name, tensorflow, trace
+from kerasurgeon.hidden import scratch
 from kerasurgeon.quiet import quiet
 
 # Above this many bytes of weights the SavedModel route is no slower and needs less memory (ResNet50, 98 MiB:
@@ -128,9 +128,9 @@ def _convert(
     holder = tf.Module()
     # SavedModel writes the variables that it finds on the object, and a trace holds on to them only weakly.
     holder.variables_kept = [variable.value for variable in model.variables]
-    with tempfile.TemporaryDirectory(prefix="kerasurgeon-") as folder:
-        tf.saved_model.save(holder, folder, signatures={"serving_default": function})
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+    with scratch() as folder:
+        tf.saved_model.save(holder, str(folder), signatures={"serving_default": function})
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
         _configure(tf, converter, inputs, options, by_name=True, only_integers=only_integers)
         return bytes(converter.convert())
 

@@ -18,6 +18,7 @@ from kerasurgeon.exporting.options import Options
 from kerasurgeon.exporting.signature import custom_objects
 from kerasurgeon.exporting.tensors import Feeds
 from kerasurgeon.exporting.tflite_convert import TfliteOptions, convert_to_tflite
+from kerasurgeon.file_errors import of_the_system
 from kerasurgeon.quiet import quiet
 
 Progress = Callable[[float, str], None]
@@ -79,9 +80,9 @@ def _save(model: keras.Model, path: Path) -> None:
     try:
         with quiet():
             model.save(path)
-    except OSError:
-        raise
     except Exception as error:
+        if of_the_system(error) is not None:
+            raise
         raise ExportError(
             "Keras cannot save this model.",
             where=f"model {model.name!r}",

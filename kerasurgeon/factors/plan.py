@@ -109,8 +109,10 @@ class PlannedFactors:
                 raise ValueError(f"the kernel of stage {stage.role!r} has shape {kernel.shape}")
         residual = None
         if "residual" in arrays:
-            residual = np.zeros(shape.params, arrays["residual"].dtype)
-            residual[arrays["residual_indices"]] = arrays["residual"]
+            residual, indices = np.zeros(shape.params, arrays["residual"].dtype), arrays["residual_indices"]
+            if len(np.unique(indices)) < len(indices) or (len(indices) and np.min(indices) < 0):
+                raise ValueError("the indices of the residual are no places of the kernel, each once")
+            residual[indices] = arrays["residual"]
             residual = residual.reshape(shape.groups, *shape.sizes, shape.inputs, shape.outputs)
         bias = arrays.get("bias")
         factors = Factors(shape, str(data["method"]), tuple(data["ranks"]), stages, kernels, residual, bias)
@@ -161,16 +163,16 @@ class FactorPlan(Printed):
             return "the plan was made from a kernel with other values"
         return ""
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, overwrite: bool = True) -> None:
         """Write ``path.json`` and ``path.npz``, beside and then moved into place.
 
         Raises:
-            PlanError: They cannot be written.
+            FileError: They cannot be written, or others are there and ``overwrite`` is false.
         """
         packed = {
             f"{name}/{role}": array for name, planned in self.layers.items() for role, array in planned.arrays().items()
         }
-        PLAN.save_pair(path, self._data(), packed)
+        PLAN.save_pair(path, self._data(), packed, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | Path) -> FactorPlan:

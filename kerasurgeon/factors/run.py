@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 from kerasurgeon.errors import OptionError
 from kerasurgeon.factors import options as check
@@ -22,6 +23,7 @@ from kerasurgeon.factors.search import Search
 from kerasurgeon.factors.sites import NoSite, Site, places
 from kerasurgeon.factors.split_layers import build_layers
 from kerasurgeon.factors.workbench import Workbench
+from kerasurgeon.hidden import alone
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.name_patterns import where_refusal
 from kerasurgeon.rewrite.context import Context
@@ -125,7 +127,8 @@ class Run:
         options, way = self.options, self.options.way
         stopwatch = Stopwatch(options, self.graph)
         if way == "max_accuracy_loss":
-            picks = Search(options, self.graph, self.context, self.benches, self._offers(options.cost)).run()
+            with nullcontext() if options.search_log is None else alone(options.search_log):
+                picks = Search(options, self.graph, self.context, self.benches, self._offers(options.cost)).run()
         elif way == "latency":
             picks, said = by_latency(self.graph, self._offers("macs"), self.benches, options, stopwatch)
             self.context.changed(self.graph.name, said)

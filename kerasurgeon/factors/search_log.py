@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -88,7 +89,7 @@ class SearchLog(Printed):
         """Write it as JSON, whole or not at all.
 
         Raises:
-            PlanError: It cannot be written.
+            FileError: It cannot be written.
         """
         PLAN.save(path, self._data())
 
@@ -108,7 +109,7 @@ class SearchLog(Printed):
             PlanError: The file is no log, or the log of another search.
         """
         log = cls(measure, fingerprint, path=None if path is None else Path(path))
-        if log.path is None or not log.path.exists():
+        if log.path is None or not os.path.lexists(log.path):
             return log
         content = PLAN.load(log.path)
         for number, trial in enumerate(content["trials"], start=1):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import re
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import keras
 
 from kerasurgeon.errors import EmitError, LiftError
+from kerasurgeon.hidden import scratch
 from kerasurgeon.ir.layer import Layer, Weight
 from kerasurgeon.ir.structure import map_leaves
 from kerasurgeon.ir.values import TensorSpec
@@ -197,10 +197,10 @@ def restore(definition: Layer, layer: Any) -> None:
             for part, flag in zip(parts, definition.trainable_flags, strict=True):
                 part._trainable = flag
     if definition.assets:
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch() as folder:
             for name, content in definition.assets.items():
                 Path(folder, name).write_bytes(content)
-            layer.load_assets(folder)
+            layer.load_assets(str(folder))
 
 
 def _restore_weights(definition: Layer, layer: Any, weights: list[Any]) -> None:
@@ -268,9 +268,9 @@ def _with_live_functions(layer: Any, config: dict[str, Any]) -> dict[str, Any]:
 def _assets(layer: Any) -> dict[str, bytes]:
     if not hasattr(layer, "save_assets"):
         return {}
-    with tempfile.TemporaryDirectory() as folder:
-        layer.save_assets(folder)
-        return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.is_file()}
+    with scratch() as folder:
+        layer.save_assets(str(folder))
+        return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def specs_of(operation: Any, operands: Iterable[Any], outputs: Any) -> tuple[TensorSpec, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kerasurgeon.errors import PlanError
+from kerasurgeon.atomic import make_folder
 from kerasurgeon.morphnet.structure import write_structure
 from kerasurgeon.morphnet.watched import Watched
 
@@ -26,14 +26,11 @@ def write_records(morph: Watched, folder: str | Path, step: int) -> tuple[Path, 
         The paths of the two files.
 
     Raises:
-        PlanError: They cannot be written.
+        FileError: They cannot be written.
     """
     place = Path(folder) / FOLDER
     counts, plan = place / f"alive_{step}", place / f"plan_{step}.json"
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PlanError("The structure cannot be written.", where=str(place), got=str(error)) from error
+    make_folder(place)
     write_structure(morph.structure(), counts)
     morph.plan().save(plan)
     return counts, plan

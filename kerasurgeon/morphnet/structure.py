@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
+from kerasurgeon.atomic import write_text
 from kerasurgeon.channels.analysis import Channels
 from kerasurgeon.channels.plan import ChannelPlan
 from kerasurgeon.errors import PlanError, did_you_mean
-from kerasurgeon.plan_files import parse_json, read_plan_text, write_plan_text
+from kerasurgeon.plan_files import parse_json, read_plan_text
 
 OPERATION = re.compile(r"Conv[23]D|Conv2DTranspose|Conv2DBackpropInput|conv2d_transpose|MatMul")
 """What TensorFlow 1 puts behind the name of a layer: the name of the operation inside it."""
@@ -53,9 +54,9 @@ def write_structure(counts: Mapping[str, int], path: str | Path) -> None:
     """Write a structure file, sorted by name, and move it into place when it is whole.
 
     Raises:
-        PlanError: It cannot be written.
+        FileError: It cannot be written.
     """
-    write_plan_text(path, json.dumps(dict(counts), indent=2, sort_keys=True) + "\n", "structure")
+    write_text(path, json.dumps(dict(counts), indent=2, sort_keys=True) + "\n", what="structure")
 
 
 def structure_plan(channels: Channels, counts: Mapping[str, int]) -> ChannelPlan:

@@ -98,7 +98,8 @@ def train_bridges(
 
     Raises:
         OptionError: A bridge names what is not there, its tensors differ in the two networks, or an option or the data
-            cannot be used.
+            cannot be used. Or another process is training in the folder.
+        FileError: The folder cannot be written to.
 
     Reference:
         Haas et al., "Reducing the computational cost of deep neural networks by shunt connections", 2021; Singh et al.,

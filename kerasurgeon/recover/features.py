@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import keras
 import numpy as np
 
+from kerasurgeon.atomic import make_folder, staged
 from kerasurgeon.errors import OptionError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.values import Value
@@ -72,23 +74,28 @@ def kept(batches: Iterable[list[Array]], files: Sequence[Path] | None) -> list[A
     if files is None:
         columns = [list(column) for column in zip(*batches, strict=True)]
         return [np.concatenate(column) for column in columns]
-    writers = [_Growing(path) for path in files]
-    try:
+    with contextlib.ExitStack() as stack:
+        writers = [stack.enter_context(_growing(path)) for path in files]
         for batch in batches:
             for writer, array in zip(writers, batch, strict=True):
                 writer.add(array)
-    finally:
-        for writer in writers:
-            writer.close()
     return [np.load(path, mmap_mode="r") for path in files]
+
+
+@contextlib.contextmanager
+def _growing(path: Path) -> Iterator[_Growing]:
+    make_folder(path.parent)
+    with staged(path) as temporary, temporary.open("wb") as file:
+        writer = _Growing(file)
+        yield writer
+        writer.finish()
 
 
 class _Growing:
     """A file of numpy's whose number of rows is not known before the end."""
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("wb")
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
         self._rows = 0
         self._shape: tuple[int, ...] | None = None
         self._dtype = np.dtype("float32")
@@ -100,11 +107,10 @@ class _Growing:
         self._rows += len(array)
         self._file.write(np.ascontiguousarray(array).tobytes())
 
-    def close(self) -> None:
+    def finish(self) -> None:
         if self._shape is not None:
             self._file.seek(0)
             self._file.write(self._header())
-        self._file.close()
 
     def _header(self) -> bytes:
         """The header for the rows there are: numpy leaves room in it for the number to grow."""

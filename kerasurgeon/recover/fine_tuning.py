@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from kerasurgeon.atomic import staged
 from kerasurgeon.errors import OptionError
 from kerasurgeon.keras_io import emit, lift
 from kerasurgeon.keras_io.emit import emit_frozen, emit_with_variables
@@ -96,7 +97,9 @@ def fine_tune(
         A new model, compiled as the one that was passed in, and what was logged.
 
     Raises:
-        OptionError: An option or the data cannot be used; the message says which and why.
+        OptionError: An option or the data cannot be used; the message says which and why. Or another process is
+            training in the folder.
+        FileError: The folder cannot be written to.
 
     Example:
         >>> tuned = ks.fine_tune(
@@ -169,9 +172,8 @@ def fine_tune(
             recalibrate_graph(tuned, _batches_of(train_data), batch_size=batch_size, batches=recalibrate)
             result = emit(tuned)
         if folder is not None:
-            beside = folder / "writing.model.keras"
-            result.save(beside)
-            beside.replace(folder / "model.keras")
+            with staged(folder / "model.keras") as temporary:
+                result.save(temporary)
     return TrainResult(result, history_of(progress.rows), progress.best_epoch, folder, tuple(notes))
 
 

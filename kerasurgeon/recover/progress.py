@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasurgeon.atomic import staged, write_text
 from kerasurgeon.errors import OptionError, did_you_mean
 from kerasurgeon.recover.result import history_of
 from kerasurgeon.report.files import as_csv
@@ -98,9 +97,8 @@ class Progress(keras.callbacks.Callback):
             self.best, self.best_epoch = value, epoch
             self.keep()
             if self.folder is not None:
-                beside = self.folder / f"writing.{BEST}"
-                self.result.save_weights(beside)
-                os.replace(beside, self.folder / BEST)
+                with staged(self.folder / BEST) as temporary:
+                    self.result.save_weights(temporary)
 
     def _direction(self) -> str:
         assert self.watched is not None
@@ -116,7 +114,7 @@ class Progress(keras.callbacks.Callback):
     def _save(self) -> None:
         if self.folder is None:
             return
-        write_beside(self.folder / HISTORY, table(self.rows).encode())
+        write_text(self.folder / HISTORY, table(self.rows))
         names = ("wait", "best", "cooldown_counter")
         memory = {name: getattr(self.schedule, name) for name in names if hasattr(self.schedule, name)}
         meta = {
@@ -124,10 +122,9 @@ class Progress(keras.callbacks.Callback):
             "watched": self.watched, "done": self.done,
             "memory": {name: None if value is None else float(value) for name, value in memory.items()},
         }  # fmt: skip
-        content = io.BytesIO()
         arrays: dict[str, Any] = {f"v{place}": _plain(variable) for place, variable in enumerate(self.variables())}
-        np.savez(content, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8), **arrays)
-        write_beside(self.folder / STATE, content.getvalue())
+        with staged(self.folder / STATE) as temporary:
+            np.savez(temporary, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8), **arrays)
 
     def resume(self) -> int:
         """Take up what an earlier run of the same training left. Returns the epoch to go on with.
@@ -193,16 +190,6 @@ def table(rows: Sequence[Mapping[str, float]]) -> str:
     )
 
 
-def write_beside(path: Path, content: bytes) -> None:
-    """Write a file beside its place and move it there: a crash leaves the old one or none."""
-    beside = path.with_name(f"writing.{path.name}")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-
-
 def _plain(variable: Any) -> np.ndarray[Any, Any]:
     array = np.asarray(keras.ops.convert_to_numpy(variable))
     return array if array.dtype.kind in "biuf" else array.astype("float32")  # bfloat16 has no place in a file of numpy
@@ -213,4 +200,4 @@ def _short(value: Any) -> str:
     return text if len(text) < 80 else text[:77] + "..."
 
 
-__all__ = ["BEST", "HISTORY", "STATE", "Progress", "direction", "table", "write_beside"]
+__all__ = ["BEST", "HISTORY", "STATE", "Progress", "direction", "table"]

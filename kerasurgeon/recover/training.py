@@ -13,7 +13,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasurgeon.atomic import make_folder
 from kerasurgeon.errors import OptionError
+from kerasurgeon.hidden import alone
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io.machine import on_this_machine
 from kerasurgeon.recover.batches import EpochOrder, Source
@@ -115,25 +117,32 @@ def train(
             "weights": checksum(trained),
         },
     )
-    if settings.folder is not None:
-        settings.folder.mkdir(parents=True, exist_ok=True)
-    start = progress.resume()
-    if not progress.done and start < settings.epochs:
-        callbacks = [*([] if schedule is None else [schedule]), EpochOrder(data.batches), progress]
-        with on_this_machine(f"the training of model {trainee.name!r}"):
-            trainee.fit(
-                data.batches,
-                validation_data=None if validation is None else validation.batches,
-                epochs=settings.epochs,
-                initial_epoch=start,
-                steps_per_epoch=settings.steps,
-                validation_steps=settings.validation_steps,
-                callbacks=[*callbacks, *_tensorboard(settings.folder), *settings.callbacks],
-                shuffle=False,
-                verbose=settings.verbose,
-            )
-    progress.finish()
+    with _alone(settings.folder):
+        start = progress.resume()
+        if not progress.done and start < settings.epochs:
+            callbacks = [*([] if schedule is None else [schedule]), EpochOrder(data.batches), progress]
+            with on_this_machine(f"the training of model {trainee.name!r}"):
+                trainee.fit(
+                    data.batches,
+                    validation_data=None if validation is None else validation.batches,
+                    epochs=settings.epochs,
+                    initial_epoch=start,
+                    steps_per_epoch=settings.steps,
+                    validation_steps=settings.validation_steps,
+                    callbacks=[*callbacks, *_tensorboard(settings.folder), *settings.callbacks],
+                    shuffle=False,
+                    verbose=settings.verbose,
+                )
+        progress.finish()
     return progress
+
+
+def _alone(folder: Path | None) -> contextlib.AbstractContextManager[None]:
+    """The folder of a training, made where it is not there, and kept from others."""
+    if folder is None:
+        return contextlib.nullcontext()
+    make_folder(folder)
+    return alone(folder)
 
 
 def own_optimizer(optimizer: Any, default: Any, model: keras.Model) -> Any:

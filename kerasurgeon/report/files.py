@@ -27,13 +27,13 @@ def as_csv(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
-def write_json(path: str | Path, data: Any) -> None:
+def write_json(path: str | Path, data: Any, *, overwrite: bool = True) -> None:
     """Write data as JSON.
 
     Raises:
-        OSError: It cannot be written; what was there before stays.
+        FileError: It cannot be written; what was there before stays.
     """
-    write_text(path, as_json(data) + "\n")
+    write_text(path, as_json(data) + "\n", overwrite=overwrite)
 
 
 def _finite(data: Any) -> Any:

@@ -15,7 +15,9 @@ SUFFIXES = (".png", ".pdf", ".svg")
 
 
 @contextmanager
-def picture(path: str | Path, needed_for: str, width: float, height: float, *, dpi: int) -> Iterator[Any]:
+def picture(
+    path: str | Path, needed_for: str, width: float, height: float, *, dpi: int, overwrite: bool = True
+) -> Iterator[Any]:
     """A figure to draw on, written when the block ends, whole or not at all.
 
     Args:
@@ -24,6 +26,7 @@ def picture(path: str | Path, needed_for: str, width: float, height: float, *, d
         width: In inches.
         height: In inches.
         dpi: Dots per inch of a .png.
+        overwrite: Whether a file that is there may be replaced.
 
     Yields:
         A figure of matplotlib.
@@ -31,6 +34,7 @@ def picture(path: str | Path, needed_for: str, width: float, height: float, *, d
     Raises:
         MissingExtraError: matplotlib is not installed.
         OptionError: The suffix is another.
+        FileError: The file cannot be written, or another is there and may not be replaced.
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
@@ -45,7 +49,7 @@ def picture(path: str | Path, needed_for: str, width: float, height: float, *, d
         raise missing_extra("matplotlib", "plot", needed_for) from error
     figure = Figure(figsize=(width, height), layout="constrained")
     yield figure
-    with staged(path) as temporary:
+    with staged(path, overwrite=overwrite, what="picture") as temporary:
         figure.savefig(temporary, dpi=dpi)
 
 
@@ -66,13 +70,14 @@ class Curve:
     validation: tuple[float, ...]
 
 
-def plot_curves(curves: Sequence[Curve], path: str | Path, *, title: str = "") -> Path:
+def plot_curves(curves: Sequence[Curve], path: str | Path, *, title: str = "", overwrite: bool = True) -> Path:
     """Draw learning curves, one below the other.
 
     Args:
         curves: What to draw.
         path: The picture: .png, .svg or .pdf.
         title: What stands above.
+        overwrite: Whether a file that is there may be replaced.
 
     Returns:
         The path.
@@ -80,8 +85,10 @@ def plot_curves(curves: Sequence[Curve], path: str | Path, *, title: str = "") -
     Raises:
         MissingExtraError: matplotlib is not installed.
         OptionError: The suffix names no kind of picture.
+        FileError: The file cannot be written, or another is there and may not be replaced.
     """
-    with picture(path, "A plot of learning curves", 7, 2.2 * len(curves) + 0.6, dpi=120) as figure:
+    height = 2.2 * len(curves) + 0.6
+    with picture(path, "A plot of learning curves", 7, height, dpi=120, overwrite=overwrite) as figure:
         for place, curve in enumerate(curves):
             axes = figure.add_subplot(len(curves), 1, place + 1)
             for name, values in (("training", curve.train), ("validation", curve.validation)):

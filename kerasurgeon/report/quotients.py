@@ -49,7 +49,12 @@ def quotient_table(found: Mapping[str, Any]) -> Table:
 
 
 def plot_quotients(
-    found: Mapping[str, Any], path: str | Path, *, chosen: Collection[str] = (), depth: int | None = None
+    found: Mapping[str, Any],
+    path: str | Path,
+    *,
+    chosen: Collection[str] = (),
+    depth: int | None = None,
+    overwrite: bool = True,
 ) -> Path:
     """Draw the quotients of regions, and below what each saves, in the order of the network.
 
@@ -58,6 +63,7 @@ def plot_quotients(
         path: Where to write: .png, .pdf or .svg.
         chosen: Names of regions to mark.
         depth: Leave out regions inside more than so many others.
+        overwrite: Whether a file that is there may be replaced.
 
     Returns:
         The path.
@@ -65,6 +71,7 @@ def plot_quotients(
     Raises:
         MissingExtraError: matplotlib is not installed.
         OptionError: There is nothing to draw, or the suffix is another.
+        FileError: The file cannot be written, or another is there and may not be replaced.
     """
     best: dict[str, Row] = {}
     for row in found["rows"]:
@@ -72,7 +79,8 @@ def plot_quotients(
             best[row["region"]] = row
     rows = [row for row in best.values() if depth is None or row["depth"] <= depth]
     measure, total = ("latency", found["latency"]) if found["latency"] else ("MACs", found["macs"])
-    with picture(path, "Plotting quotients", max(6.0, 0.28 * len(rows) + 2), 6.5, dpi=150) as figure:
+    width = max(6.0, 0.28 * len(rows) + 2)
+    with picture(path, "Plotting quotients", width, 6.5, dpi=150, overwrite=overwrite) as figure:
         if not rows:
             raise OptionError("There are no quotients to draw.", got=f"{len(best)} regions of {found['model']!r}")
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from kerasurgeon.errors import OptionError, did_you_mean
+from kerasurgeon.errors import GraphError, OptionError, PlaceError, did_you_mean
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.name_patterns import names_match
 from kerasurgeon.rewrite.importing import import_object
@@ -176,6 +177,22 @@ def check_known_patterns(owner: str, option: str, patterns: Iterable[str], graph
             )
 
 
+@contextmanager
+def naming() -> Iterator[None]:
+    """Let what a graph says of names that it does not hold be the fault of the option that has them.
+
+    Raises:
+        PlaceError: In place of any other ``GraphError`` that the block raises.
+    """
+    try:
+        yield
+    except PlaceError:
+        raise
+    except GraphError as error:
+        parts = {"expected": error.expected, "got": error.got, "hint": error.hint, "context": error.context}
+        raise PlaceError(error.what, where=error.where, **parts) from error
+
+
 def check_function(owner: str, option: str, value: Any) -> Callable[..., Any] | None:
     """A function, or what ``"module:name"`` names; ``None`` stays.
 
@@ -205,5 +222,6 @@ __all__ = [
     "check_several",
     "is_count",
     "is_number",
+    "naming",
     "wrong_option",
 ]

@@ -95,6 +95,13 @@ class Pass(metaclass=_PassType):
         """The first line of its docstring."""
         return (inspect.getdoc(cls) or "").split("\n", 1)[0]
 
+    def idle(self) -> str | None:
+        """Why its options ask for nothing, whatever the model: an empty plan. ``None`` where they ask for something.
+
+        The command line refuses such passes.
+        """
+        return None
+
     @abc.abstractmethod
     def run(self, graph: Graph, context: Context) -> None:
         """Rewrite the graph.

@@ -19,6 +19,8 @@ import tomli_w
 
 from kerasurgeon.atomic import write_text
 from kerasurgeon.errors import RecipeError, did_you_mean
+from kerasurgeon.file_errors import reading
+from kerasurgeon.plan_files import read_json
 from kerasurgeon.rewrite.catalogue import catalogue, make_pass, name_of
 from kerasurgeon.rewrite.importing import import_path
 from kerasurgeon.rewrite.passes import VERIFY_LEVELS, Pass
@@ -102,14 +104,15 @@ class Recipe:
             parts.append(tomli_w.dumps({"versions": versions}))
         return "\n".join(parts)
 
-    def save(self, path: str | Path) -> None:
-        """Write the recipe to a ``.toml`` or ``.json`` file; it appears whole or not at all."""
-        target = Path(path)
-        text = json.dumps(self.to_dict(), indent=2) if target.suffix == ".json" else self.to_toml()
-        try:
-            write_text(target, text)
-        except OSError as error:
-            raise RecipeError(f"The recipe cannot be written to {target}.", got=error.strerror) from error
+    def save(self, path: str | Path, *, overwrite: bool = True) -> None:
+        """Write the recipe to a ``.toml`` or ``.json`` file; it appears whole or not at all.
+
+        Raises:
+            FileError: It cannot be written, or a file is there and ``overwrite`` is false.
+            RecipeError: A pass or an option cannot be written: see ``to_toml``.
+        """
+        text = json.dumps(self.to_dict(), indent=2) if _is_json(Path(path)) else self.to_toml()
+        write_text(path, text, overwrite=overwrite, what="recipe")
 
     def _where(self, index: int, option: str | None) -> str:
         """Where a pass stands, or the key of one of its options: file, line, number of the pass."""
@@ -149,16 +152,20 @@ def read_content(path: Path) -> tuple[Any, str, str]:
         RecipeError: The file is missing or malformed.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        return json.loads(text) if path.suffix == ".json" else tomllib.loads(text), str(path), text
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise RecipeError(f"Recipe {str(path)!r} cannot be read.", got=reason, hint="check the path") from error
+        with reading(path, "recipe", RecipeError):
+            text = path.read_text(encoding="utf-8")
+        return read_json(text) if _is_json(path) else tomllib.loads(text), str(path), text
     except ValueError as error:  # both parsers name line and column in their message
-        kind = "JSON" if path.suffix == ".json" else "TOML"
+        if isinstance(error, UnicodeDecodeError):
+            raise RecipeError("The recipe cannot be read.", where=str(path), got=str(error)) from error
+        kind = "JSON" if _is_json(path) else "TOML"
         raise RecipeError(
             f"Recipe {str(path)!r} is not valid {kind}.", got=str(error), hint="fix the file there"
         ) from error
+
+
+def _is_json(path: Path) -> bool:
+    return path.suffix.lower() == ".json"
 
 
 def _parse(content: Any, source: str | None, text: str) -> Recipe:

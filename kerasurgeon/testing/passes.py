@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasurgeon.hidden import scratch
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io.emit import emit
 from kerasurgeon.keras_io.internals import flatten_layers
@@ -101,7 +101,7 @@ def assert_same_outputs(
 
 
 def _assert_saves(model: keras.Model, inputs: Any, expected: list[np.ndarray[Any, Any]]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         path = Path(folder, "model.keras")
         model.save(path)
         loaded = keras.saving.load_model(path)

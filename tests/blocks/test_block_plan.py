@@ -15,7 +15,7 @@ from kerasurgeon.blocks.bridges import build_shunt
 from kerasurgeon.blocks.places import find_region, find_regions
 from kerasurgeon.blocks.plan import BlockPlan, BlockStep
 from kerasurgeon.blocks.replace import carry_out
-from kerasurgeon.errors import GraphError, PlanError
+from kerasurgeon.errors import FileError, GraphError, PlanError
 from kerasurgeon.ir import Graph
 from kerasurgeon.keras_io import emit, lift
 from kerasurgeon.rewrite.regions import regions
@@ -210,7 +210,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(PlanError, match="not valid JSON"):
         BlockPlan.load(tmp_path / "bad")
-    with pytest.raises(PlanError, match="cannot be written"):
+    with pytest.raises(FileError, match="cannot be written"):
         BlockPlan().save(tmp_path / "no" / "folder.json")
 
 

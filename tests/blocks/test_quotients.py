@@ -13,7 +13,7 @@ from keras import layers
 
 from kerasurgeon.blocks.measuring import knowledge_quotients
 from kerasurgeon.blocks.quotients import Quotients
-from kerasurgeon.errors import GraphError, MissingExtraError, OptionError, PassError, PlanError
+from kerasurgeon.errors import FileError, GraphError, MissingExtraError, OptionError, PassError, PlanError
 from tests.passes.checking import model_of, state_of
 
 CLASSES = 4
@@ -270,7 +270,7 @@ def test_logs_of_others_and_broken_ones_are_refused(model: keras.Model, data: An
     log.write_text('{"format": "other"}')
     with pytest.raises(PlanError, match="table of quotients has an unknown format"):
         Quotients.load(log)
-    with pytest.raises(PlanError, match="cannot be written"):
+    with pytest.raises(FileError, match="cannot be written"):
         knowledge_quotients(model, data=data, which="two", log=tmp_path / "no" / "folder.json")
 
 

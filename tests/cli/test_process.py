@@ -23,7 +23,7 @@ import keras
 
 class Custom(keras.layers.Layer):
     def call(self, x):
-        if list(Path(".").glob(".out-*.keras")):
+        if list(Path(".").glob(".out-*/*.keras")):
             Path("waiting").touch()
             time.sleep(60)
         return x
@@ -81,7 +81,7 @@ def test_an_interrupted_run_leaves_nothing_behind(number: int, folder: Path) -> 
         preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
     _wait_for(folder / "waiting", process)
-    assert list(folder.glob(".out-*.keras"))
+    assert list(folder.glob(".out-*/*.keras"))
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number

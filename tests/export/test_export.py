@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -351,7 +352,7 @@ def test_places_that_cannot_be_written(small_cnn: keras.Model, tmp_path: Path, m
         raise PermissionError(13, "Permission denied")
 
     # Tests may run as root, who may write anywhere.
-    monkeypatch.setattr(Path, "touch", refuse)
+    monkeypatch.setattr(os, "mkdir", refuse)
     with pytest.raises(ModelFileError, match="Permission denied"):
         export(small_cnn, tmp_path / "model.tflite")
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kerasurgeon.errors import PlanError
+from kerasurgeon.errors import FileError, PlanError
 from kerasurgeon.factors import METHODS, FactorPlan, Shape, with_residual
 from kerasurgeon.sparsity.structures import Structure
 from tests.factors.kernels import measured, patches, white
@@ -175,11 +175,11 @@ def test_a_crash_in_the_middle_leaves_the_old_plan_or_says_so(
 
     with monkeypatch.context() as patched:
         patched.setattr(np, "savez", fail)
-        with pytest.raises(PlanError, match="no space left"):
+        with pytest.raises(FileError, match="no space left"):
             FactorPlan().save(path)
     assert FactorPlan.load(path) == plan
     assert len(list(tmp_path.iterdir())) == 2
-    with pytest.raises(PlanError, match="cannot be written"):
+    with pytest.raises(FileError, match="cannot be written"):
         plan.save(tmp_path / "missing" / "plan")
 
 

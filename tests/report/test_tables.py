@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
+from kerasurgeon.errors import FileError
 from kerasurgeon.report import Printed, as_html, as_text, grid
 from kerasurgeon.report.files import as_csv, as_json, write_json
 from kerasurgeon.report.tables import columns, markdown
@@ -104,5 +105,5 @@ def test_files(tmp_path: Path) -> None:
     assert json.loads(as_json(data)) == {"x": [None, 1.5, None], "3": ["a"]}
     write_json(tmp_path / "it.json", data)
     assert json.loads((tmp_path / "it.json").read_text()) == json.loads(as_json(data))
-    with pytest.raises(OSError, match="none"):
+    with pytest.raises(FileError, match="none"):
         write_json(tmp_path / "none" / "it.json", data)

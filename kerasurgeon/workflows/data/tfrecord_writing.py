@@ -11,13 +11,14 @@ from kerasurgeon.workflows.data.parts import Array, check_labels
 from kerasurgeon.workflows.data.tfrecords import IMAGE, LABELS, import_tensorflow
 
 
-def write_records(path: str | Path, images: Array, labels: Array) -> Path:
+def write_records(path: str | Path, images: Array, labels: Array, *, overwrite: bool = True) -> Path:
     """Write a TFRecord file with one record an image; it appears whole or not at all.
 
     Args:
         path: The file.
         images: uint8, of shape (samples, height, width, 3).
         labels: Class ids to 255, of shape (samples, height, width).
+        overwrite: Whether a file that is there may be replaced.
 
     Returns:
         The path.
@@ -25,6 +26,7 @@ def write_records(path: str | Path, images: Array, labels: Array) -> Path:
     Raises:
         MissingExtraError: TensorFlow is not installed.
         OptionError: Shapes or types are others.
+        FileError: The file cannot be written, or another is there and may not be replaced.
     """
     tf = import_tensorflow()
     if images.ndim != 4 or images.dtype != "uint8" or images.shape[-1] != 3:
@@ -36,7 +38,10 @@ def write_records(path: str | Path, images: Array, labels: Array) -> Path:
     if labels.shape != images.shape[:3]:
         raise OptionError("There is not one label per pixel.", expected=str(images.shape[:3]), got=str(labels.shape))
     check_labels(labels, classes=256, ignore=None, where=str(path))
-    with staged(path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
+    with (
+        staged(path, overwrite=overwrite, what="file of records") as temporary,
+        tf.io.TFRecordWriter(str(temporary)) as writer,
+    ):
         for image, classes in zip(images, labels, strict=True):
             found = {
                 IMAGE: _bytes(tf, tf.io.encode_png(image).numpy()),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasurgeon.errors import OptionError, missing_extra
+from kerasurgeon.file_errors import check_file
 from kerasurgeon.rewrite.option_checks import check_count, is_number, wrong_option
 from kerasurgeon.workflows.data.parts import DataSet
 
@@ -134,10 +135,14 @@ def read_records(files: str | Path | Sequence[str | Path]) -> Any:
 
 
 def _check_record(tf: Any, path: str) -> None:
+    check_file(Path(path), "file of records", OptionError)
     try:
         record = next(iter(tf.data.TFRecordDataset([path]).take(1)), None)
     except tf.errors.OpError as error:
-        raise OptionError("The file is no TFRecord file.", where=path, got=error.message[:120]) from error
+        raise OptionError(
+            "The file is no TFRecord file.", where=path, got=error.message[:120],
+            hint="write_records makes one of arrays; data_set takes arrays as they are",
+        ) from error  # fmt: skip
     if record is None:
         raise OptionError("The file of records is empty.", where=path)
     example = tf.train.Example()

@@ -13,16 +13,13 @@ from typing import Any
 
 import keras
 
-from kerasurgeon.atomic import staged, write_text
+from kerasurgeon.atomic import make_folder, staged, write_text
 from kerasurgeon.errors import OptionError, RecipeError
+from kerasurgeon.file_errors import writing
+from kerasurgeon.hidden import alone, is_empty
 from kerasurgeon.plan_files import PlanFile
 from kerasurgeon.workflows.procedure.keys import STEPS
 from kerasurgeon.workflows.procedure.recipe import ProcedureRecipe, read_procedure
-
-try:
-    import fcntl
-except ImportError:  # not on Windows, where two processes on one run are not told apart
-    fcntl = None  # type: ignore[assignment]
 
 STATE_FILE = PlanFile("procedure", "state of a run", {"steps": dict})
 RECIPE, STATE, LOG, SUMMARY = "recipe.toml", "state.json", "output.log", "summary.json"
@@ -54,21 +51,23 @@ class RunFolder:
             RecipeError: It holds a run of another recipe; the message names what differs.
         """
         if path is None:
-            stamp = time.strftime("%Y%m%d-%H%M%S")
-            path, number = Path("runs", stamp), 1
-            while path.exists():
-                number += 1
-                path = Path("runs", f"{stamp}-{number}")
+            path = _new_folder(Path("runs"))
         folder = cls(path)
-        if (path / RECIPE).exists():
+        with writing(path, "folder"):
+            there = (path / RECIPE).exists()
+        if there:
             folder.check_same(recipe)
             return folder
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and not (path.is_dir() and is_empty(path)):
             raise OptionError(
                 "The folder is not empty and holds no run.", where=str(path), hint="name a new or empty folder"
             )
-        path.mkdir(parents=True, exist_ok=True)
-        write_text(path / RECIPE, recipe.to_toml())
+        make_folder(path)
+        with folder.locked():
+            if (path / RECIPE).exists():  # another process was quicker
+                folder.check_same(recipe)
+            else:
+                write_text(path / RECIPE, recipe.to_toml(), what="recipe")
         return folder
 
     @classmethod
@@ -78,7 +77,7 @@ class RunFolder:
         Raises:
             OptionError: It holds none.
         """
-        if not (path / RECIPE).is_file():
+        if not os.path.isfile(path / RECIPE):
             raise OptionError(
                 "The folder holds no run of a procedure.", where=str(path), expected=f"a folder with a {RECIPE}"
             )
@@ -112,14 +111,7 @@ class RunFolder:
         Raises:
             OptionError: One does.
         """
-        with (self.path / ".lock").open("w") as file:
-            try:
-                if fcntl is not None:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise OptionError(
-                    "Another process is working on this run.", where=str(self.path), hint="wait until it has ended"
-                ) from error
+        with alone(self.path):
             yield
 
     def done(self) -> dict[str, dict[str, Any]]:
@@ -144,7 +136,7 @@ class RunFolder:
 
     def save_model(self, name: str, model: keras.Model) -> None:
         """Keep a model."""
-        self.model_path(name).parent.mkdir(exist_ok=True)
+        make_folder(self.model_path(name).parent)
         with staged(self.model_path(name)) as temporary:
             model.save(temporary)
 
@@ -167,7 +159,7 @@ class RunFolder:
     def keep_history(self, name: str, training: Path) -> None:
         """Copy the history of a training to where all are."""
         if training.is_file():
-            (self.path / "histories").mkdir(exist_ok=True)
+            make_folder(self.path / "histories")
             with staged(self.path / "histories" / f"{name}.csv") as temporary:
                 shutil.copyfile(training, temporary)
 
@@ -175,7 +167,8 @@ class RunFolder:
     def logging(self) -> Iterator[logging.Logger]:
         """A logger that writes to the log of the run."""
         logger = logging.getLogger(f"kerasurgeon.procedure.{os.getpid()}.{id(self)}")
-        handler = logging.FileHandler(self.path / LOG, encoding="utf-8")
+        with writing(self.path / LOG):
+            handler = _Log(self.path / LOG, encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
@@ -184,6 +177,26 @@ class RunFolder:
         finally:
             logger.removeHandler(handler)
             handler.close()
+
+
+class _Log(logging.FileHandler):
+    """A log whose errors are those of the run, where ``logging`` would print a traceback and go on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - its name in logging
+        with writing(self.baseFilename):
+            raise
+
+
+def _new_folder(place: Path) -> Path:
+    """A folder that is called after date and time and that no other process has."""
+    stamp, number = time.strftime("%Y%m%d-%H%M%S"), 1
+    make_folder(place)
+    while True:
+        path = place / (stamp if number == 1 else f"{stamp}-{number}")
+        with writing(path, "folder"), contextlib.suppress(FileExistsError):
+            path.mkdir()
+            return path
+        number += 1
 
 
 def _flat(table: Any, prefix: str = "") -> dict[str, Any]:

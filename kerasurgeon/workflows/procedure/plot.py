@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kerasurgeon.errors import OptionError, did_you_mean
+from kerasurgeon.file_errors import reading
 from kerasurgeon.report.pictures import Curve
 
 _VALIDATION = "val_"
@@ -57,8 +58,11 @@ def _histories(run: Path) -> dict[str, Path]:
 
 
 def _curves(training: str, path: Path) -> list[Curve]:
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with reading(path, "history"), path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise OptionError("The history cannot be read.", where=str(path), got=str(error)) from error
     if not rows:
         return []
     columns = {name: tuple(_number(row[name]) for row in rows) for name in rows[0] if name}

@@ -7,6 +7,7 @@ plain data. A user's function in its place only makes: see ``Procedure``.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -294,7 +295,7 @@ def _with_momentum(model: keras.Model, plan: BlockPlan, momentum: float) -> kera
 
 
 def _read(path: Path) -> keras.Model:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ModelFileError("The network's file does not exist.", where=str(path))
     return keras.saving.load_model(path, compile=False)
 

@@ -67,9 +67,14 @@ class Trials(Printed):
     def __iter__(self) -> Iterator[TrialRow]:
         return iter(self.rows)
 
-    def to_csv(self, path: str | Path) -> None:
-        """Write the rows as a CSV file, with a line of headings."""
-        write_text(path, as_csv([field.name for field in fields(TrialRow)], map(astuple, self.rows)))
+    def to_csv(self, path: str | Path, *, overwrite: bool = True) -> None:
+        """Write the rows as a CSV file, with a line of headings.
+
+        Raises:
+            FileError: It cannot be written, or a file is there and ``overwrite`` is false.
+        """
+        text = as_csv([field.name for field in fields(TrialRow)], map(astuple, self.rows))
+        write_text(path, text, overwrite=overwrite)
 
     def to_markdown(self) -> str:
         """The rows as a table in Markdown."""
