@@ -86,7 +86,7 @@ def staged_together(
         targets = [_real(path) for path in paths]
         for path, target in zip(paths, targets, strict=True):
             where = path
-            _check_place(target, overwrite=overwrite, what=what, kind=kind)
+            _check_place(Path(path), target, overwrite=overwrite, what=what, kind=kind)
         with hidden(targets[0]) as folder:
             temporaries = [folder / (target.stem + target.suffix.lower()) for target in targets]
             yield temporaries
@@ -176,7 +176,7 @@ def check_place(
     """
     try:
         target = _real(path)
-        _check_place(target, overwrite=overwrite, what=what, kind=kind)
+        _check_place(Path(path), target, overwrite=overwrite, what=what, kind=kind)
         with hidden(target):
             pass
     except OSError as error:
@@ -207,19 +207,19 @@ def _real(path: str | os.PathLike[str]) -> Path:
         raise OSError(errno.EINVAL, str(error)) from error
 
 
-def _check_place(target: Path, *, overwrite: Overwrite, what: str, kind: type[KerasurgeonError]) -> None:
+def _check_place(path: Path, target: Path, *, overwrite: Overwrite, what: str, kind: type[KerasurgeonError]) -> None:
     if target.is_dir():
         raise kind(
             f"The {what} cannot be written: the path is a directory.",
-            where=str(target),
+            where=str(path),
             hint="add a file name, as in model.tflite",
         )
     if not target.parent.is_dir():
         missing = not target.parent.exists()
         raise kind(
             f"The {what} cannot be written: its folder " + ("does not exist." if missing else "is a file."),
-            where=str(target),
-            hint=f"create it first: mkdir -p {target.parent}" if missing else "choose another path",
+            where=str(path),
+            hint=f"create it first: mkdir -p {path.parent}" if missing else "choose another path",
         )
     try:
         target.stat()
@@ -228,7 +228,7 @@ def _check_place(target: Path, *, overwrite: Overwrite, what: str, kind: type[Ke
     if overwrite is False:
         raise kind(
             f"The {what} exists already." if what == "file" else f"The file of the {what} exists already.",
-            where=str(target),
+            where=str(path),
             hint="choose another name, or pass overwrite=True",
         )
 

@@ -100,7 +100,7 @@ def test_compress_gives_data_to_passes(run: Run, models: Path, folder: Path) -> 
     written = keras.saving.load_model("out.keras")
     assert all(map(np.array_equal, written.get_weights(), expected.get_weights()))
     without = run(*command, "again.keras")
-    assert without.code == 1
+    assert without.code == 2
     assert "--data FILE" in without.err
 
 

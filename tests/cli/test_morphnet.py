@@ -85,7 +85,7 @@ BAD = [
     (("--target-cost", "latency"), "needs to know the hardware"),
     (("--multiplier", "-1"), "'strength'"),
     (("-m", "ResNet5"), "did you mean"),
-    (("--records", "nothing.npz"), "cannot be read"),
+    (("--records", "nothing.npz"), "does not exist"),
     (("--target-cost", "flops"), "latency"),
 ]
 

@@ -135,8 +135,8 @@ def test_status_2_and_nothing_written(what: str, run: Run, models: Path, folder:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     before = sorted(folder.rglob("*"))
-    long = "x" * 300 + ".keras" * ("inspect" in command or ("export" in command and "-o {long}" in command))
-    done = run(*(part.format(m=models, long=long) for part in command.split()))
+    words = command.replace("{c}", COMPRESS).replace("{long}", "x" * 300).split()
+    done = run(*(word.replace("{m}", str(models)) for word in words))
     assert done.code == 2, done.err
     assert done.out == ""
     for part in parts:
@@ -145,7 +145,7 @@ def test_status_2_and_nothing_written(what: str, run: Run, models: Path, folder:
     assert sorted(folder.rglob("*")) == before
 
 
-@pytest.mark.parametrize("suffix", [".hdf5", ".h5", ".H5", ".HDF5", ".KERAS"])
+@pytest.mark.parametrize("suffix", [".hdf5", ".h5"])
 def test_suffixes_that_mean_the_same(suffix: str, run: Run, models: Path, folder: Path) -> None:
     shutil.copy(models / f"small.{'keras' if suffix == '.KERAS' else 'h5'}", folder / f"in{suffix}")
     path = folder / f"in{suffix}"
