@@ -68,7 +68,6 @@ NOTHING = {
     "no region of a pattern": ("", "", "{c} -p DropBlock --set region=nope*", ["No region's name matches"]),
     "no layers of a region": ("", "", "{c} -p DropBlock --set region=nope..head", ["no node 'nope'"]),
     "no tensors": ("", "", "{c} -p DropBlock --set region=nope->head", ["no node 'nope'"]),
-    "a layer for a region": ("", "", "{c} -p DropBlock --set region=second", ["is a layer, not a region"]),
     "a region to shunt": ("", "", "{c} -p ReplaceWithShunt --set region=nope", ["no region 'nope'"]),
     "a region that no shunt bridges": (
         "",

@@ -136,7 +136,7 @@ def test_missing_files(small_cnn: keras.Model, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"did you mean 'model\.tflite'"):
         open_runner(tmp_path / "modle.tflite")
     with pytest.raises(ModelFileError, match="ending in"):
-        open_runner(tmp_path / "model.h5")
+        open_runner(tmp_path / "model.pb")
     (tmp_path / "folder.onnx").mkdir()
     with pytest.raises(ModelFileError, match="directory"):
         open_runner(tmp_path / "folder.onnx")
