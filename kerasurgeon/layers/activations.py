@@ -9,10 +9,12 @@ import keras
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.layers.elementwise import Elementwise, joined
 from kerasurgeon.layers.norms import normalised_axes
+from kerasurgeon.layers.onnx_activations import write_activation
 from kerasurgeon.layers.words import words
 from kerasurgeon.rules.call import Call, CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Ids, Labels
+from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.positions import Each
 from kerasurgeon.rules.reasons import Reason
 from kerasurgeon.rules.registry import register_rule
@@ -96,8 +98,26 @@ def must_keep_apart(call: ChannelCall, *keys: str) -> None:
             raise CannotTell(f"its {key} {call.config[key]!r} is computed over all channels")
 
 
+def write_by_name(call: OnnxCall, entry: Any) -> None:
+    """Write an activation of the first operand, in whatever order of axes that is."""
+    order = call.input.order
+    call.give(write_activation(call, entry, call.read(call.input, order), order), order)
+
+
+def _as_entry(call: OnnxCall) -> Any:
+    """A layer or op that is an activation, as the config of another layer would name it."""
+    name = call.kind.removeprefix("ops.")
+    if name == call.kind:
+        return {"module": "keras.layers", "class_name": name, "config": call.config}
+    return {"module": "keras", "class_name": "op", "name": name, "config": call.config}
+
+
 class ActivationLayer(Elementwise):
     """ReLU, LeakyReLU, ELU."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """One operator, or few."""
+        write_by_name(call, _as_entry(call))
 
     def passes_mask(self, layer: Layer) -> bool:
         """Always."""
@@ -112,6 +132,10 @@ class Activation(ActivationLayer):
         factor = call.input.factor(-1)
         activated(call, None if factor is None else factor.ids)
         return joined(call, call.inputs)
+
+    def onnx(self, call: OnnxCall) -> None:
+        """By the name."""
+        write_by_name(call, call.config["activation"])
 
     def channelwise(self, layer: Layer) -> bool:
         """By the name."""
@@ -132,6 +156,10 @@ class ActivationOp(Elementwise):
     def activation(self, layer: Layer) -> str:
         """Its own name."""
         return layer.kind.removeprefix("ops.")
+
+    def onnx(self, call: OnnxCall) -> None:
+        """One operator, or few."""
+        write_by_name(call, _as_entry(call))
 
 
 class PReLU(Elementwise):
@@ -154,6 +182,12 @@ class PReLU(Elementwise):
 
 class SoftmaxOverAxes(Free):
     """Softmax over some axes: every position counts in every result."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """One operator."""
+        if len(call.inputs) > 1:
+            raise CannotTell("it has a mask")
+        write_by_name(call, _as_entry(call))
 
     def activation(self, layer: Layer) -> str:
         """Its own name."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.layers.arithmetic import WeightedSum
 from kerasurgeon.layers.elementwise import Elementwise
+from kerasurgeon.layers.norms import write_affine
 from kerasurgeon.layers.only_in_training import OnlyInTraining
 from kerasurgeon.rules.answers import Combination, Sum
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Labels
+from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.registry import register_rule
 
 
@@ -23,6 +27,11 @@ class LayerScale(Elementwise):
         call.count(projection_dim=ids)
         return call.input
 
+    def onnx(self, call: OnnxCall) -> None:
+        """A product."""
+        (weight,) = call.weights.values()
+        write_affine(call, weight.array, np.zeros(()), -1)
+
 
 class StochasticDepth(OnlyInTraining):
     """ConvNeXt's StochasticDepth: drops a branch at random."""
@@ -33,6 +42,13 @@ class StochasticDepth(OnlyInTraining):
 
 class ScaledSum(WeightedSum):
     """InceptionResNetV2's CustomScaleLayer: the first operand plus the second times a number."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """A product and a sum."""
+        order = call.best_order(*call.inputs)
+        first, second = (call.aligned(operand, order) for operand in call.inputs)
+        scaled = call.op("Mul", second, call.constant(call.config["scale"]))
+        call.give(call.op("Add", first, scaled), order)
 
     def combination(self, layer: Layer, operands: int) -> Combination | None:
         """A sum."""

@@ -10,11 +10,13 @@ from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.structure import leaves
 from kerasurgeon.ir.values import Value
 from kerasurgeon.layers.elementwise import Elementwise
+from kerasurgeon.layers.onnx_functions import FUNCTIONS, write_chain
 from kerasurgeon.layers.words import words
 from kerasurgeon.rules.answers import Combination, Product, Sum
 from kerasurgeon.rules.call import Call, CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Labels
+from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.reasons import Reason
 from kerasurgeon.rules.registry import register_rule
 
@@ -35,6 +37,13 @@ class Function(Elementwise):
     def __init__(self, *, commutes: bool = False, neutral: float | None = None) -> None:
         super().__init__()
         self._commutes, self.neutral = commutes, neutral
+
+    def onnx(self, call: OnnxCall) -> None:
+        """By the op's name."""
+        write = FUNCTIONS.get(call.kind.removeprefix("ops."))
+        if write is None:
+            raise CannotTell(f"the writer does not know {call.kind}")
+        write(call)
 
     def commutes(self, layer: Layer) -> bool:
         """As the constructor was told."""
@@ -73,6 +82,10 @@ class WeightedSum(Function):
         super().__init__(**options)
         self.second, self.mean = second, mean
 
+    def onnx(self, call: OnnxCall) -> None:
+        """Additions one after the other, or a subtraction."""
+        write_chain(call, "Sub" if self.second == -1 else "Add", mean=self.mean)
+
     def combination(self, layer: Layer, operands: int) -> Combination | None:
         """A sum; a difference of two."""
         if self.mean:
@@ -84,6 +97,10 @@ class WeightedSum(Function):
 
 class Multiplication(Function):
     """Products."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """Multiplications one after the other."""
+        write_chain(call, "Mul")
 
     def combination(self, layer: Layer, operands: int) -> Combination:
         """A product."""

@@ -15,11 +15,15 @@ import numpy as np
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.layers.activations import activated
+from kerasurgeon.layers.onnx_activations import write_activation
+from kerasurgeon.layers.onnx_windows import padding, spatial_order
 from kerasurgeon.rules.call import Call, CannotTell, elements
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Ids, Labels
 from kerasurgeon.rules.layout import channel_axis, per_axis
 from kerasurgeon.rules.linear import Kernel, LinearForm, plain_weights
+from kerasurgeon.rules.onnx_call import OnnxCall
+from kerasurgeon.rules.onnx_parts import Array
 from kerasurgeon.rules.positions import Window
 from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import NeverLinear, Rule
@@ -53,6 +57,37 @@ class _Convolution(Rule):
     def channelwise(self, layer: Layer) -> bool:
         """No: they are summed over, or, depthwise, one may give several."""
         return False
+
+    def onnx(self, call: OnnxCall) -> None:
+        """One Conv per kernel, zeros that were put around the operand taken in."""
+        form = self.linear(call.layer)
+        order = spatial_order(call.config, call.input.rank)
+        window = form.window
+        assert window is not None
+        operand, sides = call.without_padding(call.input)
+        if (window.padding != "valid" and any(map(any, sides))) or any(sides[axis] != (0, 0) for axis in (0, order[1])):
+            operand, sides = call.input, ((0, 0),) * call.input.rank
+        x = call.read(operand, order)
+        around = padding(window, [call.input.shape[axis] for axis in order[2:]], [sides[axis] for axis in order[2:]])
+        for place, kernel in enumerate(form.kernels):
+            last = place == len(form.kernels) - 1
+            array = call.layer.weights[kernel.key].array
+            groups = array.shape[-2] if kernel.depthwise else kernel.groups
+            options = {"strides": window.strides, "dilations": window.dilation, **around} if not place else {}
+            x = call.op(
+                "Conv",
+                x,
+                call.weight(
+                    kernel.key,
+                    "per group" if kernel.depthwise else "filters first",
+                    _grouped if kernel.depthwise else _filters_first,
+                ),
+                call.weight(form.bias) if last else None,
+                kernel_shape=array.shape[:-2],
+                group=groups,
+                **options,
+            )
+        call.give(write_activation(call, call.config.get("activation"), x, order), order)
 
     def _window(self, layer: Layer, *, transposed: bool = False) -> Window:
         config = layer.config
@@ -145,6 +180,36 @@ class TransposedConvolution(_Convolution):
     def _window(self, layer: Layer, *, transposed: bool = True) -> Window:
         return super()._window(layer, transposed=transposed)
 
+    def onnx(self, call: OnnxCall) -> None:
+        """One ConvTranspose, cropped or lengthened at the end as Keras has it."""
+        window = self.linear(call.layer).window
+        assert window is not None
+        order = spatial_order(call.config, call.input.rank)
+        given = call.config.get("output_padding")
+        more = (None,) * len(window.size) if given is None else per_axis(given, len(window.size))
+        front, behind, lengthened = [], [], []
+        for taps, stride, dilation, extra in zip(window.size, window.strides, window.dilation, more, strict=True):
+            reach = dilation * (taps - 1) + 1
+            if extra is None:  # as long as the operand times the stride, or as long as it comes
+                cropped = reach - stride if window.padding == "same" else min(reach - stride, 0)
+            else:
+                cropped = 2 * (reach // 2 if window.padding == "same" else 0) - extra
+            front.append(max(cropped, 0) // 2)
+            behind.append(max(cropped, 0) - front[-1])
+            lengthened.append(max(-cropped, 0))
+        x = call.op(
+            "ConvTranspose",
+            call.read(call.input, order),
+            call.weight("kernel", "filters first", _filters_first),
+            call.weight("bias"),
+            kernel_shape=window.size,
+            strides=window.strides,
+            dilations=window.dilation,
+            pads=[*front, *behind],
+            output_padding=lengthened if any(lengthened) else None,
+        )
+        call.give(write_activation(call, call.config.get("activation"), x, order), order)
+
     def macs(self, call: Call) -> int:
         """Input elements x kernel positions x filters."""
         filters: int = call.config["filters"]
@@ -160,6 +225,17 @@ class TransposedConvolution(_Convolution):
         activated(call, makes, axis == -1)
         call.count(filters=makes)
         return call.output(makes, axis)
+
+
+def _filters_first(kernel: Array) -> Array:
+    """A kernel (positions..., in, out) as (out, in, positions...)."""
+    return kernel.transpose(kernel.ndim - 1, kernel.ndim - 2, *range(kernel.ndim - 2))
+
+
+def _grouped(kernel: Array) -> Array:
+    """A depthwise kernel (positions..., in, multiplier) as (in x multiplier, 1, positions...)."""
+    turned = kernel.transpose(kernel.ndim - 2, kernel.ndim - 1, *range(kernel.ndim - 2))
+    return turned.reshape(-1, 1, *kernel.shape[:-2])
 
 
 def _tie_groups(call: ChannelCall, reads: Ids | None, makes: Ids) -> Ids | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from kerasurgeon.ir.layer import Layer
@@ -11,12 +11,16 @@ from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.layers.activations import activated
 from kerasurgeon.layers.contracting import Axes, Kernel, Tensor, contract
 from kerasurgeon.layers.einsum import contraction_macs, parse, sizes_of
+from kerasurgeon.layers.onnx_activations import write_activation
 from kerasurgeon.rules.call import Call, CannotTell, elements
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.keep import Keep
 from kerasurgeon.rules.labels import Factor, Ids, Labels
 from kerasurgeon.rules.linear import Kernel as WeightKernel
 from kerasurgeon.rules.linear import LinearForm, plain_weights
+from kerasurgeon.rules.onnx_call import OnnxCall
+from kerasurgeon.rules.onnx_parts import Array, channels_first, natural
+from kerasurgeon.rules.onnx_parts import Tensor as OnnxTensor
 from kerasurgeon.rules.positions import Each
 from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Rule
@@ -58,6 +62,11 @@ class Dense(Rule):
     def keeps_batch(self, layer: Layer) -> bool:
         """Always."""
         return True
+
+    def onnx(self, call: OnnxCall) -> None:
+        """Gemm; MatMul and Add where there are positions; a Conv where channels stand first."""
+        plain_weights(call.layer, "kernel")
+        write_dense(call, call.input, "kernel")
 
 
 class EinsumDense(Rule):
@@ -167,6 +176,44 @@ class EinsumDense(Rule):
             raise CannotTell(f"the equation {equation!r} has no plain kernel")
         terms, result = parse(equation, [len(shape), len(kernel)])
         return terms, result, shape
+
+
+def write_dense(call: OnnxCall, operand: OnnxTensor, key: str) -> None:
+    """Write a product with a matrix over the last axis, a bias and an activation.
+
+    Args:
+        call: The call.
+        operand: What is multiplied.
+        key: The weight.
+    """
+    rank = operand.rank
+    if rank > 2 and operand.order == channels_first(rank):
+        order = operand.order
+        x = call.op(
+            "Conv",
+            call.read(operand, order),
+            call.weight(key, f"pointwise {rank}", _pointwise(rank)),
+            call.weight("bias"),
+        )
+    else:
+        order = natural(rank)
+        x, positions = call.as_it_lies(operand)
+        if positions is None:
+            matrix = call.weight(key)
+        else:
+            rows = positions
+            matrix = call.weight(key, f"rows {hash(rows.tobytes())}", lambda kernel: kernel[rows])
+        if rank == 2:
+            x = call.op("Gemm", x, matrix, call.weight("bias"))
+        else:
+            x = call.op("MatMul", x, matrix)
+            bias = call.weight("bias")
+            x = x if bias is None else call.op("Add", x, bias)
+    call.give(write_activation(call, call.config.get("activation"), x, order), order)
+
+
+def _pointwise(rank: int) -> Callable[[Array], Array]:
+    return lambda kernel: kernel.T.reshape(*kernel.T.shape, *[1] * (rank - 2))
 
 
 register_rule("Dense", Dense())

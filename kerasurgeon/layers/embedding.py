@@ -6,6 +6,7 @@ from kerasurgeon.ir.layer import Layer
 from kerasurgeon.rules.call import Call, elements
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Factor, Ids, Labels
+from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.reasons import Reason
 from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Rule
@@ -21,6 +22,11 @@ class Embedding(Rule):
     def keeps_batch(self, layer: Layer) -> bool:
         """Always."""
         return True
+
+    def onnx(self, call: OnnxCall) -> None:
+        """Gather."""
+        ids = call.read(call.input, dtype="int64" if "int" not in call.input.dtype else None)
+        call.give(call.op("Gather", call.weight("embeddings"), ids, axis=0))
 
     def channels(self, call: ChannelCall) -> Labels:
         """New channels along a new last axis; the ids stay."""

@@ -13,6 +13,7 @@ from kerasurgeon.rules.answers import Join
 from kerasurgeon.rules.call import Call
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Factor, Labels, placed
+from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.positions import Each
 from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Free
@@ -44,6 +45,13 @@ class Concatenation(Free):
         if node is None or not len(node.inputs) == len(list(leaves(node.operands))) == 1:
             return None
         return "it merges one tensor"
+
+    def onnx(self, call: OnnxCall) -> None:
+        """Concat, in the order of axes of the largest operand."""
+        order = call.best_order(*call.inputs)
+        names = [call.read(operand, order, call.output.dtype) for operand in call.inputs]
+        axis = int(call.config.get("axis", -1)) % len(order)
+        call.give(call.op("Concat", *names, axis=order.index(axis)), order)
 
 
 class Stacking(Free):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from kerasurgeon.rules.answers import Affine, Statistics
 from kerasurgeon.rules.call import Call, CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Factor, Ids, Labels
+from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.positions import Each, Positions
 from kerasurgeon.rules.reasons import Reason
 from kerasurgeon.rules.registry import register_rule
@@ -38,6 +40,11 @@ class BatchNormalization(_Norm):
             scale = arrays.get("gamma", 1.0) / np.sqrt(arrays["moving_variance"] + layer.config["epsilon"])
             shift = arrays.get("beta", 0.0) - arrays["moving_mean"] * scale
         return Affine(scale, shift, _one(layer.config["axis"]), "gamma", "beta")
+
+    def onnx(self, call: OnnxCall) -> None:
+        """A product and a sum, with the numbers of inference."""
+        affine = self.affine(call.layer)
+        write_affine(call, affine.scale, affine.shift, affine.axis)
 
     def statistics(self, layer: Layer, rank: int) -> Statistics:
         """Shift and scale are the mean and deviation of what comes out, if the moving statistics hold."""
@@ -76,6 +83,40 @@ class StatisticsOverAxes(_Norm):
             call.weight(key, held)
         return Labels(labels.shape, factors, labels.why)
 
+    def onnx(self, call: OnnxCall) -> None:
+        """LayerNormalization over the last axes, as the opset has it; else its steps."""
+        order = call.input.order
+        axes = normalised_axes(call.config["axis"], call.input.rank)
+        places = [order.index(axis) for axis in axes]
+        centred = call.kind == "LayerNormalization"
+        gamma, beta = (
+            (call.layer.array(key) for key in (*self.keys, None)[:2])
+            if centred
+            else (call.layer.array(self.keys[0]), None)
+        )
+        x = call.read(call.input, order)
+        if (
+            centred
+            and places == list(range(min(places), call.input.rank))
+            and axes == sorted(axes)
+            and call.opset >= 17
+        ):
+            scale = call.constant(
+                np.ones([call.input.shape[axis] for axis in axes]) if gamma is None else gamma, called="gamma"
+            )
+            shift = None if beta is None else call.constant(beta, called="beta")
+            y = call.op("LayerNormalization", x, scale, shift, axis=places[0], epsilon=float(call.config["epsilon"]))
+            return call.give(y, order)
+        if centred:
+            x = call.op("Sub", x, call.reduce("ReduceMean", x, places, keepdims=True))
+        power = call.reduce("ReduceMean", call.op("Mul", x, x), places, keepdims=True)
+        deviation = call.op("Sqrt", call.op("Add", power, call.constant(call.config["epsilon"])))
+        y = call.op("Div", x, deviation)
+        for kind, array in (("Mul", gamma), ("Add", beta)):
+            if array is not None:
+                y = call.op(kind, y, call.constant(spread(array, axes, order)))
+        return call.give(y, order)
+
 
 class GroupNormalization(_Norm):
     """GroupNormalization: statistics per group of channels: whole groups go, exactly."""
@@ -111,6 +152,42 @@ class UnitNormalization(_Norm):
 class FixedNormalization(_Norm):
     """Normalization with given or adapted statistics per position of some axes."""
 
+    def onnx(self, call: OnnxCall) -> None:
+        """A product and a sum, with the statistics that it has."""
+        rank, config = call.input.rank, call.config
+        axis = config["axis"]
+        axes = [] if axis is None else normalised_axes(axis, rank)
+        mean, variance = (
+            np.asarray(config[key] if call.layer.array(key) is None else call.layer.array(key), np.float64)
+            for key in ("mean", "variance")
+        )
+        deviation = np.maximum(np.sqrt(variance), 1e-7)  # keras.backend.epsilon()
+        scale, shift = (deviation, mean) if config.get("invert") else (1 / deviation, -mean / deviation)
+        order = call.input.order
+        x = call.op(
+            "Mul",
+            call.read(call.input, order),
+            call.constant(
+                spread(
+                    scale.reshape(-1) if not axes else scale.reshape([call.input.shape[a] for a in axes]), axes, order
+                )
+            ),
+        )
+        call.give(
+            call.op(
+                "Add",
+                x,
+                call.constant(
+                    spread(
+                        shift.reshape(-1) if not axes else shift.reshape([call.input.shape[a] for a in axes]),
+                        axes,
+                        order,
+                    )
+                ),
+            ),
+            order,
+        )
+
     def statistics(self, layer: Layer, rank: int) -> Statistics:
         """Mean 0 and variance 1, once it has been adapted to data.
 
@@ -141,6 +218,26 @@ class FixedNormalization(_Norm):
             call.weight(key, held)
         call.weight("count", {})
         return labels
+
+
+def write_affine(call: OnnxCall, scale: Any, shift: Any, axis: int) -> None:
+    """Write a product with one number per channel and a sum with another; numbers for all channels have no axes."""
+    order = call.input.order
+    x = call.read(call.input, order)
+    for kind, numbers, neutral in (("Mul", scale, 1), ("Add", shift, 0)):
+        if np.any(numbers != neutral):
+            x = call.op(kind, x, call.constant(spread(numbers, [axis % len(order)], order)))
+    call.give(x, order)
+
+
+def spread(numbers: Any, axes: Sequence[int], order: Sequence[int]) -> Any:
+    """Numbers along some of Keras' axes, in a shape that broadcasts against a tensor in some order of axes."""
+    if np.ndim(numbers) == 0:
+        return numbers
+    shape = [1] * len(order)
+    for axis, size in zip(axes, np.shape(numbers), strict=True):
+        shape[axis] = size
+    return np.reshape(numbers, shape).transpose(order)
 
 
 def _one(axis: Any) -> int:
@@ -181,6 +278,10 @@ def over_axes(
 
 class Rescaling(_Norm):
     """Rescaling: numbers, or a list with one per channel."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """A product and a sum."""
+        write_affine(call, np.asarray(call.config["scale"]), np.asarray(call.config["offset"]), -1)
 
     def channelwise(self, layer: Layer) -> bool:
         """Channels are apart."""

@@ -8,6 +8,7 @@ from kerasurgeon.layers.pooling import PerChannel
 from kerasurgeon.rules.call import Call, CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Labels
+from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.positions import Each
 from kerasurgeon.rules.registry import register_rule
 
@@ -28,6 +29,10 @@ class OnlyInTraining(Elementwise):
     def only_in_training(self, layer: Layer) -> bool:
         """Always."""
         return True
+
+    def onnx(self, call: OnnxCall) -> None:
+        """Nothing."""
+        call.give_operand(call.input)
 
     def passes_mask(self, layer: Layer) -> bool:
         """Where it is a layer."""

@@ -9,11 +9,14 @@ import numpy as np
 
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.structure import leaves
+from kerasurgeon.layers.onnx_windows import padding, spatial_order
 from kerasurgeon.rules.answers import Moved
 from kerasurgeon.rules.call import Call, CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Labels
 from kerasurgeon.rules.layout import channel_axis, per_axis, sides_per_axis
+from kerasurgeon.rules.onnx_call import OnnxCall
+from kerasurgeon.rules.onnx_parts import Order, Padded
 from kerasurgeon.rules.positions import Border, Enlarged, Gone, Window
 from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Free
@@ -62,6 +65,16 @@ class Pooling(PerChannel):
             raise CannotTell(f"its strides are {shown(strides)}, not 1")
         return None if call.kind.startswith("ops.") else setting_is(call, "pool_size", 1, "it pools single elements")
 
+    def onnx(self, call: OnnxCall) -> None:
+        """MaxPool or AveragePool; the means leave padding out."""
+        rank = call.input.rank
+        window = self.positions(call.layer, rank)
+        order = spatial_order(call.config, rank)
+        around = padding(window, [call.input.shape[axis] for axis in order[2:]], [(0, 0)] * (rank - 2))
+        kind = "MaxPool" if self.takes == "max" else "AveragePool"
+        x = call.op(kind, call.read(call.input, order), kernel_shape=window.size, strides=window.strides, **around)
+        call.give(x, order)
+
 
 class GlobalPooling(PerChannel):
     """Global and adaptive poolings.
@@ -77,6 +90,17 @@ class GlobalPooling(PerChannel):
     def positions(self, layer: Layer, rank: int) -> Gone:
         """They are gone."""
         return Gone(self.takes)
+
+    def onnx(self, call: OnnxCall) -> None:
+        """GlobalAveragePool or GlobalMaxPool, which keep the axes."""
+        if "output_size" in call.config:
+            raise CannotTell("adaptive pooling has windows of several sizes")
+        rank = call.input.rank
+        order = spatial_order(call.config, rank)
+        x = call.op("GlobalMaxPool" if self.takes == "max" else "GlobalAveragePool", call.read(call.input, order))
+        if call.config.get("keepdims"):
+            return call.give(x, order)
+        return call.give(call.squeeze(x, range(2, rank)))
 
 
 class BorderLayer(PerChannel):
@@ -101,6 +125,29 @@ class BorderLayer(PerChannel):
     def identity(self, call: Call) -> str:
         """By nothing."""
         return setting_is(call, self.key, 0, "it changes no border")
+
+    def onnx(self, call: OnnxCall) -> None:
+        """A Pad that convolutions take in, or a Slice."""
+        rank, operand = call.input.rank, call.input
+        order = operand.order
+        sides = [(0, 0)] * rank
+        axes = [axis for axis in range(1, rank) if axis != channel_axis(call.config) % rank]
+        for axis, pair in zip(axes, sides_per_axis(call.config[self.key], rank - 2), strict=True):
+            sides[axis] = pair
+
+        def pad() -> tuple[str, Order]:
+            amounts = [sides[axis][side] for side in (0, 1) for axis in order]
+            return call.op("Pad", call.read(operand, order), call.integers(*amounts)), order
+
+        if self.key == "padding":
+            return call.give_later(pad, Padded(operand, tuple(sides)))
+        starts = [sides[axis][0] for axis in axes]
+        ends = [-sides[axis][1] or np.iinfo(np.int64).max for axis in axes]
+        places = [order.index(axis) for axis in axes]
+        name = call.op(
+            "Slice", call.read(operand, order), call.integers(*starts), call.integers(*ends), call.integers(*places)
+        )
+        return call.give(name, order)
 
 
 class UpSampling(PerChannel):

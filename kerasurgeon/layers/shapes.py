@@ -9,9 +9,12 @@ import numpy as np
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.layers.reshaping import reshaped
 from kerasurgeon.rules.answers import Moved, Movement, Permuted, Regrouped
+from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.keep import Keep
 from kerasurgeon.rules.labels import Labels
+from kerasurgeon.rules.onnx_call import OnnxCall
+from kerasurgeon.rules.onnx_parts import Array, Order, Shuffled, Size, natural
 from kerasurgeon.rules.reasons import Reason
 from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Free
@@ -24,6 +27,10 @@ class Reshape(Free):
         key: The entry of the config with the target sizes.
         batch: How many leading axes the entry leaves out.
     """
+
+    def onnx(self, call: OnnxCall) -> None:
+        """A Reshape."""
+        write_regrouped(call)
 
     def __init__(self, key: str, *, batch: int) -> None:
         super().__init__(keeps_batch=bool(batch))
@@ -67,8 +74,38 @@ class Ravel(Free):
         return reshaped(call, call.input, call.shape)
 
 
+def write_regrouped(call: OnnxCall) -> None:
+    """Write the first operand in the shape of the result."""
+    sizes: list[Size] = [-1 if size is None else size for size in call.output.shape]
+    if sizes.count(-1) > 1 and sizes[0] == -1:
+        sizes[0] = call.size(call.input, 0)
+    if sizes.count(-1) > 1:
+        raise CannotTell("several sizes of its result are unknown")
+    call.give(call.reshape(call.read(call.input), sizes))
+
+
 class Flatten(Free):
     """Flatten: channels last, whatever the data format."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """A Reshape; a Dense behind it takes the positions in the order in which they lie."""
+        operand, rank = call.input, call.input.rank
+        last = (0, *range(2, rank), 1) if call.config["data_format"] == "channels_first" and rank > 2 else natural(rank)
+        sizes = [-1, *(size for size in call.output.shape[1:])]
+        if None in sizes:
+            sizes = [call.size(operand, 0), -1]
+
+        def flat(order: Order) -> str:
+            return call.reshape(call.read(operand, order), sizes)
+
+        inner, lying = operand.shape[1:], operand.order
+        if lying == last or lying[0] != 0 or None in inner:
+            return call.give(flat(last))
+        places: Array = np.arange(np.prod(inner)).reshape([operand.shape[axis] for axis in last[1:]])
+        positions = places.transpose([last.index(axis) - 1 for axis in lying[1:]]).reshape(-1)
+        if np.array_equal(positions, np.arange(positions.size)):
+            return call.give(flat(last))
+        return call.give_later(lambda: (flat(last), natural(2)), Shuffled(flat(lying), positions))
 
     def movement(self, layer: Layer, rank: int) -> Movement:
         """Regrouped, unless the channels are moved first."""
@@ -87,6 +124,12 @@ class Flatten(Free):
 class Permute(Free):
     """Permute, ``ops.transpose``, ``ops.moveaxis``, ``ops.swapaxes``."""
 
+    def onnx(self, call: OnnxCall) -> None:
+        """Nothing: the axes are called otherwise. Who reads them in another order turns them."""
+        order = axis_order(call.layer, call.input.rank)
+        lying = call.input.order
+        call.give(call.read(call.input, lying), tuple(order.index(axis) for axis in lying))
+
     def __init__(self, *, keeps_batch: bool = False) -> None:
         super().__init__(keeps_batch=keeps_batch)
 
@@ -104,6 +147,17 @@ class Permute(Free):
 
 class InsertedAxes(Free):
     """``ops.expand_dims``, ``ops.squeeze``: axes of size one come and go."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """Unsqueeze and Squeeze."""
+        labels, axis = call.input, call.config.get("axis")
+        wide = max(labels.rank, len(call.output.shape))
+        if axis is None:
+            named = [place for place, size in enumerate(labels.shape) if size == 1]
+        else:
+            named = sorted({int(place) % wide for place in np.atleast_1d(axis)})
+        change = call.squeeze if labels.rank > len(call.output.shape) else call.unsqueeze
+        call.give(change(call.read(labels), named))
 
     def __init__(self) -> None:
         super().__init__(keeps_batch=False)

@@ -12,6 +12,7 @@ from kerasurgeon.rules.call import Call, CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Labels
 from kerasurgeon.rules.linear import LinearForm
+from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.positions import Positions
 
 
@@ -155,6 +156,17 @@ class Rule:
     def commutes(self, layer: Layer) -> bool:
         """Whether its operands may be exchanged."""
         return False
+
+    def onnx(self, call: OnnxCall) -> None:
+        """Write a call in inference with ONNX's operators.
+
+        Read operands by ``call.read`` and weights by ``call.weight``, add operators with ``call.op``, and say with
+        ``call.give`` what each output is. See docs/export.md.
+
+        Raises:
+            CannotTell: The rule does not know how; the model is then exported by way of tf2onnx.
+        """
+        raise CannotTell(self._unsaid(call.kind, "how it is written to ONNX"))
 
     def _unsaid(self, kind: str, what: str) -> str:
         """The reason of an answer that was not given."""

@@ -1,0 +1,185 @@
+"""An ONNX file in the making, as plain data: operators, constants, and where the tensors of a graph are to be found.
+
+A tensor is kept in the order of axes in which it was computed: networks of images are channels last in Keras and channels
+first in ONNX, and only what must see the other order pays for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from kerasurgeon.ir.values import TensorSpec
+
+Array = np.ndarray[Any, Any]
+Order: TypeAlias = tuple[int, ...]
+"""Which axis of the Keras tensor each axis of the ONNX tensor is."""
+Size: TypeAlias = int | str
+"""A size that is known, or the name of a tensor of one int64 that holds it."""
+
+_SMALL = 4096  # bytes: constants up to here are compared by what they hold, larger ones by where they come from
+
+
+def natural(rank: int) -> Order:
+    """Keras' own order."""
+    return tuple(range(rank))
+
+
+def channels_first(rank: int) -> Order:
+    """The order that brings a last axis of channels to place 1."""
+    return (0, rank - 1, *range(1, rank - 1)) if rank > 2 else natural(rank)
+
+
+@dataclass(slots=True)
+class Operator:
+    """One operator of the file."""
+
+    kind: str
+    name: str
+    inputs: list[str]
+    outputs: list[str]
+    attributes: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Padded:
+    """A tensor that is another with zeros around it.
+
+    Attributes:
+        inner: The tensor without them.
+        sides: How many in front and behind, per axis of the Keras tensor.
+    """
+
+    inner: Tensor
+    sides: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shuffled:
+    """A tensor that is there with the positions of its last axis in another order.
+
+    Attributes:
+        name: The tensor that is there.
+        positions: Which position of the Keras tensor each of its positions is.
+    """
+
+    name: str
+    positions: Array
+
+
+@dataclass(slots=True, eq=False)
+class Tensor:
+    """What stands for a tensor of the graph.
+
+    Attributes:
+        spec: Shape and dtype, in Keras' order of axes.
+        array: The values, if it is a constant.
+        forms: The ONNX tensors that hold it, by order of axes.
+        later: Writes it, as ``(name, order)``, when it is first read. Of a tensor that its readers may not need.
+        instead: What a reader may read in its place.
+        sizes: The ONNX tensors that hold its unknown sizes, by axis.
+    """
+
+    spec: TensorSpec
+    array: Array | None = None
+    forms: dict[Order, str] = field(default_factory=dict)
+    later: Callable[[], tuple[str, Order]] | None = None
+    instead: Padded | Shuffled | None = None
+    sizes: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """Sizes per axis, in Keras' order."""
+        return self.spec.shape
+
+    @property
+    def rank(self) -> int:
+        """How many axes it has."""
+        return len(self.spec.shape)
+
+    @property
+    def dtype(self) -> str:
+        """Its dtype, as Keras names it."""
+        return self.spec.dtype
+
+    @property
+    def order(self) -> Order:
+        """The order of axes in which it can be read without being turned."""
+        if isinstance(self.instead, Padded) and not self.forms:
+            return self.instead.inner.order
+        return next(iter(self.forms), natural(self.rank))
+
+
+class Parts:
+    """Operators and constants, with names that are used once.
+
+    Args:
+        opset: The version of ONNX's operators.
+    """
+
+    def __init__(self, opset: int) -> None:
+        self.opset = opset
+        self.operators: list[Operator] = []
+        self.constants: dict[str, Array] = {}
+        self.shapes: dict[str, tuple[int | None, ...]] = {}
+        """Shapes of tensors where they are known, unknown sizes as ``None``."""
+        self.roots: dict[str, str] = {}
+        """Of tensors that are others regrouped: which."""
+        self._names: set[str] = set()
+        self._known: dict[Any, str] = {}
+        self._held: list[Array] = []  # so that the identity of an array stays its own
+
+    def fresh(self, wanted: str) -> str:
+        """A name that nothing has yet: the wanted one, or it with a number."""
+        name, number = wanted, 0
+        while name in self._names:
+            number += 1
+            name = f"{wanted}:{number}"
+        self._names.add(name)
+        return name
+
+    def constant(self, array: Array, wanted: str) -> str:
+        """A constant, written once where the same is small and needed again."""
+        array = np.asarray(array)
+        key = (array.dtype.str, str(array.dtype), array.shape, array.tobytes()) if array.nbytes <= _SMALL else None
+        if key is not None and key in self._known:
+            return self._known[key]
+        name = self.fresh(wanted)
+        self.constants[name] = array
+        if key is not None:
+            self._known[key] = name
+        return name
+
+    def derived(self, source: Array, how: str, make: Callable[[Array], Array], wanted: str) -> str:
+        """A constant made of an array, written once for every way in which it is made of that very array."""
+        key = (id(source), how)
+        if key not in self._known:
+            self._held.append(source)
+            self._known[key] = self.constant(make(source), wanted)
+        return self._known[key]
+
+    def add(
+        self, kind: str, inputs: Sequence[str | None], wanted: str, *, outputs: int = 1, **attributes: Any
+    ) -> list[str]:
+        """An operator; what it lacks among its inputs is ``None``. Returns the names of its outputs."""
+        name = self.fresh(wanted)
+        made = [name, *(self.fresh(f"{wanted}#{index}") for index in range(1, outputs))]
+        given = {key: value for key, value in attributes.items() if value is not None}
+        names = ["" if each is None else each for each in inputs]
+        while names and not names[-1]:
+            names.pop()
+        self.operators.append(Operator(kind, name, names, made, given))
+        return made
+
+    def drop_unused(self, results: Sequence[str]) -> None:
+        """Forget operators and constants that no result needs."""
+        needed, kept = set(results), []
+        for operator in reversed(self.operators):
+            if not needed.isdisjoint(operator.outputs):
+                kept.append(operator)
+                needed.update(operator.inputs)
+        self.operators = kept[::-1]
+        self.constants = {name: array for name, array in self.constants.items() if name in needed}
