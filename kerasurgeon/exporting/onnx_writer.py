@@ -157,17 +157,16 @@ def _proto(
             parts.operators.append(Operator("Identity", f"{info.name}/Identity", [result], [info.name], {}))
         else:
             renamed[result] = info.name
-    nodes = []
-    for operator in parts.operators:
-        nodes.append(
-            helper.make_node(
-                operator.kind,
-                [renamed.get(each, each) for each in operator.inputs],
-                [renamed.get(each, each) for each in operator.outputs],
-                operator.name,
-                **operator.attributes,
-            )
+    nodes = [
+        helper.make_node(
+            operator.kind,
+            [renamed.get(each, each) for each in operator.inputs],
+            [renamed.get(each, each) for each in operator.outputs],
+            operator.name,
+            **operator.attributes,
         )
+        for operator in parts.operators
+    ]
     graph = helper.make_graph(
         nodes,
         name,

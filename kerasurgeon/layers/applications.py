@@ -30,7 +30,7 @@ class LayerScale(Elementwise):
     def onnx(self, call: OnnxCall) -> None:
         """A product."""
         (weight,) = call.weights.values()
-        write_affine(call, weight.array, np.zeros(()), -1)
+        write_affine(call, weight.array, np.zeros(()), [-1])
 
 
 class StochasticDepth(OnlyInTraining):

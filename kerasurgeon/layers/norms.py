@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
 
 from kerasurgeon.ir.layer import Layer
@@ -44,7 +45,7 @@ class BatchNormalization(_Norm):
     def onnx(self, call: OnnxCall) -> None:
         """A product and a sum, with the numbers of inference."""
         affine = self.affine(call.layer)
-        write_affine(call, affine.scale, affine.shift, affine.axis)
+        write_affine(call, affine.scale, affine.shift, [affine.axis])
 
     def statistics(self, layer: Layer, rank: int) -> Statistics:
         """Shift and scale are the mean and deviation of what comes out, if the moving statistics hold."""
@@ -85,34 +86,23 @@ class StatisticsOverAxes(_Norm):
 
     def onnx(self, call: OnnxCall) -> None:
         """LayerNormalization over the last axes, as the opset has it; else its steps."""
-        order = call.input.order
-        axes = normalised_axes(call.config["axis"], call.input.rank)
+        rank, order = call.input.rank, call.input.order
+        axes = normalised_axes(call.config["axis"], rank)
         places = [order.index(axis) for axis in axes]
-        centred = call.kind == "LayerNormalization"
-        gamma, beta = (
-            (call.layer.array(key) for key in (*self.keys, None)[:2])
-            if centred
-            else (call.layer.array(self.keys[0]), None)
-        )
+        centred = len(self.keys) > 1
+        scale, shift = (call.layer.array(key) for key in (*self.keys, "")[:2])
         x = call.read(call.input, order)
-        if (
-            centred
-            and places == list(range(min(places), call.input.rank))
-            and axes == sorted(axes)
-            and call.opset >= 17
-        ):
-            scale = call.constant(
-                np.ones([call.input.shape[axis] for axis in axes]) if gamma is None else gamma, called="gamma"
-            )
-            shift = None if beta is None else call.constant(beta, called="beta")
-            y = call.op("LayerNormalization", x, scale, shift, axis=places[0], epsilon=float(call.config["epsilon"]))
-            return call.give(y, order)
+        if centred and places == list(range(places[0], rank)) and call.opset >= 17:
+            ones = np.ones([call.input.shape[axis] or 1 for axis in axes])
+            gamma = call.constant(ones if scale is None else scale, called="gamma")
+            beta = None if shift is None else call.constant(shift, called="beta")
+            epsilon = float(call.config["epsilon"])
+            return call.give(call.op("LayerNormalization", x, gamma, beta, axis=places[0], epsilon=epsilon), order)
         if centred:
             x = call.op("Sub", x, call.reduce("ReduceMean", x, places, keepdims=True))
         power = call.reduce("ReduceMean", call.op("Mul", x, x), places, keepdims=True)
-        deviation = call.op("Sqrt", call.op("Add", power, call.constant(call.config["epsilon"])))
-        y = call.op("Div", x, deviation)
-        for kind, array in (("Mul", gamma), ("Add", beta)):
+        y = call.op("Div", x, call.op("Sqrt", call.op("Add", power, call.constant(call.config["epsilon"]))))
+        for kind, array in (("Mul", scale), ("Add", shift)):
             if array is not None:
                 y = call.op(kind, y, call.constant(spread(array, axes, order)))
         return call.give(y, order)
@@ -154,39 +144,19 @@ class FixedNormalization(_Norm):
 
     def onnx(self, call: OnnxCall) -> None:
         """A product and a sum, with the statistics that it has."""
-        rank, config = call.input.rank, call.config
-        axis = config["axis"]
-        axes = [] if axis is None else normalised_axes(axis, rank)
+        axis = call.config["axis"]
+        axes = [] if axis is None else normalised_axes(axis, call.input.rank)
+        shape = [call.input.shape[place] or 1 for place in axes]
         mean, variance = (
-            np.asarray(config[key] if call.layer.array(key) is None else call.layer.array(key), np.float64)
+            np.asarray(call.config[key] if call.layer.array(key) is None else call.layer.array(key), np.float64)
             for key in ("mean", "variance")
         )
-        deviation = np.maximum(np.sqrt(variance), 1e-7)  # keras.backend.epsilon()
-        scale, shift = (deviation, mean) if config.get("invert") else (1 / deviation, -mean / deviation)
-        order = call.input.order
-        x = call.op(
-            "Mul",
-            call.read(call.input, order),
-            call.constant(
-                spread(
-                    scale.reshape(-1) if not axes else scale.reshape([call.input.shape[a] for a in axes]), axes, order
-                )
-            ),
-        )
-        call.give(
-            call.op(
-                "Add",
-                x,
-                call.constant(
-                    spread(
-                        shift.reshape(-1) if not axes else shift.reshape([call.input.shape[a] for a in axes]),
-                        axes,
-                        order,
-                    )
-                ),
-            ),
-            order,
-        )
+        deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
+        if call.config.get("invert"):
+            scale, shift = deviation, mean
+        else:
+            scale, shift = 1 / deviation, -mean / deviation
+        write_affine(call, scale.reshape(shape), shift.reshape(shape), axes)
 
     def statistics(self, layer: Layer, rank: int) -> Statistics:
         """Mean 0 and variance 1, once it has been adapted to data.
@@ -220,13 +190,13 @@ class FixedNormalization(_Norm):
         return labels
 
 
-def write_affine(call: OnnxCall, scale: Any, shift: Any, axis: int) -> None:
-    """Write a product with one number per channel and a sum with another; numbers for all channels have no axes."""
+def write_affine(call: OnnxCall, scale: Any, shift: Any, axes: Sequence[int]) -> None:
+    """Write a product with numbers along some axes, and a sum with others; numbers for all positions have no axes."""
     order = call.input.order
     x = call.read(call.input, order)
     for kind, numbers, neutral in (("Mul", scale, 1), ("Add", shift, 0)):
         if np.any(numbers != neutral):
-            x = call.op(kind, x, call.constant(spread(numbers, [axis % len(order)], order)))
+            x = call.op(kind, x, call.constant(spread(numbers, [axis % len(order) for axis in axes], order)))
     call.give(x, order)
 
 
@@ -281,7 +251,7 @@ class Rescaling(_Norm):
 
     def onnx(self, call: OnnxCall) -> None:
         """A product and a sum."""
-        write_affine(call, np.asarray(call.config["scale"]), np.asarray(call.config["offset"]), -1)
+        write_affine(call, np.asarray(call.config["scale"]), np.asarray(call.config["offset"]), [-1])
 
     def channelwise(self, layer: Layer) -> bool:
         """Channels are apart."""

@@ -91,17 +91,16 @@ class Flatten(Free):
         """A Reshape; a Dense behind it takes the positions in the order in which they lie."""
         operand, rank = call.input, call.input.rank
         last = (0, *range(2, rank), 1) if call.config["data_format"] == "channels_first" and rank > 2 else natural(rank)
-        sizes = [-1, *(size for size in call.output.shape[1:])]
-        if None in sizes:
-            sizes = [call.size(operand, 0), -1]
+        length = call.output.shape[1]
+        sizes: list[Size] = [call.size(operand, 0), -1] if length is None else [-1, length]
 
         def flat(order: Order) -> str:
             return call.reshape(call.read(operand, order), sizes)
 
-        inner, lying = operand.shape[1:], operand.order
-        if lying == last or lying[0] != 0 or None in inner:
+        lying = operand.order
+        if lying == last or lying[0] != 0 or length is None:
             return call.give(flat(last))
-        places: Array = np.arange(np.prod(inner)).reshape([operand.shape[axis] for axis in last[1:]])
+        places: Array = np.arange(length).reshape([operand.shape[axis] or 0 for axis in last[1:]])
         positions = places.transpose([last.index(axis) - 1 for axis in lying[1:]]).reshape(-1)
         if np.array_equal(positions, np.arange(positions.size)):
             return call.give(flat(last))

@@ -132,7 +132,7 @@ class OnnxCall(Called[Tensor]):
         return operand, ((0, 0),) * operand.rank
 
     def as_it_lies(self, operand: Tensor) -> tuple[str, Array | None]:
-        """An operand with the positions of its last axis in any order: its name and, if not in Keras' own, that order."""
+        """An operand with its last axis in any order of positions: its name and, if not Keras' own, that order."""
         if isinstance(operand.instead, Shuffled) and not operand.forms:
             return operand.instead.name, operand.instead.positions
         return self.read(operand), None

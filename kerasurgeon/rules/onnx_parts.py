@@ -1,7 +1,7 @@
 """An ONNX file in the making, as plain data: operators, constants, and where the tensors of a graph are to be found.
 
-A tensor is kept in the order of axes in which it was computed: networks of images are channels last in Keras and channels
-first in ONNX, and only what must see the other order pays for it.
+A tensor is kept in the order of axes in which it was computed: networks of images are channels last in Keras and
+channels first in ONNX, and only what must see the other order pays for it.
 """
 
 from __future__ import annotations
