@@ -35,6 +35,7 @@ class Formats:
         int8_weights: How int8 .onnx files store weights.
         batch_size: The batch size built into .tflite and .onnx files.
         opset: The version of ONNX's operators.
+        writer: How .onnx files are made.
         inputs: What outputs are compared on.
     """
 
@@ -44,6 +45,7 @@ class Formats:
     int8_weights: options.Int8Weights = "auto"
     batch_size: options.BatchSize = "auto"
     opset: options.Opset = None
+    writer: options.Writer = "auto"
     inputs: options.Inputs = None
 
 

@@ -106,7 +106,14 @@ BatchSize = Annotated[
     ),
 ]
 Opset = Annotated[
-    int | None, typer.Option(help="Version of ONNX's operators, 8 to 18.", rich_help_panel=_WRITING, show_default="17")
+    int | None, typer.Option(help="Version of ONNX's operators, 8 to 24.", rich_help_panel=_WRITING, show_default="17")
+]
+Writer = Annotated[
+    str,
+    typer.Option(
+        help="How .onnx files are made: graph (by the rules of layers), converter (tf2onnx), auto (graph if it can).",
+        rich_help_panel=_WRITING,
+    ),
 ]
 Inputs = Annotated[
     Path | None,

@@ -47,6 +47,7 @@ def export(
     int8_weights: Literal["auto", "full", "reduced", "unsigned"] = "auto",
     batch_size: int | Literal["auto"] | None = "auto",
     opset: int | None = None,
+    writer: Literal["auto", "graph", "converter"] = "auto",
     inputs: Any = None,
     seed: int = 0,
     overwrite: bool | None = None,
@@ -71,7 +72,11 @@ def export(
             slower. ``auto`` takes full ones unless the runtime loses by them here; the report says what it took.
         batch_size: The batch size that is built into a .tflite or .onnx file; None leaves it free; ``auto``
             is 1 for TFLite, whose graphs are simpler then, and None for ONNX.
-        opset: The version of ONNX's operators, 8 to 18; 17 by default.
+        opset: The version of ONNX's operators; 17 by default. From 13 on files are written from the graph; tf2onnx
+            converts to 8 to 18.
+        writer: How an ONNX file is made: from the ``graph``, by what the rules of its layers say, or by the
+            ``converter``, tf2onnx, which needs TensorFlow. ``auto`` takes the graph, and the converter where a layer
+            has no rule that says how; a note then says which.
         inputs: The arrays to compare on; by default four random samples. Give real ones where sizes are free
             or integers must mean something.
         seed: The seed of the random inputs.
@@ -102,6 +107,7 @@ def export(
         opset=opset,
         calibration=calibration,
         int8_weights=int8_weights,
+        writer=writer,
     )
     tell(0.0, "checking the model")
     source, notes = _exportable(model, options)
@@ -179,7 +185,8 @@ def _exportable(model: Any, options: Options) -> tuple[keras.Model, tuple[str, .
     check_finite_weights(model)
     if options.format == "keras":
         return model, ()
-    check_scope_names(model)
+    if options.format == "tflite":
+        check_scope_names(model)
     quantised = check_quantised_layers(model, options.format)
     if quantised is not None:
         raise ExportError(

@@ -17,8 +17,8 @@ from kerasurgeon.exporting.tensors import TensorInfo
 from kerasurgeon.exporting.trace import freeze, output_name, tensorflow, trace, weight_name
 from kerasurgeon.quiet import quiet, require
 
-OPSETS = range(8, 19)
-DEFAULT_OPSET = 17
+CONVERTED = range(8, 19)
+"""The versions of ONNX's operators that tf2onnx writes."""
 # One protobuf message holds less than 2 GiB.
 _LARGEST_FILE = 2**31 - 2**24
 # Weights with this many elements or more stay out of the conversion.
@@ -50,9 +50,9 @@ def convert_to_onnx(
     Raises:
         ExportError: The model is too large, or has ops that tf2onnx cannot write.
     """
-    tensorflow("ONNX export", "onnx")
+    tensorflow("ONNX export by tf2onnx", "converters")
     require("onnx", package="onnx", extra="onnx", needed_for="ONNX export")
-    require("tf2onnx", package="tf2onnx", extra="onnx", needed_for="ONNX export")
+    require("tf2onnx", package="tf2onnx", extra="converters", needed_for="ONNX export by tf2onnx")
     size = weight_bytes(model)
     if size > _LARGEST_FILE:
         raise ExportError(

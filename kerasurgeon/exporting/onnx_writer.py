@@ -23,6 +23,9 @@ from kerasurgeon.rules.onnx_parts import Operator, Parts, Tensor, natural
 from kerasurgeon.rules.registry import rule_for
 from kerasurgeon.rules.sizes import resolve
 
+WRITTEN = range(13, 25)
+"""The versions of ONNX's operators that can be written."""
+
 
 class CannotWrite(Exception):  # noqa: N818 - an answer: the caller then takes another way
     """Some calls cannot be written.
@@ -92,6 +95,8 @@ def _written(
         call = _call(graph, node, specs[node.name], tensors, parts)
         first = len(parts.operators)
         try:
+            if call.kwargs.get("training"):
+                raise CannotTell("it is called in training mode")
             rule_for(call.kind).onnx(call)
         except CannotTell as reason:
             reasons[node.name] = str(reason)

@@ -9,13 +9,16 @@ from typing import Any, Literal
 import keras
 
 from kerasurgeon.errors import OptionError, did_you_mean
-from kerasurgeon.exporting.onnx_convert import DEFAULT_OPSET, OPSETS
+from kerasurgeon.exporting.onnx_convert import CONVERTED
 from kerasurgeon.exporting.onnx_int8 import FORMS
+from kerasurgeon.exporting.onnx_writer import WRITTEN
 from kerasurgeon.keras_io import flatten_layers
 
 Format = Literal["keras", "tflite", "onnx"]
 FORMATS: dict[str, Format] = {".keras": "keras", ".tflite": "tflite", ".onnx": "onnx"}
 QUANTIZATIONS = ("float16", "dynamic", "int8")
+WRITERS = ("auto", "graph", "converter")
+DEFAULT_OPSET = 17
 # Per-channel int8 needs an axis on QuantizeLinear, which opset 13 brought.
 _LEAST_INT8_OPSET = 13
 
@@ -31,6 +34,7 @@ class Options:
         batch_size: The batch size to build in; None leaves it free.
         opset: The version of ONNX's operators.
         int8_weights: How an int8 ONNX file stores weights: ``auto`` or a name of `onnx_int8.FORMS`.
+        writer: Which way an ONNX file is made, one of ``WRITERS``.
     """
 
     format: Format
@@ -39,6 +43,7 @@ class Options:
     batch_size: int | None
     opset: int
     int8_weights: str = "auto"
+    writer: str = "auto"
 
 
 def check_options(
@@ -50,6 +55,7 @@ def check_options(
     opset: Any,
     calibration: Any,
     int8_weights: Any = "auto",
+    writer: Any = "auto",
 ) -> Options:
     """Check the options of an export against each other and against the format.
 
@@ -61,6 +67,7 @@ def check_options(
         opset: See there.
         calibration: See there.
         int8_weights: See there.
+        writer: See there.
 
     Raises:
         OptionError: An option has a value that it may not have, or does nothing for this format.
@@ -86,13 +93,15 @@ def check_options(
     if calibration is not None and quantize != "int8":
         raise OptionError("Calibration data is of use for quantize='int8' only.", got=f"quantize={quantize!r}")
     _check_int8_weights(int8_weights, quantize, file_format)
+    _check_writer(writer, file_format)
     return Options(
         file_format,
         quantize,
         integer_io,
         _check_batch_size(batch_size, file_format),
-        _check_opset(opset, file_format, quantize),
+        _check_opset(opset, file_format, quantize, writer),
         int8_weights,
+        writer,
     )
 
 
@@ -128,6 +137,19 @@ def _check_int8_weights(int8_weights: Any, quantize: Any, file_format: Format) -
         )
 
 
+def _check_writer(writer: Any, file_format: Format) -> None:
+    if writer not in WRITERS:
+        raise OptionError(
+            "Unknown way to write an ONNX file.",
+            where="writer",
+            expected=", ".join(map(repr, WRITERS)),
+            got=repr(writer),
+            hint=did_you_mean(str(writer), WRITERS),
+        )
+    if writer != "auto" and file_format != "onnx":
+        raise OptionError("writer is of use for .onnx files only.", got=f"writer={writer!r} and format {file_format}")
+
+
 def _check_batch_size(batch_size: Any, file_format: Format) -> int | None:
     if batch_size == "auto":
         # A fixed batch gives TFLite cleaner graphs (ConvNeXtTiny: 1 partition instead of 73).
@@ -145,18 +167,19 @@ def _check_batch_size(batch_size: Any, file_format: Format) -> int | None:
     return batch_size
 
 
-def _check_opset(opset: Any, file_format: Format, quantize: Any) -> int:
+def _check_opset(opset: Any, file_format: Format, quantize: Any, writer: str) -> int:
     if opset is None:
         return DEFAULT_OPSET
     if file_format != "onnx":
         raise OptionError("opset is of use for .onnx files only.", got=f"opset={opset!r} and format {file_format}")
-    least = _LEAST_INT8_OPSET if quantize == "int8" else OPSETS.start
-    if isinstance(opset, bool) or not isinstance(opset, int) or not least <= opset < OPSETS.stop:
-        why = f" for quantize={quantize!r}" if least != OPSETS.start else ""
+    ways = {"graph": WRITTEN, "converter": CONVERTED}.get(writer, range(CONVERTED.start, WRITTEN.stop))
+    least = max(ways.start, _LEAST_INT8_OPSET if quantize == "int8" else 0)
+    if isinstance(opset, bool) or not isinstance(opset, int) or not least <= opset < ways.stop:
+        why = f" for quantize={quantize!r}" if least != ways.start else f" for writer={writer!r}" * (writer != "auto")
         raise OptionError(
             "This ONNX opset cannot be written.",
             where="opset",
-            expected=f"{least} to {OPSETS.stop - 1}{why} (what tf2onnx supports)",
+            expected=f"{least} to {ways.stop - 1}{why}",
             got=repr(opset),
         )
     return opset

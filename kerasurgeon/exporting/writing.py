@@ -10,9 +10,9 @@ import keras
 from kerasurgeon.errors import CannotRunError, ExportError, MissingExtraError, ModelFileError
 from kerasurgeon.exporting.converter_errors import digest
 from kerasurgeon.exporting.keras_runner import KerasRunner
-from kerasurgeon.exporting.onnx_convert import convert_to_onnx
 from kerasurgeon.exporting.onnx_int8 import quantize_int8
 from kerasurgeon.exporting.onnx_quantize import halve_weights, store_as_int8
+from kerasurgeon.exporting.onnx_ways import to_onnx
 from kerasurgeon.exporting.opening import open_runner
 from kerasurgeon.exporting.options import Options
 from kerasurgeon.exporting.signature import custom_objects
@@ -57,18 +57,12 @@ def write_file(
         )
         path.write_bytes(data)
         return notes
-    tell(0.15, "tracing and converting")
-    proto = convert_to_onnx(
-        reference.model,
-        reference.inputs,
-        reference.outputs,
-        batch_size=options.batch_size,
-        opset=options.opset,
-    )
-    notes = ()
+    tell(0.15, "writing the graph")
+    proto, notes = to_onnx(reference, options)
     if options.quantize == "int8":
         tell(0.5, "calibrating")
-        proto, notes = quantize_int8(proto, calibration, options.batch_size, options.int8_weights)
+        proto, said = quantize_int8(proto, calibration, options.batch_size, options.int8_weights)
+        notes += said
     elif options.quantize is not None:
         tell(0.5, "quantising")
         proto = halve_weights(proto) if options.quantize == "float16" else store_as_int8(proto)

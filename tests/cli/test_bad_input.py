@@ -65,7 +65,7 @@ MISTAKES = {
         ["auto, full, reduced, unsigned"],
     ),
     "quantise .keras": ("export {m}/small.keras -o x.keras --quantize int8", 2, ["--quantize does nothing"]),
-    "opset": ("export {m}/small.keras -o x.onnx --opset 99", 2, ["8 to 18", "99"]),
+    "opset": ("export {m}/small.keras -o x.onnx --opset 99", 2, ["8 to 24", "99"]),
     "opset of tflite": ("export {m}/small.keras -o x.tflite --opset 17", 2, ["--opset does nothing"]),
     "batch": ("export {m}/small.keras -o x.onnx --batch-size many", 2, ["free or auto", "many"]),
     "data file": ("export {m}/small.keras -o x.keras --inputs {m}/none.npy", 2, ["does not exist"]),

@@ -1,0 +1,65 @@
+"""The ways to an ONNX model: from the graph by the rules of its layers, or by way of TensorFlow and tf2onnx."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any
+
+import keras
+
+from kerasurgeon.errors import ExportError, LiftError
+from kerasurgeon.exporting.keras_runner import KerasRunner
+from kerasurgeon.exporting.onnx_convert import CONVERTED, convert_to_onnx
+from kerasurgeon.exporting.onnx_writer import WRITTEN, CannotWrite, write_onnx
+from kerasurgeon.exporting.options import Options
+from kerasurgeon.exporting.signature import check_scope_names
+
+
+def to_onnx(reference: KerasRunner, options: Options) -> tuple[Any, tuple[str, ...]]:
+    """Make the ONNX model, from the graph if every layer has a rule that says how, else by the converter.
+
+    Args:
+        reference: The model.
+        options: What to write; ``writer`` says which way.
+
+    Returns:
+        An ``onnx.ModelProto``, and notes for the report.
+
+    Raises:
+        ExportError: It cannot be made in the way that was asked for, or in none.
+    """
+    wanted = {"batch_size": options.batch_size, "opset": options.opset}
+    reasons: Mapping[str, str] = {}
+    if options.writer != "converter" and options.opset in WRITTEN:
+        try:
+            return write_onnx(reference.model, reference.inputs, reference.outputs, **wanted), ()
+        except CannotWrite as cannot:
+            reasons = cannot.reasons
+        except LiftError as error:
+            reasons = {reference.model.name: error.in_one_line()}
+        if options.writer == "graph" or not _can_convert(options.opset):
+            raise ExportError(
+                "The model has calls that cannot be written to ONNX from its graph.",
+                where=f"model {reference.model.name!r}",
+                got=_shown(reasons),
+                hint="register a rule with an onnx method for these layers (kerasurgeon.rules.register_rule), or "
+                "replace them with layers that compute the same (ReplaceLayers)"
+                + ("; or leave writer='auto', which converts by way of tf2onnx" if options.writer == "graph" else ""),
+            )
+    check_scope_names(reference.model)
+    proto = convert_to_onnx(reference.model, reference.inputs, reference.outputs, **wanted)
+    if not reasons:
+        return proto, ()
+    return proto, (f"converted by way of tf2onnx, not written from the graph: {_shown(reasons)}",)
+
+
+def _can_convert(opset: int) -> bool:
+    installed = all(find_spec(package) is not None for package in ("tensorflow", "tf2onnx"))
+    return installed and opset in CONVERTED and bool(keras.backend.backend() == "tensorflow")
+
+
+def _shown(reasons: Mapping[str, str]) -> str:
+    """The first reasons, one per layer."""
+    lines = [f"{name}: {reason}" for name, reason in list(reasons.items())[:3]]
+    return "; ".join(lines) + (f"; and {len(reasons) - 3} more calls" if len(reasons) > 3 else "")

@@ -1,0 +1,233 @@
+"""ONNX files written from the graph: right, small, named as in Keras. The oracle is the runtime, called directly."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from keras import layers
+
+import kerasurgeon as ks
+from kerasurgeon.errors import ExportError
+from kerasurgeon.exporting.api import export
+from kerasurgeon.exporting.onnx_writer import WRITTEN, CannotWrite, write_onnx
+from kerasurgeon.exporting.signature import input_infos, output_infos
+from kerasurgeon.passes import FoldBatchNorm, PruneChannels, TuckerSplit
+from kerasurgeon.rules import Rule, register_rule, unregister_rule
+from tests.applications import application_inputs, shared_application
+from tests.zoo.sampling import randomise
+
+NODES = {"ConvNeXtTiny": 390, "DenseNet121": 440, "MobileNetV2": 101, "MobileNetV3Small": 143, "ResNet50V2": 161}
+"""How many operators a file may have; tf2onnx gives MobileNetV3Small 215."""
+
+
+def written(model: keras.Model, *, batch_size: int | None = None, opset: int = 17) -> Any:
+    proto = write_onnx(model, input_infos(model), output_infos(model), batch_size=batch_size, opset=opset)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def run(proto: Any, *inputs: np.ndarray, optimised: bool = True) -> list[np.ndarray]:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [argument.name for argument in session.get_inputs()]
+    return list(session.run(None, dict(zip(names, inputs, strict=True))))
+
+
+def expected(model: keras.Model, *inputs: np.ndarray) -> list[np.ndarray]:
+    packed = inputs[0] if len(inputs) == 1 else list(inputs)
+    return [np.asarray(each) for each in keras.tree.flatten(model(packed, training=False))]
+
+
+def error(model: keras.Model, proto: Any, *inputs: np.ndarray, optimised: bool = True) -> float:
+    worst = 0.0
+    for wanted, got in zip(expected(model, *inputs), run(proto, *inputs, optimised=optimised), strict=True):
+        assert wanted.shape == got.shape
+        worst = max(worst, float(np.abs(wanted - got).max() / np.abs(wanted).max()))
+    return worst
+
+
+def operators(proto: Any) -> Counter[str]:
+    return Counter(node.op_type for node in proto.graph.node)
+
+
+def test_applications(application: str) -> None:
+    model = shared_application(application)
+    proto = written(model)
+    inputs = application_inputs(model, seed=3, batch=3)
+    assert error(model, proto, inputs) < 2e-5
+    assert error(model, proto, inputs, optimised=False) < 2e-5
+    found = operators(proto)
+    assert found["Transpose"] == 1
+    assert found["BatchNormalization"] == found["Identity"] == 0
+    assert sum(found.values()) <= NODES.get(application, sys.maxsize)
+    names = {layer.name for layer in model.layers} | {operation.name for operation in model.operations}
+    assert all(node.name.split("/")[0] in names or node.name in names for node in proto.graph.node)
+
+
+@pytest.mark.parametrize(
+    "passes",
+    [[PruneChannels(macs=0.5)], [TuckerSplit(ratio=0.5)], [FoldBatchNorm(), PruneChannels(ratio=0.3)]],
+    ids=["pruned", "split", "folded and pruned"],
+)
+def test_after_surgery(passes: list[Any]) -> None:
+    model = ks.apply_passes(shared_application("MobileNetV2"), passes)
+    assert error(model, written(model), application_inputs(model, seed=3, batch=2)) < 2e-5
+
+
+def small() -> keras.Model:
+    image = keras.Input((8, 8, 3), name="image")
+    x = layers.Conv2D(6, 3, strides=2, padding="same", activation="relu", name="conv")(image)
+    x = layers.BatchNormalization(name="norm")(x)
+    x = layers.LayerNormalization(name="layer_norm")(x)
+    x = layers.Dense(5, activation="gelu", name="dense")(x)
+    x = layers.MaxPooling2D(name="pool")(layers.ZeroPadding2D(1, name="border")(x))
+    x = layers.Dense(4, name="head")(layers.Flatten(name="flat")(x))
+    model = keras.Model(image, x)
+    randomise(model, 0)
+    return model
+
+
+def images(count: int = 2, size: int = 8) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(count, size, size, 3)).astype("float32")
+
+
+@pytest.mark.parametrize("opset", WRITTEN)
+def test_opsets(opset: int) -> None:
+    model = small()
+    proto = written(model, opset=opset)
+    assert [entry.version for entry in proto.opset_import] == [opset]
+    assert error(model, proto, images()) < 1e-5
+
+
+def test_agrees_with_the_reference_evaluator() -> None:
+    from onnx.reference import ReferenceEvaluator
+
+    model = small()
+    (got,) = ReferenceEvaluator(written(model)).run(None, {"image": images()})
+    np.testing.assert_allclose(got, expected(model, images())[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 3])
+def test_batch_sizes(batch_size: int | None) -> None:
+    model = small()
+    proto = written(model, batch_size=batch_size)
+    (axis,) = (value.type.tensor_type.shape.dim[0] for value in proto.graph.input)
+    assert (axis.dim_value or None) == batch_size
+    assert error(model, proto, images(batch_size or 5)) < 1e-5
+
+
+def test_a_dense_takes_what_is_flattened_as_it_lies() -> None:
+    proto = written(small())
+    assert operators(proto)["Transpose"] == 1
+
+
+def test_free_image_size() -> None:
+    image = keras.Input((None, None, 3), name="image")
+    x = layers.Conv2D(4, 3, strides=2, padding="same")(image)
+    x = layers.Concatenate()([x, layers.AveragePooling2D(3, strides=1, padding="same")(x)])
+    model = keras.Model(image, [layers.GlobalAveragePooling2D()(x), layers.Conv2DTranspose(2, 3, 2, padding="same")(x)])
+    randomise(model, 0)
+    proto = written(model)
+    for size in (8, 9, 13):
+        assert error(model, proto, images(2, size)) < 1e-5
+
+
+def test_names_that_tensorflow_refuses(tmp_path: Path) -> None:
+    image = keras.Input((8, 8, 3), name="ein Bild: größer")
+    x = layers.Conv2D(3, 3, name="Faltung Nr. 1")(image)
+    model = keras.Model(image, layers.Flatten(name="出力")(x))
+    randomise(model, 0)
+    report = export(model, tmp_path / "model.onnx")
+    proto = onnx.load(tmp_path / "model.onnx")
+    assert [value.name for value in proto.graph.input] == ["ein Bild: größer"]
+    assert [value.name for value in proto.graph.output] == ["出力"]
+    assert "Faltung Nr. 1" in {node.name.split("/")[0] for node in proto.graph.node}
+    assert report.relative_error < 1e-5
+
+
+def test_shared_weights_are_written_once() -> None:
+    image = keras.Input((8, 8, 3))
+    conv, dense = layers.Conv2D(3, 3, padding="same"), layers.Dense(40)
+    x = layers.Add()([conv(image), conv(conv(image))])
+    pooled = layers.GlobalMaxPooling2D()(x)
+    model = keras.Model(image, layers.Add()([dense(pooled), dense(layers.ReLU()(pooled))]))
+    randomise(model, 0)
+    proto = written(model)
+    assert error(model, proto, images()) < 1e-5
+    assert sum(np.prod(tensor.dims) for tensor in proto.graph.initializer if len(tensor.dims) > 1) == 3 * 3 * 9 + 3 * 40
+
+
+def test_outputs_of_all_sorts() -> None:
+    one, two = keras.Input((4,), name="one"), keras.Input((4,), name="two")
+    total = layers.Add(name="total")([one, two])
+    model = keras.Model(
+        {"one": one, "two": two},
+        {"b": total, "a": layers.ReLU(name="r")(total), "same": total, "handed": layers.Identity(name="handed")(two)},
+    )
+    rng = np.random.default_rng(0)
+    feeds = {name: rng.normal(size=(3, 4)).astype("float32") for name in ("one", "two")}
+    proto = written(model)
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    got = dict(zip([value.name for value in proto.graph.output], session.run(None, feeds), strict=True))
+    for name, wanted in model(feeds).items():
+        np.testing.assert_allclose(got[name], np.asarray(wanted), rtol=1e-6)
+
+
+@keras.saving.register_keras_serializable("onnx_writer_tests")
+class Twice(layers.Layer):
+    """A layer that nobody has a rule for."""
+
+    def call(self, inputs: Any) -> Any:
+        return 2 * inputs
+
+
+def unknown() -> keras.Model:
+    image = keras.Input((4, 4, 3), name="image")
+    return keras.Model(image, layers.Flatten(name="flat")(Twice(name="twice")(image)))
+
+
+def test_a_layer_without_a_rule_goes_by_the_converter(tmp_path: Path) -> None:
+    report = export(unknown(), tmp_path / "model.onnx")
+    assert any("tf2onnx" in note and "twice: there is no rule" in note for note in report.notes)
+
+
+def test_a_layer_without_a_rule_is_named_with_the_ways_out(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="register a rule") as caught:
+        export(unknown(), tmp_path / "model.onnx", writer="graph")
+    assert "twice" in str(caught.value)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ExportError, match="twice"):
+        export(unknown(), tmp_path / "model.onnx", opset=20)
+
+
+def test_a_rule_of_ones_own_writes(tmp_path: Path) -> None:
+    class TwiceRule(Rule):
+        def onnx(self, call: Any) -> None:
+            order = call.input.order
+            call.give(call.op("Mul", call.read(call.input, order), call.constant(2.0)), order)
+
+    register_rule(Twice, TwiceRule())
+    try:
+        report = export(unknown(), tmp_path / "model.onnx", writer="graph")
+    finally:
+        unregister_rule(Twice)
+    assert report.relative_error < 1e-6
+    assert not report.notes
+
+
+def test_what_differs_in_training_is_refused() -> None:
+    image = keras.Input((4, 4, 3))
+    model = keras.Model(image, layers.Dropout(0.5, name="drop")(image, training=True))
+    with pytest.raises(CannotWrite, match="training"):
+        written(model)
