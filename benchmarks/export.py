@@ -2,8 +2,8 @@
 
     uv run --all-extras python benchmarks/export.py [NAME ...] [--rounds 3] [--json FILE]
 
-Full-size networks of keras.applications with seeded weights. Processor time of one thread, medians; running the file for
-comparison is not counted. The latency is ONNX Runtime's with one thread, rounds of both files in turn.
+Full-size networks of keras.applications with seeded weights. Processor time of one thread, medians; running the file
+for comparison is not counted. The latency is ONNX Runtime's with one thread, rounds of both files in turn.
 """
 
 from __future__ import annotations

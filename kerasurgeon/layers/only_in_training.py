@@ -59,6 +59,10 @@ class SpatialDropout(PerChannel, OnlyInTraining):
 class Identity(Elementwise):
     """Identity."""
 
+    def onnx(self, call: OnnxCall) -> None:
+        """Nothing."""
+        call.give_operand(call.input)
+
     def passes_mask(self, layer: Layer) -> bool:
         """Always."""
         return True

@@ -19,7 +19,9 @@ from kerasurgeon.errors import ExportError
 from kerasurgeon.exporting.api import export
 from kerasurgeon.exporting.onnx_writer import WRITTEN, CannotWrite, write_onnx
 from kerasurgeon.exporting.signature import input_infos, output_infos
+from kerasurgeon.keras_io import lift
 from kerasurgeon.passes import FoldBatchNorm, PruneChannels, TuckerSplit
+from kerasurgeon.rewrite.outputs import rounding_sensitivity
 from kerasurgeon.rules import Rule, register_rule, unregister_rule
 from tests.applications import application_inputs, shared_application
 from tests.zoo.sampling import randomise
@@ -65,8 +67,10 @@ def test_applications(application: str) -> None:
     model = shared_application(application)
     proto = written(model)
     inputs = application_inputs(model, seed=3, batch=3)
-    assert error(model, proto, inputs) < 2e-5
-    assert error(model, proto, inputs, optimised=False) < 2e-5
+    for optimised in (True, False):
+        difference = error(model, proto, inputs, optimised=optimised)
+        if difference > 1e-5:  # a deep network amplifies rounding: a few times what the last bit of every weight does
+            assert difference < 4 * rounding_sensitivity(lift(model), inputs, expected(model, inputs), seed=0)
     found = operators(proto)
     assert found["Transpose"] == 1
     assert found["BatchNormalization"] == found["Identity"] == 0
