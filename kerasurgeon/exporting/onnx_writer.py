@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -12,6 +13,7 @@ from kerasurgeon.exporting.onnx_rewrites import protect_pooling_pads
 from kerasurgeon.exporting.onnx_simplify import simplified
 from kerasurgeon.exporting.tensors import TensorInfo
 from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.structure import leaves, map_leaves
 from kerasurgeon.ir.values import Value, WeightRef
@@ -124,12 +126,19 @@ def _call(graph: Graph, node: Node, specs: Any, tensors: Mapping[str, Mapping[in
 
     return OnnxCall(
         node.name,
-        graph.layers[node.layer],
+        _told(graph.layers[node.layer]),
         map_leaves(translate, node.args),
         map_leaves(translate, dict(node.kwargs)),
         specs,
         parts,
     )
+
+
+def _told(layer: Layer) -> Layer:
+    """A layer with its settings in its config: an op whose config Keras cannot make has them as attributes."""
+    if layer.prototype is None:
+        return layer
+    return replace(layer, config={key: value for key, value in vars(layer.prototype).items() if key[:1] != "_"})
 
 
 def _name_after(node: Node, call: OnnxCall, operators: Sequence[Operator]) -> None:

@@ -8,8 +8,9 @@ import keras
 
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.layers.elementwise import Elementwise, joined
-from kerasurgeon.layers.norms import normalised_axes
 from kerasurgeon.layers.onnx_activations import write_activation
+from kerasurgeon.layers.onnx_norms import normalised_axes
+from kerasurgeon.layers.onnx_terms import Term, term
 from kerasurgeon.layers.words import words
 from kerasurgeon.rules.call import Call, CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
@@ -165,6 +166,15 @@ class ActivationOp(Elementwise):
 class PReLU(Elementwise):
     """PReLU: one slope per position of the axes that are not shared."""
 
+    def onnx(self, call: OnnxCall) -> None:
+        """PRelu, with slopes that broadcast from the left."""
+        order = call.input.order
+        own = [axis - 1 for axis in order if axis]
+        slopes = call.weight("alpha", f"slopes {own}", lambda alpha: alpha.transpose(own))
+        if order[0] != 0:
+            raise CannotTell("the batch does not come first")
+        call.give(call.op("PRelu", call.read(call.input, order), slopes), order)
+
     def channels(self, call: ChannelCall) -> Labels:
         """The slopes along an axis that shrinks shrink with it."""
         shared = set(call.config.get("shared_axes") or ())
@@ -184,10 +194,18 @@ class SoftmaxOverAxes(Free):
     """Softmax over some axes: every position counts in every result."""
 
     def onnx(self, call: OnnxCall) -> None:
-        """One operator."""
-        if len(call.inputs) > 1:
-            raise CannotTell("it has a mask")
-        write_by_name(call, _as_entry(call))
+        """One operator; what a mask leaves out becomes the lowest number first."""
+        mask = call.as_tensor(call.operand(1, "mask"))
+        if mask is None:
+            return write_by_name(call, _as_entry(call))
+        order = call.input.order
+        x = term(call, call.input, order, call.output.dtype)
+        if mask.dtype == "bool":
+            kept = Term(call, call.aligned(mask, order), "bool")
+        else:
+            kept = Term(call, call.aligned(mask, order, mask.dtype), mask.dtype).to("float32") > 0.5
+        x = kept.where(x, -3e4 if x.dtype == "float16" else -1e9)
+        return call.give(write_activation(call, _as_entry(call), x.name, order), order)
 
     def activation(self, layer: Layer) -> str:
         """Its own name."""

@@ -7,8 +7,8 @@ import numpy as np
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.layers.arithmetic import WeightedSum
 from kerasurgeon.layers.elementwise import Elementwise
-from kerasurgeon.layers.norms import write_affine
 from kerasurgeon.layers.only_in_training import OnlyInTraining
+from kerasurgeon.layers.onnx_norms import write_affine
 from kerasurgeon.rules.answers import Combination, Sum
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Labels

@@ -11,6 +11,7 @@ from kerasurgeon.ir.structure import leaves
 from kerasurgeon.ir.values import Value
 from kerasurgeon.layers.elementwise import Elementwise
 from kerasurgeon.layers.onnx_functions import FUNCTIONS, write_chain
+from kerasurgeon.layers.onnx_terms import common_dtype, give, term, wide
 from kerasurgeon.layers.words import words
 from kerasurgeon.rules.answers import Combination, Product, Sum
 from kerasurgeon.rules.call import Call, CannotTell
@@ -137,9 +138,28 @@ class FirstOperand(Elementwise):
                 call.freeze(factor.ids, Reason.MIXED)
         return labels
 
+    def onnx(self, call: OnnxCall) -> None:
+        """Every element compared with all of the other operand."""
+        first, second = call.input, call.tensor(1, "x2", call.input.dtype)
+        order, counts = first.order, call.kind == "ops.digitize"
+        dtype = "float32" if counts else wide(common_dtype(call))
+        x = term(call, first, order, dtype).unsqueeze(first.rank)
+        others = term(call, second, None, dtype).reshape([-1])
+        if counts:
+            made = (x >= others).to("int32").reduce("ReduceSum", [first.rank], keepdims=False)
+        else:
+            made = x.equals(others).to("int32").reduce("ReduceMax", [first.rank], keepdims=False).to("bool")
+            made = ~made if call.config.get("invert") else made
+        give(call, made, order)
+
 
 class Cast(Elementwise):
     """``ops.cast``."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """A Cast."""
+        order = call.input.order
+        call.give(call.read(call.input, order, call.output.dtype), order)
 
     def identity(self, call: Call) -> str:
         """To the dtype that the tensor has."""
@@ -150,6 +170,10 @@ class Cast(Elementwise):
 
 class Copy(Elementwise):
     """``ops.copy``."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """Nothing."""
+        call.give_operand(call.input)
 
     def identity(self, call: Call) -> str:
         """Always."""

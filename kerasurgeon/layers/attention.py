@@ -14,10 +14,17 @@ import keras
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.layers.contracting import Kernel, Tensor, constant, contract
+from kerasurgeon.layers.onnx_attention import (
+    write_dot_attention,
+    write_dot_product,
+    write_grouped_query,
+    write_multi_head,
+)
 from kerasurgeon.rules.call import Call, CannotTell, elements
 from kerasurgeon.rules.channel_call import ChannelCall, Operands
 from kerasurgeon.rules.keep import Keep
 from kerasurgeon.rules.labels import Ids, Labels
+from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.reasons import Reason
 from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Rule
@@ -38,6 +45,10 @@ def _operands(call: Call) -> tuple[TensorSpec, TensorSpec, TensorSpec]:
 
 class MultiHeadAttention(_Attention):
     """MultiHeadAttention, over any attention axes, with or without a gate."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """Products of matrices and a Softmax."""
+        write_multi_head(call)
 
     def macs(self, call: Call) -> int:
         """Four projections (five with a gate), and per head ``T x S`` scores and their weighted sum."""
@@ -67,6 +78,10 @@ class MultiHeadAttention(_Attention):
 class GroupedQueryAttention(_Attention):
     """GroupQueryAttention: fewer heads for key and value, repeated for the scores."""
 
+    def onnx(self, call: OnnxCall) -> None:
+        """Products of matrices and a Softmax."""
+        write_grouped_query(call)
+
     def macs(self, call: Call) -> int:
         """As for ``MultiHeadAttention``, with the projections of key and value shared."""
         config = call.config
@@ -87,6 +102,10 @@ class GroupedQueryAttention(_Attention):
 
 class DotAttention(_Attention):
     """Attention: scores are dot products, or sums of tanh (``score_mode="concat"``), which count as 0."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """Products of matrices and a Softmax."""
+        write_dot_attention(call)
 
     def macs(self, call: Call) -> int:
         """Scores and their weighted sum."""
@@ -135,6 +154,10 @@ class DotAttention(_Attention):
 class AdditiveAttention(DotAttention):
     """AdditiveAttention: its scores are element-wise sums, so that the weighted sum alone counts."""
 
+    def onnx(self, call: OnnxCall) -> None:
+        """A sum of tanh, a Softmax, a product."""
+        write_dot_attention(call, additive=True)
+
     def _score(self, call: ChannelCall, operands: list[Tensor]) -> None:
         if "scale" not in call.weights:
             for tensor in operands[:2]:
@@ -155,6 +178,10 @@ class AdditiveAttention(DotAttention):
 
 class DotProductAttentionOp(_Attention):
     """``ops.dot_product_attention``: (batch, steps, heads, width) operands."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """Products of matrices and a Softmax."""
+        write_dot_product(call)
 
     def macs(self, call: Call) -> int:
         """Scores and their weighted sum, per head of the query."""

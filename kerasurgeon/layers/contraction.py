@@ -10,9 +10,18 @@ from kerasurgeon.ir.layer import Layer
 from kerasurgeon.layers.contracting import Kernel, Tensor, constant, contract
 from kerasurgeon.layers.einsum import contraction_macs, parse
 from kerasurgeon.layers.elementwise import joined
+from kerasurgeon.layers.onnx_contracting import (
+    write_contraction,
+    write_dot_layer,
+    write_inner,
+    write_matmul,
+    write_tensordot,
+    write_vdot,
+)
 from kerasurgeon.rules.call import Call, CannotTell, elements
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Labels
+from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Rule
 
@@ -39,6 +48,10 @@ def _pair(call: ChannelCall) -> tuple[int, int]:
 class MatMul(Rule):
     """``ops.matmul``."""
 
+    def onnx(self, call: OnnxCall) -> None:
+        """A MatMul."""
+        write_matmul(call)
+
     def macs(self, call: Call) -> int:
         """Output elements x the contracted axis."""
         return elements(call.output.shape) * elements(call.tensor(0, "x1").shape[-1:])
@@ -62,6 +75,10 @@ class MatMul(Rule):
 class InnerProduct(Rule):
     """``ops.dot`` and ``ops.inner``: with a number, a plain multiplication."""
 
+    def onnx(self, call: OnnxCall) -> None:
+        """A MatMul, or an Einsum."""
+        write_inner(call)
+
     def macs(self, call: Call) -> int:
         """Output elements x the contracted axis."""
         first, second = call.tensor(0, "x1").shape, call.tensor(1, "x2").shape
@@ -80,6 +97,10 @@ class InnerProduct(Rule):
 class VectorDot(Rule):
     """``ops.vdot``: both operands flattened."""
 
+    def onnx(self, call: OnnxCall) -> None:
+        """A sum of products."""
+        write_vdot(call)
+
     def macs(self, call: Call) -> int:
         """Elements of an operand."""
         shape = call.tensor(0, "x1").shape
@@ -88,6 +109,10 @@ class VectorDot(Rule):
 
 class TensorDot(Rule):
     """``ops.tensordot``: over the last and first ``axes`` axes, or over those listed."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """An Einsum, or a MatMul where it is one."""
+        write_tensordot(call)
 
     def macs(self, call: Call) -> int:
         """Output elements x all contracted axes."""
@@ -119,6 +144,11 @@ class TensorDot(Rule):
 class Einsum(Rule):
     """``ops.einsum``."""
 
+    def onnx(self, call: OnnxCall) -> None:
+        """An Einsum, or a MatMul where it is one."""
+        terms, result = parse(str(call.config.get("subscripts")), [operand.rank for operand in call.inputs])
+        write_contraction(call, call.inputs, terms, result)
+
     def macs(self, call: Call) -> int:
         """See ``einsum.contraction_macs``."""
         subscripts = call.config.get("subscripts")
@@ -137,6 +167,10 @@ class Einsum(Rule):
 
 class DotLayer(Rule):
     """Dot: one axis of each operand contracted, the batch kept."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """A MatMul, or an Einsum."""
+        write_dot_layer(call)
 
     def macs(self, call: Call) -> int:
         """Output elements x the contracted axis."""

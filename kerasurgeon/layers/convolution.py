@@ -16,6 +16,7 @@ from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.layers.activations import activated
 from kerasurgeon.layers.onnx_activations import write_activation
+from kerasurgeon.layers.onnx_convolving import transposed_options, write_convolution, write_transposed
 from kerasurgeon.layers.onnx_windows import padding, spatial_order
 from kerasurgeon.rules.call import Call, CannotTell, elements
 from kerasurgeon.rules.channel_call import ChannelCall
@@ -185,28 +186,12 @@ class TransposedConvolution(_Convolution):
         window = self.linear(call.layer).window
         assert window is not None
         order = spatial_order(call.config, call.input.rank)
-        given = call.config.get("output_padding")
-        more = (None,) * len(window.size) if given is None else per_axis(given, len(window.size))
-        front, behind, lengthened = [], [], []
-        for taps, stride, dilation, extra in zip(window.size, window.strides, window.dilation, more, strict=True):
-            reach = dilation * (taps - 1) + 1
-            if extra is None:  # as long as the operand times the stride, or as long as it comes
-                cropped = reach - stride if window.padding == "same" else min(reach - stride, 0)
-            else:
-                cropped = 2 * (reach // 2 if window.padding == "same" else 0) - extra
-            front.append(max(cropped, 0) // 2)
-            behind.append(max(cropped, 0) - front[-1])
-            lengthened.append(max(-cropped, 0))
         x = call.op(
             "ConvTranspose",
             call.read(call.input, order),
             call.weight("kernel", "filters first", _filters_first),
             call.weight("bias"),
-            kernel_shape=window.size,
-            strides=window.strides,
-            dilations=window.dilation,
-            pads=[*front, *behind],
-            output_padding=lengthened if any(lengthened) else None,
+            **transposed_options(window, call.config.get("output_padding")),
         )
         call.give(write_activation(call, call.config.get("activation"), x, order), order)
 
@@ -275,6 +260,10 @@ class _ConvolutionOp(NeverLinear):
 class ConvolutionOp(_ConvolutionOp):
     """``ops.conv``: the kernel, an operand, is (positions..., input channels per group, filters)."""
 
+    def onnx(self, call: OnnxCall) -> None:
+        """A Conv."""
+        write_convolution(call)
+
     def macs(self, call: Call) -> int:
         """Output elements x kernel elements per filter."""
         return elements(call.output.shape) * elements(call.tensor(1, "kernel").shape[:-1])
@@ -294,6 +283,10 @@ class ConvolutionOp(_ConvolutionOp):
 class DepthwiseConvolutionOp(_ConvolutionOp):
     """``ops.depthwise_conv``: the kernel is (positions..., input channels, multiplier)."""
 
+    def onnx(self, call: OnnxCall) -> None:
+        """A Conv with a group for every channel."""
+        write_convolution(call, depthwise=True)
+
     def macs(self, call: Call) -> int:
         """Output elements x kernel positions."""
         return elements(call.output.shape) * elements(call.tensor(1, "kernel").shape[:-2])
@@ -310,6 +303,10 @@ class DepthwiseConvolutionOp(_ConvolutionOp):
 
 class SeparableConvolutionOp(_ConvolutionOp):
     """``ops.separable_conv``: a depthwise kernel, then a pointwise one (1..., middle channels, filters)."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """Two Convs."""
+        write_convolution(call, separable=True)
 
     def macs(self, call: Call) -> int:
         """Positions x (elements of the depthwise kernel + elements of the pointwise one)."""
@@ -332,6 +329,10 @@ class SeparableConvolutionOp(_ConvolutionOp):
 
 class TransposedConvolutionOp(_ConvolutionOp):
     """``ops.conv_transpose``: the kernel is (positions..., filters, input channels)."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """A ConvTranspose."""
+        write_transposed(call)
 
     def macs(self, call: Call) -> int:
         """Input elements x kernel elements per input channel."""

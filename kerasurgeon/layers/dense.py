@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from kerasurgeon.ir.layer import Layer
@@ -11,7 +11,7 @@ from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.layers.activations import activated
 from kerasurgeon.layers.contracting import Axes, Kernel, Tensor, contract
 from kerasurgeon.layers.einsum import contraction_macs, parse, sizes_of
-from kerasurgeon.layers.onnx_activations import write_activation
+from kerasurgeon.layers.onnx_dense import adapted, write_dense, write_einsum_dense, write_quantised_dense
 from kerasurgeon.rules.call import Call, CannotTell, elements
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.keep import Keep
@@ -19,8 +19,6 @@ from kerasurgeon.rules.labels import Factor, Ids, Labels
 from kerasurgeon.rules.linear import Kernel as WeightKernel
 from kerasurgeon.rules.linear import LinearForm, plain_weights
 from kerasurgeon.rules.onnx_call import OnnxCall
-from kerasurgeon.rules.onnx_parts import Array, channels_first, natural
-from kerasurgeon.rules.onnx_parts import Tensor as OnnxTensor
 from kerasurgeon.rules.positions import Each
 from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Rule
@@ -65,12 +63,24 @@ class Dense(Rule):
 
     def onnx(self, call: OnnxCall) -> None:
         """Gemm; MatMul and Add where there are positions; a Conv where channels stand first."""
-        plain_weights(call.layer, "kernel")
-        write_dense(call, call.input, "kernel")
+        if "kernel_scale" in call.weights:
+            return write_quantised_dense(call)
+        return write_dense(call, call.input, adapted(call.layer, "kernel"))
 
 
 class EinsumDense(Rule):
     """EinsumDense: the operand contracted with a kernel, by an equation."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """As Dense where it is one; else a MatMul or an Einsum."""
+        try:
+            form = self.linear(call.layer)
+        except CannotTell:
+            form = None
+        terms, result, _ = self._terms(call)
+        if form is not None and form.by_channel:
+            return write_dense(call, call.input, adapted(call.layer, "kernel"))
+        return write_einsum_dense(call, terms, result)
 
     def linear(self, layer: Layer) -> LinearForm:
         """A matrix over the last axis, as Dense has, or a sum over other axes of the kernel."""
@@ -168,7 +178,7 @@ class EinsumDense(Rule):
         sizes = sizes_of([terms[0], result], [shape, call.output.shape])
         return (replace(call.output, shape=tuple(sizes[letter] for letter in result)),)
 
-    def _terms(self, call: Call | ChannelCall) -> tuple[list[str], str, tuple[int | None, ...]]:
+    def _terms(self, call: Call | ChannelCall | OnnxCall) -> tuple[list[str], str, tuple[int | None, ...]]:
         equation: str = call.config["equation"]
         shape = call.input.shape
         kernel = equation.partition("->")[0].partition(",")[2].strip()
@@ -176,44 +186,6 @@ class EinsumDense(Rule):
             raise CannotTell(f"the equation {equation!r} has no plain kernel")
         terms, result = parse(equation, [len(shape), len(kernel)])
         return terms, result, shape
-
-
-def write_dense(call: OnnxCall, operand: OnnxTensor, key: str) -> None:
-    """Write a product with a matrix over the last axis, a bias and an activation.
-
-    Args:
-        call: The call.
-        operand: What is multiplied.
-        key: The weight.
-    """
-    rank = operand.rank
-    if rank > 2 and operand.order == channels_first(rank):
-        order = operand.order
-        x = call.op(
-            "Conv",
-            call.read(operand, order),
-            call.weight(key, f"pointwise {rank}", _pointwise(rank)),
-            call.weight("bias"),
-        )
-    else:
-        order = natural(rank)
-        x, positions = call.as_it_lies(operand)
-        if positions is None:
-            matrix = call.weight(key)
-        else:
-            rows = positions
-            matrix = call.weight(key, f"rows {hash(rows.tobytes())}", lambda kernel: kernel[rows])
-        if rank == 2:
-            x = call.op("Gemm", x, matrix, call.weight("bias"))
-        else:
-            x = call.op("MatMul", x, matrix)
-            bias = call.weight("bias")
-            x = x if bias is None else call.op("Add", x, bias)
-    call.give(write_activation(call, call.config.get("activation"), x, order), order)
-
-
-def _pointwise(rank: int) -> Callable[[Array], Array]:
-    return lambda kernel: kernel.T.reshape(*kernel.T.shape, *[1] * (rank - 2))
 
 
 register_rule("Dense", Dense())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from kerasurgeon.ir.layer import Layer
-from kerasurgeon.rules.call import Call, elements
+from kerasurgeon.layers.onnx_dense import write_embedding, write_reversed
+from kerasurgeon.rules.call import Call, CannotTell, elements
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Factor, Ids, Labels
 from kerasurgeon.rules.onnx_call import OnnxCall
@@ -25,8 +26,7 @@ class Embedding(Rule):
 
     def onnx(self, call: OnnxCall) -> None:
         """Gather."""
-        ids = call.read(call.input, dtype="int64" if "int" not in call.input.dtype else None)
-        call.give(call.op("Gather", call.weight("embeddings"), ids, axis=0))
+        write_embedding(call)
 
     def channels(self, call: ChannelCall) -> Labels:
         """New channels along a new last axis; the ids stay."""
@@ -41,6 +41,14 @@ class Embedding(Rule):
 
 class ReversibleEmbedding(Embedding):
     """ReversibleEmbedding: a look-up one way, a dense layer the other way."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """Gather, or MatMul."""
+        if call.operand(1, "reverse", False):
+            return write_reversed(call)
+        if call.config.get("mask_zero"):
+            raise CannotTell("it gives its tensor a mask that is not in the graph")
+        return write_embedding(call)
 
     def macs(self, call: Call) -> int:
         """None for the look-up; output elements x features in reverse."""

@@ -9,6 +9,7 @@ import numpy as np
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.structure import leaves
 from kerasurgeon.layers.elementwise import joined
+from kerasurgeon.layers.onnx_moving import write_stacked
 from kerasurgeon.rules.answers import Join
 from kerasurgeon.rules.call import Call
 from kerasurgeon.rules.channel_call import ChannelCall
@@ -56,6 +57,10 @@ class Concatenation(Free):
 
 class Stacking(Free):
     """``ops.stack``: along a new axis, which cannot shrink."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """A Concat of tensors with one more axis."""
+        write_stacked(call, call.inputs, int(call.config.get("axis", 0)))
 
     def __init__(self) -> None:
         super().__init__(keeps_batch=False)

@@ -8,12 +8,22 @@ from typing import Any
 import numpy as np
 
 from kerasurgeon.layers.joining import concatenated
+from kerasurgeon.layers.onnx_moving import (
+    write_broadcast,
+    write_flipped,
+    write_joined,
+    write_padded,
+    write_repeated,
+    write_rolled,
+    write_tiled,
+)
 from kerasurgeon.layers.pooling import setting_is
 from kerasurgeon.layers.selecting import before
 from kerasurgeon.rules.call import Call, CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.keep import Keep
 from kerasurgeon.rules.labels import Factor, Ids, Labels
+from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.reasons import Reason
 from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Free
@@ -43,6 +53,10 @@ class _AlongAxis(_Moving):
 class Pad(_Moving):
     """``ops.pad``."""
 
+    def onnx(self, call: OnnxCall) -> None:
+        """A Pad, which convolutions take in where it is of zeros."""
+        write_padded(call)
+
     def channels(self, call: ChannelCall) -> Labels:
         """Positions that are added stay; what is mirrored may not go."""
         labels = call.input
@@ -67,6 +81,10 @@ class Pad(_Moving):
 class Tile(_Moving):
     """``ops.tile``."""
 
+    def onnx(self, call: OnnxCall) -> None:
+        """A Tile."""
+        write_tiled(call)
+
     def channels(self, call: ChannelCall) -> Labels:
         """Labels are tiled."""
         labels, repeats = call.input, list(np.atleast_1d(call.config["repeats"]).tolist())
@@ -87,6 +105,10 @@ class Tile(_Moving):
 class Repeat(_Moving):
     """``ops.repeat``, a number of times."""
 
+    def onnx(self, call: OnnxCall) -> None:
+        """A Gather; of an axis of unknown size, a Tile."""
+        write_repeated(call)
+
     def identity(self, call: Call) -> str:
         """Once."""
         return setting_is(call, "repeats", 1, "it repeats every element once")
@@ -102,6 +124,10 @@ class Repeat(_Moving):
 class Flip(_AlongAxis):
     """``ops.flip``, ``fliplr``, ``flipud``."""
 
+    def onnx(self, call: OnnxCall) -> None:
+        """A Slice backwards."""
+        write_flipped(call, call.config.get("axis") if self.axis is None else self.axis)
+
     def channels(self, call: ChannelCall) -> Labels:
         """Labels are flipped."""
         axis = self.named(call)
@@ -111,6 +137,10 @@ class Flip(_AlongAxis):
 
 class Roll(_Moving):
     """``ops.roll``."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """Two slices, joined the other way round."""
+        write_rolled(call)
 
     def channels(self, call: ChannelCall) -> Labels:
         """Labels are rolled, and the shift follows what is kept of those that come round."""
@@ -157,6 +187,10 @@ class Roll(_Moving):
 class BroadcastTo(_Moving):
     """``ops.broadcast_to``."""
 
+    def onnx(self, call: OnnxCall) -> None:
+        """An Expand."""
+        write_broadcast(call)
+
     def channels(self, call: ChannelCall) -> Labels:
         """Axes that have their size already pass, and the shape follows what is kept."""
         labels = call.input
@@ -188,6 +222,10 @@ class BroadcastTo(_Moving):
 
 class Joined(_AlongAxis):
     """``ops.append``, ``hstack``, ``vstack``, ``dstack``: concatenation along an axis of tensors that have it."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """A Concat."""
+        write_joined(call, call.config.get("axis") if self.axis is None else self.axis)
 
     def channels(self, call: ChannelCall) -> Labels:
         """As for a concatenation."""

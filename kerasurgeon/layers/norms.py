@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-import keras
 import numpy as np
 
 from kerasurgeon.ir.layer import Layer
+from kerasurgeon.layers.onnx_norms import (
+    normalised_axes,
+    one_axis,
+    write_affine,
+    write_batch_norm_op,
+    write_fixed_norm,
+    write_group_norm,
+    write_layer_norm,
+    write_layer_norm_op,
+    write_normalized,
+)
 from kerasurgeon.layers.pooling import shown
 from kerasurgeon.rules.answers import Affine, Statistics
 from kerasurgeon.rules.call import Call, CannotTell
@@ -40,7 +47,7 @@ class BatchNormalization(_Norm):
         with np.errstate(divide="ignore", invalid="ignore"):
             scale = arrays.get("gamma", 1.0) / np.sqrt(arrays["moving_variance"] + layer.config["epsilon"])
             shift = arrays.get("beta", 0.0) - arrays["moving_mean"] * scale
-        return Affine(scale, shift, _one(layer.config["axis"]), "gamma", "beta")
+        return Affine(scale, shift, one_axis(layer.config["axis"]), "gamma", "beta")
 
     def onnx(self, call: OnnxCall) -> None:
         """A product and a sum, with the numbers of inference."""
@@ -50,7 +57,7 @@ class BatchNormalization(_Norm):
     def statistics(self, layer: Layer, rank: int) -> Statistics:
         """Shift and scale are the mean and deviation of what comes out, if the moving statistics hold."""
         shape = [1] * rank
-        shape[_one(layer.config["axis"])] = -1
+        shape[one_axis(layer.config["axis"])] = -1
         ones = np.ones(len(layer.weights["moving_mean"].array))
         gamma, beta = layer.array("gamma"), layer.array("beta")
         mean = 0 * ones if beta is None else beta.astype(np.float64)
@@ -59,7 +66,7 @@ class BatchNormalization(_Norm):
 
     def channels(self, call: ChannelCall) -> Labels:
         """Scale, shift, mean and variance shrink with the channels."""
-        ids = call.along(call.input, _one(call.config["axis"]))
+        ids = call.along(call.input, one_axis(call.config["axis"]))
         for key in ("gamma", "beta", "moving_mean", "moving_variance"):
             call.weight(key, {0: ids})
         return call.input
@@ -86,30 +93,15 @@ class StatisticsOverAxes(_Norm):
 
     def onnx(self, call: OnnxCall) -> None:
         """LayerNormalization over the last axes, as the opset has it; else its steps."""
-        rank, order = call.input.rank, call.input.order
-        axes = normalised_axes(call.config["axis"], rank)
-        places = [order.index(axis) for axis in axes]
-        centred = len(self.keys) > 1
-        scale, shift = (call.layer.array(key) for key in (*self.keys, "")[:2])
-        x = call.read(call.input, order)
-        if centred and places == list(range(places[0], rank)) and call.opset >= 17:
-            ones = np.ones([call.input.shape[axis] or 1 for axis in axes])
-            gamma = call.constant(ones if scale is None else scale, called="gamma")
-            beta = None if shift is None else call.constant(shift, called="beta")
-            epsilon = float(call.config["epsilon"])
-            return call.give(call.op("LayerNormalization", x, gamma, beta, axis=places[0], epsilon=epsilon), order)
-        if centred:
-            x = call.op("Sub", x, call.reduce("ReduceMean", x, places, keepdims=True))
-        power = call.reduce("ReduceMean", call.op("Mul", x, x), places, keepdims=True)
-        y = call.op("Div", x, call.op("Sqrt", call.op("Add", power, call.constant(call.config["epsilon"]))))
-        for kind, array in (("Mul", scale), ("Add", shift)):
-            if array is not None:
-                y = call.op(kind, y, call.constant(spread(array, axes, order)))
-        return call.give(y, order)
+        write_layer_norm(call, self.keys)
 
 
 class GroupNormalization(_Norm):
     """GroupNormalization: statistics per group of channels: whole groups go, exactly."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """InstanceNormalization over channels in groups, then a scale and a shift per channel."""
+        write_group_norm(call)
 
     def channels(self, call: ChannelCall) -> Labels:
         """The channels of a group are tied."""
@@ -132,6 +124,10 @@ class GroupNormalization(_Norm):
 class UnitNormalization(_Norm):
     """UnitNormalization: a sum of squares, to which a channel that is zero gives nothing: exact."""
 
+    def onnx(self, call: OnnxCall) -> None:
+        """A product with the inverse of the norm."""
+        write_normalized(call, normalised_axes(call.config["axis"], call.input.rank), 2, 1e-12)
+
     def channels(self, call: ChannelCall) -> Labels:
         """May shrink."""
         for axis in normalised_axes(call.config["axis"], call.input.rank):
@@ -144,19 +140,7 @@ class FixedNormalization(_Norm):
 
     def onnx(self, call: OnnxCall) -> None:
         """A product and a sum, with the statistics that it has."""
-        axis = call.config["axis"]
-        axes = [] if axis is None else normalised_axes(axis, call.input.rank)
-        shape = [call.input.shape[place] or 1 for place in axes]
-        mean, variance = (
-            np.asarray(call.config[key] if call.layer.array(key) is None else call.layer.array(key), np.float64)
-            for key in ("mean", "variance")
-        )
-        deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
-        if call.config.get("invert"):
-            scale, shift = deviation, mean
-        else:
-            scale, shift = 1 / deviation, -mean / deviation
-        write_affine(call, scale.reshape(shape), shift.reshape(shape), axes)
+        write_fixed_norm(call)
 
     def statistics(self, layer: Layer, rank: int) -> Statistics:
         """Mean 0 and variance 1, once it has been adapted to data.
@@ -188,38 +172,6 @@ class FixedNormalization(_Norm):
             call.weight(key, held)
         call.weight("count", {})
         return labels
-
-
-def write_affine(call: OnnxCall, scale: Any, shift: Any, axes: Sequence[int]) -> None:
-    """Write a product with numbers along some axes, and a sum with others; numbers for all positions have no axes."""
-    order = call.input.order
-    x = call.read(call.input, order)
-    for kind, numbers, neutral in (("Mul", scale, 1), ("Add", shift, 0)):
-        if np.any(numbers != neutral):
-            x = call.op(kind, x, call.constant(spread(numbers, [axis % len(order) for axis in axes], order)))
-    call.give(x, order)
-
-
-def spread(numbers: Any, axes: Sequence[int], order: Sequence[int]) -> Any:
-    """Numbers along some of Keras' axes, in a shape that broadcasts against a tensor in some order of axes."""
-    if np.ndim(numbers) == 0:
-        return numbers
-    shape = [1] * len(order)
-    for axis, size in zip(axes, np.shape(numbers), strict=True):
-        shape[axis] = size
-    return np.reshape(numbers, shape).transpose(order)
-
-
-def _one(axis: Any) -> int:
-    """The axis of a batch norm: a number, or a list of one."""
-    return int(axis if isinstance(axis, int) else axis[0])
-
-
-def normalised_axes(axis: Any, rank: int) -> list[int]:
-    """The axes that a config names: a number, or several; all where it names none."""
-    if axis is None:
-        return list(range(rank))
-    return [place % rank for place in ([axis] if isinstance(axis, int) else sorted(axis))]
 
 
 def over_axes(
@@ -287,6 +239,12 @@ class Rescaling(_Norm):
 class Normalize(Free):
     """``ops.normalize``: a sum of powers, to which a channel that is zero gives nothing: exact."""
 
+    def onnx(self, call: OnnxCall) -> None:
+        """A product with the inverse of the norm."""
+        epsilon = call.config.get("epsilon")
+        axes = normalised_axes(call.config.get("axis", -1), call.input.rank)
+        write_normalized(call, axes, call.config.get("order", 2), 1e-7 if epsilon is None else epsilon)
+
     def channels(self, call: ChannelCall) -> Labels:
         """May shrink."""
         labels = call.input
@@ -307,6 +265,10 @@ class Normalize(Free):
 class StatisticsOverAxesOp(Free):
     """``ops.layer_normalization``, ``ops.rms_normalization``: statistics over the normalised axes."""
 
+    def onnx(self, call: OnnxCall) -> None:
+        """Its steps; LayerNormalization over the last axes is told by runtimes themselves."""
+        write_layer_norm_op(call)
+
     def channels(self, call: ChannelCall) -> Labels:
         """May shrink, not exactly: the statistics are then those of fewer channels."""
         labels, *scales = call.inputs
@@ -321,6 +283,10 @@ class StatisticsOverAxesOp(Free):
 
 class BatchNormalizationOp(Free):
     """``ops.batch_normalization``: with given statistics per position of one axis."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """A product and a sum, whose factors are computed where they are no constants."""
+        write_batch_norm_op(call)
 
     def channels(self, call: ChannelCall) -> Labels:
         """Constants shrink with the axis; statistics from other tensors are tied to it."""

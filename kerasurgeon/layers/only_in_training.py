@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.layers.elementwise import Elementwise
+from kerasurgeon.layers.onnx_terms import give, term
 from kerasurgeon.layers.pooling import PerChannel
 from kerasurgeon.rules.call import Call, CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
@@ -74,6 +75,14 @@ class Identity(Elementwise):
 
 class Masking(Elementwise):
     """Masking: whether a step is masked depends on all its channels."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """Zeros where all channels have the value of masked steps."""
+        order = call.input.order
+        x = term(call, call.input, order, call.output.dtype)
+        differs = (~x.equals(float(call.config["mask_value"]))).to("int32")
+        kept = differs.reduce("ReduceMax", [order.index(len(order) - 1)]).to("bool")
+        give(call, kept.where(x, 0.0), order)
 
     def channelwise(self, layer: Layer) -> bool:
         """No."""

@@ -6,6 +6,10 @@ from collections.abc import Callable, Mapping
 from math import sqrt
 from typing import Any
 
+import numpy as np
+
+from kerasurgeon.layers.onnx_reductions import log_sum_exp, sorted_along
+from kerasurgeon.layers.onnx_terms import Term
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.onnx_parts import Order
@@ -49,13 +53,42 @@ def _operator(kind: str, **attributes: Any) -> Write:
 def _along_axis(kind: str) -> Write:
     def write(call: OnnxCall, x: str, options: Mapping[str, Any], order: Order) -> str:
         axis = options.get("axis", -1)
-        if not isinstance(axis, int):
-            if axis is None or len(axis) != 1:
-                raise CannotTell("it works over several axes")
-            axis = axis[0]
-        return call.op(kind, x, axis=order.index(axis % len(order)))
+        axes = [axis] if isinstance(axis, int) else list(range(len(order)) if axis is None else axis)
+        places = [order.index(each % len(order)) for each in axes]
+        if len(places) == 1:
+            return call.op(kind, x, axis=places[0])
+        made = Term(call, x, call.float)
+        shifted = made - log_sum_exp({}, made, places, True)
+        return (shifted if kind == "LogSoftmax" else shifted.op("Exp")).name
 
     return write
+
+
+def _formula(formula: Callable[[Term, Mapping[str, Any]], Term]) -> Write:
+    return lambda call, x, options, order: formula(Term(call, x, call.float), options).name
+
+
+def _sparse_max(call: OnnxCall, name: str, options: Mapping[str, Any], order: Order) -> str:
+    axis = int(options.get("axis", -1)) % len(order)
+    place, size = order.index(axis), call.output.shape[axis]
+    if size is None:
+        raise CannotTell("the size of its axis is unknown")
+    x = Term(call, name, call.float)
+    ordered, _ = sorted_along(x, place, size, largest=True)
+    summed = ordered.op("CumSum", ordered.named(call.constant(place, "int64")))
+    count = np.arange(1, size + 1).reshape([-1 if axis == place else 1 for axis in range(len(order))])
+    support = (ordered - (summed - 1.0) / count) > 0.0
+    total = support.where(summed, 0.0).reduce("ReduceSum", [place])  # Keras adds up the sums of all in the support
+    return (x - (total - 1.0) / support.to(x.dtype).reduce("ReduceSum", [place])).op("Relu").name
+
+
+def _threshold(x: Term, options: Mapping[str, Any]) -> Term:
+    return (x > options["threshold"]).where(x, float(options["default_value"]))
+
+
+def _sparse_plus(x: Term, options: Mapping[str, Any]) -> Term:
+    raised = x + 1.0
+    return (x >= 1.0).where(x, (x <= -1.0).where(0.0, raised * raised * 0.25))
 
 
 def _clip(call: OnnxCall, x: str, low: float | None, high: float | None) -> str:
@@ -143,6 +176,17 @@ ACTIVATIONS: Mapping[str, Write] = {
     "hard_sigmoid": _operator("HardSigmoid", alpha=1 / 6, beta=0.5),
     "hard_silu": _hard_silu,
     "hard_swish": _hard_silu,
+    "sparsemax": _sparse_max,
+    "hard_shrink": lambda call, x, options, order: call.op("Shrink", x, lambd=float(options.get("threshold", 0.5))),
+    "soft_shrink": lambda call, x, options, order: call.op(
+        "Shrink", x, lambd=float(options.get("threshold", 0.5)), bias=float(options.get("threshold", 0.5))
+    ),
+    "tanh_shrink": _formula(lambda x, options: x - x.op("Tanh")),
+    "threshold": _formula(_threshold),
+    "log_sigmoid": _formula(lambda x, options: -(-x).op("Softplus")),
+    "sparse_plus": _formula(_sparse_plus),
+    "sparse_sigmoid": _formula(lambda x, options: ((x + 1.0) * 0.5).op("Max", 0.0).op("Min", 1.0)),
+    "squareplus": _formula(lambda x, options: (x + (x * x + float(options.get("b", 4))).op("Sqrt")) * 0.5),
     "hard_tanh": lambda call, x, options, order: _clip(call, x, -1.0, 1.0),
 }
 """Activations by the name that Keras has for them."""

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from math import log, pi
+from typing import Any
 
-from kerasurgeon.ir.structure import leaves
-from kerasurgeon.rules.onnx_call import OnnxCall
-from kerasurgeon.rules.onnx_parts import Tensor
+import numpy as np
+
+from kerasurgeon.layers.onnx_terms import Term, common_dtype, elementwise, give, no, operands_of, term, unary, wide
+from kerasurgeon.rules.call import CannotTell
+from kerasurgeon.rules.onnx_call import OnnxCall, np_type
 
 Write = Callable[[OnnxCall], None]
-
-
-def operands_of(call: OnnxCall) -> list[Tensor]:
-    """All operands in order, numbers as constants."""
-    found = [call.as_tensor(leaf) for leaf in leaves((call.args, dict(call.kwargs)))]
-    return [tensor for tensor in found if tensor is not None]
-
-
-def common_dtype(operands: Sequence[Tensor], otherwise: str) -> str:
-    """The dtype in which operands of several are compared: that of real numbers, or the widest of whole numbers."""
-    dtypes = [each.dtype for each in operands if each.array is None or each.rank] or [each.dtype for each in operands]
-    real = [dtype for dtype in dtypes if "float" in dtype]
-    whole = sorted((dtype for dtype in dtypes if "int" in dtype), key=lambda dtype: int(dtype.split("int")[1]))
-    return (real or whole[-1:] or dtypes or [otherwise])[0]
+Config = Mapping[str, Any]
 
 
 def write_chain(call: OnnxCall, kind: str, *, mean: bool = False) -> None:
@@ -33,27 +24,12 @@ def write_chain(call: OnnxCall, kind: str, *, mean: bool = False) -> None:
         kind: The operator.
         mean: Whether the result is divided by the number of operands.
     """
-    operands, dtype = operands_of(call), call.output.dtype
+    operands, dtype = operands_of(call), wide(call.output.dtype)
     order = call.best_order(*operands)
-    first, *others = (call.aligned(operand, order, dtype) for operand in operands)
+    made, *others = (Term(call, call.aligned(operand, order, dtype), dtype) for operand in operands)
     for other in others:
-        first = call.op(kind, first, other)
-    if mean:
-        first = call.op("Mul", first, call.constant(1 / len(operands)))
-    call.give(first, order)
-
-
-def _unary(*kinds: str) -> Write:
-    """Operators one after the other."""
-
-    def write(call: OnnxCall) -> None:
-        order = call.input.order
-        name = call.read(call.input, order, call.output.dtype)
-        for kind in kinds:
-            name = call.op(kind, name)
-        call.give(name, order)
-
-    return write
+        made = made.op(kind, other)
+    give(call, made * (1 / len(operands)) if mean else made, order)
 
 
 def _chain(kind: str) -> Write:
@@ -61,13 +37,196 @@ def _chain(kind: str) -> Write:
 
 
 def _compare(kind: str, *, negated: bool = False) -> Write:
+    def formula(config: Config, x: Term, y: Term) -> Term:
+        made = x.op(kind, y, dtype="bool")
+        return ~made if negated else made
+
     def write(call: OnnxCall) -> None:
-        operands = operands_of(call)
-        order, dtype = call.best_order(*operands), common_dtype(operands, call.float)
-        name = call.op(kind, *(call.aligned(operand, order, dtype) for operand in operands))
-        call.give(call.op("Not", name) if negated else name, order)
+        plain = kind == "Equal" and common_dtype(call) == "bool"
+        elementwise(formula, compute="bool" if plain else "operands")(call)
 
     return write
+
+
+def _logical(kind: str) -> Write:
+    return elementwise(lambda config, *terms: terms[0].op(kind, *terms[1:]), compute="bool")
+
+
+def _is_whole(x: Term) -> bool:
+    return "float" not in x.dtype
+
+
+def _expm1(config: Config, x: Term) -> Term:
+    # exp(x) - 1 loses the digits of small numbers.
+    return (x * 0.5).op("Tanh") * (x.op("Exp") + 1.0)
+
+
+def log1p(x: Term) -> Term:
+    """``log(1 + x)``, also of small numbers."""
+    shifted = x + 1.0
+    corrected = shifted.op("Log") * (x / (shifted - 1.0))
+    return (shifted.equals(1.0) | shifted.op("IsInf", dtype="bool")).where(
+        shifted.op("IsInf", dtype="bool").where(shifted, x), corrected
+    )
+
+
+def _log_add_exp(base: float) -> Write:
+    def formula(config: Config, x: Term, y: Term) -> Term:
+        apart = -(x - y).op("Abs")
+        more = (apart * log(base)).op("Softplus") * (1 / log(base)) if base != np.e else apart.op("Softplus")
+        return x.equals(y).where(x + log(2) / log(base), x.op("Max", y) + more)
+
+    return elementwise(formula)
+
+
+def _arctan2(config: Config, y: Term, x: Term) -> Term:
+    zero = x.equals(0.0) & y.equals(0.0)
+    angle = (y / zero.where(1.0, x)).op("Atan")
+    turned = angle + (y < 0.0).where(x.other(-pi), pi)
+    return (x < 0.0).where(turned, angle)
+
+
+def _floor_divide(config: Config, x: Term, y: Term) -> Term:
+    return (x - x.op("Mod", y)) / y if _is_whole(x) else (x / y).op("Floor")
+
+
+def _mod(config: Config, x: Term, y: Term) -> Term:
+    if _is_whole(x):
+        return x.op("Mod", y)
+    rest = x.op("Mod", y, fmod=1)
+    return ((rest * y) < 0.0).where(rest + y, rest)
+
+
+def _round(config: Config, x: Term) -> Term:
+    factor = 10.0 ** config.get("decimals", 0)
+    if _is_whole(x):
+        if factor >= 1:
+            return x
+        return ((x.to("float32") * factor).op("Round") / factor).to(x.dtype)
+    return x.op("Round") if factor == 1 else (x * factor).op("Round") / factor
+
+
+def _trunc(config: Config, x: Term) -> Term:
+    return x if _is_whole(x) else (x < 0.0).where(x.op("Ceil"), x.op("Floor"))
+
+
+def _whole_or(kind: str) -> Write:
+    return elementwise(lambda config, x: x if _is_whole(x) else x.op(kind))
+
+
+def _sign_bit(config: Config, x: Term) -> Term:
+    return x < 0 if _is_whole(x) else (x < 0.0) | ((1.0 / x) < 0.0) & x.equals(0.0)
+
+
+def _f_extremum(kind: str) -> Callable[..., Term]:
+    def formula(config: Config, x: Term, y: Term) -> Term:
+        if _is_whole(x):
+            return x.op(kind, y)
+        return is_nan(x).where(y, is_nan(y).where(x, x.op(kind, y)))
+
+    return formula
+
+
+def is_nan(x: Term) -> Term:
+    """Whether elements are no numbers."""
+    return x.op("IsNaN", dtype="bool")
+
+
+def _is(what: str, **attributes: Any) -> Write:
+    def formula(config: Config, x: Term) -> Term:
+        x = x.to("float32") if _is_whole(x) else x
+        made = x.op("IsInf" if what != "IsNaN" else what, dtype="bool", **attributes)
+        return ~(made | is_nan(x)) if what == "finite" else made
+
+    return elementwise(formula, compute="operands")
+
+
+def is_close(config: Config, x: Term, y: Term, rtol: Any = 1e-5, atol: Any = 1e-8) -> Term:
+    """Whether elements are as good as equal."""
+    if _is_whole(x):
+        return x.equals(y)
+    made = (x - y).op("Abs") <= y.op("Abs") * rtol + atol
+    return made | (is_nan(x) & is_nan(y)) if config.get("equal_nan") else made
+
+
+def _nan_to_num(config: Config, x: Term) -> Term:
+    if _is_whole(x):
+        return x
+    largest = float(np.finfo(np.float32 if x.dtype == "bfloat16" else x.dtype).max)
+    above, below = config.get("posinf"), config.get("neginf")
+    x = is_nan(x).where(config.get("nan", 0.0), x)
+    x = x.op("IsInf", dtype="bool", detect_negative=0).where(largest if above is None else above, x)
+    return x.op("IsInf", dtype="bool", detect_positive=0).where(-largest if below is None else below, x)
+
+
+def _clip(call: OnnxCall) -> None:
+    order, dtype = call.input.order, wide(call.output.dtype)
+    x = term(call, call.input, order, dtype)
+    for kind, bound in (("Max", call.config["x_min"]), ("Min", call.config["x_max"])):
+        if np.ndim(bound):
+            raise CannotTell("its bounds are no single numbers")
+        x = x if bound is None else x.op(kind, bound)
+    give(call, x, order)
+
+
+def _where(call: OnnxCall) -> None:
+    operands = [call.as_tensor(call.operand(*place)) for place in ((0, "condition"), (1, "x1"), (2, "x2"))]
+    condition, one, other = operands
+    if condition is None or one is None or other is None:
+        raise CannotTell("what it gives depends on how many elements are not zero")
+    order, dtype = call.best_order(condition, one, other), call.output.dtype
+    names = [
+        call.aligned(operand, order, each)
+        for operand, each in zip(operands, ("bool", dtype, dtype), strict=True)
+        if operand
+    ]
+    call.give(call.op("Where", *names), order)
+
+
+def _filled(number: float | None) -> Write:
+    def write(call: OnnxCall) -> None:
+        operand, dtype = call.input, call.output.dtype
+        given = number if number is not None else call.operand(1, "fill_value")
+        filling = call.as_tensor(given, dtype)
+        if filling is None:
+            raise CannotTell("what it fills with is no number")
+        value = term(call, filling, None, dtype)
+        give(call, value.expand(call.shape_of(operand)) if operand.rank else value.reshape([]))
+
+    return write
+
+
+def _bits(kind: str) -> Write:
+    def write(call: OnnxCall) -> None:
+        if common_dtype(call) == "bool":
+            return _logical(kind)(call)
+        if call.opset < 18:
+            raise CannotTell("ONNX has operators of bits from opset 18 on")
+        return elementwise(lambda config, x, y: x.op(f"Bitwise{kind}", y), compute="operands")(call)
+
+    return write
+
+
+def _bitwise_not(call: OnnxCall) -> None:
+    if call.input.dtype == "bool":
+        return _logical("Not")(call)
+    unsigned = call.input.dtype.startswith("u")
+    if unsigned and call.input.dtype in ("uint32", "uint64"):
+        raise CannotTell(f"it works on {call.input.dtype}")
+    most = int(np.iinfo(np_type(call.input.dtype)).max) if unsigned else -1
+    return elementwise(lambda config, x: most - x)(call)
+
+
+def _shift_left(config: Config, x: Term, y: Term) -> Term:
+    return x * y.other(2).op("Pow", y)
+
+
+def _shift_right(config: Config, x: Term, y: Term) -> Term:
+    return _floor_divide(config, x, y.other(2).op("Pow", y))
+
+
+def _constant(value: float) -> Write:
+    return elementwise(lambda config, x: x * 0.0 + value if not _is_whole(x) else x * 0 + int(value))
 
 
 FUNCTIONS: Mapping[str, Write] = {
@@ -78,23 +237,110 @@ FUNCTIONS: Mapping[str, Write] = {
     "minimum": _chain("Min"),
     "Maximum": _chain("Max"),
     "Minimum": _chain("Min"),
-    "abs": _unary("Abs"),
-    "absolute": _unary("Abs"),
-    "exp": _unary("Exp"),
-    "log": _unary("Log"),
-    "sqrt": _unary("Sqrt"),
-    "rsqrt": _unary("Sqrt", "Reciprocal"),
-    "reciprocal": _unary("Reciprocal"),
-    "negative": _unary("Neg"),
-    "tanh": _unary("Tanh"),
-    "sin": _unary("Sin"),
-    "cos": _unary("Cos"),
-    "erf": _unary("Erf"),
+    **{name: unary(name.removeprefix("arc").capitalize()) for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
+    **{f"arc{name}": unary(f"A{name}") for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
+    "abs": unary("Abs"),
+    "absolute": unary("Abs"),
+    "fabs": unary("Abs"),
+    "exp": unary("Exp"),
+    "log": unary("Log"),
+    "sqrt": unary("Sqrt"),
+    "rsqrt": unary("Sqrt", "Reciprocal"),
+    "reciprocal": unary("Reciprocal"),
+    "negative": unary("Neg"),
+    "erf": unary("Erf"),
+    "sign": unary("Sign"),
+    "ceil": _whole_or("Ceil"),
+    "floor": _whole_or("Floor"),
+    "trunc": elementwise(_trunc),
+    "round": elementwise(_round),
+    "arctan2": elementwise(_arctan2),
+    "cbrt": elementwise(lambda config, x: x.op("Sign") * x.op("Abs").op("Pow", 1 / 3)),
+    "exp2": elementwise(lambda config, x: x.other(2.0).op("Pow", x)),
+    "expm1": elementwise(_expm1),
+    "log1p": elementwise(lambda config, x: log1p(x)),
+    "log2": elementwise(lambda config, x: x.op("Log") * (1 / log(2))),
+    "log10": elementwise(lambda config, x: x.op("Log") * (1 / log(10))),
+    "logaddexp": _log_add_exp(float(np.e)),
+    "logaddexp2": _log_add_exp(2.0),
+    "square": elementwise(lambda config, x: x * x),
+    "deg2rad": elementwise(lambda config, x: x * (pi / 180)),
+    "rad2deg": elementwise(lambda config, x: x * (180 / pi)),
+    "sinc": elementwise(
+        lambda config, x: x.equals(0.0).where(1.0, (x * pi).op("Sin") / x.equals(0.0).where(1.0, x * pi))
+    ),
+    "hypot": elementwise(lambda config, x, y: _hypot(x.op("Abs"), y.op("Abs"))),
+    "heaviside": elementwise(lambda config, x, y: (x < 0.0).where(0.0, (x > 0.0).where(1.0, y))),
+    "erfc": elementwise(lambda config, x: 1.0 - x.op("Erf")),
+    "floor_divide": elementwise(_floor_divide),
+    "mod": elementwise(_mod),
+    "fmod": elementwise(lambda config, x, y: x.op("Mod", y, fmod=1)),
+    "fmax": elementwise(_f_extremum("Max")),
+    "fmin": elementwise(_f_extremum("Min")),
+    "divide_no_nan": elementwise(lambda config, x, y: y.equals(0.0).where(0.0, x / y)),
+    "ldexp": elementwise(lambda config, x, y: x * y.other(2.0).op("Pow", y)),
+    "nan_to_num": elementwise(_nan_to_num),
+    "clip": _clip,
+    "where": _where,
+    "conj": elementwise(lambda config, x: x),
+    "conjugate": elementwise(lambda config, x: x),
+    "real": elementwise(lambda config, x: x),
+    "imag": _constant(0.0),
+    "angle": elementwise(lambda config, x: (x < 0.0).where(x.other(pi), 0.0)),
+    "isreal": elementwise(lambda config, x: x.equals(x) | ~x.equals(x), compute="operands"),
+    "isnan": _is("IsNaN"),
+    "isinf": _is("IsInf"),
+    "isposinf": _is("IsInf", detect_negative=0),
+    "isneginf": _is("IsInf", detect_positive=0),
+    "isfinite": _is("finite"),
+    "isclose": elementwise(is_close, compute="operands"),
+    "signbit": elementwise(_sign_bit, compute="operands"),
     "equal": _compare("Equal"),
     "not_equal": _compare("Equal", negated=True),
     "greater": _compare("Greater"),
     "greater_equal": _compare("GreaterOrEqual"),
     "less": _compare("Less"),
     "less_equal": _compare("LessOrEqual"),
+    "logical_and": _logical("And"),
+    "logical_or": _logical("Or"),
+    "logical_xor": _logical("Xor"),
+    "logical_not": _logical("Not"),
+    "bitwise_and": _bits("And"),
+    "bitwise_or": _bits("Or"),
+    "bitwise_xor": _bits("Xor"),
+    "bitwise_not": _bitwise_not,
+    "bitwise_invert": _bitwise_not,
+    "bitwise_left_shift": elementwise(_shift_left),
+    "left_shift": elementwise(_shift_left),
+    "bitwise_right_shift": elementwise(_shift_right),
+    "right_shift": elementwise(_shift_right),
+    "zeros_like": _filled(0),
+    "ones_like": _filled(1),
+    "full_like": _filled(None),
+    "gcd": no("ONNX has no operator that finds common divisors"),
+    "lcm": no("ONNX has no operator that finds common multiples"),
+    "i0": no("ONNX has no Bessel functions"),
+    "erfinv": no("ONNX has no inverse of the error function"),
+    "nextafter": no("ONNX has no operator for neighbouring numbers"),
+    "polar": no("ONNX has no complex numbers"),
+    "saturate_cast": lambda call: _saturated(call),
 }
 """How an op or layer is written, by its name without ``ops.``."""
+
+
+def _hypot(x: Term, y: Term) -> Term:
+    larger, smaller = x.op("Max", y), x.op("Min", y)
+    ratio = larger.equals(0.0).where(0.0, smaller / larger)
+    return larger * (ratio * ratio + 1.0).op("Sqrt")
+
+
+def _saturated(call: OnnxCall) -> None:
+    order, dtype = call.input.order, call.output.dtype
+    x = term(call, call.input, order)
+    if "int" in dtype:
+        low, high = int(np.iinfo(np_type(dtype)).min), int(np.iinfo(np_type(dtype)).max)
+        if x.dtype != "float64" and (dtype not in ("int8", "uint8", "int16", "uint16") or "uint" in x.dtype):
+            raise CannotTell(f"it turns {x.dtype} into {dtype}, whose bounds {x.dtype} may not hold")
+        x = x.to(wide(x.dtype))
+        x = x.op("Max", low).op("Min", high)
+    give(call, x, order)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from kerasurgeon.layers.onnx_others import OTHERS
+from kerasurgeon.layers.onnx_preprocessing import LAYERS, WHY_NOT
 from kerasurgeon.layers.words import words
+from kerasurgeon.rules.call import CannotTell
+from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Free
 
@@ -25,6 +29,29 @@ _MOVING = """
     take_along_axis trace trapezoid tril triu unfold unique unravel_index vander view view_as_complex view_as_real
 """
 
-register_rule(("InputLayer", *words(_LOOKUPS)), Free())
-register_rule(words(_BATCHWISE, "ops."), Free())
-register_rule(words(_MOVING, "ops."), Free(keeps_batch=False))
+
+class Preprocessing(Free):
+    """Layers that look values up, or count them."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """By the kind.
+
+        Raises:
+            CannotTell: ONNX cannot.
+        """
+        if call.kind in WHY_NOT:
+            raise CannotTell(WHY_NOT[call.kind])
+        LAYERS[call.kind](call)
+
+
+class Written(Free):
+    """Ops of which is known how they are written."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """By the op's name."""
+        OTHERS[call.kind.removeprefix("ops.")](call)
+
+
+register_rule(("InputLayer", *words(_LOOKUPS)), Preprocessing())
+register_rule(words(_BATCHWISE, "ops."), Written())
+register_rule(words(_MOVING, "ops."), Written(keeps_batch=False))

@@ -9,6 +9,9 @@ import numpy as np
 
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.structure import leaves
+from kerasurgeon.layers.onnx_reductions import remaining
+from kerasurgeon.layers.onnx_resizing import write_adaptive, write_enlarged
+from kerasurgeon.layers.onnx_terms import Term, give, term
 from kerasurgeon.layers.onnx_windows import padding, spatial_order
 from kerasurgeon.rules.answers import Moved
 from kerasurgeon.rules.call import Call, CannotTell
@@ -16,7 +19,7 @@ from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Labels
 from kerasurgeon.rules.layout import channel_axis, per_axis, sides_per_axis
 from kerasurgeon.rules.onnx_call import OnnxCall
-from kerasurgeon.rules.onnx_parts import Order, Padded
+from kerasurgeon.rules.onnx_parts import Order, Padded, Tensor
 from kerasurgeon.rules.positions import Border, Enlarged, Gone, Window
 from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Free
@@ -93,14 +96,44 @@ class GlobalPooling(PerChannel):
 
     def onnx(self, call: OnnxCall) -> None:
         """GlobalAveragePool or GlobalMaxPool, which keep the axes."""
-        if "output_size" in call.config:
-            raise CannotTell("adaptive pooling has windows of several sizes")
         rank = call.input.rank
         order = spatial_order(call.config, rank)
-        x = call.op("GlobalMaxPool" if self.takes == "max" else "GlobalAveragePool", call.read(call.input, order))
+        if "output_size" in call.config:
+            if len(call.output.shape) != rank:
+                raise CannotTell("Keras tells another shape of its result than the result has")
+            return write_adaptive(call, self.takes, call.config["output_size"], order)
+        mask = call.operand(1, "mask")
+        if mask is not None:
+            return _masked_mean(call, mask)
+        x = call.read(call.input, order)
+        if self.takes == "max" and rank != 4:  # ONNX's own evaluator knows global maxima of images only
+            x = call.reduce("ReduceMax", x, range(2, rank), keepdims=True)
+        else:
+            x = call.op("GlobalMaxPool" if self.takes == "max" else "GlobalAveragePool", x)
         if call.config.get("keepdims"):
             return call.give(x, order)
         return call.give(call.squeeze(x, range(2, rank)))
+
+
+class AdaptivePoolingOp(GlobalPooling):
+    """``ops.adaptive_average_pool``, ``ops.adaptive_max_pool``."""
+
+    def positions(self, layer: Layer, rank: int) -> Gone:
+        """They are gone, or fewer."""
+        return Gone("other")
+
+
+def _masked_mean(call: OnnxCall, mask: Tensor) -> None:
+    """Write a mean over the steps that a mask keeps."""
+    order = call.input.order
+    steps = 2 if call.config.get("data_format") == "channels_first" else 1
+    place = order.index(steps)
+    kept = Term(call, call.read(mask, None, "bool"), "bool").unsqueeze(3 - steps).transpose(order)
+    x = kept.where(term(call, call.input, order, call.output.dtype), 0.0)
+    made = x.reduce("ReduceSum", [place]) / kept.to(x.dtype).reduce("ReduceSum", [place])
+    if call.config.get("keepdims"):
+        return give(call, made, order)
+    return give(call, made.squeeze(place), remaining(order, [steps]))
 
 
 class BorderLayer(PerChannel):
@@ -157,6 +190,12 @@ class UpSampling(PerChannel):
         """Every position several times, or interpolated between."""
         return Enlarged(per_axis(layer.config["size"], rank - 2))
 
+    def onnx(self, call: OnnxCall) -> None:
+        """A Resize."""
+        rank = call.input.rank
+        factors, order = per_axis(call.config["size"], rank - 2), spatial_order(call.config, rank)
+        write_enlarged(call, factors, call.config.get("interpolation", "nearest"), order)
+
     def movement(self, layer: Layer, rank: int) -> Moved:
         """Every position several times."""
         return Moved()
@@ -196,7 +235,8 @@ register_rule([*_ranks("MaxPooling"), "ops.max_pool"], Pooling("max"))
 register_rule([*_ranks("AveragePooling"), "ops.average_pool"], Pooling("mean"))
 register_rule(_ranks("GlobalMaxPooling") + _ranks("AdaptiveMaxPooling"), GlobalPooling("max"))
 register_rule(_ranks("GlobalAveragePooling") + _ranks("AdaptiveAveragePooling"), GlobalPooling("mean"))
-register_rule(("ops.adaptive_average_pool", "ops.adaptive_max_pool"), GlobalPooling("other"))
+register_rule("ops.adaptive_average_pool", AdaptivePoolingOp("mean"))
+register_rule("ops.adaptive_max_pool", AdaptivePoolingOp("max"))
 register_rule(_ranks("ZeroPadding"), BorderLayer("padding"))
 register_rule(_ranks("Cropping"), BorderLayer("cropping"))
 register_rule(_ranks("UpSampling"), UpSampling())

@@ -15,11 +15,15 @@ from kerasurgeon.layers.activations import must_keep_apart
 from kerasurgeon.layers.attention import freeze_masks
 from kerasurgeon.layers.elementwise import joined
 from kerasurgeon.layers.joining import concatenated
+from kerasurgeon.layers.onnx_cells import cells_of
+from kerasurgeon.layers.onnx_recurrent import write_both_ways, write_cells, write_recurrence
+from kerasurgeon.layers.onnx_wrapped import write_convolutional
 from kerasurgeon.rules.call import Call, CannotTell, elements
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.inner import inner_layer
 from kerasurgeon.rules.labels import Factor, Ids, Labels
 from kerasurgeon.rules.layout import channel_axis
+from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.registry import register_rule, rule_for
 from kerasurgeon.rules.rule import NeverLinear
 
@@ -42,6 +46,10 @@ class Cell(_Recurrent):
     def __init__(self, gates: int) -> None:
         self.gates = gates
 
+    def onnx(self, call: OnnxCall) -> None:
+        """One step."""
+        write_cells(call, cells_of(call.layer))
+
     def macs(self, call: Call) -> int:
         """Batch x gates x units x (features + units)."""
         units: int = call.config["units"]
@@ -59,6 +67,10 @@ class Recurrence(Cell):
     Batch and steps both stand before the features, so that the cell's product is that of the layer.
     """
 
+    def onnx(self, call: OnnxCall) -> None:
+        """LSTM, GRU or RNN; other activations step by step."""
+        write_recurrence(call)
+
     def channels(self, call: ChannelCall) -> tuple[Labels, ...]:
         """New units: the output and the states."""
         return recurrence(call, self.gates)
@@ -66,6 +78,10 @@ class Recurrence(Cell):
 
 class StackedCells(_Recurrent):
     """StackedRNNCells: each cell reads what the one before it gives."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """One step of each."""
+        write_cells(call, cells_of(call.layer))
 
     def macs(self, call: Call) -> int:
         """The sum over the cells."""
@@ -100,6 +116,10 @@ class StackedCells(_Recurrent):
 class CellRecurrence(_Recurrent):
     """RNN: any cell, or several, over (batch, steps, ...)."""
 
+    def onnx(self, call: OnnxCall) -> None:
+        """As the layers that have these cells, one after the other."""
+        write_recurrence(call)
+
     def macs(self, call: Call) -> int:
         """Steps x what the cell costs."""
         cell = inner_layer(call.layer, call.config["cell"])
@@ -125,6 +145,10 @@ class ConvolutionalRecurrence(_Recurrent):
 
     convolves = True
 
+    def onnx(self, call: OnnxCall) -> None:
+        """Convolutions, step by step."""
+        write_convolutional(call)
+
     def macs(self, call: Call) -> int:
         """Per step and position, four gates of a convolution over the input and one over the state."""
         config = call.config
@@ -143,6 +167,10 @@ class ConvolutionalRecurrence(_Recurrent):
 
 class Bidirectional(_Recurrent):
     """Bidirectional: one layer forwards, one backwards."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """Each direction, and what is made of both."""
+        write_both_ways(call)
 
     def macs(self, call: Call) -> int:
         """The sum of both."""

@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 
 from kerasurgeon.ir.layer import Layer
+from kerasurgeon.layers.onnx_reductions import REDUCTIONS
+from kerasurgeon.layers.onnx_terms import give, term
 from kerasurgeon.layers.words import words
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Factor, Labels
+from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.positions import Each, Gone, Positions
 from kerasurgeon.rules.reasons import Reason
 from kerasurgeon.rules.registry import register_rule
@@ -42,6 +45,10 @@ class Reduction(Free):
         elif axes.issuperset(range(1, rank - 1)) or axes.issuperset(range(2, rank)):
             return Gone()
         raise CannotTell(f"it works over the axes {sorted(axes)}")
+
+    def onnx(self, call: OnnxCall) -> None:
+        """By the op's name."""
+        REDUCTIONS[call.kind.removeprefix("ops.")](call)
 
     def is_exact(self, call: ChannelCall) -> bool:
         """Whether positions that are zero count for nothing."""
@@ -94,6 +101,10 @@ class Along(Free):
         super().__init__()
         self.axis, self.reduces = axis, reduces
 
+    def onnx(self, call: OnnxCall) -> None:
+        """By the op's name."""
+        REDUCTIONS[call.kind.removeprefix("ops.")](call)
+
     def channels(self, call: ChannelCall) -> Labels | tuple[Labels, ...]:
         """Nothing along the axis may go; labels over other axes pass."""
         labels = call.input
@@ -113,6 +124,15 @@ class Along(Free):
 
 class GatedLinearUnit(Free):
     """``ops.glu``: one half of an axis times the sigmoid of the other."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """Split, Sigmoid, Mul."""
+        axis = int(call.config.get("axis", -1)) % call.input.rank
+        size, order = call.input.shape[axis], call.input.order
+        if size is None:
+            raise CannotTell("the size of its axis is unknown")
+        one, other = term(call, call.input, order).split(order.index(axis), [size // 2, size // 2])
+        give(call, one * other.op("Sigmoid"), order)
 
     def channels(self, call: ChannelCall) -> Labels:
         """The halves are tied."""

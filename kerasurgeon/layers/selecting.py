@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from kerasurgeon.ir.layer import Layer
+from kerasurgeon.layers.onnx_selecting import write_item, write_slice, write_taken
 from kerasurgeon.rules.answers import Moved
 from kerasurgeon.rules.call import Call, CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall, Operands
 from kerasurgeon.rules.keep import Keep
 from kerasurgeon.rules.labels import Factor, Ids, Labels, placed
+from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.reasons import Reason
 from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Free
@@ -33,6 +35,10 @@ class _Selecting(Free):
 
 class Item(_Selecting):
     """``x[key]``, where the key holds numbers, slices, ``None`` and an ellipsis."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """Slices, and a Gather for every position picked."""
+        write_item(call)
 
     def identity(self, call: Call) -> str | None:
         """Over everything there is: ``x[:, 0:n]``."""
@@ -86,6 +92,10 @@ class Item(_Selecting):
 class Slice(_Selecting):
     """``ops.slice``: a range along every axis."""
 
+    def onnx(self, call: OnnxCall) -> None:
+        """A Slice."""
+        write_slice(call)
+
     def channels(self, call: ChannelCall) -> Labels:
         """Ranges slice labels."""
         labels, starts, sizes = call.input, call.operand(1, "start_indices"), call.config["shape"]
@@ -118,6 +128,10 @@ class Slice(_Selecting):
 
 class Take(_Selecting):
     """``ops.take`` along an axis."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """A Gather."""
+        write_taken(call)
 
     def channels(self, call: ChannelCall) -> Labels:
         """Constant indices take labels; those from another tensor need the whole axis."""

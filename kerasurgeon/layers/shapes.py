@@ -62,6 +62,10 @@ class Reshape(Free):
 class Ravel(Free):
     """``ops.ravel``."""
 
+    def onnx(self, call: OnnxCall) -> None:
+        """A Reshape."""
+        write_regrouped(call)
+
     def __init__(self) -> None:
         super().__init__(keeps_batch=False)
 
@@ -189,6 +193,11 @@ class InsertedAxes(Free):
 
 class RepeatVector(Free):
     """RepeatVector: a new axis after the batch."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """A Tile of the operand with one more axis."""
+        x = call.unsqueeze(call.read(call.input), [1])
+        call.give(call.op("Tile", x, call.integers(1, int(call.config["n"]), 1)))
 
     def movement(self, layer: Layer, rank: int) -> Moved:
         """Repeated."""

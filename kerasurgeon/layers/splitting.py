@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from kerasurgeon.layers.onnx_moving import write_pieces, write_unstacked
 from kerasurgeon.layers.selecting import before
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.keep import Keep
 from kerasurgeon.rules.labels import Factor, Labels, placed
+from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.reasons import Reason
 from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Free
@@ -20,6 +22,11 @@ class Split(Free):
     Args:
         axis: The axis, where the config does not name it.
     """
+
+    def onnx(self, call: OnnxCall) -> None:
+        """A Split."""
+        axis = int(call.config.get("axis", 0)) if self.axis is None else min(self.axis, call.input.rank - 1)
+        write_pieces(call, axis)
 
     def __init__(self, axis: int | None = None) -> None:
         super().__init__(keeps_batch=False)
@@ -54,6 +61,10 @@ class Split(Free):
 class ArraySplit(Free):
     """``ops.array_split``: into a number of parts, which need not be equal."""
 
+    def onnx(self, call: OnnxCall) -> None:
+        """A Split."""
+        write_pieces(call, int(call.config.get("axis", 0)))
+
     def __init__(self) -> None:
         super().__init__(keeps_batch=False)
 
@@ -78,6 +89,10 @@ class ArraySplit(Free):
 
 class Unstack(Free):
     """``ops.unstack``: every position along an axis as a tensor of its own."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """A Gather for each."""
+        write_unstacked(call)
 
     def __init__(self) -> None:
         super().__init__(keeps_batch=False)

@@ -11,11 +11,13 @@ from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.keras_io import lift
 from kerasurgeon.keras_io.layers import construct
 from kerasurgeon.layers.attention import freeze_masks
+from kerasurgeon.layers.onnx_wrapped import inner_call, write_each_step
 from kerasurgeon.layers.recurrent import with_steps, without_steps
 from kerasurgeon.rules.call import Call, CannotTell, call_of
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.inner import inner_layer
 from kerasurgeon.rules.labels import Labels
+from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.registry import register_rule, rule_for
 from kerasurgeon.rules.rule import Rule
 from kerasurgeon.rules.sizes import resolve
@@ -29,6 +31,11 @@ class _Wrapper(Rule):
 
 class SpectralNormalization(_Wrapper):
     """SpectralNormalization: in inference, the layer inside with a scaled kernel."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """As the layer inside, with the kernel that it has."""
+        layer = inner_layer(call.layer, call.config["layer"])
+        call.given[0] = inner_call(call, layer, call.args, {}, call.outputs)[0]
 
     def macs(self, call: Call) -> int:
         """What the layer inside costs."""
@@ -53,6 +60,10 @@ class SpectralNormalization(_Wrapper):
 class TimeDistributed(_Wrapper):
     """TimeDistributed: the layer inside on every step, as if steps were further samples."""
 
+    def onnx(self, call: OnnxCall) -> None:
+        """As the layer inside, the steps among the samples."""
+        write_each_step(call, inner_layer(call.layer, call.config["layer"]))
+
     def macs(self, call: Call) -> int:
         """What the layer inside costs for batch x steps samples."""
         layer = inner_layer(call.layer, call.config["layer"])
@@ -72,6 +83,14 @@ class TimeDistributed(_Wrapper):
 
 class NestedModel(_Wrapper):
     """A Functional or Sequential model that stayed whole: one inside a wrapper, say."""
+
+    def onnx(self, call: OnnxCall) -> None:
+        """Not from inside a wrapper.
+
+        Raises:
+            CannotTell: Always.
+        """
+        raise CannotTell("a model inside a layer is not taken apart for ONNX")
 
     def macs(self, call: Call) -> int:
         """The sum over its layers.

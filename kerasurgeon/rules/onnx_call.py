@@ -178,7 +178,7 @@ class OnnxCall(Called[Tensor]):
 
         def made(source: Array) -> Array:
             result = source if make is None else make(source)
-            return np.ascontiguousarray(result.astype(np_type(dtype), copy=False))
+            return np.asarray(result.astype(np_type(dtype), copy=False), order="C")
 
         return self.parts.derived(array, f"{how} {dtype}", made, f"{self.layer.name}/{key}")
 
@@ -289,7 +289,7 @@ class OnnxCall(Called[Tensor]):
     def _constant_form(self, array: Array, order: Order, dtype: str) -> str:
         def make(source: Array) -> Array:
             turned = source.transpose(order) if len(order) == source.ndim else source
-            return np.ascontiguousarray(turned.astype(np_type(dtype), copy=False))
+            return np.asarray(turned.astype(np_type(dtype), copy=False), order="C")
 
         return self.parts.derived(array, f"{order} {dtype}", make, f"{self.name}/constant")
 

@@ -1,0 +1,165 @@
+"""Cells of recurrent layers written to ONNX, one step after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kerasurgeon.ir.layer import Layer
+from kerasurgeon.layers.onnx_activations import write_activation
+from kerasurgeon.layers.onnx_terms import Term, concat
+from kerasurgeon.rules.call import CannotTell
+from kerasurgeon.rules.inner import inner_layer
+from kerasurgeon.rules.onnx_call import OnnxCall
+from kerasurgeon.rules.onnx_parts import Array, natural
+
+GATES = {"SimpleRNN": 1, "GRU": 3, "LSTM": 4}
+"""How many gates and candidates a cell computes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell: what it is, its settings and its weights.
+
+    Attributes:
+        kind: ``"SimpleRNN"``, ``"GRU"`` or ``"LSTM"``.
+        config: The settings.
+        arrays: The weights: ``"kernel"``, ``"recurrent_kernel"``, ``"bias"``.
+        name: What it is called.
+    """
+
+    kind: str
+    config: Mapping[str, Any]
+    arrays: Mapping[str, Array]
+    name: str
+
+    @property
+    def units(self) -> int:
+        """How many units it has."""
+        return int(self.config["units"])
+
+    @property
+    def states(self) -> int:
+        """How many states it has."""
+        return 2 if self.kind == "LSTM" else 1
+
+    def activations(self) -> list[Any]:
+        """Those of the gates first, if it has any, then that of the candidate."""
+        own = self.config["activation"]
+        return [own] if self.kind == "SimpleRNN" else [self.config["recurrent_activation"], own]
+
+
+@dataclass(slots=True)
+class Course:
+    """What a recurrence makes of a sequence.
+
+    Attributes:
+        sequence: The outputs of all steps (batch, steps, units), in the order of time.
+        last: That of the step that is computed last.
+        states: The states after it.
+    """
+
+    sequence: Term
+    last: Term
+    states: list[Term]
+
+
+def cells_of(layer: Layer) -> list[Cell]:
+    """The cells of a layer, each of which reads what the one before it gives.
+
+    Raises:
+        CannotTell: One is not Keras' own.
+    """
+    kind = layer.kind.removesuffix("Cell")
+    if layer.config.get("stateful"):
+        raise CannotTell("it keeps its state from call to call")
+    if layer.kind == "RNN":
+        return cells_of(inner_layer(layer, layer.config["cell"]))
+    if layer.kind == "StackedRNNCells":
+        return [cell for entry in layer.config["cells"] for cell in cells_of(inner_layer(layer, entry))]
+    if kind not in GATES:
+        raise CannotTell(f"how its cell, a {layer.kind}, is written to ONNX is not known")
+    prefixes = [key.removesuffix("recurrent_kernel") for key in layer.weights if key.endswith("recurrent_kernel")]
+    if len(prefixes) != 1:
+        raise CannotTell("its cell is not to be found among its weights")
+    arrays = {key.removeprefix(prefixes[0]): weight.array for key, weight in layer.weights.items()}
+    if not set(arrays) <= {"kernel", "recurrent_kernel", "bias"}:
+        raise CannotTell(f"it computes with {', '.join(sorted(arrays))}")
+    return [Cell(kind, layer.config, arrays, layer.name)]
+
+
+def unrolled(
+    step: Callable[[int, list[Term]], tuple[Term, list[Term]]],
+    states: list[Term],
+    count: int,
+    mask: Term | None,
+    *,
+    back: bool,
+    zeros: bool,
+    rank: int = 2,
+) -> Course:
+    """Write all steps of a recurrence.
+
+    Args:
+        step: Writes one: from its number and the states before it to its output and the states after it.
+        states: The states before the first.
+        count: How many steps there are.
+        mask: Which of them count.
+        back: Whether the last is the first.
+        zeros: Whether those that do not count give zeros.
+        rank: How many axes the states have.
+    """
+    outputs: list[Term] = []
+    for number in range(count)[:: -1 if back else 1]:
+        output, new = step(number, states)
+        if mask is not None:
+            counts = mask.gather(number, 1).unsqueeze(*range(1, rank))
+            before = outputs[-1] if outputs and not zeros else 0.0
+            output = counts.where(output, before)
+            new = [counts.where(one, other) for one, other in zip(new, states, strict=True)]
+        outputs.append(output)
+        states = new
+    ordered = outputs[::-1] if back else outputs
+    return Course(concat([output.unsqueeze(1) for output in ordered], 1), outputs[-1], states)
+
+
+def step_of(call: OnnxCall, cell: Cell, x: Term, states: Sequence[Term]) -> tuple[Term, list[Term]]:
+    """One step of a cell: its output and the states after it."""
+    kernel, recurrent, bias = cell.arrays["kernel"], cell.arrays["recurrent_kernel"], cell.arrays.get("bias")
+    hidden, units = states[0], cell.units
+
+    def act(value: Term, gate: bool = False) -> Term:
+        entry = cell.activations()[0 if gate else -1]
+        return value.named(write_activation(call, entry, value.name, natural(2)))
+
+    read = x.matmul(kernel)
+    own = None if bias is None else bias[0] if bias.ndim == 2 else bias
+    read = read if own is None else read + own
+    if cell.kind == "GRU":
+        return _gated(cell, read, hidden, act)
+    both = read + hidden.matmul(recurrent)
+    if cell.kind == "SimpleRNN":
+        made = act(both)
+        return made, [made]
+    enter, forget, candidate, leave = both.split(1, [units] * 4)
+    carry = act(forget, True) * states[1] + act(enter, True) * act(candidate)
+    made = act(leave, True) * act(carry)
+    return made, [made, carry]
+
+
+def _gated(cell: Cell, read: Term, hidden: Term, act: Callable[..., Term]) -> tuple[Term, list[Term]]:
+    recurrent, bias, units = cell.arrays["recurrent_kernel"], cell.arrays.get("bias"), cell.units
+    update, reset, candidate = read.split(1, [units] * 3)
+    if cell.config.get("reset_after"):
+        inner = hidden.matmul(recurrent)
+        inner = inner + bias[1] if bias is not None else inner
+        of_update, of_reset, of_candidate = inner.split(1, [units] * 3)
+        kept = act(update + of_update, True)
+        made = act(candidate + act(reset + of_reset, True) * of_candidate)
+    else:
+        of_update, of_reset = hidden.matmul(recurrent[:, : 2 * units]).split(1, [units] * 2)
+        kept = act(update + of_update, True)
+        made = act(candidate + (act(reset + of_reset, True) * hidden).matmul(recurrent[:, 2 * units :]))
+    result = kept * hidden + (1.0 - kept) * made
+    return result, [result]

@@ -1,0 +1,193 @@
+"""Resizing of images and adaptive pooling, written to ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasurgeon.layers.onnx_terms import Term, concat, give, term
+from kerasurgeon.rules.call import CannotTell
+from kerasurgeon.rules.onnx_call import OnnxCall
+from kerasurgeon.rules.onnx_parts import Order, Tensor
+
+_ONNX_MODES = {"bilinear": "linear", "bicubic": "cubic"}
+
+
+def images_first(config: Mapping[str, Any], rank: int) -> Order:
+    """The order of axes (batch, channels, rows, columns), or without the batch."""
+    first = (config.get("data_format") or keras.config.image_data_format()) == "channels_first"
+    order = tuple(range(rank)) if first else (*range(rank - 3), rank - 1, rank - 3, rank - 2)
+    return order
+
+
+def write_enlarged(call: OnnxCall, factors: Sequence[int], interpolation: str, order: Order) -> None:
+    """Write every position several times, or interpolated between; channels stand first in the order."""
+    x = call.read(call.input, order)
+    rank = len(order)
+    if interpolation == "nearest":
+        options: dict[str, Any] = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        mode = "nearest"
+    elif interpolation in _ONNX_MODES and (interpolation == "bilinear" or set(factors) <= {1, 2, 4, 8}):
+        mode, options = _ONNX_MODES[interpolation], _interpolating(interpolation)
+    else:
+        size = [call.input.shape[axis] for axis in order[2:]]
+        if None in size:
+            raise CannotTell(f"{interpolation} interpolation of images whose size is unknown")
+        wanted = [int(one) * factor for one, factor in zip(size, factors, strict=True) if one is not None]
+        made = by_matrices(Term(call, x, call.float), size, wanted, interpolation, False)
+        return give(call, made, order)
+    scales = call.constant([1.0] * (rank - len(factors)) + [float(factor) for factor in factors], "float32", "scales")
+    return call.give(call.op("Resize", x, None, scales, mode=mode, **options), order)
+
+
+def _interpolating(interpolation: str) -> dict[str, Any]:
+    if interpolation == "bicubic":
+        return {"coordinate_transformation_mode": "half_pixel", "cubic_coeff_a": -0.5, "exclude_outside": 1}
+    return {"coordinate_transformation_mode": "half_pixel"}
+
+
+def by_matrices(
+    x: Term, sizes: Sequence[int | None], wanted: Sequence[int], interpolation: str, antialias: bool
+) -> Term:
+    """Rows and columns, the last two axes, resized by products with what Keras makes of the unit matrices."""
+    rows, columns = (
+        _weights(int(size or 0), target, interpolation, antialias) for size, target in zip(sizes, wanted, strict=True)
+    )
+    x = x if rows is None else x.named(x.call.op("MatMul", x.call.constant(rows, x.dtype), x.name))
+    return x if columns is None else x.matmul(columns.T)
+
+
+def _weights(size: int, wanted: int, interpolation: str, antialias: bool) -> Any:
+    if size == wanted:
+        return None
+    unit = np.eye(size, dtype="float32")[None, :, :, None]
+    made = keras.ops.image.resize(
+        unit, (wanted, size), interpolation=interpolation, antialias=antialias, data_format="channels_last"
+    )
+    return keras.ops.convert_to_numpy(made)[0, :, :, 0]
+
+
+def write_resized(
+    call: OnnxCall,
+    size: Sequence[int],
+    interpolation: str,
+    *,
+    antialias: bool = False,
+    crops: bool = False,
+    pads: bool = False,
+    filling: float = 0.0,
+) -> None:
+    """Write images in another size.
+
+    Args:
+        call: The call; channels are where its config has them.
+        size: Rows and columns.
+        interpolation: As Keras names it.
+        antialias: Whether what is made smaller is smoothed first.
+        crops: Whether the images are cropped to the wanted ratio of sides first.
+        pads: Whether they are padded to it.
+        filling: With what.
+    """
+    operand = call.input
+    order = images_first(call.config, operand.rank)
+    if "float" not in operand.dtype and interpolation != "nearest":
+        raise CannotTell(f"Keras interpolates between {operand.dtype} in another type than it says")
+    x = term(call, operand, order, call.output.dtype)
+    place = len(order) - 2
+    own = [operand.shape[axis] for axis in order[place:]]
+    if crops or pads:
+        x, own = _to_ratio(x, place, own, size, crops, filling)
+    give(call, _resized(x, operand, order, own, [int(each) for each in size], interpolation, antialias), order)
+
+
+def _to_ratio(
+    x: Term, place: int, own: Sequence[int | None], size: Sequence[int], crops: bool, filling: float
+) -> tuple[Term, list[int | None]]:
+    if None in own:
+        raise CannotTell("how it crops or pads depends on sizes that are unknown")
+    height, width = (int(each or 0) for each in own)
+    rows, columns = int(np.float32(width * size[0]) / size[1]), int(np.float32(height * size[1]) / size[0])
+    if crops:
+        rows, columns = max(min(height, rows), 1), max(min(width, columns), 1)
+        top, left = int((height - rows) / 2), int((width - columns) / 2)
+        x = x.slice(place, top, top + rows) if rows < height else x
+        return (x.slice(place + 1, left, left + columns) if columns < width else x), [rows, columns]
+    rows, columns = max(height, rows), max(width, columns)
+    top, left = int((rows - height) / 2), int((columns - width) / 2)
+    # Both sides are filled alike, so that the result may be one smaller than it should be.
+    amounts = [0] * place + [top, left]
+    name = x.call.op("Pad", x.name, x.call.integers(*amounts, *amounts), x.other(filling).name)
+    return x.named(name), [height + 2 * top, width + 2 * left]
+
+
+def _resized(
+    x: Term,
+    operand: Tensor,
+    order: Order,
+    own: Sequence[int | None],
+    size: Sequence[int],
+    interpolation: str,
+    antialias: bool,
+) -> Term:
+    call, place = x.call, len(order) - 2
+    if list(own) == list(size):
+        return x
+    if interpolation == "nearest":
+        for offset, (have, want) in enumerate(zip(own, size, strict=True)):
+            if have is None:
+                raise CannotTell("which positions are nearest depends on sizes that are unknown")
+            step = np.float32(have) / np.float32(want)
+            at = np.floor((np.arange(want, dtype=np.float32) + np.float32(0.5)) * step).astype(np.int64)
+            x = x if have == want else x.gather(np.clip(at, 0, have - 1), place + offset)
+        return x
+    if interpolation != "bilinear" or antialias:
+        if None in own:
+            raise CannotTell(f"{interpolation} interpolation of images whose size is unknown")
+        return by_matrices(x, own, size, interpolation, antialias)
+    outer = [call.size(operand, axis) for axis in order[:place]]
+    if place == 1:
+        x, outer = x.unsqueeze(0), [1, *outer]
+    name = call.op(
+        "Resize", x.name, None, None, call.exact_shape([*outer, *size]), mode="linear", **_interpolating("bilinear")
+    )
+    return x.named(name) if place == 2 else x.named(name).squeeze(0)
+
+
+def write_adaptive(call: OnnxCall, takes: str, output_size: Any, order: Order) -> None:
+    """Write pooling to a given number of positions, each over its share of the operand.
+
+    Along every axis the windows have at most two sizes; poolings of both are gathered from, axis by axis.
+    """
+    operand = call.input
+    wanted = [output_size] * (operand.rank - 2) if isinstance(output_size, int) else list(output_size)
+    x = term(call, operand, order)
+    for place, (axis, count) in enumerate(zip(order[2:], wanted, strict=True), 2):
+        size = operand.shape[axis]
+        if count is None or count == size:
+            continue
+        if size is None:
+            raise CannotTell("its windows depend on sizes that are unknown")
+        starts = [index * size // count for index in range(count)]
+        reaches = [-(-(index + 1) * size // count) - start for index, start in enumerate(starts)]
+        x = _shares(x, takes, place, len(order), starts, reaches)
+    give(call, x, order)
+
+
+def _shares(x: Term, takes: str, place: int, rank: int, starts: Sequence[int], reaches: Sequence[int]) -> Term:
+    kind, shape = "MaxPool" if takes == "max" else "AveragePool", [1] * (rank - 2)
+    if len(set(reaches)) == 1 and len(set(np.diff(starts).tolist())) <= 1:
+        step = starts[1] - starts[0] if len(starts) > 1 else 1
+        window = [reaches[0] if place == axis else 1 for axis in range(2, rank)]
+        strides = [step if place == axis else 1 for axis in range(2, rank)]
+        return x.op(kind, kernel_shape=window, strides=strides)
+    pools, first, offset = [], {}, 0
+    for reach in sorted(set(reaches)):
+        window = [reach if place == axis else 1 for axis in range(2, rank)]
+        pools.append(x.op(kind, kernel_shape=window, strides=shape))
+        first[reach] = offset
+        offset += starts[-1] + reaches[-1] - reach + 1
+    at = [first[reach] + start for start, reach in zip(starts, reaches, strict=True)]
+    return concat(pools, place).gather(at, place)

@@ -1,0 +1,141 @@
+"""Layers around other layers, and convolutional recurrences, written to ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from kerasurgeon.ir.layer import Layer
+from kerasurgeon.ir.structure import leaves
+from kerasurgeon.ir.values import TensorSpec
+from kerasurgeon.layers.onnx_activations import write_activation
+from kerasurgeon.layers.onnx_cells import unrolled
+from kerasurgeon.layers.onnx_terms import Term, give, term
+from kerasurgeon.layers.onnx_windows import padding, spatial_order
+from kerasurgeon.rules.call import CannotTell
+from kerasurgeon.rules.layout import per_axis
+from kerasurgeon.rules.onnx_call import OnnxCall
+from kerasurgeon.rules.onnx_parts import Array, Size, Tensor, natural
+from kerasurgeon.rules.positions import Window
+from kerasurgeon.rules.registry import rule_for
+
+
+def inner_call(
+    call: OnnxCall, layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any], outputs: tuple[TensorSpec, ...]
+) -> list[Tensor]:
+    """Write a call of a layer inside another; what it gives.
+
+    Args:
+        call: The call of the layer around it.
+        layer: The layer inside.
+        args: Its operands.
+        kwargs: Those by name.
+        outputs: The specs of what it gives.
+    """
+    named = replace(layer, name=f"{call.layer.name}/{layer.name}")
+    inner = OnnxCall(f"{call.name}/{layer.name}", named, args, kwargs, outputs, call.parts)
+    rule_for(layer.kind).onnx(inner)
+    return [inner.given[index] for index in range(len(outputs))]
+
+
+def write_each_step(call: OnnxCall, layer: Layer) -> None:
+    """Write TimeDistributed: the layer inside on every step, as if steps were further samples."""
+    if call.operand(2, "mask") is not None and "mask" in layer.call_parameters:
+        raise CannotTell("its mask reaches the layer inside")
+    operand = call.input
+    if None in operand.shape[2:]:
+        raise CannotTell("a size of its steps is unknown")
+    sizes = [int(size or 0) for size in operand.shape[2:]]
+    batch, steps = call.size(operand, 0), call.size(operand, 1)
+    flat = term(call, operand).reshape([-1, *sizes])
+    spec = TensorSpec((_merged(operand.spec), *sizes), operand.dtype)
+    made = tuple(TensorSpec((_merged(each), *each.shape[2:]), each.dtype) for each in call.outputs)
+    found = inner_call(call, layer, (Tensor(spec, forms={natural(len(spec.shape)): flat.name}),), {}, made)
+    for index, (tensor, each) in enumerate(zip(found, call.outputs, strict=True)):
+        inside: list[Size] = [call.size(tensor, axis) for axis in range(1, tensor.rank)]
+        give(call, term(call, tensor).reshape([batch, steps, *inside]).to(each.dtype), index=index)
+
+
+def _merged(spec: TensorSpec) -> int | None:
+    sizes = spec.shape[:2]
+    return None if None in sizes else prod(int(size or 0) for size in sizes)
+
+
+def write_convolutional(call: OnnxCall) -> None:
+    """Write ConvLSTM1D, ConvLSTM2D and ConvLSTM3D: the convolution of all steps at once, then every step."""
+    config, operand, layer = call.config, call.input, call.layer
+    steps, axes = operand.shape[1], operand.rank - 3
+    if steps is None or config.get("stateful"):
+        raise CannotTell("the number of its steps is unknown" if steps is None else "it keeps its state")
+    arrays = {key.rpartition("/")[2]: weight.array for key, weight in layer.weights.items()}
+    if not set(arrays) <= {"kernel", "recurrent_kernel", "bias"} or len(arrays) != len(layer.weights):
+        raise CannotTell(f"it computes with {', '.join(sorted(layer.weights))}")
+    inner = spatial_order(config, axes + 2)
+    order = (0, 1, *(axis + 1 for axis in inner[1:]))
+    if None in operand.shape[2:]:
+        raise CannotTell("the size of its images is unknown")
+    sizes = [int(operand.shape[axis] or 0) for axis in order[2:]]
+    x = term(call, operand, order, call.float).reshape([-1, *sizes])
+    window = Window(
+        per_axis(config["kernel_size"], axes),
+        per_axis(config["strides"], axes),
+        per_axis(config["dilation_rate"], axes),
+        str(config["padding"]),
+    )
+    read = _convolved(x, arrays["kernel"], arrays.get("bias"), window, sizes[1:])
+    image = _output_image(call, axes, inner)
+    filters = int(config["filters"])
+    read = read.reshape([-1, steps, 4 * filters, *image])
+    same = Window(window.size, (1,) * axes, (1,) * axes, "same")
+    states = [
+        term(call, leaf, inner, call.float)
+        for leaf in leaves(call.operand(1, "initial_state"))
+        if isinstance(leaf, Tensor)
+    ]
+    if not states:
+        zero = Term(call, call.constant(0.0), call.float).expand([call.size(operand, 0), filters, *image])
+        states = [zero, zero]
+
+    def act(value: Term, key: str) -> Term:
+        return value.named(write_activation(call, config[key], value.name, inner))
+
+    def step(number: int, before: list[Term]) -> tuple[Term, list[Term]]:
+        both = read.gather(number, 1) + _convolved(before[0], arrays["recurrent_kernel"], None, same, image)
+        enter, forget, candidate, leave = both.split(1, [filters] * 4)
+        kept = act(forget, "recurrent_activation") * before[1]
+        carry = kept + act(enter, "recurrent_activation") * act(candidate, "activation")
+        made = act(leave, "recurrent_activation") * act(carry, "activation")
+        return made, [made, carry]
+
+    mask = call.as_tensor(call.operand(2, "mask"))
+    kept = None if mask is None else term(call, mask, None, "bool")
+    back, zeros = bool(config.get("go_backwards")), bool(config.get("zero_output_for_mask"))
+    course = unrolled(step, states, steps, kept, back=back, zeros=zeros, rank=axes + 2)
+    if config["return_sequences"]:
+        sequence = course.sequence.slice(1, -1, None, -1) if back else course.sequence
+        give(call, sequence, (0, 1, *(axis + 1 for axis in inner[1:])))
+    else:
+        give(call, course.last, inner)
+    if config["return_state"]:
+        for index, state in enumerate(course.states, 1):
+            give(call, state, inner, index)
+
+
+def _output_image(call: OnnxCall, axes: int, inner: Sequence[int]) -> list[int]:
+    shape = call.output.shape[1:] if call.config["return_sequences"] else call.output.shape
+    sizes = [shape[axis] for axis in inner[2 : 2 + axes]]
+    if None in sizes:
+        raise CannotTell("the size of its images is unknown")
+    return [int(size or 0) for size in sizes]
+
+
+def _convolved(x: Term, kernel: Array, bias: Array | None, window: Window, sizes: Sequence[int]) -> Term:
+    axes = len(window.size)
+    turned = np.ascontiguousarray(kernel.transpose(axes + 1, axes, *range(axes)))
+    around = padding(window, list(sizes), [(0, 0)] * axes)
+    more = () if bias is None else (bias,)
+    return x.op("Conv", turned, *more, strides=window.strides, dilations=window.dilation, **around)

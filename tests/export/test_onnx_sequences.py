@@ -1,0 +1,370 @@
+"""Attention, recurrent layers and layers around others, as ONNX writes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from kerasurgeon.exporting.onnx_writer import CannotWrite
+from tests.export.single_layers import SEQUENCE, Case, In, check, model_of, written
+
+OPEN = (In((None, 4)),)
+PAIR = (In((6, 4)), In((5, 4)))
+MASKED = (In((6, 4)), In((6,), values=[True, True, False], dtype="bool"))
+IDS = (In((6,), "int32", 0, 4),)
+HEADS = (In((6, 4, 3)), In((5, 2, 3)))
+FILMS = (In((3, 5, 4, 2)),)
+
+
+def _layer(name: str, *args: Any, **options: Any) -> Any:
+    return lambda *xs: getattr(layers, name)(*args, **options)(*xs)
+
+
+def _list(name: str, **options: Any) -> Any:
+    return lambda *xs: getattr(layers, name)(**options)(list(xs))
+
+
+def _mask(name: str, *args: Any, **options: Any) -> Any:
+    return lambda x, mask: getattr(layers, name)(*args, **options)(x, mask=mask)
+
+
+def _embedded(layer: Any) -> Any:
+    """A layer behind an Embedding, whose mask reaches it by itself."""
+    return lambda ids: layer(layers.Embedding(4, 4, mask_zero=True)(ids))
+
+
+def _cells() -> list[Any]:
+    return [layers.LSTMCell(3), layers.GRUCell(2), layers.SimpleRNNCell(4)]
+
+
+RECURRENT = ("SimpleRNN", "GRU", "LSTM")
+OPTIONS: dict[str, dict[str, Any]] = {
+    "last": {},
+    "whole": {"return_sequences": True},
+    "states": {"return_state": True},
+    "back": {"go_backwards": True, "return_sequences": True, "return_state": True},
+    "back, last": {"go_backwards": True},
+    "without bias": {"use_bias": False},
+    "unrolled": {"unroll": True},
+    "relu": {"activation": "relu"},
+    "gelu": {"activation": "gelu", "return_sequences": True},
+}
+
+CASES = [
+    *[
+        Case(
+            f"{kind} {name}",
+            _layer(kind, 3, **options),
+            SEQUENCE,
+            rtol=2e-5,
+            reference=not options.get("go_backwards") and name not in ("relu",),
+        )
+        for kind in RECURRENT
+        for name, options in OPTIONS.items()
+    ],
+    *[Case(f"{kind} of open length", _layer(kind, 3, return_sequences=True), OPEN) for kind in RECURRENT],
+    *[
+        Case(
+            f"{kind} hard",
+            _layer(kind, 3, activation="softsign", recurrent_activation="hard_sigmoid"),
+            SEQUENCE,
+            reference=False,
+        )
+        for kind in ("GRU", "LSTM")
+    ],
+    *[
+        Case(
+            f"GRU before {name}",
+            _layer("GRU", 3, reset_after=False, **options),
+            SEQUENCE,
+            reference=not options.get("go_backwards"),
+        )
+        for name, options in OPTIONS.items()
+    ],
+    *[
+        Case(f"{kind} masked {name}", _mask(kind, 3, **options), MASKED, reference=False)
+        for kind in RECURRENT
+        for name, options in OPTIONS.items()
+        if name in ("last", "whole", "back", "gelu", "states")
+    ],
+    *[
+        Case(
+            f"{kind} masked by zeros",
+            _mask(kind, 3, return_sequences=True, zero_output_for_mask=True),
+            MASKED,
+            reference=False,
+        )
+        for kind in RECURRENT
+        if kind != "x"
+    ],
+    *[
+        Case(f"{kind} behind an Embedding", _embedded(getattr(layers, kind)(3)), IDS, reference=False)
+        for kind in RECURRENT
+    ],
+    Case(
+        "LSTM behind Masking", lambda x: layers.LSTM(3)(layers.Masking()(ops.round(x))), (In((6, 1)),), reference=False
+    ),
+    Case(
+        "LSTM with states",
+        lambda x, h, c: layers.LSTM(3, return_sequences=True)(x, initial_state=[h, c]),
+        (In((6, 4)), In((3,)), In((3,))),
+    ),
+    Case("GRU with a state", lambda x, h: layers.GRU(3, return_state=True)(x, initial_state=h), (In((6, 4)), In((3,)))),
+    Case(
+        "LSTM with states and a mask",
+        lambda x, m, h, c: layers.LSTM(3, return_state=True)(x, mask=m, initial_state=[h, c]),
+        (*MASKED, In((3,)), In((3,))),
+        reference=False,
+    ),
+    *[
+        Case(
+            f"Bidirectional {kind} {merge}",
+            lambda x, kind=kind, merge=merge: layers.Bidirectional(
+                getattr(layers, kind)(3, return_sequences=True), merge_mode=merge
+            )(x),
+            SEQUENCE,
+            reference=False,
+        )
+        for kind in RECURRENT
+        for merge in ("concat", "sum", "mul", "ave", None)
+    ],
+    *[
+        Case(
+            f"Bidirectional {kind} last",
+            lambda x, kind=kind: layers.Bidirectional(getattr(layers, kind)(3, return_state=True))(x),
+            SEQUENCE,
+            reference=False,
+        )
+        for kind in RECURRENT
+    ],
+    Case(
+        "Bidirectional masked",
+        lambda x, mask: [
+            layers.Bidirectional(layers.LSTM(3, return_sequences=True))(x, mask=mask),
+            layers.Bidirectional(layers.GRU(3))(x, mask=mask),
+        ],
+        MASKED,
+        reference=False,
+    ),
+    Case(
+        "Bidirectional of its own",
+        lambda x: layers.Bidirectional(
+            layers.LSTM(3), backward_layer=layers.LSTM(3, go_backwards=True, activation="relu")
+        )(x),
+        SEQUENCE,
+        reference=False,
+    ),
+    *[
+        Case(
+            f"RNN of {cell}",
+            lambda x, cell=cell: layers.RNN(getattr(layers, cell)(3), return_sequences=True)(x),
+            SEQUENCE,
+        )
+        for cell in ("SimpleRNNCell", "GRUCell", "LSTMCell")
+    ],
+    Case(
+        "RNN of several cells",
+        lambda x: [layers.RNN(_cells())(x), layers.RNN(layers.StackedRNNCells(_cells()), return_sequences=True)(x)],
+        SEQUENCE,
+    ),
+    Case(
+        "RNN of several cells, masked",
+        lambda x, mask: layers.RNN(_cells(), return_sequences=True)(x, mask=mask),
+        MASKED,
+        reference=False,
+    ),
+    Case(
+        "cells",
+        lambda x, h, c: [
+            *layers.LSTMCell(3)(x, [h, c])[1],
+            layers.GRUCell(3)(x, [h])[0],
+            layers.GRUCell(3, reset_after=False)(x, [h])[0],
+            layers.SimpleRNNCell(3)(x, [h])[0],
+        ],
+        (In((4,)), In((3,)), In((3,))),
+    ),
+    Case(
+        "StackedRNNCells",
+        lambda x, h: layers.StackedRNNCells([layers.GRUCell(3), layers.SimpleRNNCell(3)])(x, [[h], [h]])[0],
+        (In((4,)), In((3,))),
+    ),
+    *[
+        Case(f"ConvLSTM2D {name}", lambda x, options=options: layers.ConvLSTM2D(3, 2, **options)(x), FILMS, rtol=2e-5)
+        for name, options in {
+            "last": {},
+            "whole": {"return_sequences": True, "padding": "same"},
+            "back": {"go_backwards": True, "return_sequences": True, "return_state": True},
+            "strides": {"strides": 2, "recurrent_activation": "hard_sigmoid"},
+            "wide": {"dilation_rate": 2},
+        }.items()
+    ],
+    Case("ConvLSTM of other ranks", lambda x: layers.ConvLSTM1D(3, 2, padding="same")(x), (In((3, 5, 2)),)),
+    Case("ConvLSTM3D", lambda x: layers.ConvLSTM3D(2, 2)(x), (In((2, 3, 3, 3, 2)),)),
+    Case(
+        "ConvLSTM2D masked",
+        lambda x, mask: layers.ConvLSTM2D(3, 2, return_sequences=True)(x, mask=mask),
+        (*FILMS, In((3,), values=[True, False], dtype="bool")),
+    ),
+    Case(
+        "TimeDistributed",
+        lambda x: [
+            layers.TimeDistributed(layers.Dense(3, activation="relu"))(x),
+            layers.TimeDistributed(layers.LayerNormalization())(x),
+        ],
+        SEQUENCE,
+    ),
+    Case(
+        "TimeDistributed of images",
+        lambda x: [
+            layers.TimeDistributed(layers.Conv2D(3, 2))(x),
+            layers.TimeDistributed(layers.Flatten())(x),
+            layers.TimeDistributed(layers.MaxPooling2D())(x),
+        ],
+        FILMS,
+    ),
+    Case("TimeDistributed of open length", lambda x: layers.TimeDistributed(layers.Dense(3))(x), OPEN),
+    Case("TimeDistributed, masked", lambda x, mask: layers.TimeDistributed(layers.Dense(3))(x, mask=mask), MASKED),
+    Case(
+        "SpectralNormalization",
+        lambda x: [
+            layers.SpectralNormalization(layers.Dense(3))(x),
+            layers.SpectralNormalization(layers.Conv1D(3, 2))(x),
+        ],
+        SEQUENCE,
+    ),
+    # Attention
+    *[
+        Case(
+            f"MultiHeadAttention {name}",
+            lambda x, y, options=options, more=more: layers.MultiHeadAttention(2, 3, **options)(x, y, **more),
+            PAIR,
+        )
+        for name, options, more in (
+            ("plain", {}, {}),
+            ("scores", {}, {"return_attention_scores": True}),
+            ("causal", {}, {"use_causal_mask": True}),
+            ("with dropout", {"dropout": 0.1, "value_dim": 5}, {"use_causal_mask": True}),
+            ("without bias", {"use_bias": False, "output_shape": 7}, {}),
+            ("of a window", {"sliding_window": 2} if True else {}, {}),
+        )
+    ],
+    Case(
+        "MultiHeadAttention of open length", lambda x: layers.MultiHeadAttention(2, 3)(x, x, use_causal_mask=True), OPEN
+    ),
+    Case(
+        "MultiHeadAttention with masks",
+        lambda x, mask: [
+            layers.MultiHeadAttention(2, 3)(x, x, attention_mask=mask),
+            layers.MultiHeadAttention(2, 3)(x, x, attention_mask=mask, use_causal_mask=True),
+        ],
+        (In((6, 4)), In((6, 6), values=[True, True, False], dtype="bool")),
+    ),
+    Case(
+        "MultiHeadAttention with a mask of the value",
+        lambda x, mask: layers.MultiHeadAttention(2, 3)(x, x, value_mask=mask),
+        MASKED,
+    ),
+    Case(
+        "MultiHeadAttention behind an Embedding",
+        lambda ids: (lambda x: layers.MultiHeadAttention(2, 3)(x, x))(layers.Embedding(4, 4, mask_zero=True)(ids)),
+        IDS,
+    ),
+    Case(
+        "MultiHeadAttention over images",
+        lambda x: [layers.MultiHeadAttention(2, 3)(x, x), layers.MultiHeadAttention(2, 3, attention_axes=(2,))(x, x)],
+        (In((4, 5, 3)),),
+        rtol=2e-5,
+    ),
+    *[
+        Case(
+            f"GroupQueryAttention {name}",
+            lambda x, y, more=more: layers.GroupQueryAttention(3, 4, 2)(x, y, **more),
+            PAIR,
+        )
+        for name, more in (
+            ("plain", {}),
+            ("scores", {"return_attention_scores": True}),
+            ("causal", {"use_causal_mask": True}),
+        )
+    ],
+    Case(
+        "Attention",
+        lambda x, y: [
+            layers.Attention()([x, y]),
+            layers.Attention(use_scale=True, score_mode="concat")([x, y]),
+            layers.Attention(use_scale=True)([x, y, y]),
+        ],
+        PAIR,
+    ),
+    Case(
+        "Attention with all",
+        lambda x, m: [
+            *layers.Attention()([x, x], mask=[m, m], return_attention_scores=True),
+            layers.Attention()([x, x], mask=[None, m], use_causal_mask=True),
+        ],
+        MASKED,
+    ),
+    Case(
+        "AdditiveAttention",
+        lambda x, y: [
+            layers.AdditiveAttention()([x, y]),
+            layers.AdditiveAttention(use_scale=False)([x, y], use_causal_mask=True),
+        ],
+        PAIR,
+    ),
+    Case(
+        "dot_product_attention",
+        lambda x, y: [
+            ops.dot_product_attention(x, x, x),
+            ops.dot_product_attention(x, x, x, is_causal=True, scale=0.3),
+            ops.dot_product_attention(x, y, y),
+        ],
+        HEADS,
+    ),
+    Case(
+        "dot_product_attention with a mask",
+        lambda x, mask: ops.dot_product_attention(x, x, x, bias=ops.cast(mask, "float32"), mask=mask),
+        (In((6, 4, 3)), In((4, 6, 6), values=[True, True, False], dtype="bool")),
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_sequences(case: Case) -> None:
+    check(case)
+
+
+REFUSED = [
+    ("LSTM", Case("stateful", _layer("LSTM", 3, stateful=True), SEQUENCE, fixed=True), "state"),
+    ("training", Case("training", lambda x: layers.Dropout(0.5)(x, training=True), SEQUENCE), "training"),
+    (
+        "a mask that reaches the inside",
+        Case(
+            "mask", lambda x, m: layers.TimeDistributed(layers.LSTM(2))(x, mask=m), (In((3, 4, 2)), In((3, 4), "bool"))
+        ),
+        "mask",
+    ),
+    (
+        "a mask beside the graph",
+        Case("mask", lambda ids: layers.LSTM(2)(layers.ReversibleEmbedding(4, 3, mask_zero=True)(ids)), IDS),
+        "mask",
+    ),
+    ("an activation over an open length", Case("open", _layer("LSTM", 3, activation="gelu"), OPEN), "length"),
+]
+
+
+@pytest.mark.parametrize(("case", "why"), [each[1:] for each in REFUSED], ids=[each[0] for each in REFUSED])
+def test_what_cannot_be_written_is_refused(case: Case, why: str) -> None:
+    with pytest.raises(CannotWrite, match=why):
+        written(model_of(case))
+
+
+def test_a_shared_kernel_is_written_once() -> None:
+    layer = layers.LSTM(8)
+    one, two = keras.Input((6, 4)), keras.Input((6, 4))
+    proto = written(keras.Model([one, two], [layer(one), layer(two)]))
+    assert sum(np.prod(each.dims) for each in proto.graph.initializer) < 1.1 * layer.count_params() + 8 * 4 * 2
