@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasurgeon.exporting.onnx_masks import unrecorded
 from kerasurgeon.exporting.onnx_rewrites import protect_pooling_pads
 from kerasurgeon.exporting.onnx_simplify import simplified
 from kerasurgeon.exporting.tensors import TensorInfo
@@ -67,7 +69,7 @@ def write_onnx(
     require("onnx", package="onnx", extra="onnx", needed_for="ONNX export")
     graph = simplified(lift(model))
     parts = Parts(opset)
-    tensors = _written(graph, parts, inputs, batch_size)
+    tensors = _written(graph, parts, inputs, batch_size, unrecorded(model))
     results = [_result(tensors[value.node][value.index], parts, info.name) for value, info in _outputs(graph, outputs)]
     parts.drop_unused(results)
     proto = _proto(model.name, parts, inputs, outputs, results, batch_size)
@@ -80,7 +82,7 @@ def _outputs(graph: Graph, outputs: Sequence[TensorInfo]) -> list[tuple[Value, T
 
 
 def _written(
-    graph: Graph, parts: Parts, inputs: Sequence[TensorInfo], batch_size: int | None
+    graph: Graph, parts: Parts, inputs: Sequence[TensorInfo], batch_size: int | None, masked: frozenset[str]
 ) -> dict[str, dict[int, Tensor]]:
     """Write every node of a graph; the tensors that stand for its values."""
     tensors: dict[str, dict[int, Tensor]] = {}
@@ -97,8 +99,10 @@ def _written(
         call = _call(graph, node, specs[node.name], tensors, parts)
         first = len(parts.operators)
         try:
-            if call.kwargs.get("training"):
+            if call.kwargs.get("training") and not _trains_by_default(call.layer):
                 raise CannotTell("it is called in training mode")
+            if call.layer.name in masked:
+                raise CannotTell("Keras gives it a mask that its graph does not hold; pass the mask to its call")
             rule_for(call.kind).onnx(call)
         except CannotTell as reason:
             reasons[node.name] = str(reason)
@@ -139,6 +143,12 @@ def _told(layer: Layer) -> Layer:
     if layer.prototype is None:
         return layer
     return replace(layer, config={key: value for key, value in vars(layer.prototype).items() if key[:1] != "_"})
+
+
+def _trains_by_default(layer: Layer) -> bool:
+    """Whether a call that says nothing is noted as one in training; what runs the model then decides."""
+    parameter = inspect.signature(layer.cls.call).parameters.get("training")
+    return parameter is not None and parameter.default is True
 
 
 def _name_after(node: Node, call: OnnxCall, operators: Sequence[Operator]) -> None:

@@ -16,7 +16,7 @@ from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.layers.activations import activated
 from kerasurgeon.layers.onnx_activations import write_activation
-from kerasurgeon.layers.onnx_convolving import transposed_options, write_convolution, write_transposed
+from kerasurgeon.layers.onnx_convolving import transposed_options, write_convolution
 from kerasurgeon.layers.onnx_windows import padding, spatial_order
 from kerasurgeon.rules.call import Call, CannotTell, elements
 from kerasurgeon.rules.channel_call import ChannelCall
@@ -331,8 +331,12 @@ class TransposedConvolutionOp(_ConvolutionOp):
     """``ops.conv_transpose``: the kernel is (positions..., filters, input channels)."""
 
     def onnx(self, call: OnnxCall) -> None:
-        """A ConvTranspose."""
-        write_transposed(call)
+        """Not as long as Keras has it wrong.
+
+        Raises:
+            CannotTell: Always.
+        """
+        raise CannotTell("Keras cannot run it in a model: it takes two of its settings for each other")
 
     def macs(self, call: Call) -> int:
         """Input elements x kernel elements per input channel."""

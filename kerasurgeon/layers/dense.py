@@ -77,7 +77,13 @@ class EinsumDense(Rule):
             form = self.linear(call.layer)
         except CannotTell:
             form = None
-        terms, result, _ = self._terms(call)
+        terms, result, shape = self._terms(call)
+        sizes = sizes_of([terms[0], result], [shape, call.output.shape])
+        if len(result) != len(call.output.shape) or any(
+            None not in (own, sizes[letter]) and own != sizes[letter]
+            for letter, own in zip((*terms[0], *result), (*shape, *call.output.shape), strict=True)
+        ):
+            raise CannotTell("Keras tells another shape of its result than the result has")
         if form is not None and form.by_channel:
             return write_dense(call, call.input, adapted(call.layer, "kernel"))
         return write_einsum_dense(call, terms, result)

@@ -27,6 +27,8 @@ def write_multi_head(call: OnnxCall) -> None:
     axes = [int(axis) % rank for axis in ([attended] if isinstance(attended, int) else attended)]
     if axes != sorted(axes):
         raise CannotTell("its attention axes do not ascend")
+    if call.operand(3, "query_mask") is not None:
+        raise CannotTell("it is given a query_mask, which Keras does not look at unless the query carries it")
     mask = _mask(call, query, value, config.get("sliding_window"))
     scale = 1 / sqrt(config["key_dim"])
     q, k, v = (_projection(call, part, each, scale) for part, each in zip(_PARTS, (query, key, value), strict=False))
@@ -96,6 +98,9 @@ def _attend(
     y = projected(made, rank - 1, kernel, 2, kernel.shape[2:], "attention_output/kernel")
     give(call, y if bias is None else y + bias)
     if len(call.outputs) > 1:
+        steps = call.operand(1, "value").shape[1], call.outputs[1].shape[-1]
+        if axes == [1] and rank == 3 and steps[0] != steps[1]:
+            raise CannotTell("Keras tells another shape of its scores than they have")
         give(call, probabilities, index=1)
 
 

@@ -21,14 +21,13 @@ def _config(call: OnnxCall) -> dict[str, Any]:
     return {**call.config, "data_format": call.config.get("data_format") or keras.config.image_data_format()}
 
 
-def _window(call: OnnxCall, size: Sequence[int], *, transposed: bool = False) -> Window:
+def _window(call: OnnxCall, size: Sequence[int]) -> Window:
     config, axes = call.config, len(size)
     return Window(
         tuple(size),
         per_axis(config.get("strides") or 1, axes),
         per_axis(config.get("dilation_rate") or 1, axes),
         str(config.get("padding", "valid")),
-        transposed=transposed,
     )
 
 
@@ -107,16 +106,6 @@ def transposed_options(window: Window, output_padding: Any) -> dict[str, Any]:
         "pads": [*front, *behind],
         "output_padding": lengthened if any(lengthened) else None,
     }
-
-
-def write_transposed(call: OnnxCall) -> None:
-    """Write ``ops.conv_transpose``."""
-    operand = call.tensor(0, "inputs")
-    order = spatial_order(_config(call), operand.rank)
-    kernel, shape = _kernel(call, 1, "kernel")
-    options = transposed_options(_window(call, shape[:-2], transposed=True), call.config.get("output_padding"))
-    x = term(call, operand, order, call.output.dtype)
-    give(call, x.op("ConvTranspose", filters_first(kernel, len(shape)), **options), order)
 
 
 def write_patches(call: OnnxCall) -> None:

@@ -197,10 +197,16 @@ def write_embedding(call: OnnxCall) -> None:
         )
         name = call.weight("embeddings") if kernel is table else call.constant(kernel, called="embeddings")
         return call.give(call.op("Gather", name, ids, axis=0))
-    if table is None or not set(layer.weights) <= {"embeddings", "embeddings_scale"}:
+    known = {"embeddings", "embeddings_scale", "embeddings_zero", "g_idx"}
+    if table is None or not set(layer.weights) <= known:
         raise CannotTell("how its table is quantised is not known")
     width = int(config["output_dim"])
     table = unpacked(table, width) if table.shape[-1] != width else table
+    zero, groups = layer.array("embeddings_zero"), layer.array("g_idx")
+    if zero is not None and groups is not None:
+        at = groups.astype(np.int64)
+        numbers = (table - zero[:, at].astype(scale.dtype)) * scale[:, at]
+        return call.give(call.op("Gather", call.constant(numbers, called="embeddings"), ids, axis=0))
     rows = call.cast(call.op("Gather", call.constant(table, "int8", "embeddings"), ids, axis=0), call.float)
     scales = call.op("Gather", call.constant(scale.reshape(-1, 1), called="embeddings_scale"), ids, axis=0)
     return call.give(call.op("Div", rows, scales))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import log, pi
 from typing import Any
 
+import keras
 import numpy as np
 
 from kerasurgeon.layers.onnx_terms import Term, common_dtype, elementwise, give, no, operands_of, term, unary, wide
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.onnx_call import OnnxCall, np_type
+from kerasurgeon.rules.onnx_parts import Tensor
 
 Write = Callable[[OnnxCall], None]
 Config = Mapping[str, Any]
@@ -25,11 +27,30 @@ def write_chain(call: OnnxCall, kind: str, *, mean: bool = False) -> None:
         mean: Whether the result is divided by the number of operands.
     """
     operands, dtype = operands_of(call), wide(call.output.dtype)
+    if kind == "Add" and keras.config.backend() == "tensorflow":
+        _refuse_bias(operands)
     order = call.best_order(*operands)
     made, *others = (Term(call, call.aligned(operand, order, dtype), dtype) for operand in operands)
     for other in others:
         made = made.op(kind, other)
     give(call, made * (1 / len(operands)) if mean else made, order)
+
+
+def _refuse_bias(operands: Sequence[Tensor]) -> None:
+    """Refuse a sum that TensorFlow takes for that of a bias along another axis than broadcasting says.
+
+    Raises:
+        CannotTell: It is one.
+    """
+    first = operands[0].shape
+    for other in operands[1:]:
+        long = [axis - other.rank for axis, size in enumerate(other.shape) if size != 1]
+        if len(long) != 1 or len(first) < 2 or other.shape[long[0]] is None:
+            continue
+        size = other.shape[long[0]]
+        taken = -1 if size == first[-1] else 1 - len(first) if size == first[1] else None
+        if taken not in (None, long[0]):
+            raise CannotTell("with TensorFlow, Keras adds an operand of one long axis along another axis")
 
 
 def _chain(kind: str) -> Write:

@@ -195,20 +195,13 @@ def _vander(call: OnnxCall) -> None:
     give(call, x.op("Pow", powers.astype(np.float32)))
 
 
-def _unravel(call: OnnxCall) -> None:
-    shape, dtype = [int(size) for size in call.config["shape"]], "int64"
-    x = term(call, call.input, None, dtype)
-    x = (x < 0).where(x + int(np.prod(shape)), x)
-    for index, size in enumerate(shape):
-        rest = int(np.prod(shape[index + 1 :]))
-        give(call, (x / rest).op("Mod", size), index=index)
-
-
 def _full(call: OnnxCall) -> None:
     value = call.as_tensor(call.operand(0, "fill_value"), call.output.dtype)
     if value is None:
         raise CannotTell("what it fills with is no tensor")
     sizes = [int(size) for size in np.atleast_1d(call.config["shape"])]
+    if tuple(sizes) != call.output.shape:
+        raise CannotTell("Keras tells another shape of its result than the result has")
     give(call, term(call, value, None, call.output.dtype).expand(sizes))
 
 
@@ -337,7 +330,7 @@ OTHERS: Mapping[str, Write] = {
     "size": _size,
     "trapezoid": _trapezoid,
     "vander": _vander,
-    "unravel_index": _unravel,
+    "unravel_index": no("what Keras gives depends on its backend"),
     "full": _full,
     "empty_like": elementwise(lambda config, x: x * 0),
     "extract_sequences": _sequences,

@@ -280,6 +280,8 @@ def _quantile(per: float) -> Write:
         q = call.as_tensor(call.operand(1, "q"), "float64")
         if q is None or q.array is None or q.rank > 1:
             raise CannotTell("its quantiles are computed")
+        if call.kind == "ops.quantile" and call.config.get("method", "linear") != "linear":
+            raise CannotTell("Keras takes another method than it is told when it runs a model")
         _quantiles(call, np.asarray(q.array, np.float64) / per, call.config.get("method", "linear"))
 
     return write

@@ -239,6 +239,8 @@ def write_triangle(call: OnnxCall) -> None:
     k, upper = int(call.config.get("k", 0)), call.kind == "ops.triu"
     x = term(call, call.input, None, wide(call.input.dtype))
     if isinstance(rows, str) or isinstance(columns, str):
+        if call.opset < 14:
+            raise CannotTell("ONNX has an operator for triangles from opset 14 on")
         name = call.op("Trilu", x.name, call.constant(k, "int64"), upper=int(upper))
         return give(call, x.named(name))
     mask = np.tri(rows, columns, k - 1 if upper else k, dtype=bool)
