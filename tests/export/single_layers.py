@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,6 +77,11 @@ def both(name: str, make: Callable[..., Any], inputs: Sequence[In] = IMAGE, **op
     return [Case(name, make, inputs, **options), Case(name, make, inputs, turned=True, **options)]
 
 
+def together(functions: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
+    """Several functions of the same operands in one model: what each gives has its name in messages."""
+    return lambda *operands: {name: function(*operands) for name, function in functions.items()}
+
+
 def turn(x: Any) -> Any:
     """The same tensor from a convolution, after which it lies channels first."""
     if len(x.shape) not in (3, 4, 5) or x.dtype != "float32" or x.shape[-1] is None:
@@ -89,12 +94,28 @@ def turn(x: Any) -> Any:
 
 
 def model_of(case: Case) -> keras.Model:
-    """The model of a case, with weights that are not what they start as."""
+    """The model of a case, made once, with weights that are not what they start as."""
+    if id(case) not in _MADE:
+        _MADE[id(case)] = case, _made(case)
+    return _MADE[id(case)][1]
+
+
+_NAMES: dict[int, list[str]] = {}
+_MADE: dict[int, tuple[Case, keras.Model]] = {}
+
+
+def _made(case: Case) -> keras.Model:
     keras.utils.set_random_seed(7)
     batch = 2 if case.fixed else None
     inputs = [keras.Input(batch_shape=(batch, *each.shape), dtype=each.dtype) for each in case.inputs]
     outputs = case.make(*([turn(x) for x in inputs] if case.turned else inputs))
-    if isinstance(outputs, dict):
+    if isinstance(outputs, Mapping):
+        outputs = {
+            f"{name} {index}": each
+            for name, own in outputs.items()
+            for index, each in enumerate(keras.tree.flatten(own))
+        }
+        _NAMES[id(case)] = list(outputs)
         outputs = list(outputs.values())
     model = keras.Model(inputs, outputs)
     rng = np.random.default_rng(3)
@@ -142,7 +163,8 @@ def check(case: Case) -> keras.Model:
 def compare(case: Case, where: str, expected: Sequence[np.ndarray], got: Sequence[Any]) -> None:
     """Compare outputs: shapes, dtypes, values."""
     assert len(expected) == len(got)
-    for index, (one, other) in enumerate(zip(expected, got, strict=True)):
+    names = _NAMES.get(id(case), [str(index) for index in range(len(got))])
+    for index, one, other in zip(names, expected, got, strict=True):
         other = np.asarray(other)
         assert one.shape == other.shape, f"{where}: output {index} is {other.shape}, not {one.shape}"
         assert one.dtype == other.dtype, f"{where}: output {index} is {other.dtype}, not {one.dtype}"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from tests.export.single_layers import IMAGE, Case, In, both, check
+from tests.export.single_layers import Case, In, both, check, together
 
 POSITIVE = (In((4, 5, 3), low=0.1, high=3.0),)
 UNIT = (In((4, 5, 3), low=-0.99, high=0.99),)
@@ -25,13 +25,11 @@ REAL = (
     "abs absolute ceil cos cosh erf erfc exp exp2 expm1 fabs floor negative sign sin sinc sinh square tan tanh arctan "
     "arcsinh cbrt deg2rad rad2deg trunc round reciprocal real conj conjugate imag angle isreal"
 )
-NAMED: dict[str, tuple[In, ...]] = {
-    **dict.fromkeys(REAL.split(), IMAGE),
-    **dict.fromkeys(["log", "log2", "log10", "log1p", "sqrt", "rsqrt"], POSITIVE),
-    **dict.fromkeys(["arccos", "arcsin", "arctanh"], UNIT),
-    "arccosh": ABOVE_ONE,
-    **dict.fromkeys(["isfinite", "isinf", "isnan", "isneginf", "isposinf", "nan_to_num", "signbit"], ODD),
-}
+ROOTS = "log log2 log10 log1p sqrt rsqrt"
+ODD_ONES = "isfinite isinf isnan isneginf isposinf nan_to_num signbit"
+OF_INTS = "abs sign square negative exp sin ceil floor round trunc isnan isfinite"
+MERGING = "Add Subtract Multiply Average Maximum Minimum"
+OF_TRUTHS = "logical_and logical_or logical_xor equal not_equal"
 PAIRS = (
     "add subtract multiply divide true_divide maximum minimum arctan2 hypot heaviside logaddexp logaddexp2 mod fmod "
     "floor_divide equal not_equal greater greater_equal less less_equal isclose divide_no_nan fmax fmin ldexp"
@@ -51,37 +49,27 @@ def _ldexp(x: Any, y: Any) -> Any:
 
 
 CASES = [
-    *[case for name, inputs in NAMED.items() for case in both(name, _op(name), inputs)[: 1 if inputs is ODD else 2]],
-    *[case for name in PAIRS.split() for case in both(name, _ldexp if name == "ldexp" else _op(name), TWO)],
-    *[Case(f"{name} of ints", _op(name), WHOLES) for name in OF_WHOLES.split()],
-    *[
-        Case(f"{name} of ints", _op(name), WHOLE)
-        for name in [
-            "abs",
-            "sign",
-            "square",
-            "negative",
-            "exp",
-            "sqrt",
-            "sin",
-            "ceil",
-            "floor",
-            "round",
-            "trunc",
-            "isnan",
-            "isfinite",
-        ]
-        if name != "sqrt"
-    ],
-    *[Case(name, _op(name), TRUTHS) for name in ("logical_and", "logical_or", "logical_xor", "equal", "not_equal")],
+    *both("functions", together({name: _op(name) for name in REAL.split()}), rtol=2e-6),
+    *both("functions of positive numbers", together({name: _op(name) for name in ROOTS.split()}), POSITIVE),
+    *both("functions of shares", together({name: _op(name) for name in ("arccos", "arcsin", "arctanh")}), UNIT),
+    *both("arccosh", ops.arccosh, ABOVE_ONE),
+    Case("functions of odd numbers", together({name: _op(name) for name in ODD_ONES.split()}), ODD),
+    *both(
+        "functions of two", together({name: _ldexp if name == "ldexp" else _op(name) for name in PAIRS.split()}), TWO
+    ),
+    Case("functions of two ints", together({name: _op(name) for name in OF_WHOLES.split()}), WHOLES),
+    Case("functions of ints", together({name: _op(name) for name in OF_INTS.split()}), WHOLE),
+    Case("functions of truths", together({name: _op(name) for name in OF_TRUTHS.split()}), TRUTHS),
     Case("power of ints", lambda x: ops.power(x, 3), WHOLE),
     *both("logical_not", ops.logical_not),
     *both("logical_and of floats", lambda x: ops.logical_and(x > 0, x)),
-    *[
-        Case(f"{name} odd", _op(name), ODD_TWO, reference=False)
-        for name in ("fmax", "fmin", "divide_no_nan", "isclose")
-    ],
-    *[Case(f"{name} tiny", _op(name), TINY) for name in ("expm1", "log1p")],
+    Case(
+        "functions of two odd numbers",
+        together({name: _op(name) for name in ("fmax", "fmin", "divide_no_nan", "isclose")}),
+        ODD_TWO,
+        reference=False,
+    ),
+    Case("functions of tiny numbers", lambda x: [ops.expm1(x), ops.log1p(x)], TINY),
     *both("power", ops.power, (In((4, 5, 3), low=0.1, high=2.0), In((1, 5, 3)))),
     *both("power of a number", lambda x: 2.0**x),
     *both("constants", lambda x: (3.0 - x) * np.arange(15, dtype="float32").reshape(5, 3) / 2.0 + 1),

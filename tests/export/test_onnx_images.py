@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from tests.export.single_layers import SEQUENCE, Case, In, both, check
+from tests.export.single_layers import SEQUENCE, Case, In, both, check, together
 
 VOLUME = (In((3, 4, 5, 2)),)
 ROWS = (In((6, 4)),)
@@ -25,6 +25,10 @@ def _masked(layer: Any) -> Any:
     return lambda x, mask: layer(x, mask=mask)
 
 
+def _resized(mode: str, size: tuple[int, int]) -> Any:
+    return lambda x: ops.image.resize(x, size, interpolation=mode)
+
+
 MODES = ("nearest", "bilinear", "bicubic", "lanczos3", "area")
 ACTIVATIONS = (
     "celu elu gelu glu hard_shrink hard_sigmoid hard_silu hard_tanh leaky_relu log_sigmoid log_softmax relu relu6 selu "
@@ -33,8 +37,8 @@ ACTIVATIONS = (
 BY_NAME = "mish exponential linear tanh softmax relu gelu hard_swish sparse_plus squareplus log_sigmoid"
 
 CASES = [
-    *[case for name in ACTIVATIONS.split() if name != "glu" for case in both(name, getattr(ops, name))],
-    *[case for name in BY_NAME.split() for case in both(f"Activation {name}", _layer("Activation", activation=name))],
+    *both("activations", together({name: getattr(ops, name) for name in ACTIVATIONS.split() if name != "glu"})),
+    *both("activations by name", together({name: _layer("Activation", activation=name) for name in BY_NAME.split()})),
     *both("threshold", lambda x: ops.threshold(x, 0.3, -1.0)),
     *both(
         "options",
@@ -108,33 +112,29 @@ CASES = [
     *both("Normalization", _layer("Normalization", mean=[1.0, 2.0, 3.0], variance=[1.0, 2.0, 0.5])),
     *both("Rescaling", _layer("Rescaling", scale=[1.0, 2.0, 3.0], offset=0.5)),
     # Up-sampling and resizing. TensorFlow looks up the weights of bicubic interpolation in a table.
-    *[
-        case
-        for mode in MODES[:4]
-        for case in both(f"UpSampling2D {mode}", _layer("UpSampling2D", size=(2, 2), interpolation=mode), rtol=2e-5)
-    ],
-    *[
-        case
-        for mode in MODES[:4]
-        for case in both(
-            f"UpSampling2D {mode} by 3", _layer("UpSampling2D", size=(3, 1), interpolation=mode), rtol=2e-5
-        )
-    ],
-    *[
-        Case(f"UpSampling2D {mode} of open sizes", _layer("UpSampling2D", size=2, interpolation=mode), OPEN, rtol=2e-5)
-        for mode in MODES[:3]
-    ],
+    *both(
+        "UpSampling2D",
+        together(
+            {
+                f"{mode} by {size}": _layer("UpSampling2D", size=size, interpolation=mode)
+                for mode in MODES[:4]
+                for size in ((2, 2), (3, 1))
+            }
+        ),
+        rtol=2e-5,
+    ),
+    Case(
+        "UpSampling2D of open sizes",
+        together({mode: _layer("UpSampling2D", size=2, interpolation=mode) for mode in MODES[:3]}),
+        OPEN,
+        rtol=2e-5,
+    ),
     *both("UpSampling1D", _layer("UpSampling1D", size=3), ROWS),
     *both("UpSampling3D", _layer("UpSampling3D", size=(2, 1, 3)), VOLUME),
     *[
         case
-        for mode in MODES
         for size in ((7, 9), (3, 2), (4, 10))
-        for case in both(
-            f"resize {mode} to {size}",
-            lambda x, mode=mode, size=size: ops.image.resize(x, size, interpolation=mode),
-            rtol=2e-5,
-        )
+        for case in both(f"resize to {size}", together({mode: _resized(mode, size) for mode in MODES}), rtol=2e-5)
     ],
     *both("resize smoothly", lambda x: ops.image.resize(x, (3, 3), antialias=True), EVEN, rtol=2e-5),
     *both("resize cropped", lambda x: ops.image.resize(x, (5, 4), crop_to_aspect_ratio=True), EVEN),
@@ -154,18 +154,28 @@ CASES = [
     *both("CenterCrop", _layer("CenterCrop", height=3, width=5), EVEN),
     *both("CenterCrop of smaller images", _layer("CenterCrop", height=9, width=5), EVEN),
     *both("RandomCrop of its own size", _layer("RandomCrop", height=6, width=8), EVEN),
-    *[
-        case
-        for kind in ("Average", "Max")
-        for size in (1, 2, 3, 5)
-        for case in both(f"Adaptive{kind}Pooling1D {size}", _layer(f"Adaptive{kind}Pooling1D", output_size=size), ROWS)
-    ],
-    *[
-        case
-        for kind in ("Average", "Max")
-        for size in (2, (3, 5), (4, 3))
-        for case in both(f"Adaptive{kind}Pooling2D {size}", _layer(f"Adaptive{kind}Pooling2D", output_size=size), EVEN)
-    ],
+    *both(
+        "adaptive pooling of rows",
+        together(
+            {
+                f"{kind} {size}": _layer(f"Adaptive{kind}Pooling1D", output_size=size)
+                for kind in ("Average", "Max")
+                for size in (1, 2, 3, 5)
+            }
+        ),
+        ROWS,
+    ),
+    *both(
+        "adaptive pooling of images",
+        together(
+            {
+                f"{kind} {size}": _layer(f"Adaptive{kind}Pooling2D", output_size=size)
+                for kind in ("Average", "Max")
+                for size in (2, (3, 5), (4, 3))
+            }
+        ),
+        EVEN,
+    ),
     *[
         case
         for kind in ("Average", "Max")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from keras import ops
 
-from tests.export.single_layers import Case, In, both, check
+from tests.export.single_layers import Case, In, both, check, together
 
 WHOLE = (In((4, 5, 3), "int32", -9, 9),)
 NAN = (In((4, 5, 3), values=[np.nan, 0.5, -1.25, 2.0]),)
 DISTINCT = (In((4, 5, 3), low=-9.0, high=9.0),)
 AXES = (-1, 1, (1, 2), (-1, 2), None)
+OF_INTS = "sum mean max min prod var std any all count_nonzero argmax sort cumsum"
+WITH_NAN = "nansum nanprod nanmax nanmin nanmean nanvar nanstd"
+ALONG_WITH_NAN = "nanargmax nanargmin nancumsum nancumprod"
 STATISTICS = (
     "sum mean max min amax amin prod var std logsumexp ptp all any count_nonzero average norm nansum nanmean nanmax"
 )
@@ -21,80 +26,63 @@ def _keeps(name: str) -> bool:
     return name not in ("average", "count_nonzero")
 
 
+def _takes(name: str, axis: Any) -> bool:
+    if name == "prod":
+        return axis is not None
+    return not (name == "norm" and axis is None) and not (name == "average" and isinstance(axis, tuple))
+
+
+def _norm(order: Any, axis: Any) -> Any:
+    return lambda x: ops.norm(x, ord=order, axis=axis)
+
+
+def _over(name: str, axis: Any, **options: Any) -> Any:
+    return lambda x: getattr(ops, name)(x, axis=axis, **options)
+
+
 CASES = [
     *[
         case
-        for name in STATISTICS.split()
-        for axis in (AXES if name in ("sum", "max") else (-1, (1, 2), None))
-        if not (name == "norm" and axis is None) and not (name == "average" and isinstance(axis, tuple))
+        for axis in AXES
         for case in both(
-            f"{name} over {axis}", lambda x, name=name, axis=axis: getattr(ops, name)(x, axis=axis), rtol=2e-5
+            f"statistics over {axis}",
+            together({name: _over(name, axis) for name in STATISTICS.split() if _takes(name, axis)}),
+            rtol=2e-5,
         )
     ],
-    *[
-        case
-        for name in STATISTICS.split()
-        if _keeps(name)
-        for case in both(f"{name}, kept", lambda x, name=name: getattr(ops, name)(x, axis=2, keepdims=True), rtol=2e-5)
-    ],
-    *[
-        Case(f"{name} of ints", lambda x, name=name: getattr(ops, name)(x, axis=1), WHOLE)
-        for name in [
-            "sum",
-            "mean",
-            "max",
-            "min",
-            "prod",
-            "var",
-            "std",
-            "any",
-            "all",
-            "count_nonzero",
-            "argmax",
-            "sort",
-            "cumsum",
-        ]
-    ],
-    *[
-        Case(f"{name} with nan", lambda x, name=name: getattr(ops, name)(x, axis=(1, 2)), NAN)
-        for name in ["nansum", "nanprod", "nanmax", "nanmin", "nanmean", "nanvar", "nanstd"]
-    ],
-    *[
-        Case(f"{name} with nan", lambda x, name=name: getattr(ops, name)(x, axis=2), NAN)
-        for name in ("nanargmax", "nanargmin", "nancumsum", "nancumprod")
-    ],
+    *both(
+        "statistics, kept",
+        together({name: _over(name, 2, keepdims=True) for name in STATISTICS.split() if _keeps(name)}),
+        rtol=2e-5,
+    ),
+    Case("statistics of ints", together({name: _over(name, 1) for name in OF_INTS.split()}), WHOLE),
+    Case("statistics with nan", together({name: _over(name, (1, 2)) for name in WITH_NAN.split()}), NAN),
+    Case("along an axis with nan", together({name: _over(name, 2) for name in ALONG_WITH_NAN.split()}), NAN),
     *both("sum of truths", lambda x: ops.sum(x > 0, axis=(1, 2))),
     *both("max with initial", lambda x: [ops.max(x, axis=-1, initial=1.5), ops.min(x, axis=1, initial=-0.5)]),
     *both("moments", lambda x: ops.moments(x, axes=[1, 2])),
     *both("moments kept", lambda x: ops.moments(x, axes=[0], keepdims=True)),
-    *[
-        case
-        for order in (1, 2, 3, 0, np.inf, -np.inf)
-        for case in both(f"norm of order {order}", lambda x, order=order: ops.norm(x, ord=order, axis=2))
-    ],
-    *[
-        case
-        for order in ("fro", 1, -1, np.inf, -np.inf)
-        for case in both(
-            f"matrix norm of order {order}",
-            lambda x, order=order: [
-                ops.norm(x, ord=order, axis=(1, 3)),
-                ops.norm(x, ord=order, axis=(3, 1), keepdims=True),
-            ],
-        )
-    ],
+    *both("norms", together({f"of order {order}": _norm(order, 2) for order in (1, 2, 3, 0, np.inf, -np.inf)})),
+    *both(
+        "matrix norms",
+        together(
+            {
+                f"of order {order} {axes}": _norm(order, axes)
+                for order in ("fro", 1, -1, np.inf, -np.inf)
+                for axes in ((1, 3), (3, 1))
+            }
+        ),
+    ),
     *both("average with weights", lambda x: ops.average(x, axis=2, weights=np.arange(1, 6, dtype="float32"))),
     *both(
         "average with as many weights",
         lambda x, y: ops.average(x, axis=2, weights=y),
         (In((4, 5, 3)), In((4, 5, 3), low=0.1)),
     ),
-    *[
-        case
-        for name in ("argmax", "argmin")
-        for axis in (-1, 1, None)
-        for case in both(f"{name} over {axis}", lambda x, name=name, axis=axis: getattr(ops, name)(x, axis=axis))
-    ],
+    *both(
+        "argmax and argmin",
+        together({f"{name} over {axis}": _over(name, axis) for name in ("argmax", "argmin") for axis in (-1, 1, None)}),
+    ),
     *both("argmax kept", lambda x: [ops.argmax(x, axis=2, keepdims=True), ops.argmin(x, axis=-1, keepdims=True)]),
     *both("sort and argsort", lambda x: [ops.sort(x, axis=2), ops.argsort(x), ops.argsort(x, axis=1)]),
     Case("argsort everything", lambda x: ops.argsort(x, axis=None), DISTINCT, fixed=True),

@@ -10,7 +10,7 @@ import pytest
 from keras import layers, ops
 
 from kerasurgeon.exporting.onnx_writer import CannotWrite
-from tests.export.single_layers import SEQUENCE, Case, In, check, model_of, written
+from tests.export.single_layers import SEQUENCE, Case, In, check, model_of, together, written
 
 OPEN = (In((None, 4)),)
 PAIR = (In((6, 4)), In((5, 4)))
@@ -46,6 +46,9 @@ def _nested() -> keras.Model:
     return keras.Model(inner, layers.LSTM(3)(inner))
 
 
+CELLS = (layers.SimpleRNNCell, layers.GRUCell, layers.LSTMCell)
+HARD = {"activation": "softsign", "recurrent_activation": "hard_sigmoid"}
+ZEROS = {"return_sequences": True, "zero_output_for_mask": True}
 RECURRENT = ("SimpleRNN", "GRU", "LSTM")
 OPTIONS: dict[str, dict[str, Any]] = {
     "last": {},
@@ -59,57 +62,56 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "gelu": {"activation": "gelu", "return_sequences": True},
 }
 
+MERGES = ("concat", "sum", "mul", "ave", None)
+
+
+def _kinds(**options: Any) -> dict[str, Any]:
+    """Every recurrent layer with the same options."""
+    before = _layer("GRU", 3, reset_after=False, **options)
+    return {**{kind: _layer(kind, 3, **options) for kind in RECURRENT}, "GRU before": before}
+
+
+def _both_ways(merge: str | None = "concat", **options: Any) -> dict[str, Any]:
+    def make(kind: str) -> Any:
+        return lambda x: layers.Bidirectional(getattr(layers, kind)(3, **options), merge_mode=merge)(x)
+
+    return {kind: make(kind) for kind in RECURRENT}
+
+
 CASES = [
     *[
         Case(
-            f"{kind} {name}",
-            _layer(kind, 3, **options),
+            f"recurrent, {name}",
+            together(_kinds(**options)),
             SEQUENCE,
             rtol=2e-5,
-            reference=not options.get("go_backwards") and name not in ("relu",),
-        )
-        for kind in RECURRENT
-        for name, options in OPTIONS.items()
-    ],
-    *[Case(f"{kind} of open length", _layer(kind, 3, return_sequences=True), OPEN) for kind in RECURRENT],
-    *[
-        Case(
-            f"{kind} hard",
-            _layer(kind, 3, activation="softsign", recurrent_activation="hard_sigmoid"),
-            SEQUENCE,
-            reference=False,
-        )
-        for kind in ("GRU", "LSTM")
-    ],
-    *[
-        Case(
-            f"GRU before {name}",
-            _layer("GRU", 3, reset_after=False, **options),
-            SEQUENCE,
-            reference=not options.get("go_backwards") and name != "relu",
+            reference=not options.get("go_backwards") and name != "relu",  # which knows neither
         )
         for name, options in OPTIONS.items()
     ],
-    *[
-        Case(f"{kind} masked {name}", _mask(kind, 3, **options), MASKED, reference=False)
-        for kind in RECURRENT
-        for name, options in OPTIONS.items()
-        if name in ("last", "whole", "back", "gelu", "states")
-    ],
+    Case("recurrent, of open length", together(_kinds(return_sequences=True)), OPEN),
+    Case(
+        "recurrent, hard",
+        together({kind: _layer(kind, 3, **HARD) for kind in ("GRU", "LSTM")}),
+        SEQUENCE,
+        reference=False,
+    ),
     *[
         Case(
-            f"{kind} masked by zeros",
-            _mask(kind, 3, return_sequences=True, zero_output_for_mask=True),
+            f"recurrent, masked, {name}",
+            together({kind: _mask(kind, 3, **options) for kind in RECURRENT}),
             MASKED,
             reference=False,
         )
-        for kind in RECURRENT
-        if kind != "x"
+        for name, options in {**OPTIONS, "zeros": ZEROS}.items()
+        if name in ("last", "whole", "back", "gelu", "states", "zeros")
     ],
-    *[
-        Case(f"{kind} behind an Embedding", _embedded(getattr(layers, kind)(3)), IDS, reference=False)
-        for kind in RECURRENT
-    ],
+    Case(
+        "recurrent, behind an Embedding",
+        together({kind: _embedded(getattr(layers, kind)(3)) for kind in RECURRENT}),
+        IDS,
+        reference=False,
+    ),
     Case(
         "LSTM behind Masking", lambda x: layers.LSTM(3)(layers.Masking()(ops.round(x))), (In((6, 1)),), reference=False
     ),
@@ -125,27 +127,19 @@ CASES = [
         (*MASKED, In((3,)), In((3,))),
         reference=False,
     ),
-    *[
-        Case(
-            f"Bidirectional {kind} {merge}",
-            lambda x, kind=kind, merge=merge: layers.Bidirectional(
-                getattr(layers, kind)(3, return_sequences=True), merge_mode=merge
-            )(x),
-            SEQUENCE,
-            reference=False,
-        )
-        for kind in RECURRENT
-        for merge in ("concat", "sum", "mul", "ave", None)
-    ],
-    *[
-        Case(
-            f"Bidirectional {kind} last",
-            lambda x, kind=kind: layers.Bidirectional(getattr(layers, kind)(3, return_state=True))(x),
-            SEQUENCE,
-            reference=False,
-        )
-        for kind in RECURRENT
-    ],
+    Case(
+        "Bidirectional",
+        together(
+            {
+                f"{kind} {merge}": make
+                for merge in MERGES
+                for kind, make in _both_ways(merge, return_sequences=True).items()
+            }
+        ),
+        SEQUENCE,
+        reference=False,
+    ),
+    Case("Bidirectional, last", together(_both_ways(return_state=True)), SEQUENCE, reference=False),
     Case(
         "Bidirectional masked",
         lambda x, mask: [
@@ -163,14 +157,11 @@ CASES = [
         SEQUENCE,
         reference=False,
     ),
-    *[
-        Case(
-            f"RNN of {cell}",
-            lambda x, cell=cell: layers.RNN(getattr(layers, cell)(3), return_sequences=True)(x),
-            SEQUENCE,
-        )
-        for cell in ("SimpleRNNCell", "GRUCell", "LSTMCell")
-    ],
+    Case(
+        "RNN of a cell",
+        lambda x: [layers.RNN(cell(3), return_sequences=True)(x) for cell in CELLS],
+        SEQUENCE,
+    ),
     Case(
         "RNN of several cells",
         lambda x: [layers.RNN(_cells())(x), layers.RNN(layers.StackedRNNCells(_cells()), return_sequences=True)(x)],
