@@ -62,11 +62,12 @@ def declare_shapes(proto: Any, infos: Sequence[TensorInfo], batch_size: int | No
 
 
 def protect_pooling_pads(proto: Any) -> int:
-    """Keep ONNX Runtime from folding zero padding into a max pooling, which pads with minus infinity.
+    """Keep ONNX Runtime from folding zero padding into a pooling: a maximum pads with minus infinity.
 
     Its Pad_Fusion (1.31 still) does that, and where the pooling's input may be negative the result is wrong
-    (ResNet50V2: by 5 to 17 % of the logits' deviation). Padding with 1e-37 instead of 0 is not folded, and
-    differs from 0 by less than any float32 sum can show.
+    (ResNet50V2: by 5 to 17 % of the logits' deviation); a pooling with more padding than its window is wide, also one
+    that averages, is then refused by ONNX Runtime itself. Padding with 1e-37 instead of 0 is not folded, and differs
+    from 0 by less than any float32 sum can show.
 
     Args:
         proto: An ``onnx.ModelProto``; changed in place.
@@ -77,7 +78,7 @@ def protect_pooling_pads(proto: Any) -> int:
     import onnx
 
     graph = proto.graph
-    pooled = {node.input[0] for node in graph.node if node.op_type == "MaxPool"}
+    pooled = {node.input[0] for node in graph.node if node.op_type in ("MaxPool", "AveragePool")}
     pads = [node for node in graph.node if node.op_type == "Pad" and node.output[0] in pooled]
     initial = {tensor.name: tensor for tensor in graph.initializer}
     changed = 0

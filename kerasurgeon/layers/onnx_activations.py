@@ -83,7 +83,7 @@ def _sparse_max(call: OnnxCall, name: str, options: Mapping[str, Any], order: Or
 
 
 def _threshold(x: Term, options: Mapping[str, Any]) -> Term:
-    return (x > options["threshold"]).where(x, float(options["default_value"]))
+    return (x > float(options["threshold"])).where(x, float(options["default_value"]))
 
 
 def _sparse_plus(x: Term, options: Mapping[str, Any]) -> Term:

@@ -119,7 +119,7 @@ def _mod(config: Config, x: Term, y: Term) -> Term:
 
 
 def _round(config: Config, x: Term) -> Term:
-    factor = 10.0 ** config.get("decimals", 0)
+    factor = float(10.0 ** int(config.get("decimals", 0)))
     if _is_whole(x):
         if factor >= 1:
             return x
@@ -166,7 +166,8 @@ def is_close(config: Config, x: Term, y: Term, rtol: Any = 1e-5, atol: Any = 1e-
     """Whether elements are as good as equal."""
     if _is_whole(x):
         return x.equals(y)
-    made = (x - y).op("Abs") <= y.op("Abs") * rtol + atol
+    bound: Term = y.op("Abs") * rtol + atol
+    made = (x - y).op("Abs") <= bound
     return made | (is_nan(x) & is_nan(y)) if config.get("equal_nan") else made
 
 

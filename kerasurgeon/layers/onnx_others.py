@@ -65,12 +65,11 @@ def _cross(call: OnnxCall) -> None:
         axis, size = int(axes[place]) % operand.rank, operand.shape[axes[place]]
         order = (*(own for own in range(operand.rank) if own != axis), axis)
         pieces = term(call, operand, order, dtype).split(operand.rank - 1, [1] * size_known(size))
-        parts.append(pieces if len(pieces) == 3 else [*pieces, None])
-    (a, b, c), (d, e, f) = parts
-    if c is None and f is None:
+        parts.append(pieces)
+    (a, b, *depth), (d, e, *other_depth) = parts
+    if not depth and not other_depth:
         return give(call, (a * e - b * d).squeeze(-1))
-    zero = a * 0
-    c, f = c or zero, f or zero
+    c, f = (each[0] if each else a * 0 for each in (depth, other_depth))
     made = concat([b * f - c * e, c * d - a * f, a * e - b * d], -1)
     rank = len(call.output.shape)
     axis = int(axes[2]) % rank
@@ -356,7 +355,7 @@ OTHERS: Mapping[str, Write] = {
     "slice_update": write_slice_update,
     "take_along_axis": write_taken_along,
     **{name: REDUCTIONS[name] for name in ("quantile", "percentile", "nanquantile", "nanpercentile")},
-    "ndim": lambda call: call.give(call.constant(call.input.rank, call.output.dtype)),
+    "ndim": no("Keras gives a number in its place"),
     "view_as_complex": _COMPLEX,
     "view_as_real": _COMPLEX,
     "arange": _BY_DATA,

@@ -99,9 +99,10 @@ def write_border(call: OnnxCall) -> None:
         if front is None or behind is None:
             if wanted is None or size is None or (front is None and behind is None):
                 raise CannotTell("what it changes depends on sizes that are unknown")
-            apart = (size - wanted) if crops else (wanted - size)
-            front, behind = (apart - behind, behind) if front is None else (front, apart - front)
-        sides[axis] = (int(front), int(behind))
+            apart = int((size - wanted) if crops else (wanted - size))
+            front = apart - int(behind or 0) if front is None else front
+            behind = apart - int(front) if behind is None else behind
+        sides[axis] = (int(front or 0), int(behind or 0))
     order = operand.order
     x = term(call, operand, order)
     if crops:

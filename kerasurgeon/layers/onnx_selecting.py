@@ -106,7 +106,9 @@ def write_slice_update(call: OnnxCall) -> None:
     if starts is None or any(isinstance(start, Tensor) for start in starts):
         raise CannotTell("where it writes is computed")
     order, dtype = operand.order, call.output.dtype
-    front, behind, mask = [], [], np.ones((1,) * operand.rank, bool)
+    front: list[int] = []
+    behind: list[int] = []
+    mask = np.ones((1,) * operand.rank, bool)
     for axis, (size, own) in enumerate(zip(operand.shape, updates.shape, strict=True)):
         start = int(starts[axis])
         if size is None or own is None:

@@ -173,7 +173,7 @@ def operands_of(call: OnnxCall) -> list[Tensor]:
 
 def common_dtype(call: OnnxCall) -> str:
     """The dtype in which operands are compared, by Keras' rules of promotion."""
-    found = []
+    found: list[Any] = []
     for leaf in leaves((call.args, dict(call.kwargs))):
         if isinstance(leaf, Tensor):
             found.append(leaf.dtype)

@@ -45,6 +45,7 @@ REFUSED: Mapping[str, str] = {
     **dict.fromkeys(["ops.conv_transpose", "Equalization"], "Keras cannot run it in a model"),
     "ops.elastic_transform": "it draws random numbers",
     "ops.rearrange": "it is computed by other ops",
+    "ops.ndim": "Keras gives a number in its place",
     "Functional": "a model inside a layer is not taken apart; one by itself is inlined",
     "Sequential": "as Functional",
 }
@@ -52,9 +53,11 @@ REFUSED: Mapping[str, str] = {
 
 APPLICATIONS = "networks of keras.applications have it"
 ELSEWHERE: Mapping[str, str] = {
-    kind: APPLICATIONS for kind in known_kinds() if kind.startswith("custom:keras.src.applications")
+    **{kind: APPLICATIONS for kind in known_kinds() if kind.startswith("custom:keras.src.applications")},
+    "ops.abs": "a model has ops.absolute in its place",
+    "ops.conj": "a model has ops.conjugate in its place",
 }
-"""Kinds that other tests write."""
+"""Kinds that are written by other tests, or under another name."""
 
 
 def kinds_inside(config: Any) -> Iterator[str]:
