@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
-from kerasurgeon.exporting.onnx_masks import unrecorded
 from kerasurgeon.exporting.onnx_rewrites import protect_pooling_pads
 from kerasurgeon.exporting.onnx_simplify import simplified
 from kerasurgeon.exporting.tensors import TensorInfo
 from kerasurgeon.ir.graph import Graph
-from kerasurgeon.ir.layer import Layer
-from kerasurgeon.ir.node import Node
-from kerasurgeon.ir.structure import leaves, map_leaves
-from kerasurgeon.ir.values import Value, WeightRef
+from kerasurgeon.ir.structure import leaves
+from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io import lift
 from kerasurgeon.quiet import require
-from kerasurgeon.rules.call import CannotTell, array_spec
 from kerasurgeon.rules.onnx_call import OnnxCall, onnx_type
+from kerasurgeon.rules.onnx_graph import write_nodes
+from kerasurgeon.rules.onnx_masks import refusal
 from kerasurgeon.rules.onnx_parts import Operator, Parts, Tensor, natural
-from kerasurgeon.rules.registry import rule_for
 from kerasurgeon.rules.sizes import resolve
 
 WRITTEN = range(13, 25)
@@ -69,7 +63,7 @@ def write_onnx(
     require("onnx", package="onnx", extra="onnx", needed_for="ONNX export")
     graph = simplified(lift(model))
     parts = Parts(opset)
-    tensors = _written(graph, parts, inputs, batch_size, unrecorded(model))
+    tensors = _written(graph, parts, inputs, batch_size, refusal(model))
     results = [_result(tensors[value.node][value.index], parts, info.name) for value, info in _outputs(graph, outputs)]
     parts.drop_unused(results)
     proto = _proto(model.name, parts, inputs, outputs, results, batch_size)
@@ -82,7 +76,7 @@ def _outputs(graph: Graph, outputs: Sequence[TensorInfo]) -> list[tuple[Value, T
 
 
 def _written(
-    graph: Graph, parts: Parts, inputs: Sequence[TensorInfo], batch_size: int | None, masked: frozenset[str]
+    graph: Graph, parts: Parts, inputs: Sequence[TensorInfo], batch_size: int | None, refuse: Callable[[OnnxCall], None]
 ) -> dict[str, dict[int, Tensor]]:
     """Write every node of a graph; the tensors that stand for its values."""
     tensors: dict[str, dict[int, Tensor]] = {}
@@ -92,69 +86,10 @@ def _written(
         (spec,) = specs[value.node]
         tensors[value.node] = {0: Tensor(spec, forms={natural(len(spec.shape)): parts.fresh(info.name)})}
         parts.shapes[info.name] = spec.shape
-    reasons: dict[str, str] = {}
-    for node in nodes:
-        if node.name in tensors:
-            continue
-        call = _call(graph, node, specs[node.name], tensors, parts)
-        first = len(parts.operators)
-        try:
-            if call.kwargs.get("training") and not _trains_by_default(call.layer):
-                raise CannotTell("it is called in training mode")
-            if call.layer.name in masked:
-                raise CannotTell("Keras gives it a mask that its graph does not hold; pass the mask to its call")
-            rule_for(call.kind).onnx(call)
-        except CannotTell as reason:
-            reasons[node.name] = str(reason)
-            call.given = {
-                index: Tensor(spec, forms={natural(len(spec.shape)): ""}) for index, spec in enumerate(call.outputs)
-            }
-        tensors[node.name] = call.given
-        _name_after(node, call, parts.operators[first:])
+    reasons = write_nodes(graph, specs, tensors, parts, refuse=refuse)
     if reasons:
         raise CannotWrite(reasons)
     return tensors
-
-
-def _call(graph: Graph, node: Node, specs: Any, tensors: Mapping[str, Mapping[int, Tensor]], parts: Parts) -> OnnxCall:
-    def translate(leaf: Any) -> Any:
-        if isinstance(leaf, Value):
-            return tensors[leaf.node][leaf.index]
-        if isinstance(leaf, WeightRef):
-            array = graph.layers[leaf.layer].weights[leaf.key].array
-            return Tensor(array_spec(array), array)
-        if hasattr(leaf, "shape") and hasattr(leaf, "dtype"):
-            array = np.asarray(leaf)
-            return Tensor(array_spec(array), array)
-        return leaf
-
-    return OnnxCall(
-        node.name,
-        _told(graph.layers[node.layer]),
-        map_leaves(translate, node.args),
-        map_leaves(translate, dict(node.kwargs)),
-        specs,
-        parts,
-    )
-
-
-def _told(layer: Layer) -> Layer:
-    """A layer with its settings in its config: an op whose config Keras cannot make has them as attributes."""
-    if layer.prototype is None:
-        return layer
-    return replace(layer, config={key: value for key, value in vars(layer.prototype).items() if key[:1] != "_"})
-
-
-def _trains_by_default(layer: Layer) -> bool:
-    """Whether a call that says nothing is noted as one in training; what runs the model then decides."""
-    parameter = inspect.signature(layer.cls.call).parameters.get("training")
-    return parameter is not None and parameter.default is True
-
-
-def _name_after(node: Node, call: OnnxCall, operators: Sequence[Operator]) -> None:
-    """Let a node's only operator have the node's name."""
-    if len(operators) == 1:
-        operators[0].name = node.name
 
 
 def _result(tensor: Tensor, parts: Parts, name: str) -> str:

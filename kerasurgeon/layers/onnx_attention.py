@@ -64,8 +64,8 @@ def _projection(call: OnnxCall, part: str, operand: Tensor, scale: float) -> Ter
         raise CannotTell(f"its {part} has no kernel" if kernel is None else f"the kernel of its {part} is quantised")
     factor = scale if part == "query" else 1.0  # scores are divided by the square root of the width
     x = term(call, operand, None, call.float)
-    made = projected(x, operand.rank - 1, kernel * kernel.dtype.type(factor), 1, kernel.shape[1:], f"{part}/kernel")
-    return made if bias is None else made + bias * bias.dtype.type(factor)
+    made = projected(x, operand.rank - 1, kernel, 1, kernel.shape[1:], f"{part}/kernel", factor)
+    return made if bias is None else made + x.made_of(bias, f"{factor}", lambda source: source * factor, f"{part}/bias")
 
 
 def _gate(call: OnnxCall, query: Tensor) -> Term | None:

@@ -158,8 +158,10 @@ def _gated(cell: Cell, read: Term, hidden: Term, act: Callable[..., Term]) -> tu
         kept = act(update + of_update, True)
         made = act(candidate + act(reset + of_reset, True) * of_candidate)
     else:
-        of_update, of_reset = hidden.matmul(recurrent[:, : 2 * units]).split(1, [units] * 2)
+        first = hidden.made_of(recurrent, "gates", lambda kernel: kernel[:, : 2 * units], "recurrent_kernel")
+        second = hidden.made_of(recurrent, "candidate", lambda kernel: kernel[:, 2 * units :], "recurrent_kernel")
+        of_update, of_reset = hidden.matmul(first).split(1, [units] * 2)
         kept = act(update + of_update, True)
-        made = act(candidate + (act(reset + of_reset, True) * hidden).matmul(recurrent[:, 2 * units :]))
+        made = act(candidate + (act(reset + of_reset, True) * hidden).matmul(second))
     result = kept * hidden + (1.0 - kept) * made
     return result, [result]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.layers.onnx_activations import write_activation
+from kerasurgeon.layers.onnx_contracting import einsum
 from kerasurgeon.layers.onnx_terms import Term, give, term
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.onnx_call import OnnxCall
@@ -86,6 +87,20 @@ def _pointwise(rank: int) -> Callable[[Array], Array]:
     return lambda kernel: kernel.T.reshape(*kernel.T.shape, *[1] * (rank - 2))
 
 
+def _bits(config: Mapping[str, Any]) -> int:
+    """How many bits the numbers of a quantised layer have.
+
+    Raises:
+        CannotTell: It is quantised in another way than Keras' int8 and int4.
+    """
+    policy = config.get("dtype")
+    inside = policy.get("config", {}) if isinstance(policy, Mapping) else {}
+    mode = str(inside.get("mode", "")).partition("/")[0]
+    if mode not in ("int8", "int4"):
+        raise CannotTell(f"it is quantised as {mode or policy!r}")
+    return int(mode[3:])
+
+
 def write_quantised_dense(call: OnnxCall) -> None:
     """Write a Dense of whole numbers: the operand is rounded as Keras rounds it, and the products are exact."""
     layer, config = call.layer, call.config
@@ -94,7 +109,7 @@ def write_quantised_dense(call: OnnxCall) -> None:
     if scale is None or packed is None or not set(layer.weights) <= known:
         raise CannotTell("how its kernel is quantised is not known")
     units = int(config["units"])
-    kernel = unpacked(packed, units) if packed.shape[-1] != units else packed
+    kernel = unpacked(packed, units) if _bits(config) == 4 else packed
     x = term(call, call.input, None, call.float)
     zero, groups = layer.array("kernel_zero"), layer.array("g_idx")
     if zero is not None and groups is not None:
@@ -129,7 +144,9 @@ def _rounded(x: Term, config: Any) -> tuple[Term, Term | None]:
     return (x * scale).op("Round").op("Max", -127.0).op("Min", 127.0), scale
 
 
-def projected(x: Term, kept: int, kernel: Array, summed: int, made: Sequence[int], called: str) -> Term:
+def projected(
+    x: Term, kept: int, kernel: Array, summed: int, made: Sequence[int], called: str, factor: float = 1.0
+) -> Term:
     """The last axes of a tensor contracted with the first of a kernel, as one product of matrices.
 
     Args:
@@ -139,18 +156,17 @@ def projected(x: Term, kept: int, kernel: Array, summed: int, made: Sequence[int
         summed: How many axes are contracted.
         made: The sizes of the kernel's other axes.
         called: What the kernel is called.
+        factor: What the product is multiplied by.
     """
     rows = int(np.prod(kernel.shape[:summed]))
-    matrix = x.call.constant(kernel.reshape(rows, -1), x.dtype, called)
+    matrix = x.made_of(kernel, f"{summed} rows, {factor}", lambda source: (source * factor).reshape(rows, -1), called)
     flat = x if summed == 1 else x.reshape([*[0] * kept, rows])
-    result = flat.matmul(x.named(matrix))
+    result = flat.matmul(matrix)
     return result if len(made) == 1 else result.reshape([*[0] * kept, *made])
 
 
 def write_einsum_dense(call: OnnxCall, terms: Sequence[str], result: str) -> None:
     """Write an EinsumDense: a MatMul where it contracts its operand's last axes, else an Einsum."""
-    from kerasurgeon.layers.onnx_contracting import einsum
-
     kernel = adapted(call.layer, "kernel")
     term_letters, own = terms
     summed = [letter for letter in own if letter not in result]
@@ -168,7 +184,7 @@ def write_einsum_dense(call: OnnxCall, terms: Sequence[str], result: str) -> Non
     if plain:
         y = projected(x, len(kept), kernel, count, kernel.shape[count:], "kernel")
     else:
-        y = einsum(f"{term_letters},{own}->{result}", x, x.named(call.constant(kernel, x.dtype, "kernel")))
+        y = einsum(f"{term_letters},{own}->{result}", x, x.made_of(kernel, "", np.asarray, "kernel"))
     bias = call.layer.array("bias")
     if bias is not None:
         wide_axes = [axis - bias.ndim for axis, size in enumerate(bias.shape) if size > 1]
@@ -201,7 +217,7 @@ def write_embedding(call: OnnxCall) -> None:
     if table is None or not set(layer.weights) <= known:
         raise CannotTell("how its table is quantised is not known")
     width = int(config["output_dim"])
-    table = unpacked(table, width) if table.shape[-1] != width else table
+    table = unpacked(table, width) if _bits(config) == 4 else table
     zero, groups = layer.array("embeddings_zero"), layer.array("g_idx")
     if zero is not None and groups is not None:
         at = groups.astype(np.int64)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 
 from kerasurgeon.ir.structure import leaves
 from kerasurgeon.rules.call import CannotTell
-from kerasurgeon.rules.onnx_call import OnnxCall
-from kerasurgeon.rules.onnx_parts import Order, Size, Tensor
+from kerasurgeon.rules.onnx_call import OnnxCall, np_type
+from kerasurgeon.rules.onnx_parts import Array, Order, Size, Tensor
 
 _WIDE = {
     "bool": "int32",
@@ -45,7 +46,27 @@ class Term:
 
     def other(self, other: Any) -> Term:
         """A term, or numbers as one."""
-        return other if isinstance(other, Term) else Term(self.call, self.call.constant(other, self.dtype), self.dtype)
+        if isinstance(other, Term):
+            return other
+        if isinstance(other, np.ndarray):
+            return self.made_of(other, "", np.asarray)
+        return Term(self.call, self.call.constant(other, self.dtype), self.dtype)
+
+    def made_of(self, array: Array, how: str, make: Callable[[Array], Array], called: str = "constant") -> Term:
+        """A constant of its dtype that is made of an array: written once, however often the array is used.
+
+        Args:
+            array: The array.
+            how: A word for what is made of it.
+            make: What makes it.
+            called: What it is called.
+        """
+
+        def made(source: Array) -> Array:
+            return np.asarray(make(source).astype(np_type(self.dtype), copy=False), order="C")
+
+        name = f"{self.call.name}/{called}"
+        return Term(self.call, self.call.parts.derived(array, f"{how} {self.dtype}", made, name), self.dtype)
 
     def to(self, dtype: str) -> Term:
         """In another dtype."""

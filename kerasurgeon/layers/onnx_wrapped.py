@@ -7,11 +7,10 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
-import numpy as np
-
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.structure import leaves
 from kerasurgeon.ir.values import TensorSpec
+from kerasurgeon.keras_io import lift
 from kerasurgeon.layers.onnx_activations import write_activation
 from kerasurgeon.layers.onnx_cells import unrolled
 from kerasurgeon.layers.onnx_terms import Term, give, term
@@ -19,9 +18,12 @@ from kerasurgeon.layers.onnx_windows import padding, spatial_order
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.layout import per_axis
 from kerasurgeon.rules.onnx_call import OnnxCall
+from kerasurgeon.rules.onnx_graph import Tensors, write_nodes
+from kerasurgeon.rules.onnx_masks import refusal
 from kerasurgeon.rules.onnx_parts import Array, Size, Tensor, natural
 from kerasurgeon.rules.positions import Window
 from kerasurgeon.rules.registry import rule_for
+from kerasurgeon.rules.sizes import resolve
 
 
 def inner_call(
@@ -58,6 +60,27 @@ def write_each_step(call: OnnxCall, layer: Layer) -> None:
     for index, (tensor, each) in enumerate(zip(found, call.outputs, strict=True)):
         inside: list[Size] = [call.size(tensor, axis) for axis in range(1, tensor.rank)]
         give(call, term(call, tensor).reshape([batch, steps, *inside]).to(each.dtype), index=index)
+
+
+def write_model(call: OnnxCall, model: Any) -> None:
+    """Write a call of a model that is a layer.
+
+    Args:
+        call: The call.
+        model: The model itself.
+    """
+    graph = lift(model)
+    operands = [leaf for leaf in leaves(call.args[0]) if isinstance(leaf, Tensor)]
+    if len(call.inputs) > len(operands) or len(call.args) > 1:
+        raise CannotTell("it is given more than its inputs")
+    values = list(leaves(graph.inputs))
+    specs = resolve(graph, shapes={value.node: each.shape for value, each in zip(values, operands, strict=True)})
+    tensors: Tensors = {value.node: {0: each} for value, each in zip(values, operands, strict=True)}
+    reasons = write_nodes(graph, specs, tensors, call.parts, prefix=f"{call.name}/", refuse=refusal(model))
+    if reasons:
+        raise CannotTell("; ".join(f"{name} inside: {reason}" for name, reason in reasons.items()))
+    for index, value in enumerate(leaves(graph.outputs)):
+        call.given[index] = tensors[value.node][value.index]
 
 
 def _merged(spec: TensorSpec) -> int | None:
@@ -135,7 +158,7 @@ def _output_image(call: OnnxCall, axes: int, inner: Sequence[int]) -> list[int]:
 
 def _convolved(x: Term, kernel: Array, bias: Array | None, window: Window, sizes: Sequence[int]) -> Term:
     axes = len(window.size)
-    turned = np.ascontiguousarray(kernel.transpose(axes + 1, axes, *range(axes)))
+    turned = x.made_of(kernel, "filters first", lambda source: source.transpose(axes + 1, axes, *range(axes)), "kernel")
     around = padding(window, list(sizes), [(0, 0)] * axes)
     more = () if bias is None else (bias,)
     return x.op("Conv", turned, *more, strides=window.strides, dilations=window.dilation, **around)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from kerasurgeon.errors import KerasurgeonError
 from kerasurgeon.ir.layer import Layer
@@ -11,7 +12,7 @@ from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.keras_io import lift
 from kerasurgeon.keras_io.layers import construct
 from kerasurgeon.layers.attention import freeze_masks
-from kerasurgeon.layers.onnx_wrapped import inner_call, write_each_step
+from kerasurgeon.layers.onnx_wrapped import inner_call, write_each_step, write_model
 from kerasurgeon.layers.recurrent import with_steps, without_steps
 from kerasurgeon.rules.call import Call, CannotTell, call_of
 from kerasurgeon.rules.channel_call import ChannelCall
@@ -85,12 +86,12 @@ class NestedModel(_Wrapper):
     """A Functional or Sequential model that stayed whole: one inside a wrapper, say."""
 
     def onnx(self, call: OnnxCall) -> None:
-        """Not from inside a wrapper.
+        """As its layers.
 
         Raises:
-            CannotTell: Always.
+            CannotTell: The model cannot be rebuilt, or a layer in it cannot be written.
         """
-        raise CannotTell("a model inside a layer is not taken apart for ONNX")
+        write_model(call, _model_inside(call))
 
     def macs(self, call: Call) -> int:
         """The sum over its layers.
@@ -113,7 +114,21 @@ def _merged(spec: TensorSpec) -> TensorSpec:
     return replace(spec, shape=(None if batch is None or steps is None else batch * steps, *rest))
 
 
-def _buildable(call: Call) -> Layer:
+def _model_inside(call: OnnxCall) -> Any:
+    """A model that is a layer, with the weights that it has.
+
+    Raises:
+        CannotTell: The model cannot be rebuilt from its config.
+    """
+    try:
+        model = construct(_buildable(call))
+        model.set_weights([weight.array for weight in call.weights.values()])
+    except (KerasurgeonError, ValueError) as error:
+        raise CannotTell(f"the model inside cannot be taken apart: {str(error).splitlines()[0]}") from error
+    return model
+
+
+def _buildable(call: Call | OnnxCall) -> Layer:
     config: Mapping[str, object] = call.config
     if call.kind != "Sequential" or config.get("build_input_shape"):
         return call.layer

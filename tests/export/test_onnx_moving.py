@@ -360,7 +360,7 @@ def test_moving(case: Case) -> None:
 @pytest.mark.parametrize("mode", ["int8", "int4"])
 def test_kernels_of_whole_numbers(mode: str) -> None:
     def make(x: Any) -> Any:
-        return layers.Dense(3)(layers.Dense(6, activation="relu")(x))
+        return layers.Dense(1)(layers.Dense(6, activation="relu")(x))
 
     _check_changed(make, SEQUENCE, lambda layer: layer.quantize(mode), keras.layers.Dense)
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import numpy as np
 import pytest
 from keras import layers, ops
 
-from kerasurgeon.exporting.onnx_writer import CannotWrite
-from tests.export.single_layers import SEQUENCE, Case, In, check, model_of, together, written
+from tests.export.single_layers import SEQUENCE, Case, In, check, together
 
 OPEN = (In((None, 4)),)
 PAIR = (In((6, 4)), In((5, 4)))
@@ -22,10 +20,6 @@ FILMS = (In((3, 5, 4, 2)),)
 
 def _layer(name: str, *args: Any, **options: Any) -> Any:
     return lambda *xs: getattr(layers, name)(*args, **options)(*xs)
-
-
-def _list(name: str, **options: Any) -> Any:
-    return lambda *xs: getattr(layers, name)(**options)(list(xs))
 
 
 def _mask(name: str, *args: Any, **options: Any) -> Any:
@@ -41,9 +35,13 @@ def _cells() -> list[Any]:
     return [layers.LSTMCell(3), layers.GRUCell(2), layers.SimpleRNNCell(4)]
 
 
-def _nested() -> keras.Model:
-    inner = keras.Input((6, 4))
-    return keras.Model(inner, layers.LSTM(3)(inner))
+def _network() -> keras.Model:
+    return keras.Sequential([layers.Conv2D(3, 2), layers.BatchNormalization(), layers.Flatten(), layers.Dense(2)])
+
+
+def _branches() -> keras.Model:
+    x = keras.Input((5, 4, 2))
+    return keras.Model(x, layers.Add()([layers.Conv2D(2, 3, padding="same")(x), ops.tanh(x)]))
 
 
 CELLS = (layers.SimpleRNNCell, layers.GRUCell, layers.LSTMCell)
@@ -225,6 +223,11 @@ CASES = [
     Case("TimeDistributed of open length", lambda x: layers.TimeDistributed(layers.Dense(3))(x), OPEN),
     Case("TimeDistributed, masked", lambda x, mask: layers.TimeDistributed(layers.Dense(3))(x, mask=mask), MASKED),
     Case(
+        "TimeDistributed of models",
+        lambda x: [layers.TimeDistributed(_network())(x), layers.TimeDistributed(_branches())(x)],
+        FILMS,
+    ),
+    Case(
         "SpectralNormalization",
         lambda x: [
             layers.SpectralNormalization(layers.Dense(3))(x),
@@ -292,6 +295,11 @@ CASES = [
         )
     ],
     Case(
+        "GroupQueryAttention with masks",
+        lambda x, m: layers.GroupQueryAttention(3, 4, 2)(x, x, query_mask=m, value_mask=m, use_causal_mask=True),
+        MASKED,
+    ),
+    Case(
         "Attention",
         lambda x, y: [
             layers.Attention()([x, y]),
@@ -338,31 +346,6 @@ def test_sequences(case: Case) -> None:
     check(case)
 
 
-REFUSED = [
-    ("LSTM", Case("stateful", _layer("LSTM", 3, stateful=True), SEQUENCE, fixed=True), "state"),
-    ("training", Case("training", lambda x: layers.Dropout(0.5)(x, training=True), SEQUENCE), "training"),
-    (
-        "a mask that reaches the inside",
-        Case(
-            "mask", lambda x, m: layers.TimeDistributed(layers.LSTM(2))(x, mask=m), (In((3, 4, 2)), In((3, 4), "bool"))
-        ),
-        "mask",
-    ),
-    (
-        "a mask beside the graph",
-        Case("mask", lambda ids: layers.LSTM(2)(layers.ReversibleEmbedding(4, 3, mask_zero=True)(ids)), IDS),
-        "mask",
-    ),
-    ("an activation over an open length", Case("open", _layer("LSTM", 3, activation="gelu"), OPEN), "length"),
-]
-
-
-@pytest.mark.parametrize(("case", "why"), [each[1:] for each in REFUSED], ids=[each[0] for each in REFUSED])
-def test_what_cannot_be_written_is_refused(case: Case, why: str) -> None:
-    with pytest.raises(CannotWrite, match=why):
-        written(model_of(case))
-
-
 @pytest.mark.parametrize("dtype", ["float16", "mixed_float16"])
 def test_half_precision(dtype: str) -> None:
     def make(x: Any) -> Any:
@@ -373,10 +356,3 @@ def test_half_precision(dtype: str) -> None:
         return [layers.GRU(3, dtype=dtype)(y), layers.EinsumDense("abc,cd->abd", (None, 5), dtype=dtype)(y)]
 
     check(Case("half", make, SEQUENCE, rtol=1e-2, reference=False))
-
-
-def test_a_shared_kernel_is_written_once() -> None:
-    layer = layers.LSTM(8)
-    one, two = keras.Input((6, 4)), keras.Input((6, 4))
-    proto = written(keras.Model([one, two], [layer(one), layer(two)]))
-    assert sum(np.prod(each.dims) for each in proto.graph.initializer) < 1.1 * layer.count_params() + 8 * 4 * 2
