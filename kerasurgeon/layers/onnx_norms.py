@@ -10,7 +10,7 @@ import numpy as np
 
 from kerasurgeon.layers.onnx_terms import Term, give, term
 from kerasurgeon.rules.call import CannotTell
-from kerasurgeon.rules.onnx_call import OnnxCall
+from kerasurgeon.rules.onnx_call import OnnxCall, np_type
 from kerasurgeon.rules.onnx_parts import Order, Tensor
 
 
@@ -52,8 +52,10 @@ def write_normalized(call: OnnxCall, axes: Sequence[int], power: int, epsilon: f
     places = [order.index(axis) for axis in axes]
     x = term(call, call.input, order, call.output.dtype)
     if power == 2:
+        with np.errstate(over="ignore"):  # of half precision, infinity, as Keras has it
+            most = np.asarray(1 / epsilon).astype(np_type(x.dtype))
         summed = (x * x).reduce("ReduceSum", places)
-        return give(call, x * summed.op("Sqrt").op("Reciprocal").op("Min", 1 / epsilon), order)
+        return give(call, x * summed.op("Sqrt").op("Reciprocal").op("Min", most), order)
     if len(axes) > 1:
         raise CannotTell(f"a norm of order {power} over several axes takes singular values")
     summed = x.op("Abs").op("Pow", float(power)).reduce("ReduceSum", places)

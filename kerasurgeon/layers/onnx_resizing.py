@@ -30,7 +30,11 @@ def write_enlarged(call: OnnxCall, factors: Sequence[int], interpolation: str, o
     if interpolation == "nearest":
         options: dict[str, Any] = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
         mode = "nearest"
-    elif interpolation in _ONNX_MODES and (interpolation == "bilinear" or set(factors) <= {1, 2, 4, 8}):
+    elif (
+        interpolation in _ONNX_MODES
+        and (interpolation == "bilinear" or set(factors) <= {1, 2, 4, 8})
+        and (_lies_well(call.input, order) or None in call.input.shape[1:])
+    ):
         mode, options = _ONNX_MODES[interpolation], _interpolating(interpolation)
     else:
         size = [call.input.shape[axis] for axis in order[2:]]
@@ -41,6 +45,15 @@ def write_enlarged(call: OnnxCall, factors: Sequence[int], interpolation: str, o
         return give(call, made, order)
     scales = call.constant([1.0] * (rank - len(factors)) + [float(factor) for factor in factors], "float32", "scales")
     return call.give(call.op("Resize", x, None, scales, mode=mode, **options), order)
+
+
+def _lies_well(operand: Tensor, order: Order) -> bool:
+    """Whether it lies in the order, or with its channels last.
+
+    ONNX Runtime draws other transpositions through a Resize, which it then cannot compute.
+    """
+    last = (*order[:-3], *order[-2:], order[-3])
+    return operand.order in (order, last)
 
 
 def _interpolating(interpolation: str) -> dict[str, Any]:
@@ -143,7 +156,7 @@ def _resized(
             at = np.floor((np.arange(want, dtype=np.float32) + np.float32(0.5)) * step).astype(np.int64)
             x = x if have == want else x.gather(np.clip(at, 0, have - 1), place + offset)
         return x
-    if interpolation != "bilinear" or antialias:
+    if interpolation != "bilinear" or antialias or not (_lies_well(operand, order) or None in own):
         if None in own:
             raise CannotTell(f"{interpolation} interpolation of images whose size is unknown")
         return by_matrices(x, own, size, interpolation, antialias)

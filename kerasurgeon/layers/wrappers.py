@@ -63,7 +63,10 @@ class TimeDistributed(_Wrapper):
 
     def onnx(self, call: OnnxCall) -> None:
         """As the layer inside, the steps among the samples."""
-        write_each_step(call, inner_layer(call.layer, call.config["layer"]))
+        layer = inner_layer(call.layer, call.config["layer"])
+        if len(layer.weights) < len(call.weights):  # those of a Functional model do not have its name
+            layer = replace(layer, weights=call.weights)
+        write_each_step(call, layer)
 
     def macs(self, call: Call) -> int:
         """What the layer inside costs for batch x steps samples."""

@@ -108,7 +108,9 @@ def _made(case: Case) -> keras.Model:
     keras.utils.set_random_seed(7)
     batch = 2 if case.fixed else None
     inputs = [keras.Input(batch_shape=(batch, *each.shape), dtype=each.dtype) for each in case.inputs]
-    outputs = case.make(*([turn(x) for x in inputs] if case.turned else inputs))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of masks that are lost, of shapes that make no sense
+        outputs = case.make(*([turn(x) for x in inputs] if case.turned else inputs))
     if isinstance(outputs, Mapping):
         outputs = {
             f"{name} {index}": each

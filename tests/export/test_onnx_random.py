@@ -86,7 +86,7 @@ def sequence_steps(rng: random.Random) -> list[Step]:
         lambda x: layers.DepthwiseConv1D(3, padding="same")(x),
         lambda x: ops.expand_dims(x[:, 0], 1) + x,
         lambda x: ops.glu(ops.concatenate([x, x], -1)),
-        lambda x: layers.Masking()(layers.Dropout(0.2)(x)),
+        lambda x: layers.Activation("silu")(layers.Dropout(0.2)(x)),
     ]
 
 
