@@ -49,12 +49,9 @@ def write_each_step(call: OnnxCall, layer: Layer) -> None:
     if call.operand(2, "mask") is not None and "mask" in layer.call_parameters:
         raise CannotTell("its mask reaches the layer inside")
     operand = call.input
-    if None in operand.shape[2:]:
-        raise CannotTell("a size of its steps is unknown")
-    sizes = [int(size or 0) for size in operand.shape[2:]]
-    batch, steps = call.size(operand, 0), call.size(operand, 1)
+    batch, steps, *sizes = call.shape_of(operand)
     flat = term(call, operand).reshape([-1, *sizes])
-    spec = TensorSpec((_merged(operand.spec), *sizes), operand.dtype)
+    spec = TensorSpec((_merged(operand.spec), *operand.shape[2:]), operand.dtype)
     made = tuple(TensorSpec((_merged(each), *each.shape[2:]), each.dtype) for each in call.outputs)
     found = inner_call(call, layer, (Tensor(spec, forms={natural(len(spec.shape)): flat.name}),), {}, made)
     for index, (tensor, each) in enumerate(zip(found, call.outputs, strict=True)):

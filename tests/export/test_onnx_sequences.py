@@ -16,6 +16,7 @@ MASKED = (In((6, 4)), In((6,), values=[True, True, False], dtype="bool"))
 IDS = (In((6,), "int32", 0, 4),)
 HEADS = (In((6, 4, 3)), In((5, 2, 3)))
 FILMS = (In((3, 5, 4, 2)),)
+OPEN_FILMS = (In((None, None, 4, 2)),)
 
 
 def _layer(name: str, *args: Any, **options: Any) -> Any:
@@ -148,6 +149,12 @@ CASES = [
         reference=False,
     ),
     Case(
+        "Bidirectional with states",
+        lambda x, h, c: layers.Bidirectional(layers.LSTM(3, return_state=True))(x, initial_state=[h, c, c, h]),
+        (In((6, 4)), In((3,)), In((3,))),
+        reference=False,
+    ),
+    Case(
         "Bidirectional of its own",
         lambda x: layers.Bidirectional(
             layers.LSTM(3), backward_layer=layers.LSTM(3, go_backwards=True, activation="relu")
@@ -221,6 +228,7 @@ CASES = [
         FILMS,
     ),
     Case("TimeDistributed of open length", lambda x: layers.TimeDistributed(layers.Dense(3))(x), OPEN),
+    Case("TimeDistributed of open images", lambda x: layers.TimeDistributed(layers.Conv2D(3, 2))(x), OPEN_FILMS),
     Case("TimeDistributed, masked", lambda x, mask: layers.TimeDistributed(layers.Dense(3))(x, mask=mask), MASKED),
     Case(
         "TimeDistributed of models",
