@@ -161,7 +161,7 @@ class Rule:
         """Write a call in inference with ONNX's operators.
 
         Read operands by ``call.read`` and weights by ``call.weight``, add operators with ``call.op``, and say with
-        ``call.give`` what each output is. See docs/export.md.
+        ``call.give`` what each output is. See docs/onnx.md.
 
         Raises:
             CannotTell: The rule does not know how; the model is then exported by way of tf2onnx.
