@@ -29,26 +29,27 @@ def to_onnx(reference: KerasRunner, options: Options) -> tuple[Any, tuple[str, .
     Raises:
         ExportError: It cannot be made in the way that was asked for, or in none.
     """
-    wanted = {"batch_size": options.batch_size, "opset": options.opset}
+    model, border = reference.model, (reference.inputs, reference.outputs)
+    batch_size, opset = options.batch_size, options.opset
     reasons: Mapping[str, str] = {}
-    if options.writer != "converter" and options.opset in WRITTEN:
+    if options.writer != "converter" and opset in WRITTEN:
         try:
-            return write_onnx(reference.model, reference.inputs, reference.outputs, **wanted), ()
+            return write_onnx(model, *border, batch_size=batch_size, opset=opset), ()
         except CannotWrite as cannot:
             reasons = cannot.reasons
         except LiftError as error:
-            reasons = {reference.model.name: error.in_one_line()}
-        if options.writer == "graph" or not _can_convert(options.opset):
+            reasons = {model.name: str(error).splitlines()[0]}
+        if options.writer == "graph" or not _can_convert(opset):
             raise ExportError(
                 "The model has calls that cannot be written to ONNX from its graph.",
-                where=f"model {reference.model.name!r}",
+                where=f"model {model.name!r}",
                 got=_shown(reasons),
                 hint="register a rule with an onnx method for these layers (kerasurgeon.rules.register_rule), or "
                 "replace them with layers that compute the same (ReplaceLayers)"
                 + ("; or leave writer='auto', which converts by way of tf2onnx" if options.writer == "graph" else ""),
             )
-    check_scope_names(reference.model)
-    proto = convert_to_onnx(reference.model, reference.inputs, reference.outputs, **wanted)
+    check_scope_names(model)
+    proto = convert_to_onnx(model, *border, batch_size=batch_size, opset=opset)
     if not reasons:
         return proto, ()
     return proto, (f"converted by way of tf2onnx, not written from the graph: {_shown(reasons)}",)

@@ -45,6 +45,13 @@ def flag(found: Any, _: Any) -> bool:
     return bool(found)
 
 
+def written(_: Any, call: Any) -> None:
+    """All outputs given."""
+    for index in range(len(call.outputs)):
+        if index not in call.given:
+            raise Wrong(f"output {index} is not given.", "call.give(name, order, index) for every output", "none")
+
+
 def text(found: Any, _: Any) -> str | None:
     """Text, or nothing."""
     if found is not None and not isinstance(found, str):

@@ -11,7 +11,7 @@ from typing import Any
 
 from kerasurgeon.errors import RuleError
 from kerasurgeon.rules import rule as rule_module
-from kerasurgeon.rules.answer_checks import Wrong, a, flag, macs, shown, specs, text
+from kerasurgeon.rules.answer_checks import Wrong, a, flag, macs, shown, specs, text, written
 from kerasurgeon.rules.answers import Affine, Join, Movement, Product, Statistics, Sum
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.label_checks import before_channels, labels
@@ -39,6 +39,7 @@ CHECKS: Mapping[str, Check] = {
     "passes_mask": flag,
     "reads_shape_only": flag,
     "commutes": flag,
+    "onnx": written,
 }
 """What is checked of each method's result: a function of the result and what the rule was asked about."""
 
