@@ -34,8 +34,8 @@ def draw_model(seed: int) -> tuple[Description, Construction]:
             kept.append(draw.lives[-1])
             break
         x = [live for live in draw.lives if live.real][-1]
-        if draw.chance(0.35):
-            x = attempt(draw, x, list(_SOURCES))
+        if draw.chance(0.45):
+            x = attempt(draw, x, list(draw.pick(_SOURCES, PATTERNS)))
     description = draw.finished(_outputs(draw, kept), dict_inputs=draw.chance(0.2))
     draw.construction.keep(description)
     return description, draw.construction
@@ -59,6 +59,7 @@ def _outputs(draw: Draw, kept: list[Live]) -> object:
     return [live.ref for live in heads]
 
 
+PATTERNS = tuple(kind for kind in KINDS if kind.islower() and "." not in kind)
 _SOURCES = ("Dense", "Conv1D", "Conv2D", "Conv3D", "SeparableConv2D", "LSTM", "GRU", "MultiHeadAttention")
 _LAYERS = tuple(kind for kind in KINDS if kind[0].isupper() and not kind.startswith("Random"))
 

@@ -108,10 +108,9 @@ def run(seeds: Iterable[int], path: Path, module: str, processes: int, say: Any 
         left = [seed for seed in wanted if seed not in done]
         if not left:
             break
-        chunks = [left[first : first + CHUNK] for first in range(0, len(left), CHUNK)]
-        context = multiprocessing.get_context("spawn")
+        chunks = [left[first : first + CHUNK] for first in range(0, len(left), CHUNK)][: LIVES * processes]
         try:
-            with ProcessPoolExecutor(processes, context, max_tasks_per_child=LIVES) as pool:
+            with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
                 for future in as_completed([pool.submit(run_chunk, chunk, path, module) for chunk in chunks]):
                     future.result()
                     _progress(path, wanted, say)

@@ -10,7 +10,7 @@ from kerasurgeon.rules.registry import known_kinds
 from tests.fuzz.case import Case
 from tests.fuzz.description import Description, Ref, Step
 from tests.fuzz.kinds import LEFT_OUT, MAKERS
-from tests.fuzz.models import KINDS, draw_model, focus
+from tests.fuzz.models import KINDS, PATTERNS, draw_model, focus
 from tests.fuzz.oracles import ORACLES, oracles_of
 from tests.fuzz.shrinking import candidates
 
@@ -36,7 +36,7 @@ def test_every_kind_with_a_rule_is_drawn_or_left_out_with_a_reason() -> None:
     kinds = {kind for kind in known_kinds() if not kind.startswith("custom:") or kind.startswith("custom:keras.")}
     assert kinds - set(MAKERS) - set(LEFT_OUT) == set()
     assert set(MAKERS) & set(LEFT_OUT) == set()
-    assert set(MAKERS) - kinds == {"shared", "tied"}
+    assert set(MAKERS) - kinds == set(PATTERNS)
     assert set(LEFT_OUT) <= kinds
     assert all(LEFT_OUT.values())
 
