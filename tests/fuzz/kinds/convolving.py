@@ -94,9 +94,14 @@ def global_pooling(draw: Draw, kind: str, x: Live) -> None:
     draw.layer(kind, x, keepdims=draw.chance(0.3), **data_format(draw))
 
 
+def smaller(draw: Draw, x: Live) -> int:
+    """A size that no axis of an image falls short of: a window of nothing ends TensorFlow's process."""
+    return draw.whole(1, min(3, *(x.shape[1:] if draw.first else x.shape[:-1])))
+
+
 @made(f"Adaptive{way}Pooling{rank}D" for way in ("Max", "Average") for rank in (1, 2, 3))
 def adaptive_pooling(draw: Draw, kind: str, x: Live) -> None:
-    draw.layer(kind, x, output_size=draw.whole(1, 3), **data_format(draw))
+    draw.layer(kind, x, output_size=smaller(draw, x), **data_format(draw))
 
 
 @ops("max_pool average_pool", 3, 4)
@@ -106,7 +111,7 @@ def pooling_op(draw: Draw, name: str, x: Live) -> None:
 
 @ops("adaptive_average_pool adaptive_max_pool", 3, 4)
 def adaptive_pooling_op(draw: Draw, name: str, x: Live) -> None:
-    draw.op(name, x, draw.whole(1, 3), **data_format(draw))
+    draw.op(name, x, smaller(draw, x), **data_format(draw))
 
 
 @made("ZeroPadding1D ZeroPadding2D ZeroPadding3D")
