@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.fuzz.drawing import Draw, Live
+from tests.fuzz.drawing import Draw, Live, Refused
 from tests.fuzz.kinds.registry import made, ops
 
 ACTIVATIONS = (None, "relu", "tanh", "sigmoid", "silu", "elu", "leaky_relu", "softplus")
@@ -95,8 +95,11 @@ def global_pooling(draw: Draw, kind: str, x: Live) -> None:
 
 
 def smaller(draw: Draw, x: Live) -> int:
-    """A size that no axis of an image falls short of: a window of nothing ends TensorFlow's process."""
-    return draw.whole(1, min(3, *(x.shape[1:] if draw.first else x.shape[:-1])))
+    """A size from two to that of each axis: of others Keras makes windows that end TensorFlow's process."""
+    least = min(x.shape[1:] if draw.first else x.shape[:-1])
+    if least < 2:
+        raise Refused("its axes are too short")
+    return draw.whole(2, min(3, least))
 
 
 @made(f"Adaptive{way}Pooling{rank}D" for way in ("Max", "Average") for rank in (1, 2, 3))
