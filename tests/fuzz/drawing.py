@@ -157,7 +157,8 @@ class Draw:
         Raises:
             Refused: Keras refuses it, or its result is of no use.
         """
-        if "3D" in step.kind and step.options.get("data_format") == "channels_first" and self.chance(0.9):
+        slow = "3D" in step.kind and step.options.get("data_format") == "channels_first"
+        if slow and (step.kind == "ConvLSTM3D" or self.chance(0.9)):
             raise Refused("TensorFlow compiles it anew in every call, for a second each time")
         step = Step(step.kind, _refs(step.args), _refs(dict(step.kwargs)), step.options, step.shares)
         number = max(self.steps, default=-1) + 1
