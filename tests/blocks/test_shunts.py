@@ -28,11 +28,13 @@ SHAPES: dict[str, Any] = {
 }
 
 
-def between_sizes(size: Any, wanted: Any, *, dilations: Any = ((1, 1), (1, 1)), outputs: int = 7) -> Geometry:
+def between_sizes(
+    size: Any, wanted: Any, *, dilations: Any = ((1, 1), (1, 1)), outputs: int = 7, dtype: str = "float32"
+) -> Geometry:
     high, wide = (round(float(np.log2(a / b))) for a, b in zip(size, wanted, strict=True))
     return Geometry(
-        TensorSpec((None, *size, 5), "float32"),
-        TensorSpec((None, *wanted, outputs), "float32"),
+        TensorSpec((None, *size, 5), dtype),
+        TensorSpec((None, *wanted, outputs), dtype),
         (2**high, 2**wide),
         (high, wide),
         dilations,
@@ -96,14 +98,15 @@ CASES = [
 @pytest.mark.parametrize(("arch", "size", "wanted", "steps"), CASES)
 def test_a_shunt_computes_what_its_paper_says(arch: str, size: Any, wanted: Any, steps: Any) -> None:
     dilations = ((2, 2), (3, 3))
-    model = randomised(ARCHITECTURES[arch](between_sizes(size, wanted, dilations=dilations), 0))
+    model = randomised(ARCHITECTURES[arch](between_sizes(size, wanted, dilations=dilations, dtype="float64"), 0))
     if ("bottleneck" in arch or arch == "1") and steps[0][1] == (False, True) and steps[0][0] == (2, 2):
         assert any(isinstance(layer, keras.layers.ZeroPadding2D) for layer in model.layers)
     x = np.random.default_rng(1).normal(size=(2, *size, 5))
     expected = by_hand(arch, model.get_weights(), x, steps, dilations)
     assert expected.shape == (2, *wanted, 7)
-    actual = keras.ops.convert_to_numpy(model(x.astype("float32"), training=False))
-    np.testing.assert_allclose(actual, expected, rtol=2e-4, atol=2e-4 * np.abs(expected).max())
+    actual = keras.ops.convert_to_numpy(model(x, training=False))
+    assert actual.dtype == "float64"
+    np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("arch", SHAPES)
