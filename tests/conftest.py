@@ -1,9 +1,9 @@
 """What every test gets: quiet CPU-only TensorFlow, fixed seeds, Keras settings put back, the sweep switch.
 
-The rule for processors: on x86 with AVX-512, oneDNN is switched on, unless ``TF_ENABLE_ONEDNN_OPTS`` says otherwise, so
-that TensorFlow has kernels for channels-first layers and their like. Where it has none (oneDNN off, ARM), tests run such
-layers by the library's equal calls, which ``keras_io/test_equal_calls.py`` compares with another compiler. A test marked
-``bare`` gets no such help: it is about what the library itself does on such a machine.
+The rule for processors: on x86 with AVX-512, oneDNN is switched on, unless ``TF_ENABLE_ONEDNN_OPTS`` says otherwise,
+so that TensorFlow has kernels for channels-first layers and their like. Where it has none (oneDNN off, ARM), tests run
+such layers by the library's equal calls, which ``keras_io/test_equal_calls.py`` compares with another compiler. A test
+marked ``bare`` gets no such help: it is about what the library itself does on such a machine.
 
 The rule for sweeps: a test that takes ``application`` runs over ``COMPUTED``, as part of every run. With
 ``--all-architectures`` it runs over all of keras.applications instead and is marked ``sweep``, so that
