@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kerasurgeon.channels import ChannelPlan, Group, Groups, cut, groups, masked
     from kerasurgeon.costs import Cost, compare_costs, cost
     from kerasurgeon.errors import (
+        BudgetError,
         CannotRunError,
         EmitError,
         ExportError,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         PassError,
         PlanError,
         RecipeError,
+        RoundError,
         RuleError,
         UnknownKerasError,
         VerificationError,
@@ -81,6 +83,7 @@ _HOMES = {
     "channels": ("ChannelPlan", "Group", "Groups", "cut", "groups", "masked"),
     "costs": ("Cost", "compare_costs", "cost"),
     "errors": (
+        "BudgetError",
         "CannotRunError",
         "EmitError",
         "ExportError",
@@ -93,6 +96,7 @@ _HOMES = {
         "PassError",
         "PlanError",
         "RecipeError",
+        "RoundError",
         "RuleError",
         "UnknownKerasError",
         "VerificationError",
@@ -132,6 +136,7 @@ if os.path.isfile(os.path.join(os.path.dirname(__file__), "passes")):  # a link 
 __all__ = [
     "BlockPlan",
     "Bridge",
+    "BudgetError",
     "CannotRunError",
     "ChannelPlan",
     "Cost",
@@ -163,6 +168,7 @@ __all__ = [
     "Region",
     "Report",
     "Result",
+    "RoundError",
     "RuleError",
     "SteerStrength",
     "TensorSpec",
