@@ -26,13 +26,17 @@ class _Given(keras.initializers.Initializer):
         self.weight = weight
 
     def __call__(self, shape: Any, dtype: Any = None, **_: Any) -> Any:
-        return tensor_of(self.weight.array, dtype)
+        return tensor_of(self.weight, dtype)
 
 
 class _Building(threading.local):
-    """What the layer that this thread builds takes its weights from: its root, definition and how often each path."""
+    """What the layer that this thread builds takes its weights from: its root, definition and how often each path.
+
+    And the variables that were made, where somebody asks for them.
+    """
 
     now: tuple[Any, Layer, dict[str, int]] | None = None
+    made: list[Any] | None = None
 
 
 _BUILDING = _Building()
@@ -55,6 +59,35 @@ def injected(layer: Any, definition: Layer) -> Iterator[None]:
         _BUILDING.now = outer
 
 
+@contextlib.contextmanager
+def variables_made() -> Iterator[list[Any]]:
+    """The variables that layers are given their weights in, in this thread, while this is active."""
+    outer, _BUILDING.made = _BUILDING.made, []
+    try:
+        yield _BUILDING.made
+    finally:
+        _BUILDING.made = outer
+
+
+def release(variables: list[Any]) -> None:
+    """Take the values from variables whose layers are done with.
+
+    Keras layers hold themselves in reference cycles, and would hold their weights until Python looks for such.
+    """
+    for variable in variables:
+        variable._value = None
+
+
+@contextlib.contextmanager
+def brief_variables() -> Iterator[None]:
+    """Layers that are built within are done with at the end: their weights are given back."""
+    with variables_made() as made:
+        try:
+            yield
+        finally:
+            release(made)
+
+
 def _add_weight(self: Any, *args: Any, **kwargs: Any) -> Any:
     weight = None if _BUILDING.now is None else _lookup(self, kwargs.get("name"), *_BUILDING.now)
     shape = kwargs.get("shape", args[0] if args else ())
@@ -66,6 +99,8 @@ def _add_weight(self: Any, *args: Any, **kwargs: Any) -> Any:
         kwargs["initializer"] = _Given(weight)
     variable = ADD_WEIGHT.original(self, *args, **kwargs)
     variable._kerasurgeon_source = weight
+    if _BUILDING.made is not None:
+        _BUILDING.made.append(variable)
     return variable
 
 

@@ -8,8 +8,9 @@ import keras
 
 from kerasurgeon.errors import VerificationError
 from kerasurgeon.ir.graph import Graph
-from kerasurgeon.keras_io.emit import emit
+from kerasurgeon.keras_io.emit import brief_model, emit
 from kerasurgeon.keras_io.equal_calls import equal_calls
+from kerasurgeon.keras_io.injection import release, variables_made
 from kerasurgeon.keras_io.samples import sample_inputs
 from kerasurgeon.rewrite.outputs import (
     CONSTANT_OUTPUTS,
@@ -46,6 +47,7 @@ class Comparison:
         self._inputs: Any = None
         self._outputs: tuple[int, Arrays] | None = None  # the revision they belong to, and the arrays
         self._emitted: tuple[int, keras.Model] | None = None
+        self._variables: list[Any] = []  # of that model
 
     @property
     def begun(self) -> bool:
@@ -56,6 +58,7 @@ class Comparison:
         """The Keras model of a graph; that of the last comparison if the graph is the same."""
         if self._emitted is not None and self._emitted[0] == graph.revision:
             return self._emitted[1]
+        release(self._variables)
         return emit(graph)
 
     def with_before(self, item: Pass, before: Graph, after: Graph) -> float:
@@ -67,7 +70,7 @@ class Comparison:
         self._choose_inputs(before)
         if self._outputs is None or self._outputs[0] != before.revision:
             fresh = self.source is not None and before.revision == 0
-            self._outputs = before.revision, self._run(self.source if fresh else emit(before, compile=False))
+            self._outputs = before.revision, self._run(self.source) if fresh else self._outputs_of(before)
             if not self.notes and not differ_between_samples(self._outputs[1]):
                 self.notes.append(CONSTANT_OUTPUTS)
         return self._measured(item, after, before, self._outputs[1], exact=item.preserves is Preserves.EXACT)
@@ -79,11 +82,15 @@ class Comparison:
             VerificationError: It is more than rounding makes.
         """
         self._choose_inputs(before)
-        return self._measured(item, after, twin, self._run(emit(twin, compile=False)), exact=True)
+        return self._measured(item, after, twin, self._outputs_of(twin), exact=True)
 
     def _choose_inputs(self, graph: Graph) -> None:
         if self._inputs is None:
             self._inputs = sample_inputs(graph, seed=self.seed)
+
+    def _outputs_of(self, graph: Graph) -> Arrays:
+        with brief_model(graph) as model:
+            return self._run(model)
 
     def _run(self, model: keras.Model) -> Arrays:
         with equal_calls() as used:
@@ -92,7 +99,9 @@ class Comparison:
         return arrays
 
     def _measured(self, item: Pass, after: Graph, reference: Graph, expected: Arrays, *, exact: bool) -> float:
-        model = emit(after)
+        release(self._variables)
+        with variables_made() as self._variables:
+            model = emit(after)
         arrays = self._run(model)
         difference = relative_difference(expected, arrays)
         if exact:
