@@ -19,8 +19,6 @@ from kerasurgeon.quiet import quiet, require
 
 CONVERTED = range(8, 19)
 """The versions of ONNX's operators that tf2onnx writes."""
-# One protobuf message holds less than 2 GiB.
-_LARGEST_FILE = 2**31 - 2**24
 # Weights with this many elements or more stay out of the conversion.
 _HOISTED_SIZE = 4096
 # If the conversion fails with hoisted weights it is tried with all of them inside, below this many bytes.
@@ -48,18 +46,12 @@ def convert_to_onnx(
         An ``onnx.ModelProto``.
 
     Raises:
-        ExportError: The model is too large, or has ops that tf2onnx cannot write.
+        ExportError: The model has ops that tf2onnx cannot write.
     """
     tensorflow("ONNX export by tf2onnx", "converters")
     require("onnx", package="onnx", extra="onnx", needed_for="ONNX export")
     require("tf2onnx", package="tf2onnx", extra="converters", needed_for="ONNX export by tf2onnx")
     size = weight_bytes(model)
-    if size > _LARGEST_FILE:
-        raise ExportError(
-            "The model is too large for an ONNX file.",
-            expected="less than 2 GiB of float32 weights",
-            got=f"{size / 2**30:.1f} GiB",
-        )
     hoisted = [w for w in model.weights if int(np.prod(w.shape)) >= _HOISTED_SIZE and w.dtype == "float32"]
     with quiet() as captured:
         try:

@@ -1,4 +1,4 @@
-"""What is taken out of a graph before it is written: batch norms, and what does nothing in inference."""
+"""What is taken out of a graph before it is written: batch norms that a linear layer can take up."""
 
 from __future__ import annotations
 

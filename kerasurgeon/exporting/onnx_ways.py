@@ -13,7 +13,10 @@ from kerasurgeon.exporting.keras_runner import KerasRunner
 from kerasurgeon.exporting.onnx_convert import CONVERTED, convert_to_onnx
 from kerasurgeon.exporting.onnx_writer import WRITTEN, CannotWrite, write_onnx
 from kerasurgeon.exporting.options import Options
-from kerasurgeon.exporting.signature import check_scope_names
+from kerasurgeon.exporting.signature import check_scope_names, weight_bytes
+
+# One protobuf message holds less than 2 GiB.
+_LARGEST_FILE = 2**31 - 2**24
 
 
 def to_onnx(reference: KerasRunner, options: Options) -> tuple[Any, tuple[str, ...]]:
@@ -27,8 +30,15 @@ def to_onnx(reference: KerasRunner, options: Options) -> tuple[Any, tuple[str, .
         An ``onnx.ModelProto``, and notes for the report.
 
     Raises:
-        ExportError: It cannot be made in the way that was asked for, or in none.
+        ExportError: It is too large, or cannot be made in the way that was asked for, or in none.
     """
+    size = weight_bytes(reference.model)
+    if size > _LARGEST_FILE:
+        raise ExportError(
+            "The model is too large for an ONNX file.",
+            expected="less than 2 GiB of float32 weights",
+            got=f"{size / 2**30:.1f} GiB",
+        )
     model, border = reference.model, (reference.inputs, reference.outputs)
     batch_size, opset = options.batch_size, options.opset
     reasons: Mapping[str, str] = {}
