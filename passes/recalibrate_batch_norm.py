@@ -20,7 +20,7 @@ class RecalibrateBatchNorm(Pass):
     Matches:
         Every ``BatchNormalization``; one with several calls gets the statistics over all of them.
     Leaves alone:
-        Batch norms whose statistics hardly change; those inside wrappers.
+        Batch norms whose statistics hardly change; those inside wrappers; those whose weights another layer holds too.
     Preserves:
         Nothing: outputs change as the statistics do.
 
@@ -63,6 +63,9 @@ class RecalibrateBatchNorm(Pass):
                 context.changed(
                     name, f"mean moved by {shift:.3g} standard deviations, these are {growth:.3g} times as large"
                 )
+        for node in graph.nodes():
+            if graph.kind(node) == "BatchNormalization" and node.layer not in moved:
+                context.left(node.name, "another layer holds its weights too")
 
 
 # Rounding moves statistics by less.

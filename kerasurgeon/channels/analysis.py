@@ -116,6 +116,7 @@ class _Analysis:
         self.first_calls: dict[str, ChannelCall] = {}
         self.barred: dict[str, Why] = {}
         self.references: set[tuple[str, str]] = set()
+        self.shared = {ref.layer for refs in graph.ties().values() for ref in refs}
 
     def run(self) -> Channels:
         labels = self.result.labels
@@ -135,7 +136,7 @@ class _Analysis:
             return (Labels(node.outputs[0].shape, (), (Reason.MODEL_INPUT, node.name)),)
         call = self._call(node, layer)
         try:
-            why = _refused(layer)
+            why = _refused(layer, shared=node.layer in self.shared)
             if why is not None:
                 raise _Refused(why)
             found = rule_for(kind).channels(call)
@@ -302,7 +303,7 @@ class _Refused(CannotTell):
         self.reason = why[0]
 
 
-def _refused(layer: Layer) -> tuple[Reason, str] | None:
+def _refused(layer: Layer, *, shared: bool) -> tuple[Reason, str] | None:
     if layer.prototype is not None:
         return Reason.NO_RULE, "it is made from Python functions"
     dtype = layer.config.get("dtype")
@@ -310,6 +311,8 @@ def _refused(layer: Layer) -> tuple[Reason, str] | None:
         return Reason.QUANTIZED, "its weights are quantised; cut the float model, then quantise it"
     if layer.parts:
         return Reason.TIED, "it holds a layer that is called elsewhere too"
+    if shared:
+        return Reason.TIED, "another layer holds its weights too"
     return None
 
 

@@ -58,7 +58,7 @@ class Budget:
         """
         sizes = self._sizes(gone)
         if measure == "params":
-            return float(sizes.sum())
+            return float(sizes @ self._counted)
         if measure == "bytes":
             return float(sizes @ self._element_bytes)
         total = float(sizes @ self._rates) + self._constant
@@ -84,13 +84,11 @@ class Budget:
         """For every weight: a constant size, and the axes that shrink, by their place in one long array of units."""
         axes: dict[tuple[int, int], int] = {}
         pieces: list[Array] = []
-        constants, places, widths, self._owners, self._is_kernel = [], [], [], [], []
+        constants, places, widths, counted, self._owners, self._is_kernel = [], [], [], [], [], []
         layers = self.graph.layers
+        elsewhere = self.graph.counted_elsewhere()
         for key, layer in layers.items():
-            elsewhere = tuple(f"{layers[part].name}/" for part in layer.parts.values())
             for path, weight in layer.weights.items():
-                if elsewhere and path.startswith(elsewhere):
-                    continue
                 size, own = weight.array.size, []
                 for held in self.channels.weights.get((key, path), ()):
                     for place, axis in enumerate(held.axes):
@@ -102,6 +100,7 @@ class Budget:
                             pieces.append(units)
                         own.append(index)
                         size //= weight.array.shape[axis]
+                counted.append((key, path) not in elsewhere)
                 constants.append(size)
                 places.append(own)
                 widths.append(dtype_bytes(str(weight.array.dtype)))
@@ -111,7 +110,8 @@ class Budget:
         blank = len(pieces)
         self._places = np.array([own + [blank] * (most - len(own)) for own in places], int).reshape(-1, most)
         self._constants = np.array(constants, float)
-        self._element_bytes = np.array(widths, float)
+        self._counted = np.array(counted, float)
+        self._element_bytes = np.array(widths, float) * self._counted
         self._units = np.concatenate(pieces) if pieces else np.zeros(0, int)
         self._starts = np.cumsum([0, *(len(piece) for piece in pieces)])[:-1]
 

@@ -53,6 +53,7 @@ def cost(model: Any, *, batch_size: int = 1, sizes: Sizes | None = None) -> Cost
     rows: list[CostRow] = []
     unknown: list[Unknown] = []
     seen: set[str] = set()
+    elsewhere = graph.counted_elsewhere()
     for node, alive in zip(nodes, live, strict=True):
         layer = graph.layers[node.layer]
         macs = _macs(graph, node, specs, unknown)
@@ -61,7 +62,7 @@ def cost(model: Any, *, batch_size: int = 1, sizes: Sizes | None = None) -> Cost
         if any(None in spec.shape for spec in outputs):
             size = None
             unknown.append(Unknown(node.name, layer.kind, "activations", OPEN_SIZE))
-        counted = (0, 0, 0) if node.layer in seen else _weights(graph, node, layer)
+        counted = (0, 0, 0) if node.layer in seen else _weights(graph, node, layer, elsewhere)
         seen.add(node.layer)
         rows.append(CostRow(node.name, layer.kind, outputs[0].shape, macs, *counted, size, alive))
     return Cost(graph.name, batch_size, tuple(rows), tuple(unknown))
@@ -80,16 +81,14 @@ def _macs(graph: Graph, node: Node, specs: Mapping[str, tuple[TensorSpec, ...]],
         return None
 
 
-def _weights(graph: Graph, node: Node, layer: Layer) -> tuple[int, int, int]:
-    """Parameters, trainable parameters and bytes of a layer."""
+def _weights(graph: Graph, node: Node, layer: Layer, elsewhere: frozenset[tuple[str, str]]) -> tuple[int, int, int]:
+    """Parameters, trainable parameters and bytes of a layer, without variables that another layer counts."""
     trainable = graph.model.trainable and bool(layer.config.get("trainable", True))
     path = node.scope
     while path and trainable:
         trainable = graph.scopes[path].trainable
         path = graph.scopes[path].parent
-    # A layer inside that the graph also calls by itself weighs there.
-    elsewhere = tuple(f"{graph.layers[key].name}/" for key in layer.parts.values())
-    weights = [weight for key, weight in layer.weights.items() if not key.startswith(elsewhere)]
+    weights = [weight for path, weight in layer.weights.items() if (node.layer, path) not in elsewhere]
     # A weight that says nothing (None) is as Keras makes it, which is trainable.
     changing = sum(weight.array.size for weight in weights if weight.trainable is not False)
     return (

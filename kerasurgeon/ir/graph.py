@@ -43,7 +43,7 @@ class Graph(GraphNames):
         """An independent graph that shares the immutable layers, nodes and weights."""
         twin = Graph(self.model)
         twin.inputs, twin.outputs, twin.revision = self.inputs, self.outputs, self.revision
-        twin._ordered = self._ordered
+        twin._ordered, twin._ties = self._ordered, self._ties
         twin._layers = dict(self._layers)
         twin._scopes = dict(self._scopes)
         twin._digraph = self._digraph.copy()
@@ -279,7 +279,7 @@ class Graph(GraphNames):
         needed = set(names)
         for name in tuple(needed):
             needed |= nx.ancestors(self._digraph, name)
-        for layer in self.tied_layers():
+        for layer in self.held_layers():
             for name in self._calls[layer][:1]:
                 needed |= nx.ancestors(self._digraph, name) | {name}
         # The call of a nested model reads tensors of its own: a mask, an input that nothing inside uses.
@@ -311,13 +311,14 @@ class Graph(GraphNames):
         self.update_layer(key, layer.with_weights(**{weight: array}))
 
     def fork_layer(self, node: Node | str) -> str:
-        """Give one call of a shared layer its own copy of the layer. Returns the key of the copy."""
+        """Give one call of a shared layer its own copy of the layer, tied to none. Returns the key of the copy."""
         old = self._node(node)
         if len(self._calls[old.layer]) == 1:
             return old.layer
         layer = self._layers[old.layer]
         name = self.unique_name(layer.name)
-        key = self.add_layer(layer.with_name(name), name)
+        weights = {path: replace(weight, tie=None) for path, weight in layer.weights.items()}
+        key = self.add_layer(replace(layer.with_name(name), weights=weights), name)
         self._calls[old.layer].remove(old.name)
         self._calls[key].append(old.name)
         self._digraph.nodes[old.name]["node"] = replace(old, layer=key)

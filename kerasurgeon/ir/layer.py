@@ -41,10 +41,12 @@ class Weight:
     Attributes:
         array: The values; read-only, so that copies of a graph can share them.
         trainable: Whether an optimizer may change it; ``None`` leaves it as Keras makes it.
+        tie: A number, where several layers hold the variable: weights of one number are one variable.
     """
 
     array: np.ndarray[Any, Any]
     trainable: bool | None = True
+    tie: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "array", read_only(self.array))
@@ -144,7 +146,8 @@ class Layer:
         """A copy with some weights set: an array sets the values, ``None`` removes the weight.
 
         Keys with a slash are given as ``**{"query/kernel": array}``. The values are cast to the dtype of the weight
-        that they replace; a new weight keeps the dtype of its array, and is trainable if Keras makes it so.
+        that they replace and take over its flag and tie; a new weight keeps the dtype of its array, and is trainable
+        if Keras makes it so.
         """
         weights = dict(self.weights)
         for key, array in arrays.items():
@@ -156,7 +159,7 @@ class Layer:
                 old = weights.get(key)
                 if old is not None:
                     array = np.asarray(array).astype(old.array.dtype, copy=False)
-                weights[key] = Weight(array, trainable=None if old is None else old.trainable)
+                weights[key] = Weight(array, trainable=None) if old is None else replace(old, array=array)
         same = {key: weight.shape for key, weight in weights.items()} == {
             key: weight.shape for key, weight in self.weights.items()
         }

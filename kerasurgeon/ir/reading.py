@@ -61,6 +61,7 @@ class GraphReader:
         self.outputs: Any = []
         self._revision = 0
         self._ordered: tuple[Node, ...] | None = None  # of this revision
+        self._ties: Mapping[int, tuple[WeightRef, ...]] | None = None  # of this revision
         self._layers: dict[str, Layer] = {}
         self._scopes: dict[str, Scope] = {}
         self._digraph = nx.MultiDiGraph()
@@ -98,7 +99,7 @@ class GraphReader:
     @revision.setter
     def revision(self, number: int) -> None:
         self._revision = number
-        self._ordered = None
+        self._ordered = self._ties = None
 
     def __getitem__(self, name: str) -> Node:
         try:
@@ -210,7 +211,34 @@ class GraphReader:
             if any(isinstance(leaf, WeightRef) and leaf.layer == layer for leaf in leaves(self[name].operands))
         )
 
+    def ties(self) -> Mapping[int, tuple[WeightRef, ...]]:
+        """The variables that several layers hold, by the number of the tie: every weight that is one of them."""
+        if self._ties is None:
+            found: dict[int, list[WeightRef]] = {}
+            for key, layer in self._layers.items():
+                for path, weight in layer.weights.items():
+                    if weight.tie is not None:
+                        found.setdefault(weight.tie, []).append(WeightRef(key, path))
+            self._ties = MappingProxyType({tie: tuple(refs) for tie, refs in found.items() if len(refs) > 1})
+        return self._ties
+
+    def counted_elsewhere(self) -> frozenset[tuple[str, str]]:
+        """Weights, by layer and path, that are variables of another layer too, and counted there.
+
+        A variable counts at a layer that is called by itself, rather than at one that holds that layer.
+        """
+        found = set()
+        for refs in self.ties().values():
+            home = min(refs, key=lambda ref: bool(self._layers[ref.layer].parts))
+            found |= {(ref.layer, ref.key) for ref in refs if ref is not home}
+        return frozenset(found)
+
     def tied_layers(self) -> frozenset[str]:
+        """Keys of the layers that others depend on: weights that are operands, parts, variables held twice."""
+        shared = {ref.layer for refs in self.ties().values() for ref in refs}
+        return self.held_layers() | shared
+
+    def held_layers(self) -> frozenset[str]:
         """Keys of the layers whose weights are operands somewhere, or which another layer holds as a part."""
         references = {
             leaf.layer

@@ -2,10 +2,13 @@
 
 I1 acyclic; I2 edges equal the operands; I3 every value names an existing output; I4 every layer is called and every
 call's layer exists; I5 names are legal; I6 model inputs are ``InputLayer`` nodes and every ``InputLayer`` is a model
-input; I7 weights are read-only; I8 weight references exist; I9 scopes of nodes exist.
+input; I7 weights are read-only; I8 weight references exist; I9 scopes of nodes exist; I10 weights that are one variable
+have one value.
 """
 
 from __future__ import annotations
+
+import numpy as np
 
 from kerasurgeon.errors import GraphError, VerificationError
 from kerasurgeon.ir.graph import Graph
@@ -48,7 +51,20 @@ def verify_structure(graph: Graph) -> None:
         for path, weight in layer.weights.items():
             if weight.array.flags.writeable:
                 raise VerificationError(f"I7: weight {path!r} of layer {key!r} can be written into.")
+    _verify_ties(graph)
     _verify_signature(graph)
+
+
+def _verify_ties(graph: Graph) -> None:
+    for first, *others in graph.ties().values():
+        array = graph.layers[first.layer].weights[first.key].array
+        for other in others:
+            twin = graph.layers[other.layer].weights[other.key].array
+            if twin is not array and not (twin.dtype == array.dtype and np.array_equal(twin, array, equal_nan=True)):
+                raise VerificationError(
+                    f"I10: {first} and {other} are one variable, and have come to hold different values.",
+                    hint="change both, or leave alone the layers that graph.tied_layers() names",
+                )
 
 
 def _verify_node(graph: Graph, node: Node) -> None:

@@ -16,6 +16,7 @@ from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.structure import map_leaves, values_in
 from kerasurgeon.ir.text import neighbourhood
 from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
+from kerasurgeon.keras_io.foreign import told
 from kerasurgeon.keras_io.layers import build, capture, construct, specs_of, symbolic
 from kerasurgeon.keras_io.quick import quick_keras
 
@@ -40,11 +41,12 @@ def derive_specs(graph: Graph, node: Node | str, made: Any = None) -> tuple[Tens
     args, kwargs = symbolic_operands(graph, node)
     try:
         made = built_layer(layer, args, kwargs, parts=built_parts(graph, layer)) if made is None else made
-        outputs = made(*args, **kwargs)
+        with told(layer, "fails when it is called"):
+            outputs = made(*args, **kwargs)
     except EmitError as error:
         raise VerificationError(
             error.what,
-            where=f"node {node.name!r}",
+            where=error.where or f"node {node.name!r}",
             expected=error.expected,
             got=error.got,
             hint=error.hint,
@@ -77,7 +79,14 @@ def built_layer(
 ) -> Any:
     """The Keras layer of a definition, built for these operands; see ``layers.construct`` and ``layers.build``."""
     made = construct(layer, parts)
-    build(layer, made, args, kwargs, initialise=initialise)
+    try:
+        build(layer, made, args, kwargs, initialise=initialise)
+    except EmitError:
+        if not parts:
+            raise
+        # It holds a part in some other place too, where its own cannot be exchanged.
+        made = construct(layer)
+        build(layer, made, args, kwargs, initialise=initialise)
     return made
 
 

@@ -23,12 +23,14 @@ from kerasurgeon.ir.text import neighbourhood
 from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
 from kerasurgeon.keras_io.compile_state import compile_like
 from kerasurgeon.keras_io.derive import built_layer, check_types, output_specs, symbolic_operands
+from kerasurgeon.keras_io.foreign import foreign_in, is_foreign, remedy, said, told
 from kerasurgeon.keras_io.internals import KerasNode, has_functional_constructor, set_keras_mask
 from kerasurgeon.keras_io.known_keras import require_known
 from kerasurgeon.keras_io.layers import aligned, keyed_variables, symbolic
 from kerasurgeon.keras_io.nesting import Level, nest, twins
 from kerasurgeon.keras_io.quick import quick_keras
 from kerasurgeon.keras_io.recursion import room_for
+from kerasurgeon.keras_io.ties import tie
 
 _LOG = logging.getLogger(__name__)
 
@@ -62,19 +64,10 @@ def emit(graph: Graph, *, compile: bool = True) -> keras.Model:
 
 def emit_with_variables(graph: Graph, *, compile: bool = False) -> tuple[keras.Model, dict[tuple[str, str], Any]]:
     """As ``emit``, with the variable of every weight by its layer and path; compiled only where asked for."""
-    model, made = _emitted(graph)
+    model, emitter = _emitted(graph)
     if compile:
         _compile(model, graph)
-    return model, _variables(graph, made)
-
-
-def _variables(graph: Graph, made: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
-    return {
-        (key, path): variable
-        for key, layer in made.items()
-        if isinstance(layer, keras.Layer)
-        for path, variable in aligned(graph.layers[key], keyed_variables(layer, layer.weights)).items()
-    }
+    return model, emitter.all_variables()
 
 
 def emit_frozen(graph: Graph, frozen: Collection[str]) -> tuple[keras.Model, dict[tuple[str, str], Any]]:
@@ -84,11 +77,11 @@ def emit_frozen(graph: Graph, frozen: Collection[str]) -> tuple[keras.Model, dic
         graph: The graph.
         frozen: Keys of those layers.
     """
-    model, made = _emitted(graph)
+    model, emitter = _emitted(graph)
     for key in frozen:
-        if isinstance(made.get(key), keras.Layer):
-            made[key].trainable = False
-    return model, _variables(graph, made)
+        if isinstance(emitter.made.get(key), keras.Layer):
+            emitter.made[key].trainable = False
+    return model, emitter.all_variables()
 
 
 def _compile(model: keras.Model, graph: Graph) -> None:
@@ -98,8 +91,8 @@ def _compile(model: keras.Model, graph: Graph) -> None:
             _LOG.warning("%s: %s", graph.name, note)
 
 
-def _emitted(graph: Graph) -> tuple[keras.Model, dict[str, Any]]:
-    """The model and its layers by their keys."""
+def _emitted(graph: Graph) -> tuple[keras.Model, _Emitter]:
+    """The model, and what made it."""
     require_known()
     unchecked = graph.unchecked
     if unchecked and (graph.scopes or graph.model.cls is keras.Sequential):
@@ -114,7 +107,7 @@ def _emitted(graph: Graph) -> tuple[keras.Model, dict[str, Any]]:
             check_types(graph)  # says better what is wrong, if this is it
             raise
     graph.mark_checked(*unchecked)
-    return model, emitter.made
+    return model, emitter
 
 
 class _Emitter:
@@ -127,6 +120,8 @@ class _Emitter:
         self.twins = twins(graph, self.top)
         self.names = _keras_names(graph, self.top, self.twins)
         self.made: dict[str, Any] = {}
+        self.variables: dict[str, dict[str, Any]] = {}  # of each layer with weights, by path
+        self.tied: dict[int, Any] = {}
         self.models: dict[str, Any] = {}
 
     def run(self) -> Any:
@@ -141,7 +136,7 @@ class _Emitter:
         inputs = map_leaves(env.__getitem__, graph.inputs)
         outputs = map_leaves(env.__getitem__, graph.outputs)
         cls = info.cls if has_functional_constructor(info.cls) else keras.Model
-        return _finish(cls(inputs=inputs, outputs=outputs, name=info.name), info.trainable, info.dtype)
+        return _finish(_model_of(cls, inputs, outputs, info.name), info.trainable, info.dtype)
 
     def _connect(self, level: Level, env: dict[Value, Any], *, derive: bool) -> None:
         for item in level.items:
@@ -156,8 +151,10 @@ class _Emitter:
         if isinstance(layer, keras.layers.InputLayer):
             env[node.value] = layer.output
             return
+        definition = self.graph.layers[node.layer]
         if node.name in self.unchecked:
-            outputs = keras.tree.flatten(layer(*args, **kwargs))
+            with told(definition, "fails when it is called"):
+                outputs = keras.tree.flatten(layer(*args, **kwargs))
             given = output_specs(layer, args, kwargs, outputs)
             # Not compared: sparse, which Keras claims of a product with a constant and passes on from there.
             if [(spec.shape, spec.dtype) for spec in given] != [(spec.shape, spec.dtype) for spec in node.outputs]:
@@ -165,13 +162,16 @@ class _Emitter:
         elif type(layer).__module__.startswith("keras.") and not derive:
             outputs = _record_call(layer, args, kwargs, node.outputs)
         else:
-            outputs = keras.tree.flatten(layer(*args, **kwargs))
+            with told(definition, "fails when it is called"):
+                outputs = keras.tree.flatten(layer(*args, **kwargs))
             for spec, tensor in zip(node.outputs, outputs, strict=True):
                 if not derive and tuple(tensor.shape) != spec.shape:
                     raise EmitError(
                         f"Layer {layer.name!r} gives another shape than the graph records.",
                         expected=str(spec),
                         got=str(tuple(tensor.shape)),
+                        where=foreign_in(definition),
+                        hint=remedy(definition, "call infer(graph) after a change of shapes"),
                         context=neighbourhood(self.graph, node.name),
                     )
         for index, tensor in enumerate(outputs):
@@ -224,7 +224,7 @@ class _Emitter:
         structure = map_leaves(lambda index: inputs[index].output, scope.input_structure)
         outputs = map_leaves(env.__getitem__, scope.outputs)
         cls = scope.cls if has_functional_constructor(scope.cls) else keras.Model
-        return _finish(cls(inputs=structure, outputs=outputs, name=name), scope.trainable, scope.dtype)
+        return _finish(_model_of(cls, structure, outputs, name), scope.trainable, scope.dtype)
 
     def _sequential(self, inputs: list[Any], chain: list[Node | Level], name: str) -> Any:
         """A Sequential model: it calls its layers itself, once they are built."""
@@ -250,8 +250,16 @@ class _Emitter:
                 definition = definition.with_name(name)
             held = {name: part for name, part in definition.parts.items() if part in self.graph.layers}
             parts = {name: self._early(part) for name, part in held.items()}
-            made = self.made[key] = built_layer(definition, args, kwargs, parts=parts)
+            made = built_layer(definition, args, kwargs, parts=parts)
+            if definition.weights:
+                keyed = self.variables[key] = aligned(definition, keyed_variables(made, made.weights))
+                tie(definition, made, keyed, self.tied)
+            self.made[key] = made
         return made
+
+    def all_variables(self) -> dict[tuple[str, str], Any]:
+        """The variable of every weight by its layer and path."""
+        return {(key, path): variable for key, keyed in self.variables.items() for path, variable in keyed.items()}
 
     def _early(self, key: str) -> Any:
         """A layer that is needed before its first call."""
@@ -262,11 +270,25 @@ class _Emitter:
             if isinstance(leaf, Value):
                 return env[leaf]
             if isinstance(leaf, WeightRef):
-                owner = self._early(leaf.layer)
-                return aligned(self.graph.layers[leaf.layer], keyed_variables(owner, owner.weights))[leaf.key]
+                self._early(leaf.layer)
+                return self.variables[leaf.layer][leaf.key]
             return leaf
 
         return map_leaves(translate, structure)
+
+
+def _model_of(cls: type[Any], inputs: Any, outputs: Any, name: str) -> Any:
+    try:
+        return cls(inputs=inputs, outputs=outputs, name=name)
+    except Exception as error:
+        if not is_foreign(cls):
+            raise
+        raise EmitError(
+            f"Model {name!r} ({cls.__name__}) cannot be made from its inputs and outputs.",
+            where=f"{cls.__qualname__} of {cls.__module__}",
+            got=said(error),
+            hint=f"this is the code of {cls.__name__}; lift keras.Model(model.inputs, model.outputs) in its place",
+        ) from error
 
 
 def _record_call(layer: Any, args: Any, kwargs: Any, specs: Any) -> list[Any]:

@@ -51,6 +51,7 @@ __all__ = [
     "outside_config",
     "own_config",
     "parent_path",
+    "place_inside",
     "producer",
     "set_build_record",
     "set_keras_mask",
@@ -144,9 +145,21 @@ def parent_path(layer: Any) -> str:
     return getattr(layer, "_parent_path", None) or ""
 
 
+def place_inside(layer: Any, variable: Any) -> str | None:
+    """Where a layer holds a variable that another one has made: the names of the layers inside, and its own."""
+    if any(own is variable for own in (*layer._trainable_variables, *layer._non_trainable_variables)):
+        return str(variable.name)
+    for inner in layer._layers:
+        place = place_inside(inner, variable)
+        if place is not None:
+            return f"{inner.name}/{place}"
+    return None
+
+
 def exchange_part(layer: Any, attribute: str, part: Any) -> None:
     """Put another layer in an attribute that holds one, before the layer is built."""
-    layer._layers.remove(getattr(layer, attribute))
+    if any(held is getattr(layer, attribute, None) for held in layer._layers):
+        layer._layers.remove(getattr(layer, attribute))
     setattr(layer, attribute, part)
 
 

@@ -20,6 +20,7 @@ from kerasurgeon.ir.layer import Layer, Weight
 from kerasurgeon.ir.structure import map_leaves
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.keras_io.custom_objects import foreign_names, harvest
+from kerasurgeon.keras_io.foreign import foreign_in, is_foreign, remedy, said, told
 from kerasurgeon.keras_io.injection import injected
 from kerasurgeon.keras_io.internals import (
     CallSpec,
@@ -30,6 +31,7 @@ from kerasurgeon.keras_io.internals import (
     outside_config,
     own_config,
     parent_path,
+    place_inside,
     set_build_record,
 )
 from kerasurgeon.keras_io.tensors import array_of
@@ -39,11 +41,16 @@ _AUTO_NAME = re.compile(r"(^|/)variable_\d+$")
 
 
 def keyed_variables(layer: Any, variables: list[Any]) -> dict[str, Any]:
-    """Variables by path relative to their layer; equal paths get ``#1``, ``#2``, ... in order."""
+    """Variables by path relative to their layer; equal paths get ``#1``, ``#2``, ... in order.
+
+    A variable that a layer elsewhere has made, or was there before the layer had a name, goes by where it is held.
+    """
     prefix = f"{getattr(layer, 'path', None) or layer.name}/"
     keyed: dict[str, Any] = {}
     for variable in variables:
-        path = _AUTO_NAME.sub(r"\1variable", variable.path.removeprefix(prefix))
+        own = variable.path.startswith(prefix)
+        path = variable.path.removeprefix(prefix) if own else place_inside(layer, variable) or variable.path
+        path = _AUTO_NAME.sub(r"\1variable", path)
         key, count = path, 0
         while key in keyed:
             count += 1
@@ -60,15 +67,20 @@ def capture(operation: Any) -> Layer:
     """
     try:
         config = own_config(operation)
+        if not isinstance(config, Mapping):
+            raise TypeError(f"get_config() returned {type(config).__name__}, not a dict")
+        assets = _assets(operation)
     except Exception as error:
+        cls = type(operation)
         if not isinstance(operation, keras.Layer):
             # An op made from Python functions (while_loop, cond, ...): no config says it, but a copy can stand for it.
-            return Layer(operation.name, type(operation), {"name": operation.name}, prototype=operation)
-        said = " ".join(str(error).split())
+            return Layer(operation.name, cls, {"name": operation.name}, prototype=operation)
         raise LiftError(
-            f"Layer {operation.name!r} ({type(operation).__name__}) cannot say how it was made.",
-            got=said[:200] + ("..." if len(said) > 200 else ""),
-            hint=f"give {type(operation).__name__} a get_config() that returns its constructor arguments",
+            f"Layer {operation.name!r} ({cls.__name__}) cannot say how it was made.",
+            where=f"{cls.__qualname__} of {cls.__module__}" if is_foreign(cls) else None,
+            got=said(error),
+            hint=f"give {cls.__name__} a get_config() that returns its constructor arguments; without it, "
+            "keras.models.clone_model and saving the model fail alike",
         ) from error
     config = _with_policy(operation, config)
     custom: dict[str, Any] = {}
@@ -92,7 +104,7 @@ def capture(operation: Any) -> Layer:
         weights={key: Weight(array_of(variable), bool(variable.trainable)) for key, variable in keyed.items()},
         state={key: array_of(variable) for key, variable in keyed_variables(operation, seeds).items()},
         custom_objects=custom,
-        assets=_assets(operation),
+        assets=assets,
         parent_path=parent_path(operation),
         paths={key: variable.path for key, variable in keyed.items()},
         build_config=build_record(operation),
@@ -127,22 +139,17 @@ def construct(definition: Layer, parts: Mapping[str, Any] | None = None) -> Any:
     config = map_leaves(lambda leaf: leaf, dict(definition.config))  # from_config may take its argument apart
     if isinstance(config.get("dtype"), keras.dtype_policies.DTypePolicyMap):
         config["dtype"] = copy.deepcopy(config["dtype"])
-    try:
+    with told(definition, "cannot be made from its config", "check the config entries that the last pass changed"):
         if issubclass(definition.cls, keras.layers.Lambda):
             return definition.cls(**config)
         with injected(None, definition), keras.saving.custom_object_scope(dict(definition.custom_objects)):
             made = definition.cls.from_config(config)
-    except Exception as error:
-        raise EmitError(
-            f"Layer {definition.name!r} ({definition.kind}) cannot be made from its config.",
-            got=str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__,
-            hint="check the config entries that the last pass changed; a custom class needs a from_config() "
-            "that accepts what its get_config() returns",
-        ) from error
-    for attribute, value in definition.attributes.items():
-        setattr(made, attribute, value)
-    for attribute, part in (parts or {}).items():
-        exchange_part(made, attribute, part)
+        if not isinstance(made, keras.Operation):
+            raise TypeError(f"from_config() returned {type(made).__name__}")
+        for attribute, value in definition.attributes.items():
+            setattr(made, attribute, value)
+        for attribute, part in (parts or {}).items():
+            exchange_part(made, attribute, part)
     return made
 
 
@@ -165,14 +172,15 @@ def build(
         return
     if definition.parent_path:
         layer._parent_path = definition.parent_path
-    if not layer.built:
-        with injected(layer, definition):
-            spec = CallSpec(layer._call_signature, layer._call_context_args, args, dict(kwargs))
-            with layer._open_name_scope():
-                layer._maybe_build(spec)
-        layer.built = True
-    if definition.weights or not initialise:
-        restore(definition, layer)
+    with told(definition, "cannot be built from its config"):
+        if not layer.built:
+            with injected(layer, definition):
+                spec = CallSpec(layer._call_signature, layer._call_context_args, args, dict(kwargs))
+                with layer._open_name_scope():
+                    layer._maybe_build(spec)
+            layer.built = True
+        if definition.weights or not initialise:
+            restore(definition, layer)
     if definition.build_config is not None:
         set_build_record(layer, definition.build_config)
 
@@ -233,7 +241,11 @@ def aligned(definition: Layer, keyed: dict[str, Any]) -> dict[str, Any]:
             f"Layer {definition.name!r} ({definition.kind}) has other weights than its definition.",
             expected=", ".join(f"{key} {tuple(variable.shape)}" for key, variable in keyed.items()) or "none",
             got=", ".join(f"{key} {weight.shape}" for key, weight in definition.weights.items()) or "none",
-            hint="a pass that changes use_bias, scale, center and the like must set or remove the weights too",
+            where=foreign_in(definition) or None,
+            hint=remedy(
+                definition,
+                "a pass that changes use_bias, scale, center and the like must set or remove the weights too",
+            ),
         )
     return dict(zip(definition.weights, keyed.values(), strict=True))
 
@@ -245,7 +257,11 @@ def wrong_shape(definition: Layer, key: str, wanted: tuple[int, ...]) -> EmitErr
         f"Weight {key!r} of layer {definition.name!r} ({definition.kind}) does not fit.",
         expected=f"shape {wanted}, by the layer's config and its inputs",
         got=f"shape {definition.weights[key].shape if key in definition.weights else None}; all: {recorded}",
-        hint="a pass that changes the channels of a tensor must change the weights of every layer that reads it",
+        where=foreign_in(definition) or None,
+        hint=remedy(
+            definition,
+            "a pass that changes the channels of a tensor must change the weights of every layer that reads it",
+        ),
     )
 
 

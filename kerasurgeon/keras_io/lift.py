@@ -27,6 +27,7 @@ from kerasurgeon.keras_io.known_keras import require_known
 from kerasurgeon.keras_io.layers import capture, specs_of
 from kerasurgeon.keras_io.nesting import call_operand
 from kerasurgeon.keras_io.quick import quick_keras
+from kerasurgeon.keras_io.ties import noted_ties, reached_by
 
 SUBCLASSED_HINT = (
     "turn it into a functional model: inputs = keras.Input(shape); "
@@ -131,6 +132,7 @@ class _Lifter:
     def run(self, functional: Any) -> None:
         self._capture_layers(functional, "")
         self._find_parts()
+        self._find_ties()
         values: dict[int, Value] = {}
         self._add_nodes(functional, "", values)
         to_value = values.__getitem__
@@ -140,16 +142,44 @@ class _Lifter:
         self._refine()
         self.graph.revision = 0
 
+    def _find_ties(self) -> None:
+        """Note which weights of several layers are one variable."""
+        held = {
+            self.keys[id(operation)]: operation.weights
+            for operation in self.objects
+            if isinstance(operation, keras.Layer) and id(operation) in self.keys
+        }
+        for key, layer in noted_ties(self.graph.layers, held).items():
+            self.graph.update_layer(key, layer)
+
+    def _refuse_hidden_ties(self, node: Any) -> None:
+        """Refuse the call of a Python function that reaches for a weight of another layer by itself."""
+        operation = node.operation
+        functions = [leaf for leaf in leaves((node.arguments.args, node.arguments.kwargs)) if callable(leaf)]
+        if isinstance(operation, keras.layers.Lambda) or not isinstance(operation, keras.Layer):
+            functions += [value for value in vars(operation).values() if callable(value)]
+        own = {id(variable) for variable in getattr(operation, "weights", ())}
+        for variable in (variable for function in functions for variable in reached_by(function)):
+            reference = self.variables.get(id(variable))
+            if reference is not None and id(variable) not in own:
+                raise LiftError(
+                    f"Layer {operation.name!r} ({type(operation).__name__}) calls a Python function that computes with "
+                    f"the weight {reference.key!r} of layer {reference.layer!r}; what is made of the model would go on "
+                    "reading that of this one.",
+                    expected="weights that are operands, or held by the layer that computes with them",
+                    hint=f"call keras.ops on the weight instead: keras.ops.matmul(x, layer.{reference.key}), say",
+                )
+
     def _find_parts(self) -> None:
         """Note which layers hold, as an attribute, a layer that the graph calls by itself."""
         for operation in self.objects:
             key = self.keys.get(id(operation))
-            if key is None or not isinstance(operation, keras.Layer):
-                continue
+            if key is None or not isinstance(operation, keras.Layer) or functional_graph(operation) is not None:
+                continue  # what a functional model calls is in its graph, whatever its attributes hold
             parts = {
                 attribute: self.keys[id(value)]
                 for attribute, value in vars(operation).items()
-                if isinstance(value, keras.Layer) and id(value) in self.keys and not attribute.startswith("_")
+                if isinstance(value, keras.Layer) and id(value) in self.keys
             }
             if parts:
                 self.graph.update_layer(key, replace(self.graph.layers[key], parts=parts))
@@ -195,6 +225,7 @@ class _Lifter:
             if scope and node.is_input:
                 continue  # bound to the caller's operands by _inline
             key = self.keys[id(operation)]
+            self._refuse_hidden_ties(node)
             args, kwargs = self._operands(node, values)
             count = self.calls[f"{scope}>{key}"]
             self.calls[f"{scope}>{key}"] += 1

@@ -167,11 +167,11 @@ def _add(result: Costs, coefficient: float, axes: tuple[int, ...], operation: in
 
 
 def _size(result: Costs) -> None:
+    elsewhere = result.channels.graph.counted_elsewhere()
     for key, layer in result.channels.graph.layers.items():
         operation = result.operation(key)
-        elsewhere = tuple(f"{result.channels.graph.layers[part].name}/" for part in layer.parts.values())
         for path in layer.weights:
-            if not (elsewhere and path.startswith(elsewhere)):
+            if (key, path) not in elsewhere:
                 _add(result, *_held(result, key, path), operation)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io.derive import derive_new
@@ -22,6 +23,7 @@ def fresh_weights(graph: Graph) -> tuple[str, ...]:
         Keys of the layers that have new weights.
     """
     done = []
+    shared: dict[int, Any] = {}
     for key, layer in graph.layers.items():
         calls = graph.calls(key)
         if not layer.weights or layer.prototype is not None or layer.kind in KEPT or not calls:
@@ -29,7 +31,10 @@ def fresh_weights(graph: Graph) -> tuple[str, ...]:
         node = calls[0]
         bare = replace(layer, weights=MappingProxyType({}))
         made, _ = derive_new(graph, bare, node.args, node.kwargs)
-        arrays = [weight.array for weight in made.weights.values()]
-        graph.update_layer(key, layer.with_weights(**dict(zip(layer.weights, arrays, strict=True))))
+        arrays = {
+            path: drawn.array if weight.tie is None else shared.setdefault(weight.tie, drawn.array)
+            for (path, weight), drawn in zip(layer.weights.items(), made.weights.values(), strict=True)
+        }
+        graph.update_layer(key, layer.with_weights(**arrays))
         done.append(key)
     return tuple(done)

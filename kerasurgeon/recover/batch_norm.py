@@ -41,7 +41,8 @@ def recalibrate_batch_norm(
 
     Args:
         model: A functional or sequential model; it is not changed. A batch norm with several calls gets the statistics
-            over all of them. Batch norms inside wrappers such as TimeDistributed are left alone.
+            over all of them. Batch norms inside wrappers such as TimeDistributed are left alone, as are those whose
+            weights another layer holds too.
         data: Inputs as for ``predict``, ``(inputs, labels)``, or an iterable of such batches. Labels are not used.
         batch_size: Samples per batch; a few hundred if memory allows.
         batches: How many batches to use at most; by default all.
@@ -82,11 +83,12 @@ def recalibrate_graph(
     for name, number in (("batch_size", batch_size), ("batches", batches)):
         if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
             raise OptionError(f"{name!r} must be a positive whole number.", got=repr(number))
-    norms = [node for node in graph.nodes() if graph.kind(node) == "BatchNormalization"]
+    tied = graph.tied_layers()  # what is used elsewhere has the statistics of both places
+    norms = [node for node in graph.nodes() if graph.kind(node) == "BatchNormalization" and node.layer not in tied]
     if not norms:
         return {}
-    runner = _Calibrator(graph)
     names = {node.name for node in norms}
+    runner = _Calibrator(graph, names)
     for count, batch in enumerate(input_batches(graph, data, batch_size), start=1):
         for node, tensors in runner.walk(batch, until=names):
             if node.name == norms[-1].name:
@@ -133,12 +135,13 @@ class _Total:
 class _Calibrator(Runner):
     """Runs batch norms by the statistics of the batch, and sums these up."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, norms: set[str]) -> None:
         super().__init__(graph)
+        self.norms = norms
         self.totals: dict[str, _Total] = {}
 
     def call(self, node: Node, tensors: Mapping[Value, Any]) -> list[Any]:
-        if self.graph.kind(node) != "BatchNormalization":
+        if node.name not in self.norms:
             return super().call(node, tensors)
         layer = self.graph.layer_of(node)
         tensor = tensors[node.inputs[0]]

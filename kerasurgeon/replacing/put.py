@@ -11,7 +11,7 @@ import networkx as nx
 
 from kerasurgeon.errors import GraphError
 from kerasurgeon.ir.graph import Graph
-from kerasurgeon.ir.layer import Layer
+from kerasurgeon.ir.layer import Layer, Weight
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.structure import values_in
 from kerasurgeon.ir.values import Value
@@ -46,8 +46,9 @@ def put_layer(graph: Graph, calls: tuple[Node, ...], new: keras.Layer, *, carry_
     for node in calls:
         _require_outputs(graph, node, count)
     carried = _shared_paths(made, old) if carry_weights and not built else ()
-    made = made.with_weights(**{path: old.weights[path].array for path in carried})
-    if key in graph.tied_layers() and set(old.weights) - set(made.weights):
+    made = made.with_weights(**{path: _carried(made.weights[path], old.weights[path]) for path in carried})
+    shared = {ref.key for refs in graph.ties().values() for ref in refs if ref.layer == key}
+    if shared - set(carried) or (key in graph.tied_layers() and set(old.weights) - set(made.weights)):
         raise Skip(f"the weights of {key!r} are used elsewhere too, and the new layer has others")
     trial.update_layer(key, replace(made.with_name(old.name), parent_path=old.parent_path))
     for node in calls:
@@ -117,6 +118,11 @@ def _known_flags(layer: Layer, node: Node) -> dict[str, Any]:
     """The keyword operands of a node, without those flags that a layer does not take."""
     known = layer.call_parameters
     return {name: value for name, value in node.kwargs.items() if name not in _FLAGS or name in known}
+
+
+def _carried(new: Weight, old: Weight) -> Weight:
+    """The old values in the new weight's dtype, and one variable with what the old one was one with."""
+    return replace(new, array=old.array.astype(new.array.dtype, copy=False), tie=old.tie)
 
 
 def _shared_paths(new: Layer, old: Layer) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
 from kerasurgeon.keras_io.derive import derive_new
 from kerasurgeon.keras_io.layers import layer_from_keras
 from kerasurgeon.keras_io.lift import lift
+from kerasurgeon.keras_io.ties import renumbered
 
 
 def call(
@@ -160,6 +161,7 @@ def _copy_nodes(
     scope = "" if model is None else model.scope
     before = f"{scope}/" if scope else ""
     keys: dict[str, str] = {}
+    ties: dict[int, int] = {}
 
     def translate(leaf: Any) -> Any:
         if isinstance(leaf, Value):
@@ -170,7 +172,7 @@ def _copy_nodes(
 
     def key_of(key: str) -> str:
         if key not in keys:
-            layer = inner.layers[key]
+            layer = renumbered(inner.layers[key], ties)
             wanted = f"{before}{prefix or ''}{layer.name}"
             keys[key] = graph.unique_name(wanted)
             graph.add_layer(replace(layer.with_name(keys[key].rpartition("/")[2]), parent_path=""), keys[key])

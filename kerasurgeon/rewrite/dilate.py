@@ -285,6 +285,13 @@ class _Dilation:
         layer = self.graph.layer_of(node)
         self.settings.update(changes)
         if any(layer.config.get(key) != value for key, value in changes.items()):
+            if node.layer in self.graph.held_layers():
+                raise GraphError(
+                    f"Layer {node.layer!r} would change, and another layer or call uses it too.",
+                    where=f"node {node.name!r}",
+                    got=", ".join(f"{key}={value!r}" for key, value in changes.items()),
+                    hint="cut the model off before it: extract(graph, inputs, outputs)",
+                )
             self.graph.update_layer(node.layer, layer.with_config(**changes))
 
 

@@ -172,11 +172,13 @@ def require_unshared(graph: Graph, node: Node) -> Layer:
     """The layer of a node, if this is its only call.
 
     Raises:
-        Skip: It is called elsewhere too.
+        Skip: It is called or used elsewhere too.
     """
     calls = len(graph.calls(node.layer))
     if calls > 1:
         raise Skip(f"layer {node.layer!r} is shared: it is called {calls} times")
+    if node.layer in graph.tied_layers():
+        raise Skip(f"layer {node.layer!r} or its weights are used elsewhere too")
     return graph.layer_of(node)
 
 

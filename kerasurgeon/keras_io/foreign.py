@@ -1,0 +1,89 @@
+"""Classes that are not Keras': what their own code raises is told as theirs, with what to do about it.
+
+A layer is made again by its class, from what its ``get_config`` returned. Where that loses something, or the class
+cannot be made from it, ``keras.models.clone_model`` and loading a saved file fail for the same reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kerasurgeon.errors import EmitError, KerasurgeonError
+from kerasurgeon.ir.layer import Layer
+from kerasurgeon.keras_io.custom_objects import foreign_names
+
+_MOST = 300
+
+
+def is_foreign(cls: type[Any]) -> bool:
+    """Whether a class comes from outside Keras."""
+    return cls.__module__.partition(".")[0] != "keras"
+
+
+def foreign_in(layer: Layer) -> str:
+    """The classes from outside Keras that make a layer, with their modules; empty if there are none."""
+    if is_foreign(layer.cls):
+        return _with_module(layer.cls)
+    found = sorted(foreign_names(layer.config))
+    return ", ".join(
+        _with_module(layer.custom_objects[name]) if name in layer.custom_objects else name for name in found
+    )
+
+
+def _with_module(thing: Any) -> str:
+    return f"{thing.__qualname__} of {thing.__module__}"
+
+
+def remedy(layer: Layer, otherwise: str) -> str:
+    """What to do where a layer cannot be made again as it was.
+
+    Args:
+        layer: The layer.
+        otherwise: What to do if all of it is Keras' own.
+    """
+    foreign = foreign_in(layer)
+    if not foreign:
+        return otherwise
+    return (
+        f"this is the code of {foreign}, on what its own get_config() returned; keras.models.clone_model and loading "
+        "the saved model fail alike. Let get_config() return every argument of the constructor, from_config() accept "
+        "them, and build() make what call() uses; or take the layer out of the model first"
+    )
+
+
+def said(error: BaseException) -> str:
+    """An error as one line: its type and the beginning of its message."""
+    text = " ".join(str(error).split())
+    return (
+        f"{type(error).__name__}: {text[:_MOST]}{'...' if len(text) > _MOST else ''}" if text else type(error).__name__
+    )
+
+
+@contextmanager
+def told(layer: Layer, what: str, otherwise: str = "") -> Iterator[None]:
+    """Do something by which code of a layer's class runs.
+
+    Args:
+        layer: What the class makes.
+        what: What could not be done, to stand behind the layer's name.
+        otherwise: What to do if all of it is Keras' own. Without it, what that raises is left as it is.
+
+    Raises:
+        EmitError: The code raised anything.
+    """
+    try:
+        yield
+    except KerasurgeonError:
+        raise
+    except Exception as error:
+        foreign = foreign_in(layer)
+        if not foreign and not otherwise:
+            raise
+        raise EmitError(
+            f"Layer {layer.name!r} ({layer.kind}) {what}.",
+            where=foreign or None,
+            got=said(error),
+            hint=remedy(layer, otherwise),
+        ) from error
