@@ -2,7 +2,8 @@
 
 A filter of zeros gives its bias, a batch norm with a scale of zero its shift. What layers make of such constants is
 found by running them, in float64, with the constants in their channels and numbers of all magnitudes in the others: a
-channel of the result is constant if it does not vary. Sums over channels are read off their kernels instead.
+channel of the result is constant if it does not vary. Sums over channels are read off their kernels instead, but for
+those of which an operand is constant throughout: products of tensors, attention to zeros.
 """
 
 from __future__ import annotations
@@ -92,9 +93,10 @@ class Constants:
         affine = affine_of(layer) if len(node.inputs) == 1 else None
         if affine is not None:
             return [self._affine(node, affine, labels[0])]
-        if call.masks or any(held.contracted for held in call.held) or not self._may_make(node, layer):
+        sums = call.masks or any(held.contracted for held in call.held)
+        if sums and not any(not np.isnan(self.known[value]).any() for value in node.inputs):
             return None
-        return self._probe(node, labels)
+        return self._probe(node, labels) if self._may_make(node, layer) else None
 
     def _sum(self, node: Node, layer: Layer, matrices: Linear, labels: Labels) -> Array | None:
         constants = self.channel(node.inputs[0], matrices.axis, matrices.reads)
@@ -145,7 +147,7 @@ class Constants:
         fills: list[dict[Value, Array]] = [{}, {}, {}]
         for value in dict.fromkeys(node.inputs):
             known = self.known[value]
-            shape = sizes(self.graph.spec(value).shape, batch=2)
+            shape = sizes(self.graph, node, value, batch=2)
             if small:
                 shape = tuple(
                     size if size == 1 or has != 1 else 2 for size, has in zip(shape, known.shape, strict=True)

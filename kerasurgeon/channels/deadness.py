@@ -46,20 +46,22 @@ class DeadChannels:
     looks: Array
 
 
-def find_dead(graph: Graph) -> DeadChannels:
+def find_dead(model: Graph | Channels, *, spare: Array | None = None) -> DeadChannels:
     """Find the channels of a graph that have no effect but a constant one.
 
     Args:
-        graph: The graph; it is only read.
+        model: The graph, or its analysis; it is only read.
+        spare: For every unit of the analysis whether it stays whatever it does.
     """
-    channels = analyse(graph)
-    return _Search(channels).run()
+    channels = analyse(model) if isinstance(model, Graph) else model
+    return _Search(channels, spare).run()
 
 
 class _Search:
-    def __init__(self, channels: Channels) -> None:
+    def __init__(self, channels: Channels, spare: Array | None) -> None:
         self.channels = channels
         self.graph: Graph = channels.graph
+        self.spare = spare
         self.constants = Constants(channels)
         self.needed = Needed(self.constants)
         self.read = np.zeros(channels.units, bool)
@@ -81,6 +83,8 @@ class _Search:
         gone = self.read & ~self.stays
         gone[list(self.channels.frozen)] = False
         gone[list(self.channels.inexact)] = False
+        if self.spare is not None:
+            gone &= ~self.spare
         folds = {}
         for node, units, parts in self.folds:
             matrices = self.constants.linear_of(node)

@@ -1,12 +1,15 @@
 """Branches of which no channel is left: they are removed, and what they gave is folded into what follows.
 
-A layer that sums over channels gives a constant when none are left: its bias. The constant is followed, by running
-each layer on it, to the sum or product where the branch joins the rest, and becomes part of a bias there. Where it
-does not stay one number per channel (a bias in front of a padded convolution), one channel is kept instead.
+A layer that sums over channels gives a constant when none are left: its bias. Channels that are constant for that
+reason go as well, to the end of the branch: zeros without a trace, others into the biases of what reads them. Where the
+branch meets the rest in a sum or product, whose channels stay, the constant is followed there by running each layer on
+it. Where it does not stay one number per channel (a bias in front of a padded convolution), one channel is kept, of
+which nothing is read.
 """
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +17,10 @@ import keras
 import numpy as np
 
 from kerasurgeon.channels.analysis import Channels, analyse
+from kerasurgeon.channels.biases import add_to_bias
+from kerasurgeon.channels.deadness import find_dead
 from kerasurgeon.channels.kept import KeptChannels
+from kerasurgeon.channels.masked import mask_units, mask_weights
 from kerasurgeon.channels.running import run_layer, sizes
 from kerasurgeon.channels.scatter_layer import SCATTER
 from kerasurgeon.errors import PlanError
@@ -65,6 +71,8 @@ def settle_vanished(graph: Graph, channels: Channels, gone: Array, *, fold: bool
         PlanError: The plan cuts the network in two: an output would no longer depend on any input.
     """
     result = Vanished(channels, np.array(gone, bool))
+    if fold and _first_vanished(channels, result.gone) is not None:
+        _take_consequences(graph, result)
     while True:
         units = _first_vanished(result.channels, result.gone)
         if units is None:
@@ -74,17 +82,43 @@ def settle_vanished(graph: Graph, channels: Channels, gone: Array, *, fold: bool
         try:
             removed = _remove(trial, result.channels, result.gone, fold)
         except _Stuck as stuck:
-            result.gone[units[0]] = False
             result.kept[name] = str(stuck)
+            result.gone[units[0]] = False
+            plan = KeptChannels.of(result.channels, result.gone)
+            if fold:
+                only = np.zeros_like(result.gone)
+                only[units[0]] = True
+                mask_units(graph, result.channels, only)
+                _analyse_again(graph, result, plan)
             continue
         if not removed:
             return result
         plan = KeptChannels.of(result.channels, result.gone)
         graph.adopt(trial)
         result.removed.update(removed)
-        result.channels = analyse(graph)
-        left = {key: kept for key, kept in plan.kept.items() if key in result.channels.sources}
-        result.gone = KeptChannels(left).gone(result.channels)
+        _analyse_again(graph, result, plan)
+
+
+def _analyse_again(graph: Graph, result: Vanished, plan: KeptChannels) -> None:
+    result.channels = analyse(graph)
+    left = {key: kept for key, kept in plan.kept.items() if key in result.channels.sources}
+    result.gone = KeptChannels(left).gone(result.channels)
+
+
+def _take_consequences(graph: Graph, result: Vanished) -> None:
+    """Let channels go that are constant, wherever they are read, once those of the plan contribute nothing."""
+    without = copy.copy(result.channels)
+    without.graph = graph.copy()
+    mask_weights(without.graph, result.channels, result.gone)
+    before = find_dead(result.channels).gone  # of what was dead before, the plan says what becomes
+    dead = find_dead(without, spare=before & ~result.gone)
+    more = dead.gone & ~result.gone
+    if not more.any():
+        return
+    plan = KeptChannels.of(result.channels, result.gone | more)
+    for name, shift in dead.folds.items():
+        add_to_bias(graph, graph[name], shift)
+    _analyse_again(graph, result, plan)
 
 
 def _first_vanished(channels: Channels, gone: Array) -> Array | None:
@@ -174,7 +208,7 @@ def _response(graph: Graph, channels: Channels, node: Node, fold: bool) -> Array
     if not sums or len(node.inputs) != 1:
         raise _Stuck(f"{node.name!r} ({graph.kind(node)}) cannot do without this operand")
     spec = graph.spec(node.inputs[0])
-    return _run(graph, node, np.zeros(sizes(spec.shape), spec.dtype)) if fold else np.zeros(())
+    return _run(graph, node, np.zeros(sizes(graph, node, node.inputs[0]), spec.dtype)) if fold else np.zeros(())
 
 
 def _followed(graph: Graph, node: Node, constants: dict[Value, Array], fold: bool) -> Array:
@@ -183,7 +217,7 @@ def _followed(graph: Graph, node: Node, constants: dict[Value, Array], fold: boo
     spec = graph.spec(node.inputs[0])
     if not fold:
         return np.zeros(())
-    array = np.broadcast_to(constants[node.inputs[0]], sizes(spec.shape)).astype(spec.dtype)
+    array = np.broadcast_to(constants[node.inputs[0]], sizes(graph, node, node.inputs[0])).astype(spec.dtype)
     return _run(graph, node, array)
 
 
