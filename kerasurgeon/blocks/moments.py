@@ -14,6 +14,8 @@ import scipy.linalg
 
 Array = np.ndarray[Any, Any]
 
+_RELATIVE = 1e-10
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -86,10 +88,12 @@ class Moments:
         start = np.eye(inputs) if towards_identity else np.zeros_like(products)
         matrix, right = squares + strength * np.eye(inputs), products - squares @ start
         try:
+            if ridge < _RELATIVE:
+                raise np.linalg.LinAlgError("channels may be constant, or depend on one another")
             factor = scipy.linalg.cho_factor(matrix, lower=True, check_finite=False)
             weight = start + scipy.linalg.cho_solve(factor, right, check_finite=False)
-        except np.linalg.LinAlgError:  # channels that are constant or depend on one another, and no ridge
-            weight = start + np.linalg.lstsq(matrix, right, rcond=1e-12)[0]
+        except np.linalg.LinAlgError:
+            weight = start + np.linalg.lstsq(matrix, right, rcond=_RELATIVE)[0]
         x, y = self.means
         return self._fit(weight, y - x @ weight)
 

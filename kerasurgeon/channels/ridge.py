@@ -1,4 +1,7 @@
-"""Ridge regression in float64 by Cholesky factorisation, of whichever normal equations are smaller."""
+"""Ridge regression in float64 by Cholesky factorisation, of whichever normal equations are smaller.
+
+Without a ridge, columns that depend on one another leave many solutions: then the smallest one.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import scipy.linalg
 Array = np.ndarray[Any, Any]
 
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
+_RELATIVE = 1e-7
 
 
 def fitted(rows: Array, wanted: Array, held_out: Array | None, ridge: float | None) -> tuple[Array, Array]:
@@ -54,6 +58,8 @@ class _Normal:
 
     def solved(self, ridge: float) -> Array:
         """The solution for one strength."""
+        if ridge < _RELATIVE:
+            return np.asarray(np.linalg.lstsq(self.rows, self.target, rcond=_RELATIVE)[0])
         matrix = self.products.copy()
         matrix[np.diag_indices(len(matrix))] += max(ridge * self.variance, 1e-30)
         factor = scipy.linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)

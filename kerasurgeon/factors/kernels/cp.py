@@ -170,9 +170,11 @@ class _Kernel:
         if rank == self._method.limits(shape)[0]:
             triples = [_exact(stack) for stack in self._stack]
         else:
-            triples = [self._iterated(stack, rank) for stack in self._whitened()]
+            triples = [self._iterated(stack, rank) for stack in self._stack]
             if self._root is not None:
-                triples = [self._fitted(group, triple) for group, triple in enumerate(triples)]
+                # From here the iteration may end in a worse place than from the kernel itself.
+                whitened = [self._iterated(stack, rank) for stack in self._whitened()]
+                triples = [self._fitted(*both) for both in enumerate(zip(triples, whitened, strict=True))]
         first, middle, last = (np.stack(part) for part in zip(*map(_balanced, triples), strict=True))
         places = (1,) * len(shape.sizes)
         return (
@@ -201,17 +203,22 @@ class _Kernel:
             raise np.linalg.LinAlgError("alternating least squares has lost its way")
         return inputs * (found.weights * scale), positions, outputs
 
-    def _fitted(self, group: int, triple: Triple) -> Triple:
-        """The factor of the inputs taken back from whitening, that of the outputs fitted to the patches."""
+    def _fitted(self, group: int, either: tuple[Triple, Triple]) -> Triple:
+        """The better of a decomposition of the kernel and one of it whitened, outputs fitted to the patches in both."""
         assert self._root is not None
         assert self._covariance is not None
-        inputs = unwhitened(self._root[group : group + 1], triple[0][None])[0]
-        design = (triple[1][:, None] * inputs).reshape(-1, inputs.shape[1])
-        reached = self._covariance[group] @ design
-        flat = self._stack[group].reshape(-1, self._shape.outputs)
-        # Terms of such decompositions may nearly coincide: no Cholesky here.
-        outputs = np.linalg.lstsq(design.T @ reached, reached.T @ flat, rcond=1e-12)[0].T
-        return inputs, triple[1], outputs
+        covariance, flat = self._covariance[group], self._stack[group].reshape(-1, self._shape.outputs)
+        plain, whitened = either
+        back = unwhitened(self._root[group : group + 1], whitened[0][None])[0]
+        found = []
+        for inputs, positions in ((plain[0], plain[1]), (back, whitened[1])):
+            design = (positions[:, None] * inputs).reshape(-1, inputs.shape[1])
+            reached = covariance @ design
+            # Terms of such decompositions may nearly coincide: no Cholesky here.
+            outputs = np.linalg.lstsq(design.T @ reached, reached.T @ flat, rcond=1e-12)[0]
+            missed = flat - design @ outputs
+            found.append((float(np.sum(missed * (covariance @ missed))), (inputs, positions, outputs.T)))
+        return min(found, key=lambda pair: pair[0])[1]
 
 
 def _exact(stack: Array) -> Triple:

@@ -1,7 +1,11 @@
 """Kernels judged by their layer's output: covariances of what it reads, and least squares under them.
 
 With inputs of covariance C the squared error of the output is tr(dW^T C dW), where dW is the error of the kernel. A
-covariance gets a small ridge, so that what the data do not show (dead channels, too few samples) stays as it was.
+covariance gets a small ridge, so that what the data do not show (dead channels, too few samples) stays as it was. A
+measured one may be off by rounding, relative to its largest eigenvalue: where that leaves negative eigenvalues (inputs
+of few directions, or whose mean changes at the borders by more than they vary) the ridge grows until there are none. As
+the ridge adds the error of the kernel to that of the output, what minimises both loses no more of the output than what
+minimises the kernel's alone.
 """
 
 from __future__ import annotations
@@ -19,16 +23,32 @@ from kerasurgeon.factors.kernels.shape import Shape
 Array = np.ndarray[Any, Any]
 
 _RIDGE = 1e-5
+_ROUNDING = 1e-14
+_DOUBLINGS = 64
 
 
 def regularised(covariances: Array) -> Array:
-    """Covariances ``(groups, d, d)`` in float64 with 1e-5 of their mean variance on the diagonal."""
+    """Covariances ``(groups, d, d)`` in float64, positive definite: a ridge of 1e-5 of their mean variance, or more."""
     found = np.array(covariances, np.float64)
-    diagonals = np.einsum("gdd->gd", found)
-    variances = diagonals.mean(axis=1, keepdims=True)
-    # Of inputs that never change every kernel computes the same but for the bias: any metric does.
-    diagonals += np.where(variances > 0, _RIDGE * variances, 1.0)
+    for covariance in found:
+        variance = float(np.trace(covariance)) / len(covariance)
+        # Of inputs that never change every kernel computes the same but for the bias: any metric does.
+        ridge = _RIDGE * variance if variance > 0 else 1.0
+        np.einsum("dd->d", covariance)[...] += ridge
+        _make_definite(covariance, ridge)
     return found
+
+
+def _make_definite(matrix: Array, ridge: float) -> None:
+    """Raise the diagonal of a symmetric matrix, in place, until it is positive definite: by a ridge that doubles."""
+    for _ in range(_DOUBLINGS):
+        try:
+            np.linalg.cholesky(matrix)
+        except np.linalg.LinAlgError:
+            np.einsum("dd->d", matrix)[...] += ridge
+            ridge *= 2
+        else:
+            return
 
 
 def patches(inputs: Inputs, shape: Shape) -> Array:
@@ -77,7 +97,10 @@ class Regression:
 
     def __init__(self, covariances: Array, crossed: Array, apply: Callable[[Array], Array]) -> None:
         moments = apply(apply(covariances).swapaxes(-1, -2))
-        self._roots = np.linalg.cholesky((moments + moments.swapaxes(-1, -2)) / 2)
+        moments = (moments + moments.swapaxes(-1, -2)) / 2
+        for one in moments:  # columns that nearly coincide
+            _make_definite(one, _ROUNDING * float(np.trace(one)) / len(one))
+        self._roots = roots(moments)
         right = apply(crossed)
         pairs = zip(self._roots, right, strict=True)
         #: Outputs that the columns explain, one after the other: ``(groups, columns, outputs)``. Squared and summed
