@@ -77,11 +77,13 @@ class MeanIoU(keras.metrics.MeanIoU):
     """The mean over classes of intersection over union, of the pixels whose label counts.
 
     It is Keras' metric with predictions of one number per class, as a segmentation network gives them, and an ignored
-    label. Classes that neither labels nor predictions name are left out of the mean.
+    label. Classes that neither labels nor predictions name are left out of the mean, and so is the ignored one where it
+    is a class of the network (a void class), as Cityscapes' evaluation does: it has no intersection over union. A pixel
+    of another class that is taken for void is missed by its class.
 
     Args:
         num_classes: How many classes there are.
-        ignore_label: The label of pixels that do not count; ``None`` for none.
+        ignore_label: The label of pixels that do not count, in or out of the range of classes; ``None`` for none.
         name: Name of the metric.
         dtype: Its dtype.
     """
@@ -93,6 +95,7 @@ class MeanIoU(keras.metrics.MeanIoU):
             num_classes=num_classes, name=name, dtype=dtype, ignore_class=ignore_label, sparse_y_pred=False
         )
         self.ignore_label = ignore_label
+        self.target_class_ids = [number for number in range(num_classes) if number != ignore_label]
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""

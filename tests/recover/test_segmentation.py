@@ -61,15 +61,21 @@ def test_a_batch_of_ignored_pixels_costs_nothing() -> None:
     assert float(SegmentationCrossEntropy(from_logits=True)(np.full_like(labels, 255), logits)) == 0.0
 
 
-@pytest.mark.parametrize("ignore", [255, 2, None])
+@pytest.mark.parametrize("ignore", [255, 2, 0, CLASSES - 1, -1, None])
 def test_mean_iou(ignore: int | None) -> None:
+    """Pixel by pixel: a void class has no share in the mean, and what is taken for void is missed by its class."""
     labels, logits = drawn(ignore)
-    chosen, counts = logits.argmax(axis=-1), labels != (-1 if ignore is None else ignore)
-    ious = []
-    for number in range(CLASSES):
-        ours, theirs = (chosen == number) & counts, (labels == number) & counts
-        if (ours | theirs).any():
-            ious.append((ours & theirs).sum() / (ours | theirs).sum())
+    chosen = logits.argmax(axis=-1)
+    assert ignore not in range(CLASSES) or (chosen == ignore).any()
+    both, either = [0] * CLASSES, [0] * CLASSES
+    for place in np.ndindex(labels.shape):
+        label, answer = int(labels[place]), int(chosen[place])
+        if label == ignore:
+            continue
+        for number in {label, answer}:
+            either[number] += 1
+            both[number] += label == answer
+    ious = [b / e for number, (b, e) in enumerate(zip(both, either, strict=True)) if e and number != ignore]
     metric = MeanIoU(CLASSES, ignore)
     for sample in range(2):
         metric.update_state(labels[sample : sample + 1], logits[sample : sample + 1])
@@ -77,6 +83,18 @@ def test_mean_iou(ignore: int | None) -> None:
     metric.reset_state()
     metric.update_state(labels[..., None], probabilities(logits))
     np.testing.assert_allclose(float(metric.result()), np.mean(ious), rtol=1e-5)
+
+
+def test_a_perfect_network_with_a_void_class_is_perfect() -> None:
+    """All right where it counts, whatever it says of void: one."""
+    labels, _ = drawn(2)
+    answers = np.where(labels == 2, np.random.default_rng(1).integers(0, CLASSES, labels.shape), labels)
+    metric = MeanIoU(CLASSES, 2)
+    metric.update_state(labels, np.eye(CLASSES)[answers])
+    assert float(metric.result()) == 1.0
+    metric.reset_state()
+    metric.update_state(np.full_like(labels, 2), np.eye(CLASSES)[answers])
+    assert float(metric.result()) == 0.0  # nothing counts
 
 
 def test_both_can_be_written_and_read() -> None:
@@ -88,6 +106,7 @@ def test_both_can_be_written_and_read() -> None:
     metric = keras.metrics.deserialize(keras.metrics.serialize(MeanIoU(5, 3, name="iou")))
     assert isinstance(metric, MeanIoU)
     assert (metric.num_classes, metric.ignore_label, metric.name) == (5, 3, "iou")
+    assert metric.target_class_ids == [0, 1, 2, 4]
 
 
 def test_class_weights_that_cannot_be_used() -> None:

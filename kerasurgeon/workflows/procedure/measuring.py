@@ -35,7 +35,8 @@ def measure(model: keras.Model, data: DataSet, part: str = "test") -> dict[str, 
         part: ``"train"``, ``"validation"`` or ``"test"``.
 
     Returns:
-        ``accuracy``, the share of images or pixels whose class is right, and for segmentation ``mean_iou``.
+        ``accuracy``, the share of images or pixels whose class is right, and for segmentation ``mean_iou``. Pixels of
+        the ignored label count in neither, and the mean is over the other classes: see ``MeanIoU``.
     """
     classes = data.classes
     counts = np.zeros((classes, classes), np.int64)
@@ -51,7 +52,8 @@ def measure(model: keras.Model, data: DataSet, part: str = "test") -> dict[str, 
     values = {"accuracy": float(right.sum() / max(counts.sum(), 1))}
     if data.task == "segmentation":
         union = counts.sum(axis=0) + counts.sum(axis=1) - right
-        values["mean_iou"] = float(np.mean(right[union > 0] / union[union > 0])) if union.any() else 0.0
+        named = (union > 0) & (np.arange(classes) != (-1 if data.ignore_label is None else data.ignore_label))
+        values["mean_iou"] = float(np.mean(right[named] / union[named])) if named.any() else 0.0
     return values
 
 
