@@ -80,6 +80,10 @@ class CannotRunError(KerasurgeonError):
         return f"{said}; {self.hint}" if self.hint else said
 
 
+class NoInputsError(CannotRunError):
+    """No inputs are known on which a model can be run; nothing is said about what it computes."""
+
+
 class UnknownKerasError(KerasurgeonError, ImportError):
     """The installed Keras is no release that kerasurgeon knows, and lacks something that it needs."""
 

@@ -158,5 +158,5 @@ def _contribution(graph: Graph, consumer: Consumer, part: Array) -> Array:
     quick = mean_response(layer, graph.spec(consumer.value).shape, part)
     if quick is not None:
         return quick
-    full = np.broadcast_to(part, full_shape(graph.spec(consumer.value)))
+    full = np.broadcast_to(part, full_shape(graph, node, consumer.value))
     return to_bias(layer, run_linear(graph, node, linear_part(graph, node), full))

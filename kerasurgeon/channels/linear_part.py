@@ -8,17 +8,16 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasurgeon.channels.running import sizes
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.layer import Layer, Weight
 from kerasurgeon.ir.node import Node
-from kerasurgeon.ir.values import TensorSpec
+from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io.running import call_layer, variant
 from kerasurgeon.rules.asking import linear_form
 from kerasurgeon.rules.layout import channel_axis
 
 Array = np.ndarray[Any, Any]
-
-_SIZE_WHERE_OPEN = 16
 
 
 def linear_part(graph: Graph, node: Node, *, squared: bool = False) -> Any:
@@ -51,9 +50,9 @@ def run_linear(graph: Graph, node: Node, made: Any, tensor: Any) -> Array:
     return np.asarray(keras.ops.convert_to_numpy(result), np.float64)
 
 
-def full_shape(spec: TensorSpec) -> tuple[int, ...]:
-    """The sizes of one sample, with a first axis of one; sizes that are open are taken as 16."""
-    return (1, *(_SIZE_WHERE_OPEN if size is None else size for size in spec.shape[1:]))
+def full_shape(graph: Graph, node: Node, value: Value) -> tuple[int, ...]:
+    """The sizes of one sample of an operand of a node, with a first axis of one; of open ones see ``sizes``."""
+    return (1, *sizes(graph, node, value)[1:])
 
 
 def to_bias(layer: Layer, response: Array) -> Array:

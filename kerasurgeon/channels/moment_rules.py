@@ -114,7 +114,7 @@ def _elementwise(graph: Graph, node: Node, spreads: list[Spread]) -> Spread:
     try:
         result = _run(graph, node, samples)
     except Exception:  # noqa: BLE001 - a layer that insists on the sizes that it was built with
-        result = _run(graph, node, [_full(graph, value, array) for value, array in _pairs(node, samples)])
+        result = _run(graph, node, [_full(graph, node, value, array) for value, array in _pairs(node, samples)])
     return Spread(compressed(result), root)
 
 
@@ -154,11 +154,11 @@ def _concatenated(graph: Graph, node: Node, spreads: list[Spread | None], join: 
 def _linear(graph: Graph, node: Node, form: LinearForm, spread: Spread) -> Spread:
     layer = graph.layer_of(node)
     value = node.inputs[0]
-    mean = run_linear(graph, node, linear_part(graph, node), _full(graph, value, spread.mean))
+    mean = run_linear(graph, node, linear_part(graph, node), _full(graph, node, value, spread.mean))
     variance = np.zeros_like(mean)
     if not spread.constant:
         squared = linear_part(graph, node, squared=True)
-        variance = run_linear(graph, node, squared, _full(graph, value, spread.variance))
+        variance = run_linear(graph, node, squared, _full(graph, node, value, spread.variance))
     if form.window is not None and _alike(graph, node, spread):
         axes = tuple(spatial_axes(layer.config, mean.ndim))  # positions near the border differ from the rest
         mean, variance = mean.mean(axis=axes, keepdims=True), variance.mean(axis=axes, keepdims=True)
@@ -190,11 +190,11 @@ def _moved(graph: Graph, node: Node, positions: Positions | None, spread: Spread
     adds_zeros = isinstance(positions, Border) and not positions.cuts
     if border and not adds_zeros and _alike(graph, node, spread):
         return spread
-    if len(spread.samples) * prod(full_shape(graph.spec(value))) > _MOST:
+    if len(spread.samples) * prod(full_shape(graph, node, value)) > _MOST:
         if border:
             return spread  # so large a map has little border
-        return Spread(compressed(_run(graph, node, [_full(graph, value, spread.mean)])))
-    return Spread(compressed(_run(graph, node, [_full(graph, value, spread.samples)])), spread.root)
+        return Spread(compressed(_run(graph, node, [_full(graph, node, value, spread.mean)])))
+    return Spread(compressed(_run(graph, node, [_full(graph, node, value, spread.samples)])), spread.root)
 
 
 def _pooled(graph: Graph, node: Node, positions: Window | Gone, spread: Spread) -> Spread:
@@ -203,13 +203,13 @@ def _pooled(graph: Graph, node: Node, positions: Window | Gone, spread: Spread) 
         if isinstance(positions, Window):
             if _alike(graph, node, spread):
                 return spread
-            if len(spread.samples) * prod(full_shape(graph.spec(value))) <= _MOST:
-                return Spread(compressed(_run(graph, node, [_full(graph, value, spread.samples)])), spread.root)
+            if len(spread.samples) * prod(full_shape(graph, node, value)) <= _MOST:
+                return Spread(compressed(_run(graph, node, [_full(graph, node, value, spread.samples)])), spread.root)
         elif positions.takes != "mean":
             raise Unknown(f"nothing is known of what {node.name!r} ({layer.kind}) gives")
-        return Spread(compressed(_run(graph, node, [_full(graph, value, spread.mean)])))
+        return Spread(compressed(_run(graph, node, [_full(graph, node, value, spread.mean)])))
     axes = tuple(spatial_axes(layer.config, spread.samples.ndim))
-    sizes = full_shape(graph.spec(value))
+    sizes = full_shape(graph, node, value)
     window = positions.size if isinstance(positions, Window) else tuple(sizes[axis] for axis in axes)
     count = float(prod(window))
     several = largest(Spread(spread.samples.mean(axis=axes, keepdims=True)), np.sqrt(count))
@@ -224,8 +224,8 @@ def _alike(graph: Graph, node: Node, spread: Spread) -> bool:
     return all(array.shape[axis] == 1 for axis in spatial_axes(graph.layer_of(node).config, array.ndim))
 
 
-def _full(graph: Graph, value: Value, array: Array) -> Array:
-    return np.broadcast_to(array, (len(array), *full_shape(graph.spec(value))[1:]))
+def _full(graph: Graph, node: Node, value: Value, array: Array) -> Array:
+    return np.broadcast_to(array, (len(array), *full_shape(graph, node, value)[1:]))
 
 
 def _pairs(node: Node, arrays: list[Array]) -> list[tuple[Value, Array]]:

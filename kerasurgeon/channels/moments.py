@@ -22,10 +22,10 @@ import numpy as np
 
 from kerasurgeon.channels import moment_rules
 from kerasurgeon.channels.spread import Spread
-from kerasurgeon.errors import KerasurgeonError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import Value
+from kerasurgeon.keras_io.foreign import said
 
 Array = np.ndarray[Any, Any]
 
@@ -74,6 +74,6 @@ class Moments:
             self._why[value] = str(unknown)
             if not str(unknown):
                 self._why[value] = next(self._why[one] for one in node.inputs if operands[one] is None)
-        except KerasurgeonError as error:
-            self._why[value] = f"{node.name!r} cannot be followed: {error.what}"
+        except Exception as error:  # noqa: BLE001 - an estimate that fails, whatever a layer raises, is none
+            self._why[value] = f"{node.name!r} cannot be followed: {said(error)}"
         return None

@@ -16,14 +16,26 @@ from kerasurgeon.ir.structure import map_leaves
 from kerasurgeon.ir.values import Value, WeightRef
 from kerasurgeon.keras_io import derive
 from kerasurgeon.keras_io.machine import on_this_machine
+from kerasurgeon.keras_io.samples import FREE_SIZE
+from kerasurgeon.rules.asking import positions_of
+from kerasurgeon.rules.positions import Border, Window
 
 Array = np.ndarray[Any, Any]
-SIZE_WHERE_OPEN = 16
 
 
-def sizes(shape: tuple[int | None, ...], batch: int = 1) -> tuple[int, ...]:
-    """Numbers for sizes that are unknown until run time."""
-    return tuple((batch if axis == 0 else SIZE_WHERE_OPEN) if size is None else size for axis, size in enumerate(shape))
+def sizes(graph: Graph, node: Node, value: Value, batch: int = 1) -> tuple[int, ...]:
+    """The shape of an operand of a node, with numbers for sizes that are unknown until run time.
+
+    They are 16, or where the node's windows or croppings take more, twice what these take.
+    """
+    positions, taken = positions_of(graph, node), 1
+    if isinstance(positions, Window):
+        taken = max((size - 1) * rate + 1 for size, rate in zip(positions.size, positions.dilation, strict=True))
+    elif isinstance(positions, Border) and positions.cuts:
+        taken = max(map(sum, positions.sides))
+    free = max(FREE_SIZE, 2 * taken)
+    shape = graph.spec(value).shape
+    return tuple((batch if axis == 0 else free) if size is None else size for axis, size in enumerate(shape))
 
 
 def run_layer(graph: Graph, node: Node, *several: Mapping[Value, Array]) -> list[tuple[Array, ...]]:

@@ -19,7 +19,7 @@ from kerasurgeon.exporting.keras_runner import KerasRunner
 from kerasurgeon.exporting.options import Options, check_options, check_quantised_layers
 from kerasurgeon.exporting.parity import OutputParity, measure
 from kerasurgeon.exporting.report import ExportReport
-from kerasurgeon.exporting.samples import random_inputs
+from kerasurgeon.exporting.samples import random_inputs, working_inputs
 from kerasurgeon.exporting.signature import check_finite_weights, check_model, check_scope_names
 from kerasurgeon.exporting.tensors import Feeds, bind
 from kerasurgeon.exporting.writing import Progress, run_file, write_file
@@ -114,18 +114,15 @@ def export(
     reference = KerasRunner(source)
     check_place(target, overwrite=replaced, kind=ModelFileError)
     batches = calibration_batches(calibration, reference.inputs) if quantize == "int8" else []
-    feeds = (
-        random_inputs(reference.inputs, seed=seed, samples=_SAMPLES)
-        if inputs is None
-        else bind(inputs, reference.inputs)
-    )
     tell(0.05, "running the Keras model")
     expected: Feeds | None = None
+    feeds = None if inputs is None else bind(inputs, reference.inputs)
     try:
         with equal_calls() as used:
-            expected = _run_reference(reference, feeds)
+            feeds, expected = _run_reference(reference, feeds, seed, batches[0] if batches else None)
         notes = (*notes, *by_equal_calls(used))
     except CannotRunError as error:
+        feeds = random_inputs(reference.inputs, seed=seed, samples=_SAMPLES) if feeds is None else feeds
         notes = (*notes, f"outputs were not compared: {error.in_one_line()}")
     if expected is not None and not differ_between_samples(list(expected.values())):
         notes = (*notes, CONSTANT_OUTPUTS)
@@ -206,8 +203,12 @@ def _exportable(model: Any, options: Options) -> tuple[keras.Model, tuple[str, .
     return float32_twin(model), (*notes, note)
 
 
-def _run_reference(reference: KerasRunner, feeds: Feeds) -> Feeds:
-    outputs = reference.run(feeds)
+def _run_reference(reference: KerasRunner, given: Feeds | None, seed: int, data: Feeds | None) -> tuple[Feeds, Feeds]:
+    """Inputs, those that are given or some that the model runs on, and what it gives."""
+    if given is None:
+        given, outputs = working_inputs(reference, seed=seed, samples=_SAMPLES, data=data)
+    else:
+        outputs = reference.run(given)
     for name, array in outputs.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ExportError(
@@ -216,7 +217,7 @@ def _run_reference(reference: KerasRunner, feeds: Feeds) -> Feeds:
                 got=f"{int((~np.isfinite(array)).sum())} of {array.size} values",
                 hint="pass inputs=... that the model is meant for, or find the layer that overflows",
             )
-    return outputs
+    return given, outputs
 
 
 def _tell_nobody(fraction: float, message: str) -> None:

@@ -11,8 +11,10 @@ import numpy as np
 
 from kerasurgeon.errors import OptionError
 from kerasurgeon.exporting.opening import open_runner
-from kerasurgeon.exporting.samples import random_inputs
-from kerasurgeon.exporting.tensors import bind
+from kerasurgeon.exporting.runners import Runner
+from kerasurgeon.exporting.samples import random_inputs, working_inputs
+from kerasurgeon.exporting.tensors import Feeds, bind
+from kerasurgeon.keras_io.samples import has_open_sizes
 from kerasurgeon.report.exports import latency_text
 
 # One timing lasts at least this long: shorter ones measure the clock and the cache.
@@ -110,7 +112,7 @@ def latency(
                 expected=str(batch_size),
                 got=str(runner.batch_size),
             )
-        data = random_inputs(runner.inputs, seed=seed, samples=batch_size) if inputs is None else inputs
+        data = _data_for(runner, seed, batch_size) if inputs is None else inputs
         kinds[name], runs[name] = runner.kind, runner.prepare(bind(data, runner.inputs))
     milliseconds = _measure(runs, rounds, warmup)
     first = float(np.median(milliseconds[next(iter(runs))]))
@@ -119,6 +121,13 @@ def latency(
         low, median, high = (float(q) for q in np.quantile(values, [0.25, 0.5, 0.75]))
         rows.append(Latency(name, kinds[name], median, low, high, median / first))
     return LatencyTable(tuple(rows), rounds, batch_size, threads)
+
+
+def _data_for(runner: Runner, seed: int, batch_size: int) -> Feeds:
+    """Random inputs; where sizes are open, ones that the model runs on."""
+    if has_open_sizes([info.shape for info in runner.inputs]):
+        return working_inputs(runner, seed=seed, samples=batch_size)[0]
+    return random_inputs(runner.inputs, seed=seed, samples=batch_size)
 
 
 def _measure(runs: Mapping[str, Callable[[], object]], rounds: int, warmup: int) -> dict[str, list[float]]:

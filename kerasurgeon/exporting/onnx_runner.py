@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from kerasurgeon.exporting.runners import Runner, unreadable
+from kerasurgeon.exporting.runners import Runner, on_runtime, unreadable
 from kerasurgeon.exporting.tensors import Feeds, TensorInfo
 from kerasurgeon.quiet import quiet, require
 
@@ -55,7 +55,8 @@ class OnnxRunner(Runner):
 
     def run_batch(self, feeds: Feeds) -> Feeds:
         """Run once; see `Runner.run_batch`."""
-        values = self._session.run(None, feeds)
+        with on_runtime(self.source, "ONNX"):
+            values = self._session.run(None, feeds)
         return {info.name: value for info, value in zip(self.outputs, values, strict=True)}
 
     def prepare(self, feeds: Feeds) -> Callable[[], object]:

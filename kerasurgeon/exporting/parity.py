@@ -11,7 +11,7 @@ import numpy as np
 from kerasurgeon.errors import ExportError, OptionError
 from kerasurgeon.exporting.opening import open_runner
 from kerasurgeon.exporting.runners import Runner
-from kerasurgeon.exporting.samples import random_inputs
+from kerasurgeon.exporting.samples import working_inputs
 from kerasurgeon.exporting.tensors import Array, Feeds, TensorInfo, bind
 from kerasurgeon.report.exports import parity_text
 
@@ -98,10 +98,10 @@ def compare(
     output_pairs = _pair(first.outputs, second.outputs, "outputs", first, second)
     if inputs is None:
         known = [_narrow(a, b) for a, b in input_pairs]
-        feeds = random_inputs(known, seed=seed, samples=samples)
+        feeds, expected = working_inputs(first, seed=seed, samples=samples, inputs=known)
     else:
         feeds = bind(inputs, first.inputs)
-    expected = first.run(feeds)
+        expected = first.run(feeds)
     got = second.run({b.name: feeds[a.name] for a, b in input_pairs})
     return ParityReport(
         first.source,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from kerasurgeon.errors import ModelFileError
+from kerasurgeon.errors import ExportError, ModelFileError
 from kerasurgeon.exporting.tensors import Array, Feeds, TensorInfo, bind
 
 # Samples run at once where the batch size is free: bounds the memory of a run over a whole data set.
@@ -85,6 +86,29 @@ class Runner(abc.ABC):
         Args:
             feeds: An array for each input name, as `run_batch` takes them.
         """
+
+
+@contextmanager
+def on_runtime(source: str, kind: str) -> Iterator[None]:
+    """Run a file on its runtime.
+
+    Args:
+        source: The file.
+        kind: What it is, as in ``TFLite``.
+
+    Raises:
+        ExportError: The runtime refuses these inputs.
+    """
+    try:
+        yield
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise ExportError(
+            f"The {kind} file cannot be run on these inputs.",
+            where=source,
+            got=f"{type(error).__name__}: {lines[0][:300] if lines else ''}",
+            hint="pass inputs=... that it is meant for",
+        ) from error
 
 
 def unreadable(path: Path, kind: str, error: Exception) -> ModelFileError:

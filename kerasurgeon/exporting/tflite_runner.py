@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kerasurgeon.errors import ModelFileError, missing_extra
-from kerasurgeon.exporting.runners import Runner, dequantise, quantise, unreadable
+from kerasurgeon.exporting.runners import Runner, dequantise, on_runtime, quantise, unreadable
 from kerasurgeon.exporting.tensors import Feeds, TensorInfo, unique_names
 from kerasurgeon.quiet import import_quietly, quiet
 
@@ -49,14 +49,15 @@ class TfliteRunner(Runner):
 
     def run_batch(self, feeds: Feeds) -> Feeds:
         """Run once; see `Runner.run_batch`."""
-        self._put(feeds)
-        if self._spoken:
-            self._interpreter.invoke()
-        else:
-            # The first run is when XNNPACK introduces itself.
-            with quiet():
+        with on_runtime(self.source, "TFLite"):
+            self._put(feeds)
+            if self._spoken:
                 self._interpreter.invoke()
-            self._spoken = True
+            else:
+                # The first run is when XNNPACK introduces itself.
+                with quiet():
+                    self._interpreter.invoke()
+                self._spoken = True
         return {
             info.name: dequantise(self._interpreter.get_tensor(self._output_index[info.name]), info)
             for info in self.outputs

@@ -61,6 +61,22 @@ def bound_inputs(graph: Graph, item: Any) -> list[Array] | None:
     return _bound(graph, item, [value.node for value in values], [graph.spec(value) for value in values])
 
 
+def few_inputs(graph: Graph, data: Any, samples: int) -> list[Array] | None:
+    """The first samples of some data, one array per model input; ``None`` where it is none, or can be read only once.
+
+    Args:
+        graph: The graph that is to be fed.
+        data: As for ``input_batches``, or ``None``.
+        samples: How many.
+    """
+    if data is None or hasattr(data, "__next__"):
+        return None
+    try:
+        return next(input_batches(graph, data, samples, most=samples), None)
+    except OptionError:
+        return None  # who uses it says what is wrong with it
+
+
 def inputs_text(graph: Graph) -> str:
     """What a graph is to be fed, for messages."""
     values = values_in(graph.inputs)

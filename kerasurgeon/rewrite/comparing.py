@@ -6,15 +6,16 @@ from typing import Any
 
 import keras
 
-from kerasurgeon.errors import VerificationError
+from kerasurgeon.errors import NoInputsError, VerificationError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io.emit import emit
 from kerasurgeon.keras_io.equal_calls import equal_calls
-from kerasurgeon.keras_io.samples import sample_inputs
+from kerasurgeon.keras_io.remaking import has_foreign, not_as_it_was
 from kerasurgeon.rewrite.outputs import (
     CONSTANT_OUTPUTS,
     Arrays,
     differ_between_samples,
+    first_run,
     relative_difference,
     rounding_sensitivity,
     run_model,
@@ -24,6 +25,7 @@ from kerasurgeon.rewrite.passes import Pass, Preserves
 
 # New weights are a product and a sum of old ones, each rounded: a few times what one rounding does.
 _ROUNDINGS = 4
+_FAITHFUL = 1e-5
 
 
 class Comparison:
@@ -32,6 +34,7 @@ class Comparison:
     Args:
         source: The model that the run began with; ``None`` where there is only a graph.
         seed: The inputs follow from it.
+        data: Data of the run: two samples of it are the inputs, where it can be read more than once.
 
     Attributes:
         notes: What the user should know of the comparisons.
@@ -39,8 +42,8 @@ class Comparison:
         begun: Whether outputs were compared already.
     """
 
-    def __init__(self, source: keras.Model | None, seed: int) -> None:
-        self.source, self.seed = source, seed
+    def __init__(self, source: keras.Model | None, seed: int, data: Any = None) -> None:
+        self.source, self.seed, self.data = source, seed, data
         self.notes: list[str] = []
         self.used: set[str] = set()
         self._inputs: Any = None
@@ -62,38 +65,63 @@ class Comparison:
         """The relative difference of outputs that a pass has made.
 
         Raises:
+            CannotRunError: The model cannot be run, on this machine or on any inputs that were tried.
             VerificationError: It is exact by its own word, and the difference is more than rounding makes.
         """
-        self._choose_inputs(before)
         if self._outputs is None or self._outputs[0] != before.revision:
             fresh = self.source is not None and before.revision == 0
-            self._outputs = before.revision, self._run(self.source if fresh else emit(before, compile=False))
-            if not self.notes and not differ_between_samples(self._outputs[1]):
-                self.notes.append(CONSTANT_OUTPUTS)
+            self._outputs = before.revision, self._begun(self.source if fresh else emit(before, compile=False), before)
+        if not self.notes and not differ_between_samples(self._outputs[1]):
+            self.notes.append(CONSTANT_OUTPUTS)
         return self._measured(item, after, before, self._outputs[1], exact=item.preserves is Preserves.EXACT)
 
     def with_twin(self, item: Pass, before: Graph, after: Graph, twin: Graph) -> float:
         """The relative difference between a pass's result and the masked twin that it names.
 
         Raises:
+            CannotRunError: The model cannot be run, on this machine or on any inputs that were tried.
             VerificationError: It is more than rounding makes.
         """
-        self._choose_inputs(before)
-        return self._measured(item, after, twin, self._run(emit(twin, compile=False)), exact=True)
+        try:
+            expected = self._begun(emit(twin, compile=False), before)
+        except NoInputsError:
+            self._begun(emit(before, compile=False), before)  # if that runs, it is the twin that does not
+            expected = self._run(emit(twin, compile=False), self._inputs)
+        return self._measured(item, after, twin, expected, exact=True)
 
-    def _choose_inputs(self, graph: Graph) -> None:
+    def _begun(self, model: keras.Model, graph: Graph) -> Arrays:
+        """What a model gives; the first one that is run decides on what inputs."""
         if self._inputs is None:
-            self._inputs = sample_inputs(graph, seed=self.seed)
+            self._inputs, arrays = first_run(graph, model, self._run, seed=self.seed, data=self.data)
+            return arrays
+        return self._run(model, self._inputs)
 
-    def _run(self, model: keras.Model) -> Arrays:
+    def _run(self, model: keras.Model, inputs: Any) -> Arrays:
         with equal_calls() as used:
-            arrays = run_model(model, self._inputs)
+            arrays = run_model(model, inputs)
         self.used |= used
         return arrays
 
+    def require_faithful(self, graph: Graph) -> None:
+        """Refuse a model whose layers from outside Keras come back other than they were: that is no pass' doing.
+
+        Raises:
+            CannotRunError: The model cannot be run, on this machine or on any inputs that were tried.
+            EmitError: They do.
+        """
+        if self.source is None or graph.revision != 0 or self._outputs is not None or not has_foreign(graph):
+            return
+        arrays = self._begun(self.source, graph)
+        self._outputs = graph.revision, arrays
+        difference = relative_difference(arrays, self._run(emit(graph, compile=False), self._inputs))
+        if difference <= tolerance(graph, _FAITHFUL):
+            return
+        if relative_difference(arrays, self._run(self.source, self._inputs)) == 0:  # else chance is at work
+            raise not_as_it_was(self.source, graph, self._inputs, difference)
+
     def _measured(self, item: Pass, after: Graph, reference: Graph, expected: Arrays, *, exact: bool) -> float:
         model = emit(after)
-        arrays = self._run(model)
+        arrays = self._run(model, self._inputs)
         difference = relative_difference(expected, arrays)
         if exact:
             self._require_exact(item, after, difference, reference, expected)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import keras
 import numpy as np
 
-from kerasurgeon.errors import CannotRunError, VerificationError
+from kerasurgeon.errors import CannotRunError, NoInputsError, VerificationError
 from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.structure import map_leaves, values_in
+from kerasurgeon.ir.values import Value
+from kerasurgeon.keras_io.batches import few_inputs
 from kerasurgeon.keras_io.emit import emit
 from kerasurgeon.keras_io.machine import on_this_machine
-from kerasurgeon.keras_io.samples import sample_inputs
+from kerasurgeon.keras_io.samples import has_open_sizes, likely_shapes, problem_of, sample_inputs, sizes_inside
 
 Arrays = list[np.ndarray[Any, Any]]
+_TRIES = 4
 
 CONSTANT_OUTPUTS = (
     "the model gives the same outputs for every sample input, so that comparing them proves little; "
@@ -45,6 +50,51 @@ def run_model(model: keras.Model, inputs: Any) -> Arrays:
         ) from error
     arrays = [np.asarray(keras.ops.convert_to_numpy(output)) for output in outputs]
     return [array.astype("float64") if _is_float(array) else array for array in arrays]
+
+
+def first_run(
+    graph: Graph, model: keras.Model, run: Callable[[keras.Model, Any], Arrays], *, seed: int = 0, data: Any = None
+) -> tuple[Any, Arrays]:
+    """Find inputs that a model can be run on: two samples of the data if there is any, else seeded ones.
+
+    Args:
+        graph: The graph of the model.
+        model: The model.
+        run: Runs it, as ``run_model``.
+        seed: Same seed, same inputs.
+        data: Calibration data, or ``None``.
+
+    Returns:
+        The inputs, and what the model gives.
+
+    Raises:
+        CannotRunError: This machine cannot run the model.
+        NoInputsError: It runs on none of the inputs that were tried.
+    """
+    problem: VerificationError | None = None
+    for inputs in _candidates(graph, model, seed, data):
+        try:
+            return inputs, run(model, inputs)
+        except VerificationError as error:
+            problem = error
+    assert problem is not None
+    raise NoInputsError(
+        f"no inputs were found that model {model.name!r} runs on",
+        got=problem.got,
+        hint="give data= that it is meant for",
+    ) from problem
+
+
+def _candidates(graph: Graph, model: keras.Model, seed: int, data: Any) -> Iterator[Any]:
+    few = few_inputs(graph, data, 2)
+    if few is not None:
+        arrays = iter(few)
+        yield map_leaves(lambda leaf: next(arrays) if isinstance(leaf, Value) else leaf, graph.inputs)
+    yield sample_inputs(graph, seed=seed)
+    shapes = [graph.spec(value).shape for value in values_in(graph.inputs)]
+    if has_open_sizes(shapes):
+        for sizes in islice(likely_shapes(shapes, problem_of(model), also=sizes_inside(graph)), _TRIES):
+            yield sample_inputs(graph, seed=seed, shapes=sizes)
 
 
 def relative_difference(before: Arrays, after: Arrays) -> float:
@@ -148,6 +198,7 @@ def _is_float(array: np.ndarray[Any, Any]) -> bool:
 __all__ = [
     "CONSTANT_OUTPUTS",
     "differ_between_samples",
+    "first_run",
     "relative_difference",
     "require_finite",
     "rounding_sensitivity",

@@ -10,9 +10,10 @@ from typing import Any
 
 import keras
 
-from kerasurgeon.errors import OptionError
+from kerasurgeon.errors import KerasurgeonError, OptionError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io.lift import lift
+from kerasurgeon.keras_io.remaking import fault_of_layers
 from kerasurgeon.keras_io.seeding import python_seeded
 from kerasurgeon.rewrite.context import Progress, Site, no_progress
 from kerasurgeon.rewrite.passes import VERIFY_LEVELS, Pass
@@ -107,6 +108,7 @@ class Pipeline:
 
         Raises:
             LiftError: The model has no graph to lift.
+            EmitError: A layer from outside Keras cannot be made again by its class, or not as it was.
             PassError: A pass raised, or left a graph that does not hold together.
             VerificationError: A pass that claims exactness changed the outputs, or weights are not finite.
         """
@@ -118,9 +120,15 @@ class Pipeline:
         with python_seeded(seed):
             graph = lift(model)
             run = Run(model, graph, verify, data, loss, evaluate, seed, progress or no_progress)
-            reports = [run.one(item, index, self.passes) for index, item in enumerate(self.passes)]
-            # The model of the last comparison is the emitted graph already, unless a pass has run since.
-            result = run.comparison.model_of(run.graph)
+            try:
+                reports = [run.one(item, index, self.passes) for index, item in enumerate(self.passes)]
+                # The model of the last comparison is the emitted graph already, unless a pass has run since.
+                result = run.comparison.model_of(run.graph)
+            except KerasurgeonError as error:
+                fault = fault_of_layers(graph)
+                if fault is None:
+                    raise
+                raise fault from error  # no pass can do anything about that
             run.advance(1.0, "done")
         notes = (*graph.model.notes, *run.notes)
         report = Report(model.name, tuple(reports), time.perf_counter() - started, notes)

@@ -56,7 +56,7 @@ class Run:
         self.data, self.loss, self.evaluate = data, loss, evaluate
         self.seed, self.progress, self.fraction = seed, progress, 0.0
         self.size: Size | None = None
-        self.comparison = Comparison(model, seed)
+        self.comparison = Comparison(model, seed, data)
         self._not_run: dict[str, list[str]] = {}  # why this machine cannot run the model, and after which passes
 
     @property
@@ -110,16 +110,17 @@ class Run:
                     {key: layer for key, layer in work.layers.items() if self.graph.layers.get(key) is not layer}
                 )
         difference = None
-        if work.revision == self.graph.revision:
-            difference = 0.0 if compare else None
-        else:
-            try:
-                if masked and context.expected is not None:
-                    difference = self.comparison.with_twin(item, self.graph, work, context.expected())
-                elif compare:
-                    difference = self.comparison.with_before(item, self.graph, work)
-            except CannotRunError as error:
-                self._not_run.setdefault(error.in_one_line(), []).append(item.name)
+        try:
+            if compare or masked:
+                self.comparison.require_faithful(self.graph)
+            if work.revision == self.graph.revision:
+                difference = 0.0 if compare else None
+            elif masked and context.expected is not None:
+                difference = self.comparison.with_twin(item, self.graph, work, context.expected())
+            elif compare:
+                difference = self.comparison.with_before(item, self.graph, work)
+        except CannotRunError as error:
+            self._not_run.setdefault(error.in_one_line(), []).append(item.name)
         self.graph = work
         after = self.size = _size(work)
         verify_seconds = time.perf_counter() - started - seconds

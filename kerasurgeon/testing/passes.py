@@ -14,8 +14,7 @@ from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io.emit import emit
 from kerasurgeon.keras_io.internals import flatten_layers
 from kerasurgeon.keras_io.lift import lift
-from kerasurgeon.keras_io.samples import sample_inputs
-from kerasurgeon.rewrite.outputs import relative_difference, run_model, tolerance
+from kerasurgeon.rewrite.outputs import first_run, relative_difference, run_model, tolerance
 from kerasurgeon.rewrite.passes import Pass, Preserves
 from kerasurgeon.rewrite.pipeline import Pipeline, Result
 
@@ -54,8 +53,7 @@ def assert_pass(
     """
     before = _state(model)
     graph = lift(model)
-    inputs = sample_inputs(graph, seed=seed)
-    expected = run_model(model, inputs)
+    inputs, expected = first_run(graph, model, run_model, seed=seed)
     result = Pipeline([pass_]).run(model, seed=seed)
     report = result.report.passes[0]
     assert _state(model) == before, f"{pass_.name} changed the model that it was given"
@@ -94,9 +92,9 @@ def assert_same_outputs(
         AssertionError: They differ.
     """
     graph = one if isinstance(one, Graph) else lift(one)
-    inputs = sample_inputs(graph, seed=seed)
-    models = [emit(item) if isinstance(item, Graph) else item for item in (one, other)]
-    difference = relative_difference(*(run_model(model, inputs) for model in models))
+    first, second = (emit(item) if isinstance(item, Graph) else item for item in (one, other))
+    inputs, expected = first_run(graph, first, run_model, seed=seed)
+    difference = relative_difference(expected, run_model(second, inputs))
     assert difference <= rtol, f"outputs differ by {difference:.3e}, more than {rtol:.1e}"
 
 

@@ -37,7 +37,7 @@ def test_mean_over_positions(case: str) -> None:
     node = graph["it"]
     constant = np.random.default_rng(0).normal(size=(1,) * len(shape) + shape[-1:])
     quick = mean_response(graph.layer_of(node), graph.spec(node.inputs[0]).shape, constant)
-    full = np.broadcast_to(constant, full_shape(graph.spec(node.inputs[0])))
+    full = np.broadcast_to(constant, full_shape(graph, node, node.inputs[0]))
     slow = to_bias(graph.layer_of(node), run_linear(graph, node, linear_part(graph, node), full))
     assert quick is not None
     np.testing.assert_allclose(quick, slow, rtol=1e-4, atol=1e-5)
