@@ -39,15 +39,15 @@ def noted_ties(layers: Mapping[str, Layer], variables: Mapping[str, list[Any]]) 
         for variable in several:
             holders[id(variable)] = holders.get(id(variable), 0) + 1
     tied = {number: next(_NUMBERS) for number, count in holders.items() if count > 1}
+    arrays: dict[int, np.ndarray[Any, Any]] = {}
     changed = {}
     for key, several in variables.items():
-        numbers = [tied.get(id(variable)) for variable in several]
-        if any(numbers):
-            weights = zip(layers[key].weights.items(), numbers, strict=True)
-            changed[key] = replace(
-                layers[key],
-                weights={path: weight if tie is None else replace(weight, tie=tie) for (path, weight), tie in weights},
-            )
+        weights = dict(layers[key].weights)
+        for (path, weight), variable in zip(layers[key].weights.items(), several, strict=True):
+            if (number := tied.get(id(variable))) is not None:
+                weights[path] = replace(weight, array=arrays.setdefault(number, weight.array), tie=number)
+        if any(weight.tie is not None for weight in weights.values()):
+            changed[key] = replace(layers[key], weights=weights)
     return changed
 
 
