@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     )
     from kerasurgeon.rules import register_rule
     from kerasurgeon.sparsity import GradualSparsity, KeepZeros
+    from kerasurgeon.trust import allow_imports
     from kerasurgeon.workflows.procedure import Procedure
 
     __version__: str
@@ -110,6 +111,7 @@ _HOMES = {
     "morphnet": ("MorphNet", "SteerStrength", "shrink_and_expand", "with_gates", "with_scales"),
     "recover.batch_norm": ("recalibrate_batch_norm",),
     "sparsity": ("GradualSparsity", "KeepZeros"),
+    "trust": ("allow_imports",),
     "rewrite.explain": ("explain",),
     "rewrite.pipeline": ("Pipeline", "Result", "apply_passes"),
     "rewrite.recipe": ("Recipe",),
@@ -178,6 +180,7 @@ __all__ = [
     "VerificationError",
     "Weight",
     "__version__",
+    "allow_imports",
     "apply_passes",
     "choose_regions",
     "compare",

@@ -39,7 +39,6 @@ from kerasurgeon.keras_io.layers import layer_from_keras
 from kerasurgeon.rewrite.calls import call, splice, substitute
 from kerasurgeon.rewrite.context import Context, Site
 from kerasurgeon.rewrite.dilate import dilate_strides
-from kerasurgeon.rewrite.importing import import_object, import_path
 from kerasurgeon.rewrite.latency_of import latency_by
 from kerasurgeon.rewrite.matching import Match, NearMiss, find, match_at, near_misses
 from kerasurgeon.rewrite.option_checks import (
@@ -67,6 +66,7 @@ from kerasurgeon.rewrite.surgery import (
     replace_layer,
     replace_region,
 )
+from kerasurgeon.trust import import_object, import_path
 
 __all__ = [  # noqa: RUF022 - by what they are for
     # Passes

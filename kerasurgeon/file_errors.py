@@ -25,6 +25,9 @@ _HINTS = {
     errno.EIO: "the device fails: copy what is there, and choose another place",
     errno.ELOOP: "links lead in a circle there: choose another path",
 }
+_MOST_TEXT = 1 << 28
+"""The longest text that is read: many times the longest plan."""
+
 # What stands behind the errors of libraries. HDF5 says the number in its text, TensorFlow the system's words.
 _NUMBER = re.compile(r"\berrno = (\d+)")
 _SPOKEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ENAMETOOLONG, errno.EACCES)
@@ -119,6 +122,28 @@ def reading(
         raise file_error(path, error, what=what, doing="read", kind=kind) from error
 
 
+def read_text(path: str | os.PathLike[str], what: str = "file", kind: type[KerasurgeonError] = FileError) -> str:
+    """The text of a file.
+
+    Args:
+        path: The file.
+        what: What messages call it.
+        kind: The class of errors.
+
+    Raises:
+        KerasurgeonError: Of that class: it cannot be read, is no file (a device gives text without end) or absurdly
+            long.
+        UnicodeDecodeError: It is no UTF-8.
+    """
+    file = Path(path)
+    with reading(path, what, kind):
+        size = file.stat().st_size
+        if not (file.is_file() or file.is_dir()) or size > _MOST_TEXT:
+            got = f"{size:,} bytes, more than {_MOST_TEXT:,}" if file.is_file() else "a device, or a pipe"
+            raise kind(f"The {what} cannot be read.", where=os.fsdecode(path), expected="a file of text", got=got)
+        return file.read_text(encoding="utf-8")
+
+
 @contextlib.contextmanager
 def writing(path: str | os.PathLike[str], what: str = "file") -> Iterator[None]:
     """The same for a file that is written otherwise than by ``atomic``: one that grows line by line.
@@ -149,4 +174,4 @@ def check_file(path: Path, what: str, kind: type[KerasurgeonError] = FileError) 
         raise file_error(path, error, what=what, doing="read", kind=kind) from error
 
 
-__all__ = ["check_file", "file_error", "nearest", "of_the_system", "reading", "writing"]
+__all__ = ["check_file", "file_error", "nearest", "of_the_system", "read_text", "reading", "writing"]

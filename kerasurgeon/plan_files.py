@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,14 +17,16 @@ from typing import Any
 
 import numpy as np
 
+from kerasurgeon.array_files import load_arrays
 from kerasurgeon.atomic import staged_together, write_text
 from kerasurgeon.errors import PlanError
-from kerasurgeon.file_errors import reading
+from kerasurgeon.file_errors import read_text, reading
 
 Array = np.ndarray[Any, Any]
 
 _FORMAT, _ARRAYS = "format", "arrays"
 _SHORT = re.compile(r"\[\s*\n\s*([-+.\dEe]+|null|true|false)(,\s*\n\s*([-+.\dEe]+|null|true|false))*\s*\n\s*\]")
+_UNUSABLE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, MemoryError, RecursionError)
 _NAMES = {dict: "an object", list: "a list", str: "text", int: "a whole number", float: "a number", type(None): "null"}
 
 
@@ -109,7 +110,15 @@ class PlanFile:
         """
         try:
             yield
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except (
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            ArithmeticError,
+            MemoryError,
+            RecursionError,
+        ) as error:
             raise self.misshapen(f"{type(error).__name__}: {error}", where) from error
 
     def save(self, path: str | Path, data: Mapping[str, Any], *, overwrite: bool = True) -> None:
@@ -180,9 +189,9 @@ class PlanFile:
                     got=actual,
                     hint=f"copy {packed.name} and {text.name} together, or save the plan anew",
                 )
-            with np.load(packed, allow_pickle=False) as archive:
-                return data, {key: archive[key] for key in archive.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            arrays = load_arrays(packed)
+            return data, arrays if isinstance(arrays, dict) else {}
+        except (OSError, ValueError) as error:
             raise PlanError("The plan's arrays cannot be read.", where=str(packed), got=str(error)) from error
 
 
@@ -197,8 +206,7 @@ def read_plan_text(path: str | Path, what: str) -> str:
         PlanError: There is no such file, or it cannot be read.
     """
     try:
-        with reading(path, what, PlanError):
-            return Path(path).read_text(encoding="utf-8")
+        return read_text(path, what, PlanError)
     except ValueError as error:  # no UTF-8
         raise PlanError(f"The {what} cannot be read.", where=str(path), got=str(error)) from error
 
@@ -215,14 +223,15 @@ def parse_json(text: str, what: str, where: str | None = None) -> Any:
         place = f"line {error.lineno}" if where is None else f"{where}, line {error.lineno}"
         raise PlanError(f"The {what} cannot be read: it is not valid JSON.", where=place, got=error.msg) from error
     except ValueError as error:
-        raise PlanError(f"The {what} cannot be read: {error}.", where=where, hint="keep one of them") from error
+        hint = "keep one of them" if "twice" in str(error) else None
+        raise PlanError(f"The {what} cannot be read: {error}.", where=where, hint=hint) from error
 
 
 def read_json(text: str) -> Any:
     """What JSON text holds.
 
     Raises:
-        ValueError: It is no JSON, or an object has one name twice, of which JSON readers take either.
+        ValueError: It is no JSON, nested too deeply, or an object has one name twice, of which readers take either.
     """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -231,7 +240,10 @@ def read_json(text: str) -> Any:
             raise ValueError(f"{twice[0]!r} stands there twice")
         return dict(pairs)
 
-    return json.loads(text, object_pairs_hook=once)
+    try:
+        return json.loads(text, object_pairs_hook=once)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def _paths(path: str | Path) -> tuple[Path, Path]:

@@ -28,6 +28,7 @@ import pytest
 
 from kerasurgeon.keras_io.equal_calls import equal_calls
 from kerasurgeon.keras_io.kernels import describe
+from kerasurgeon.trust import allow_imports
 from tests.applications import ARCHITECTURES, COMPUTED
 
 # Warnings that a zoo model is bound to cause; a test cannot do anything about them.
@@ -97,6 +98,13 @@ def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     with equal_calls():
+        yield
+
+
+@pytest.fixture
+def own_names() -> Iterator[None]:
+    """Names of tests, and of Keras, may be imported where options and recipes name them."""
+    with allow_imports("tests", "keras", "math"):
         yield
 
 

@@ -25,7 +25,9 @@ ORDER = (
     "errors",
     "file_errors",
     "hidden",
+    "trust",
     "atomic",
+    "array_files",
     "source_tree",
     "plan_files",
     "quiet",
@@ -90,7 +92,7 @@ PASSES = sorted((ROOT / "passes").glob("*.py"))
 
 def test_every_room_has_its_place() -> None:
     found = {path.relative_to(ROOT / "kerasurgeon").parts[0].removesuffix(".py") for path in LIBRARY}
-    assert found - set(ORDER) == {"__init__"}
+    assert found - set(ORDER) == {"__init__", "__main__"}
 
 
 @pytest.mark.parametrize("path", LIBRARY, ids=lambda path: str(path.relative_to(ROOT)))
@@ -252,3 +254,34 @@ def test_the_guard_of_the_passes_folder() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 1
     assert "import kerasurgeon.passes, not passes" in done.stderr
+
+
+# Calls that make code, or objects, of what is read: where each may stand.
+LOADERS = {
+    "import_module": {
+        "kerasurgeon/trust/names.py",  # by names from files, checked
+        "kerasurgeon/cli/models.py",  # --custom-objects
+        "kerasurgeon/quiet.py",  # optional packages, named by the library
+        "kerasurgeon/keras_io/known_keras.py",
+        "kerasurgeon/__init__.py",
+        "kerasurgeon/exporting/__init__.py",
+    },
+    "np.load": {"kerasurgeon/array_files.py", "kerasurgeon/recover/features.py"},
+    "keras.saving.load_model": {"kerasurgeon/keras_io/loading.py", "kerasurgeon/testing/passes.py"},
+    "keras.models.model_from_json": {"kerasurgeon/blocks/networks.py"},
+    **{
+        name: set() for name in ("eval", "exec", "__import__", "pickle.load", "pickle.loads", "keras.models.load_model")
+    },
+}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_is_read_becomes_code_in_few_places(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func).removeprefix("importlib.")
+        fixed = bool(node.args) and isinstance(node.args[0], ast.Constant)
+        if called in LOADERS and not (called == "import_module" and fixed):
+            where = str(path.relative_to(ROOT))
+            assert where in LOADERS[called], f"{where}:{node.lineno} calls {called}: see kerasurgeon/trust"

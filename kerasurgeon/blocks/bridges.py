@@ -15,9 +15,9 @@ from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.structure import values_in
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.keras_io.lift import lift
-from kerasurgeon.rewrite.importing import import_object
 from kerasurgeon.rewrite.option_checks import naming
 from kerasurgeon.rewrite.regions import Region
+from kerasurgeon.trust import import_object
 
 Builder: TypeAlias = Callable[[Geometry, int], keras.Model]
 Own: TypeAlias = Callable[[TensorSpec, TensorSpec], keras.Model]

@@ -15,9 +15,9 @@ from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.name_patterns import names_match
 from kerasurgeon.ir.values import TensorSpec, Value
 from kerasurgeon.keras_io import lift
-from kerasurgeon.rewrite.importing import import_object
 from kerasurgeon.rewrite.option_checks import naming
 from kerasurgeon.rewrite.surgery import as_value
+from kerasurgeon.trust import import_object
 
 
 @naming()

@@ -9,10 +9,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasurgeon.array_files import free_memory
 from kerasurgeon.errors import PlanError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io.emit import emit
+from kerasurgeon.keras_io.injection import limited
 from kerasurgeon.keras_io.lift import lift
+from kerasurgeon.keras_io.model_config import check_config
 
 Array = np.ndarray[Any, Any]
 
@@ -34,10 +37,12 @@ def network_from_config(config: Mapping[str, Any]) -> Graph:
     """The network of a config, with fresh weights.
 
     Raises:
-        PlanError: Keras cannot make it, as where a layer's class is not registered.
+        PlanError: Keras cannot make it in safe mode, as where a layer's class is not registered.
     """
     try:
-        return lift(keras.models.model_from_json(json.dumps(config)))
+        check_config(config)
+        with limited(free_memory()):
+            return lift(keras.models.model_from_json(json.dumps(config)))
     except Exception as error:
         raise PlanError(
             "The plan's network cannot be made.",

@@ -18,9 +18,9 @@ from kerasurgeon.channels.analysis import Channels
 from kerasurgeon.channels.groups import Group
 from kerasurgeon.errors import OptionError, did_you_mean
 from kerasurgeon.ir.graph import Graph
-from kerasurgeon.rewrite.importing import import_object
 from kerasurgeon.rewrite.passes import Skip
 from kerasurgeon.rules.labels import Ids
+from kerasurgeon.trust import import_object
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Scores: TypeAlias = Iterable[tuple[Ids, Array]]

@@ -10,7 +10,8 @@ from kerasurgeon.cli import options
 from kerasurgeon.cli.carrying_out import carry_out
 from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, check_side_files, read_data
 from kerasurgeon.cli.groups import Formats, Loading, Records, grouped
-from kerasurgeon.cli.steps import check_steps, made_passes, recipe_of
+from kerasurgeon.cli.imports import allowing
+from kerasurgeon.cli.steps import check_steps, made_passes, recipe_of, typed_values
 from kerasurgeon.cli.writing import plan
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def compress(
     verify: options.VerifyLevel = None,
     data: options.Data = None,
     labels: options.Labels = None,
+    allow_import: options.AllowImport = None,
     records: Records,
     overwrite: options.Overwrite = False,
     formats: Formats,
@@ -54,12 +56,13 @@ def compress(
         made_passes(steps)
         return Pipeline.from_recipe(steps)
 
-    carry_out(
-        model,
-        make_pipeline,
-        writing,
-        data=arrays,
-        records=records,
-        loading=loading,
-        json=json,
-    )
+    with allowing(allow_import, [pass_, typed_values(settings)]):
+        carry_out(
+            model,
+            make_pipeline,
+            writing,
+            data=arrays,
+            records=records,
+            loading=loading,
+            json=json,
+        )

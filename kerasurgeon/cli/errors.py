@@ -14,7 +14,8 @@ from kerasurgeon.file_errors import file_error, of_the_system
 
 # Errors are written for Python. What they tell the user to pass is called something else here.
 _SPOKEN = (
-    (r"\bsafe_mode=False", "--unsafe"),
+    (r"\b(safe_mode=False|unsafe=True)", "--unsafe"),
+    (r"\ballow=\['?([\w.:]+)'?\]", r"--allow-import \1"),
     (r"\bcustom_objects=\{[^}]*\}", "--custom-objects MODULE"),
     (r"\boverwrite=True", "--overwrite"),
     (r"\bcalibration=\w+", "--calibration FILE"),

@@ -10,9 +10,10 @@ from kerasurgeon.cli import options
 from kerasurgeon.cli.console import activity, show, show_json
 from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input
 from kerasurgeon.cli.groups import Loading, grouped
+from kerasurgeon.cli.imports import allowing
 from kerasurgeon.cli.models import load_model
 from kerasurgeon.cli.startup import start_keras
-from kerasurgeon.cli.steps import check_steps, made_passes, recipe_of
+from kerasurgeon.cli.steps import check_steps, made_passes, recipe_of, typed_values
 
 
 @grouped
@@ -21,13 +22,14 @@ def explain(
     model: options.Model,
     pass_: Annotated[str, typer.Option("--pass", metavar="NAME", help="The pass, or module:Class.")],
     settings: options.Settings = None,
+    allow_import: options.AllowImport = None,
     loading: Loading,
     json: options.Json = False,
 ) -> None:
     """Say what a pass would do to a model, site by site, without doing it."""
     check_input(model, KERAS_SUFFIXES, "model file")
     check_steps(None, [pass_], settings or [])
-    with activity() as now:
+    with activity() as now, allowing(allow_import, [pass_, typed_values(settings)]):
         start_keras(now)
         from kerasurgeon.rewrite.explain import explain as dry_run
 

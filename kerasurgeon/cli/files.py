@@ -183,17 +183,13 @@ def read_arrays(path: Path | None, what: str) -> Any:
     """
     if path is None:
         return None
-    import numpy as np
+    from kerasurgeon.array_files import load_arrays
 
     check_input(path, ARRAY_SUFFIXES, what)
     try:
         with reading(path, what, UsageError):
-            loaded = np.load(path, allow_pickle=False)
-        arrays = loaded
-        if isinstance(loaded, np.lib.npyio.NpzFile):
-            with loaded:
-                arrays = {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, KeyError, AttributeError) as error:
+            arrays = load_arrays(path)
+    except ValueError as error:
         raise UsageError(
             f"The {what} cannot be read as an array of numbers.",
             where=str(path),

@@ -64,6 +64,15 @@ CustomObjects = Annotated[
         panel=_LOADING,
     ),
 ]
+AllowImport = Annotated[
+    list[str] | None,
+    option(
+        "Let names in recipes and options be imported from this package (my_passes, or my_passes.py) too. "
+        "Only for code that you trust. May be repeated.",
+        "--allow-import",
+        metavar="PACKAGE",
+    ),
+]
 Outputs = Annotated[
     list[Path],
     option(

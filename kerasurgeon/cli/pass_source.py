@@ -15,8 +15,8 @@ from typing import Any
 from kerasurgeon.cli.errors import UsageError
 from kerasurgeon.errors import did_you_mean
 from kerasurgeon.rewrite.argument_docs import argument_docs
+from kerasurgeon.trust.allowed import GROUP
 
-_GROUP = "kerasurgeon.passes"
 # Bases that have no options. Of a pass with any other base, the source of its class does not tell them all.
 _PLAIN_BASES = {"Pass", "RewritePass"}
 _REQUIRED = "required"
@@ -77,7 +77,7 @@ class PassDoc:
 @cache
 def installed_passes() -> Mapping[str, str]:
     """Where every installed pass is imported from, by name; built-in names cannot be taken."""
-    points = sorted(entry_points(group=_GROUP), key=lambda point: point.value.startswith("kerasurgeon."))
+    points = sorted(entry_points(group=GROUP), key=lambda point: point.value.startswith("kerasurgeon."))
     return {point.name: point.value for point in points}
 
 

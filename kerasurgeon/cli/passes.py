@@ -9,6 +9,7 @@ from rich.table import Table
 
 from kerasurgeon.cli import options
 from kerasurgeon.cli.console import activity, note, show, show_json
+from kerasurgeon.cli.imports import allowing
 from kerasurgeon.cli.pass_source import PassDoc, check_pass_name, import_pass, installed_passes, read_pass
 from kerasurgeon.cli.startup import start_keras
 from kerasurgeon.errors import KerasurgeonError
@@ -19,12 +20,14 @@ def passes(
         str | None,
         typer.Argument(metavar="NAME", help="One pass, or module:Class, with its options.", show_default=False),
     ] = None,
+    allow_import: options.AllowImport = None,
     json: options.Json = False,
 ) -> None:
     """List the passes that are installed, or show one with its options."""
     if name is not None:
         check_pass_name(name)
-        found = _describe(name)
+        with allowing(allow_import, name):
+            found = _describe(name)
         if json:
             show_json(found.to_dict())
         else:

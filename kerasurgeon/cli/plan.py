@@ -12,6 +12,7 @@ from kerasurgeon.cli.console import activity, show, show_json
 from kerasurgeon.cli.errors import UsageError
 from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, read_arrays
 from kerasurgeon.cli.groups import Loading, grouped
+from kerasurgeon.cli.imports import allowing
 from kerasurgeon.cli.models import load_model
 from kerasurgeon.cli.startup import start_keras
 
@@ -28,6 +29,7 @@ def show_plan(
         str, typer.Option(help="What matters least, where the plan gives numbers: as for PruneChannels.")
     ] = "l2",
     data: options.Data = None,
+    allow_import: options.AllowImport = None,
     loading: Loading,
     json: options.Json = False,
 ) -> None:
@@ -35,7 +37,7 @@ def show_plan(
     check_input(model, KERAS_SUFFIXES, "model file")
     check_input(plan, (".json",), "plan")
     arrays = read_arrays(data, "file of data")
-    with activity() as now:
+    with activity() as now, allowing(allow_import, importance):
         start_keras(now)
         from kerasurgeon.channels.plan import ChannelPlan
 

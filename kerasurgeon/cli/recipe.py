@@ -13,9 +13,10 @@ import typer
 from kerasurgeon.cli import options
 from kerasurgeon.cli.console import activity, show, show_json
 from kerasurgeon.cli.files import check_input
+from kerasurgeon.cli.imports import allowing
 from kerasurgeon.cli.pass_source import Option, check_pass_name, import_pass, installed_passes, read_pass
 from kerasurgeon.cli.startup import start_keras
-from kerasurgeon.cli.steps import made_passes
+from kerasurgeon.cli.steps import refuse_idle
 from kerasurgeon.report import grid
 
 app = typer.Typer(help="Check a recipe file, or begin a new one.", no_args_is_help=True)
@@ -26,28 +27,37 @@ def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A recipe: .toml or .json.", show_default=False)],
     json: options.Json = False,
 ) -> None:
-    """Check that a recipe can be run: its keys, passes, options and their values."""
+    """Check that a recipe can be run: its keys, passes, options and their values.
+
+    Nothing is imported that is not kerasurgeon's; what was not checked for that reason is named.
+    """
     check_input(file, (".toml", ".json"), "recipe")
     with activity() as now:
         start_keras(now)
         from kerasurgeon.rewrite.recipe import read_recipe
 
         recipe = read_recipe(file)
-        passes = made_passes(recipe)
+        passes, unseen = recipe.check()
+        refuse_idle(recipe, passes)
     if json:
         steps = [{"name": item.name, "options": {k: str(v) for k, v in item.options.items()}} for item in passes]
-        show_json({"recipe": str(file), "seed": recipe.seed, "verify": recipe.verify, "passes": steps})
+        head = {"recipe": str(file), "seed": recipe.seed, "verify": recipe.verify}
+        show_json({**head, "passes": steps, "not_checked": unseen})
         return
     rows = [
         (item.name, ", ".join(f"{key}={value!r}" for key, value in item.options.items()) or "none") for item in passes
     ]
     table = grid(("pass", "options"), rows, left=("pass", "options"))
-    show(f"{file} can be run: seed {recipe.seed}, verify {recipe.verify}", table)
+    so_far = ", as far as it was checked" if unseen else ""
+    show(f"{file} can be run{so_far}: seed {recipe.seed}, verify {recipe.verify}", table)
+    for name in unseen:
+        show(f"not checked: {name}, since checking a recipe imports nothing that is not kerasurgeon's")
 
 
 @app.command()
 def new(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="The passes, in order.", show_default=False)],
+    allow_import: options.AllowImport = None,
 ) -> None:
     """Print a recipe with these passes, all their options as comments: redirect it to a file and edit it."""
     lines = ["seed = 0", 'verify = "exact"  # structure, types, exact, outputs']
@@ -55,7 +65,7 @@ def new(
         check_pass_name(name)
         found = read_pass(name, installed_passes().get(name, name))
         if found is None:
-            with activity() as now:
+            with activity() as now, allowing(allow_import, name):
                 start_keras(now)
                 found = import_pass(name)
         lines += ["", *_comment(found.summary), "[[pass]]", f'name = "{name}"']

@@ -13,6 +13,7 @@ from kerasurgeon.cli import options
 from kerasurgeon.cli.console import Activity, activity, show, show_json
 from kerasurgeon.cli.errors import UsageError
 from kerasurgeon.cli.files import check_input
+from kerasurgeon.cli.imports import allowing
 from kerasurgeon.cli.startup import start_keras
 
 if TYPE_CHECKING:
@@ -40,6 +41,15 @@ def shunt(
             "A value in place of the recipe's, as train_final.epochs=3. May be repeated.", "--set", metavar="KEY=VALUE"
         ),
     ] = None,
+    allow_import: options.AllowImport = None,
+    unsafe: Annotated[
+        bool,
+        typer.Option(
+            "--unsafe",
+            help="Allow models, also those in RUN, to run Python code of their own (Lambda layers). "
+            "Only for files that you trust.",
+        ),
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Make a network smaller: train it, put small networks in place of its blocks, train those, train the whole.
@@ -56,10 +66,11 @@ def shunt(
     elif changes:
         raise UsageError("--set changes a recipe.", hint="add --recipe FILE: a run goes on as it was begun")
     values = _values(changes or ())
-    with activity() as now:
+    with activity() as now, allowing(allow_import, values):
         start_keras(now)
-        procedure, folder = _procedure(recipe, folder, values)
-        result = _run(procedure, folder, now)
+        procedure, folder = _procedure(recipe, folder, values, unsafe=unsafe)
+        flags = [f" --allow-import {name}" for name in allow_import or ()] + [" --unsafe"] * unsafe
+        result = _run(procedure, folder, now, "".join(flags))
     if json:
         show_json({"folder": str(result.folder), **result.summary})
     else:
@@ -68,22 +79,24 @@ def shunt(
         show(result.table(), summary_line(result.summary), f"models, histories, log and summary are in {result.folder}")
 
 
-def _procedure(recipe: Path | None, folder: Path | None, values: dict[str, Any]) -> tuple[Procedure, Path]:
+def _procedure(
+    recipe: Path | None, folder: Path | None, values: dict[str, Any], *, unsafe: bool
+) -> tuple[Procedure, Path]:
     from kerasurgeon.workflows.procedure import Procedure, RunFolder
 
     if recipe is None:
         assert folder is not None
-        return Procedure.resume(folder), folder
-    procedure = Procedure.from_recipe(recipe, changes=values)
+        return Procedure.resume(folder, unsafe=unsafe), folder
+    procedure = Procedure.from_recipe(recipe, changes=values, unsafe=unsafe)
     # Made now, so that its name is known if the run is interrupted.
     return procedure, RunFolder.new(folder, procedure.recipe).path
 
 
-def _run(procedure: Procedure, folder: Path, now: Activity) -> Any:
+def _run(procedure: Procedure, folder: Path, now: Activity, flags: str) -> Any:
     try:
         return procedure.run(folder, phase=now.phase, progress=now.tell)
     except KeyboardInterrupt:
-        typer.echo(f"\nInterrupted. To go on: kerasurgeon shunt --folder {folder}", err=True)
+        typer.echo(f"\nInterrupted. To go on: kerasurgeon shunt --folder {folder}{flags}", err=True)
         raise typer.Exit(130) from None
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import warnings
 
 from kerasurgeon.cli.console import Activity
@@ -22,10 +20,6 @@ def start_keras(activity: Activity) -> None:
     """
     from kerasurgeon.quiet import import_quietly
 
-    # As with `python -m`: passes and layers of the user's own are found beside the recipe. Last, so that no file
-    # there can take the place of a package.
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
     activity.phase("starting Keras")
     try:
         import_quietly("keras")

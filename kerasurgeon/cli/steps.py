@@ -44,6 +44,11 @@ def parse_settings(passes: list[str], settings: list[str]) -> dict[str, dict[str
     return found
 
 
+def typed_values(settings: list[str] | None) -> list[Any]:
+    """The values that ``--set`` gives, of whichever pass."""
+    return [_value(text.partition("=")[2].strip()) for text in settings or ()]
+
+
 def recipe_of(
     recipe: Path | None, passes: list[str], settings: list[str], *, seed: int | None, verify: str | None
 ) -> Recipe:
@@ -82,6 +87,21 @@ def made_passes(recipe: Recipe) -> list[Pass]:
         RecipeError: A pass or an option does not exist or has a value that it may not have.
         UsageError: There are none, or one is asked for nothing.
     """
+    passes = recipe.make_passes()
+    refuse_idle(recipe, passes)
+    return passes
+
+
+def refuse_idle(recipe: Recipe, passes: list[Pass]) -> None:
+    """Refuse a recipe that asks for nothing.
+
+    Args:
+        recipe: The recipe.
+        passes: Its passes, as far as they were made.
+
+    Raises:
+        UsageError: There are none, or one is asked for nothing.
+    """
     if not recipe.steps:
         raise UsageError(
             "Nothing to do: the recipe has no passes.",
@@ -89,12 +109,10 @@ def made_passes(recipe: Recipe) -> list[Pass]:
             expected='[[pass]]\nname = "FoldBatchNorm"',
             hint="`kerasurgeon recipe new NAME` begins a recipe",
         )
-    passes = recipe.make_passes()
     for item in passes:
         why = item.idle()
         if why is not None:
             raise UsageError(f"Nothing to do: {why}.", where=f"pass {item.name}", hint="name what is to be done there")
-    return passes
 
 
 def check_steps(recipe: Path | None, passes: list[str], settings: list[str]) -> None:

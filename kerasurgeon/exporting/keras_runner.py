@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 
-from kerasurgeon.errors import ExportError, KerasurgeonError, ModelFileError
+from kerasurgeon.errors import ExportError, KerasurgeonError
 from kerasurgeon.exporting.converter_errors import digest
-from kerasurgeon.exporting.runners import Runner, unreadable
+from kerasurgeon.exporting.runners import Runner
 from kerasurgeon.exporting.signature import check_model, input_infos, output_infos, pack_inputs
 from kerasurgeon.exporting.tensors import Feeds
+from kerasurgeon.keras_io.loading import load_model
 from kerasurgeon.keras_io.machine import on_this_machine
 from kerasurgeon.quiet import quiet
 
@@ -119,25 +120,5 @@ def open_keras_file(
     Raises:
         ModelFileError: It cannot be loaded.
     """
-    try:
-        with quiet():
-            model = keras.saving.load_model(
-                path, custom_objects=dict(custom_objects or {}), compile=False, safe_mode=safe_mode
-            )
-    except Exception as error:
-        text = str(error)
-        if "Lambda" in text and "safe_mode" in text:
-            raise ModelFileError(
-                "The file has a Lambda layer, whose Python code would run on this machine.",
-                where=str(path),
-                hint="if you trust the file, open it with safe_mode=False",
-            ) from error
-        if "Could not locate class" in text or "register_keras_serializable" in text:
-            raise ModelFileError(
-                "The file needs a class that is not known here.",
-                where=str(path),
-                got=text.strip().splitlines()[0][:200],
-                hint="import the module that registers it, or pass custom_objects={'Name': Class}",
-            ) from error
-        raise unreadable(path, "a .keras file", error) from error
+    model = load_model(path, custom_objects=custom_objects, compile=False, unsafe=not safe_mode, how="safe_mode=False")
     return KerasRunner(model, source=str(path))

@@ -7,12 +7,15 @@ the weight up by its path and passes the array on as the initial value.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 
+from kerasurgeon.errors import ModelFileError
 from kerasurgeon.ir.layer import Layer, Weight
 from kerasurgeon.keras_io.internals import current_path, name_scope
 from kerasurgeon.keras_io.replaced import Replaced
@@ -30,9 +33,13 @@ class _Given(keras.initializers.Initializer):
 
 
 class _Building(threading.local):
-    """What the layer that this thread builds takes its weights from: its root, definition and how often each path."""
+    """What the layer that this thread builds takes its weights from: its root, definition and how often each path.
+
+    And how many bytes weights may take yet.
+    """
 
     now: tuple[Any, Layer, dict[str, int]] | None = None
+    room: int | None = None
 
 
 _BUILDING = _Building()
@@ -55,9 +62,41 @@ def injected(layer: Any, definition: Layer) -> Iterator[None]:
         _BUILDING.now = outer
 
 
+@contextlib.contextmanager
+def limited(most: int | None) -> Iterator[None]:
+    """While active, the weights that layers create in this thread may take so many bytes together.
+
+    Raises:
+        ModelFileError: In Keras' calls within the block: they take more.
+    """
+    outer, _BUILDING.room = _BUILDING.room, most
+    try:
+        with ADD_WEIGHT:
+            yield
+    finally:
+        _BUILDING.room = outer
+
+
+def _take_room(owner: Any, shape: Any, dtype: Any) -> None:
+    if _BUILDING.room is None or not isinstance(shape, (tuple, list)):
+        return
+    try:
+        size = np.dtype(str(dtype or owner.variable_dtype)).itemsize
+    except TypeError:  # bfloat16, float8
+        size = 2
+    _BUILDING.room -= math.prod(shape) * size
+    if _BUILDING.room < 0:
+        raise ModelFileError(
+            "The model asks for more memory than is free.",
+            where=f"layer {owner.name!r}, a weight of shape {tuple(shape)}",
+            hint="it may be damaged, or made to do harm; if it is neither, load it where there is more memory",
+        )
+
+
 def _add_weight(self: Any, *args: Any, **kwargs: Any) -> Any:
     weight = None if _BUILDING.now is None else _lookup(self, kwargs.get("name"), *_BUILDING.now)
     shape = kwargs.get("shape", args[0] if args else ())
+    _take_room(self, shape, kwargs.get("dtype", args[2] if len(args) > 2 else None))
     if weight is None or tuple(shape or ()) != weight.shape:
         return ADD_WEIGHT.original(self, *args, **kwargs)
     if len(args) > 1:

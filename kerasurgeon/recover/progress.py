@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasurgeon.array_files import load_arrays
 from kerasurgeon.atomic import staged, write_text
 from kerasurgeon.errors import OptionError, did_you_mean
 from kerasurgeon.recover.result import history_of
@@ -136,9 +137,9 @@ class Progress(keras.callbacks.Callback):
         if path is None or not path.exists():
             return 0
         try:
-            with np.load(path) as stored:
-                meta = json.loads(stored["meta"].tobytes())
-                arrays = [stored[f"v{place}"] for place in range(len(stored.files) - 1)]
+            stored = load_arrays(path)
+            meta = json.loads(stored["meta"].tobytes())
+            arrays = [stored[f"v{place}"] for place in range(len(stored) - 1)]
         except Exception as error:
             raise OptionError(
                 "The state of a training cannot be read.", where=str(path), got=f"{type(error).__name__}: {error}",
@@ -157,7 +158,13 @@ class Progress(keras.callbacks.Callback):
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
         if self.best_epoch is not None and self.folder is not None:
-            self.result.load_weights(self.folder / BEST)
+            try:
+                self.result.load_weights(self.folder / BEST)
+            except Exception as error:
+                raise OptionError(
+                    "The best weights of a training cannot be read.", where=str(self.folder / BEST),
+                    got=f"{type(error).__name__}: {error}"[:200], hint="remove the folder to begin anew",
+                ) from error  # fmt: skip
         return len(self.rows)
 
     def _check(self, identity: Mapping[str, Any], path: Path) -> None:

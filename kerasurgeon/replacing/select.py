@@ -16,9 +16,9 @@ from kerasurgeon.ir.name_patterns import names_match
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.structure import values_in
 from kerasurgeon.replacing.site import resolve
-from kerasurgeon.rewrite.importing import import_object
 from kerasurgeon.rewrite.matching import Match, find, match_at, near_misses
 from kerasurgeon.rewrite.patterns import Pattern, any_op
+from kerasurgeon.trust import import_object
 
 Where = Callable[[Node, Layer], bool | str]
 """A test of a node and its layer: a false value or a string, the reason, refuses."""

@@ -14,8 +14,8 @@ from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import TensorSpec, Value
 from kerasurgeon.keras_io.derive import keras_layer
-from kerasurgeon.rewrite.importing import import_object
 from kerasurgeon.rewrite.matching import Match
+from kerasurgeon.trust import import_object
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,9 @@ from typing import Any
 
 from kerasurgeon.errors import KerasurgeonError, RecipeError, did_you_mean
 from kerasurgeon.rewrite.argument_docs import option_docs
-from kerasurgeon.rewrite.importing import import_object, import_path
 from kerasurgeon.rewrite.passes import Pass
-
-GROUP = "kerasurgeon.passes"
+from kerasurgeon.trust import import_object, import_path
+from kerasurgeon.trust.allowed import GROUP
 
 
 @cache

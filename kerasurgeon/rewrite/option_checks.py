@@ -9,7 +9,7 @@ from typing import Any
 from kerasurgeon.errors import GraphError, OptionError, PlaceError, did_you_mean
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.name_patterns import names_match
-from kerasurgeon.rewrite.importing import import_object
+from kerasurgeon.trust import import_object
 
 
 def is_number(value: Any) -> bool:

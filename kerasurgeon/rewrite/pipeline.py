@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from kerasurgeon.rewrite.passes import VERIFY_LEVELS, Pass
 from kerasurgeon.rewrite.recipe import Recipe, read_recipe
 from kerasurgeon.rewrite.report import Report
 from kerasurgeon.rewrite.run import Run
+from kerasurgeon.trust import allow_imports, as_names
 
 
 @dataclass(frozen=True)
@@ -56,21 +58,28 @@ class Pipeline:
                 )
 
     @classmethod
-    def from_recipe(cls, source: str | Path | Recipe | Mapping[str, Any]) -> Pipeline:
+    def from_recipe(
+        cls, source: str | Path | Recipe | Mapping[str, Any], *, allow: str | Sequence[str] = ()
+    ) -> Pipeline:
         """The pipeline that a recipe describes.
 
         Args:
             source: Path of a TOML or JSON file, a recipe, or its contents as a mapping.
+            allow: What names in it may be imported from, beside kerasurgeon and installed packages of passes: packages,
+                modules, or single objects as ``"module:name"``.
 
         Raises:
             RecipeError: The recipe cannot be read; the message names the line or key and what is allowed there.
         """
         recipe = source if isinstance(source, Recipe) else read_recipe(source)
+        recipe = dataclasses.replace(recipe, allow=(*recipe.allow, *as_names(allow)))
         pipeline = cls(recipe.make_passes())
         pipeline._defaults = {"seed": recipe.seed, "verify": recipe.verify}
+        pipeline._allow = recipe.allow
         return pipeline
 
     _defaults: Mapping[str, Any] = {"seed": 0, "verify": "exact"}
+    _allow: tuple[str, ...] = ()
 
     def to_recipe(self, *, seed: int | None = None, verify: str | None = None) -> Recipe:
         """The recipe that describes this pipeline."""
@@ -78,6 +87,7 @@ class Pipeline:
             self.passes,
             seed=self._defaults["seed"] if seed is None else seed,
             verify=verify or self._defaults["verify"],
+            allow=self._allow,
         )
 
     def run(
@@ -117,7 +127,7 @@ class Pipeline:
         if verify not in VERIFY_LEVELS:
             raise OptionError(f"verify={verify!r} is not a level.", expected=" or ".join(map(repr, VERIFY_LEVELS)))
         started = time.perf_counter()
-        with python_seeded(seed):
+        with python_seeded(seed), allow_imports(*self._allow):
             graph = lift(model)
             run = Run(model, graph, verify, data, loss, evaluate, seed, progress or no_progress)
             try:
@@ -132,13 +142,14 @@ class Pipeline:
             run.advance(1.0, "done")
         notes = (*graph.model.notes, *run.notes)
         report = Report(model.name, tuple(reports), time.perf_counter() - started, notes)
-        recipe = Recipe.of(self.passes, seed=seed, verify=verify)
+        recipe = Recipe.of(self.passes, seed=seed, verify=verify, allow=self._allow)
         return Result(result, report, recipe, run.graph)
 
     def dry_run(self, graph: Graph, *, seed: int = 0) -> tuple[Site, ...]:
         """Run the passes on a copy of a graph and return only what they say of each site."""
         run = Run(None, graph.copy(), "structure", None, None, None, seed, no_progress)
-        reports = [run.one(item, index, self.passes) for index, item in enumerate(self.passes)]
+        with allow_imports(*self._allow):
+            reports = [run.one(item, index, self.passes) for index, item in enumerate(self.passes)]
         return tuple(site for report in reports for site in report.sites)
 
 

@@ -19,11 +19,11 @@ import tomli_w
 
 from kerasurgeon.atomic import write_text
 from kerasurgeon.errors import RecipeError, did_you_mean
-from kerasurgeon.file_errors import reading
+from kerasurgeon.file_errors import read_text
 from kerasurgeon.plan_files import read_json
 from kerasurgeon.rewrite.catalogue import catalogue, make_pass, name_of
-from kerasurgeon.rewrite.importing import import_path
 from kerasurgeon.rewrite.passes import VERIFY_LEVELS, Pass
+from kerasurgeon.trust import allow_imports, as_names, import_path, is_name, is_own, nothing_imported
 
 _TOP_KEYS = {"seed", "verify", "pass", "versions"}
 
@@ -38,6 +38,8 @@ class Recipe:
         verify: How passes are verified, see ``Pipeline.run``.
         versions: Versions of what the result depends on, when the recipe was written.
         source: The file it was read from, for errors.
+        allow: What its names may be imported from, beside kerasurgeon and installed packages of passes: packages,
+            modules, or single objects as ``"module:name"``. Not part of the file.
     """
 
     steps: tuple[tuple[str, Mapping[str, Any]], ...]
@@ -45,24 +47,46 @@ class Recipe:
     verify: str = "exact"
     versions: Mapping[str, str] = field(default_factory=dict)
     source: str | None = field(default=None, compare=False)
+    allow: tuple[str, ...] = field(default=(), compare=False)
     _text: str = field(default="", compare=False, repr=False)
 
     @classmethod
-    def of(cls, passes: Sequence[Pass], *, seed: int = 0, verify: str = "exact") -> Recipe:
-        """The recipe of these passes, with today's versions."""
+    def of(cls, passes: Sequence[Pass], *, seed: int = 0, verify: str = "exact", allow: Sequence[str] = ()) -> Recipe:
+        """The recipe of these passes, with today's versions. It may import them, and what ``allow`` names."""
         steps = tuple((_name(type(item)), changed_options(item)) for item in passes)
-        return cls(steps, seed, verify, _versions())
+        own = {name for name, _ in steps if is_name(name)}
+        return cls(steps, seed, verify, _versions(), allow=tuple(dict.fromkeys((*allow, *sorted(own)))))
 
     def make_passes(self) -> list[Pass]:
         """The passes, made.
 
         Raises:
-            RecipeError: A pass or an option does not exist, or an option's value is not allowed.
+            RecipeError: A pass or an option does not exist, an option's value is not allowed, or a name may not be
+                imported.
         """
-        return [
-            make_pass(name, options, where=partial(self._where, index))
-            for index, (name, options) in enumerate(self.steps)
-        ]
+        with allow_imports(*self.allow):
+            return [
+                make_pass(name, options, where=partial(self._where, index))
+                for index, (name, options) in enumerate(self.steps)
+            ]
+
+    def check(self) -> tuple[list[Pass], list[str]]:
+        """Make the passes without importing anything that is not kerasurgeon's.
+
+        Returns:
+            The passes that could be made, and what was not checked: names of passes and of functions in options.
+
+        Raises:
+            RecipeError: As for ``make_passes``.
+        """
+        made: list[Pass] = []
+        with nothing_imported() as unseen:
+            for index, (name, options) in enumerate(self.steps):
+                if is_own(catalogue().get(name, name)) or not (name in catalogue() or is_name(name)):
+                    made.append(make_pass(name, options, where=partial(self._where, index)))
+                else:
+                    unseen.append(name)
+        return made, list(dict.fromkeys(unseen))
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as plain data.
@@ -131,18 +155,18 @@ class Recipe:
         return f"{self.source}, line {line}, {place}"
 
 
-def read_recipe(source: str | Path | Mapping[str, Any]) -> Recipe:
-    """Read a recipe.
+def read_recipe(source: str | Path | Mapping[str, Any], *, allow: str | Sequence[str] = ()) -> Recipe:
+    """Read a recipe. Nothing is imported before its passes are made.
 
     Args:
         source: Path of a ``.toml`` or ``.json`` file, or the contents as a mapping.
+        allow: What its names may be imported from, see ``Recipe``.
 
     Raises:
         RecipeError: The file is missing or malformed, or has an unknown key.
     """
-    if isinstance(source, Mapping):
-        return _parse(source, None, "")
-    return _parse(*read_content(Path(source)))
+    read = (source, None, "") if isinstance(source, Mapping) else read_content(Path(source))
+    return dataclasses.replace(_parse(*read), allow=as_names(allow))
 
 
 def read_content(path: Path) -> tuple[Any, str, str]:
@@ -152,9 +176,10 @@ def read_content(path: Path) -> tuple[Any, str, str]:
         RecipeError: The file is missing or malformed.
     """
     try:
-        with reading(path, "recipe", RecipeError):
-            text = path.read_text(encoding="utf-8")
+        text = read_text(path, "recipe", RecipeError)
         return read_json(text) if _is_json(path) else tomllib.loads(text), str(path), text
+    except RecursionError as error:
+        raise RecipeError("The recipe cannot be read: it is nested too deeply.", where=str(path)) from error
     except ValueError as error:  # both parsers name line and column in their message
         if isinstance(error, UnicodeDecodeError):
             raise RecipeError("The recipe cannot be read.", where=str(path), got=str(error)) from error
@@ -199,7 +224,7 @@ def _parse(content: Any, source: str | None, text: str) -> Recipe:
                 f"Pass number {index + 1} has no name.", "pass", expected=f"one of {', '.join(sorted(catalogue()))}"
             )
         parsed.append((step["name"], {key: _tuples(value) for key, value in step.items() if key != "name"}))
-    return Recipe(tuple(parsed), seed, verify, dict(versions), source, text)
+    return Recipe(tuple(parsed), seed, verify, dict(versions), source, _text=text)
 
 
 def _line_of(text: str, key: str) -> int | None:

@@ -55,14 +55,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def invoke(*arguments: object) -> Outcome:
+    """Run the command line in this process."""
+    result = CliRunner().invoke(app, [str(item) for item in arguments], prog_name="kerasurgeon")
+    return Outcome(result.exit_code, result.stdout, result.stderr)
+
+
 @pytest.fixture
 def run(folder: Path) -> Run:
-    """Run the command line in this process."""
-
-    def invoke(*arguments: object) -> Outcome:
-        result = CliRunner().invoke(app, [str(item) for item in arguments], prog_name="kerasurgeon")
-        return Outcome(result.exit_code, result.stdout, result.stderr)
-
+    """Run the command line in this process, in an empty directory."""
     return invoke
 
 

@@ -27,8 +27,11 @@ def recipe(folder: Path) -> Path:
     return path
 
 
+ALLOW = ("--allow-import", "tests")
+
+
 def settings(*changes: str) -> list[str]:
-    return [part for change in (*SHORT, *changes) for part in ("--set", change)]
+    return [*ALLOW, *(part for change in (*SHORT, *changes) for part in ("--set", change))]
 
 
 def test_a_run_and_its_end_again(run: Run, recipe: Path) -> None:
@@ -38,7 +41,7 @@ def test_a_run_and_its_end_again(run: Run, recipe: Path) -> None:
     assert done.json["folder"] == "one"
     assert done.json["macs_saved"] > 0.3
     assert RunFolder(Path("one")).recipe().arguments["data"]["samples"] == 24
-    again = run("shunt", "--folder", "one")
+    again = run("shunt", "--folder", "one", *ALLOW)
     assert again.code == 0, again.err
     assert "after training the whole" in again.out
     assert "of the MACs" in again.out
@@ -49,10 +52,10 @@ def test_an_interruption_says_how_to_go_on(run: Run, recipe: Path, monkeypatch: 
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Procedure, "run", interrupted)
-    done = run("shunt", "--recipe", recipe, "--folder", "two")
+    done = run("shunt", "--recipe", recipe, "--folder", "two", *ALLOW, "--unsafe")
     assert done.code == 130
-    assert "kerasurgeon shunt --folder two" in done.err
-    named = run("shunt", "--recipe", recipe)
+    assert "kerasurgeon shunt --folder two --allow-import tests --unsafe" in done.err
+    named = run("shunt", "--recipe", recipe, *ALLOW)
     assert "kerasurgeon shunt --folder runs/" in named.err
 
 
@@ -93,7 +96,11 @@ def test_control_c_leaves_what_can_be_gone_on_with(folder: Path, recipe: Path) -
         (["--recipe", "recipe.toml", "--set", "seed=x"], ["'seed' cannot be 'x'"]),
         (["--folder", "empty"], ["holds no run"]),
         (["--folder", "empty", "--set", "seed=1"], ["add --recipe FILE"]),
-        (["--recipe", "recipe.toml", "--folder", "full"], ["not empty"]),
+        (["--recipe", "recipe.toml", "--folder", "full", *ALLOW], ["not empty"]),
+        (
+            ["--recipe", "recipe.toml"],
+            ["data.name", "'tests.procedure.tiny:blobs' may not be imported", "--allow-import tests"],
+        ),
     ],
 )
 def test_mistakes(run: Run, recipe: Path, folder: Path, arguments: list[str], messages: list[str]) -> None:

@@ -16,6 +16,8 @@ from kerasurgeon.passes import ApplyBlocks, InsertBlock
 from tests.applications import application_inputs, shared_application
 from tests.passes.checking import assert_lives, changed, difference, kinds, model_of, reasons, run, state_of
 
+pytestmark = pytest.mark.usefixtures("own_names")
+
 
 def network() -> keras.Model:
     inputs = keras.Input((8, 8, 3), name="image")

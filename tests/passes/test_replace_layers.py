@@ -33,6 +33,8 @@ from tests.passes.checking import (
 )
 from tests.zoo import ZOO, build, sample_inputs
 
+pytestmark = pytest.mark.usefixtures("own_names")
+
 HERE = __name__
 READY = "kerasurgeon.replacing.replacements"
 

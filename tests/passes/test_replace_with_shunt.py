@@ -21,6 +21,8 @@ from tests.blocks.networks import residual_net
 from tests.passes.checking import changed, model_of, outputs_of, run, state_of
 from tests.zoo.sampling import randomise
 
+pytestmark = pytest.mark.usefixtures("own_names")
+
 
 @pytest.fixture
 def model() -> keras.Model:

@@ -59,7 +59,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run without interruption."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
     keras.utils.set_random_seed(99)  # what came before must not matter
-    Procedure.from_recipe(tiny.RECIPE).run(folder)
+    Procedure.from_recipe(tiny.RECIPE, allow="tests").run(folder)
     return folder
 
 
@@ -104,7 +104,7 @@ def test_what_a_run_leaves(whole: Path) -> None:
 def test_a_run_that_has_ended_does_nothing_more(whole: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in whole.glob("models/*")}
     phases: list[str] = []
-    result = Procedure.resume(whole).run(whole, phase=phases.append)
+    result = Procedure.resume(whole, allow="tests").run(whole, phase=phases.append)
     assert phases == []
     assert {path: path.stat().st_mtime_ns for path in whole.glob("models/*")} == before
     assert result.summary["rows"][0]["stage"] == "original"
@@ -121,9 +121,9 @@ def test_interrupted_at_every_step(whole: Path, tmp_path: Path) -> None:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            Procedure.from_recipe(tiny.RECIPE).run(folder, phase=phase)
+            Procedure.from_recipe(tiny.RECIPE, allow="tests").run(folder, phase=phase)
         assert list(RunFolder(folder).done()) == list(STEPS[: STEPS.index(step)])
-    Procedure.resume(folder).run(folder)
+    Procedure.resume(folder, allow="tests").run(folder)
     assert_done_once(folder)
     assert_same_end(whole, folder)
 
@@ -136,7 +136,7 @@ def test_killed_in_the_middle_of_trainings(whole: Path, tmp_path: Path) -> None:
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == -9, done.stderr[-2000:]
         assert list(RunFolder(folder).done()) == list(STEPS[: STEPS.index(step)])
-    Procedure.resume(folder).run(folder)
+    Procedure.resume(folder, allow="tests").run(folder)
     assert_done_once(folder)
     assert_same_end(whole, folder)
 
@@ -160,7 +160,9 @@ def test_functions_in_place_of_steps(tmp_path: Path) -> None:
         "latency.run": False,
     }
     functions = {"shunt": put_shunts, "train_final": no_training, "summary": lambda run: {"by": "me"}}
-    result = Procedure.from_recipe(tiny.RECIPE, changes=changes, functions=functions).run(tmp_path / "run")
+    result = Procedure.from_recipe(tiny.RECIPE, allow="tests", changes=changes, functions=functions).run(
+        tmp_path / "run"
+    )
     assert seen == ["shunt", "train_final"]
     assert result.summary["by"] == "me"
     assert len(result.summary["shunts"]) == 2
@@ -178,7 +180,7 @@ def test_regions_are_chosen_for_a_budget(tmp_path: Path) -> None:
         "train_final.run": False,
         "latency.run": False,
     }
-    result = Procedure.from_recipe(tiny.RECIPE, changes=changes).run(tmp_path / "run")
+    result = Procedure.from_recipe(tiny.RECIPE, allow="tests", changes=changes).run(tmp_path / "run")
     assert 0.3 < result.summary["macs_saved"] < 0.9
     assert "chosen:" in (tmp_path / "run" / "output.log").read_text()
 
@@ -186,24 +188,26 @@ def test_regions_are_chosen_for_a_budget(tmp_path: Path) -> None:
 def test_what_a_step_gives_is_checked(tmp_path: Path) -> None:
     run = {"train_original.run": False}
     for step, what in (("data", "no data set"), ("original", "no model"), ("shunt", "a model with shunts")):
-        procedure = Procedure.from_recipe(tiny.RECIPE, changes=run, functions={step: lambda run: 3})
+        procedure = Procedure.from_recipe(tiny.RECIPE, allow="tests", changes=run, functions={step: lambda run: 3})
         with pytest.raises(OptionError, match=what):
             procedure.run(tmp_path / step)
     with pytest.raises(OptionError, match="no step 'shunts'"):
-        Procedure.from_recipe(tiny.RECIPE, functions={"shunts": tiny.twice})
+        Procedure.from_recipe(tiny.RECIPE, allow="tests", functions={"shunts": tiny.twice})
     with pytest.raises(OptionError, match="is no function"):
-        Procedure.from_recipe(tiny.RECIPE, functions={"shunt": 3})  # type: ignore[dict-item]
+        Procedure.from_recipe(tiny.RECIPE, allow="tests", functions={"shunt": 3})  # type: ignore[dict-item]
 
 
 def test_a_network_that_does_not_fit_the_data(tmp_path: Path) -> None:
     layers = keras.layers
     wrong = keras.Sequential([keras.Input((9, 9, 1)), layers.Flatten(), layers.Dense(3)])
     with pytest.raises(OptionError, match="does not fit the data set"):
-        Procedure.from_recipe(tiny.RECIPE, functions={"original": lambda run: wrong}).run(tmp_path / "run")
+        Procedure.from_recipe(tiny.RECIPE, allow="tests", functions={"original": lambda run: wrong}).run(
+            tmp_path / "run"
+        )
 
 
 def test_folders(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    changed = Procedure.from_recipe(tiny.RECIPE, changes={"train_final.epochs": 7})
+    changed = Procedure.from_recipe(tiny.RECIPE, allow="tests", changes={"train_final.epochs": 7})
     with pytest.raises(RecipeError, match="another recipe") as caught:
         changed.run(whole)
     assert "train_final.epochs = 3" in str(caught.value)
@@ -213,7 +217,7 @@ def test_folders(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(OptionError, match="not empty"):
         changed.run(tmp_path / "full")
     with pytest.raises(OptionError, match="holds no run"):
-        Procedure.resume(tmp_path)
+        Procedure.resume(tmp_path, allow="tests")
     monkeypatch.chdir(tmp_path)
     first, second = (RunFolder.new(None, changed.recipe) for _ in range(2))
     assert first.path.parent == Path("runs")

@@ -64,7 +64,8 @@ def test_a_file_and_back(tmp_path: Path) -> None:
         ("output_stride", "output_strides", ["has no key 'output_strides'", "'output_stride'"]),
         ('"lraspp"', '"lrasp"', ["no original 'lrasp'", "'lraspp'"]),
         ('"shapes"', '"shape"', ["no data 'shape'", "'shapes'"]),
-        ('"shapes"', '"nowhere:shapes"', ["cannot be imported"]),
+        ('"shapes"', '"nowhere:"', ["data.name cannot be 'nowhere:'", "module:function"]),
+        ('"shapes"', '"kerasurgeon.nowhere:shapes"', ["cannot be imported"]),
         ('regions = ["a..b", "c"]', "", ["where shunts go", "regions"]),
         ('regions = ["a..b", "c"]', "choose = {macs = 0.5}", ["not measured", "run = true"]),
         ('regions = ["a..b", "c"]', "choose = {mac = 0.5}", ["shunt.choose has no key 'mac'", "'macs'"]),
@@ -97,6 +98,9 @@ def test_changes_and_mappings(tmp_path: Path) -> None:
 
 def test_a_function_takes_the_keys_it_knows() -> None:
     table = {"function": "tests.procedure.tiny:small_shunt", "exit": 3}
-    assert read_procedure({"shunt": table}).arguments["shunt"] == {"exit": 3}
+    recipe = read_procedure({"shunt": table}, allow="tests")
+    assert recipe.arguments["shunt"] == {"exit": 3}
+    recipe.check_functions()
+    wrong = read_procedure({"shunt": {**table, "exits": 3}}, allow="tests")
     with pytest.raises(RecipeError, match="has no key 'exits'"):
-        read_procedure({"shunt": {**table, "exits": 3}})
+        wrong.check_functions()

@@ -40,6 +40,11 @@ class LookOnly(Pass):
 
 
 @dataclass(frozen=True)
+class Abstract(Pass):
+    """Does not say what it does."""
+
+
+@dataclass(frozen=True)
 class SayNothing(Pass):
     """Changes nothing and says nothing."""
 

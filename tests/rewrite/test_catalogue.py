@@ -17,6 +17,8 @@ from kerasurgeon.rewrite.pipeline import Pipeline
 from tests.rewrite.own_passes import LookOnly, Needs, NotADataclass, ScaleKernels
 from tests.zoo import build
 
+pytestmark = pytest.mark.usefixtures("own_names")
+
 PLUGIN = '''
 from dataclasses import dataclass
 from kerasurgeon.authoring import Context, Graph, Pass
@@ -99,7 +101,7 @@ def test_a_pass_by_path() -> None:
 
 def test_an_abstract_pass_cannot_be_made() -> None:
     with pytest.raises(RecipeError, match=r"cannot be made(.|\n)*abstract"):
-        make_pass("kerasurgeon.rewrite.passes:Pass", {})
+        make_pass("tests.rewrite.own_passes:Abstract", {})
 
 
 def test_options() -> None:

@@ -20,6 +20,8 @@ from kerasurgeon.authoring import (
 )
 from kerasurgeon.errors import OptionError, RecipeError
 
+pytestmark = pytest.mark.usefixtures("own_names")
+
 
 def test_numbers_and_counts() -> None:
     assert all(map(is_number, [0, -1, 0.5, 10**400]))

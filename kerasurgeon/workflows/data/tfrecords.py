@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import glob
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from kerasurgeon.workflows.data.parts import DataSet
 IMAGE, LABELS = "image/encoded", "image/segmentation/class/encoded"
 IGNORE = 255
 _GREY = 127.5
+_MOST_PIXELS = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,8 @@ def segmentation_records(
     """A segmentation set in TFRecord files, read with tf.data.
 
     Every record holds an image (``image/encoded``, PNG or JPEG) and its classes (``image/segmentation/class/encoded``,
-    PNG with one channel). Images are brought to [-1, 1]. To train on, they are scaled, cropped and mirrored, see
-    ``Cropping``; to choose by and to test, padded or cut to ``size`` at the lower right.
+    PNG with one channel), of at most 2^26 pixels. Images are brought to [-1, 1]. To train on, they are scaled, cropped
+    and mirrored, see ``Cropping``; to choose by and to test, padded or cut to ``size`` at the lower right.
 
     Args:
         train: Files, or a pattern such as ``"records/train-*.tfrecord"``.
@@ -122,16 +125,61 @@ def read_records(files: str | Path | Sequence[str | Path]) -> Any:
         raise OptionError(
             "There are no such files of records.", where=", ".join(map(str, patterns)), hint="check the pattern"
         )
+    for name in names:
+        _check_lengths(name)
     _check_record(tf, names[0])
     features = {key: tf.io.FixedLenFeature((), tf.string) for key in (IMAGE, LABELS)}
 
     def parse(record: Any) -> Any:
         found = tf.io.parse_single_example(record, features)
-        image = tf.io.decode_image(found[IMAGE], channels=3, expand_animations=False)
-        labels = tf.io.decode_png(found[LABELS], channels=1)
+        image = tf.io.decode_image(_of_known_size(tf, found[IMAGE]), channels=3, expand_animations=False)
+        labels = tf.io.decode_png(_of_known_size(tf, found[LABELS]), channels=1)
         return tf.ensure_shape(image, (None, None, 3)), tf.cast(labels[..., 0], tf.int32)
 
-    return tf.data.TFRecordDataset(names).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+    made = tf.data.TFRecordDataset(names).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+    try:
+        next(iter(made.take(1)))
+    except tf.errors.OpError as error:
+        ours = re.search(r"assertion failed: \[(.*?)\]", error.message)
+        got = ours[1] if ours else error.message.partition("\n")[0][:200]
+        raise OptionError("The pictures in the records cannot be read.", where=names[0], got=got) from error
+    return made
+
+
+def _check_lengths(path: str) -> None:
+    """Refuse a record that says that it is longer than its file: TensorFlow would take the memory for it, or abort."""
+    size, place = os.path.getsize(path), 0
+    with open(path, "rb", buffering=0) as file:
+        while place < size:
+            file.seek(place)
+            length = int.from_bytes(file.read(8), "little")
+            place += length + 16  # the length, the data, and a checksum of each
+            if place > size:
+                raise OptionError(
+                    "The file is no TFRecord file, or it is cut off.",
+                    where=path,
+                    expected=f"{place:,} bytes or more, by what it says of the lengths of its records",
+                    got=f"{size:,} bytes",
+                )
+
+
+def _of_known_size(tf: Any, encoded: Any) -> Any:
+    """A picture as it is, if what stands at its beginning says that it is none that fills the memory."""
+
+    def png() -> Any:
+        sides = tf.reshape(tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.uint8), (2, 4))
+        digits = tf.constant([256**3, 256**2, 256, 1], tf.float64)
+        return tf.reduce_prod(tf.linalg.matvec(tf.cast(sides, tf.float64), digits))
+
+    def jpeg() -> Any:
+        return tf.reduce_prod(tf.cast(tf.io.extract_jpeg_shape(encoded)[:2], tf.float64))
+
+    start = tf.strings.substr(encoded, 0, 2)
+    kinds = [(start == b"\x89P", png), (start == b"\xff\xd8", jpeg)]
+    pixels = tf.case(kinds, default=lambda: tf.constant(-1.0, tf.float64))
+    said = f"a picture is no PNG and no JPEG, or has more than {_MOST_PIXELS:,} pixels"
+    with tf.control_dependencies([tf.debugging.Assert((pixels >= 0) & (pixels <= _MOST_PIXELS), [said])]):
+        return tf.identity(encoded)
 
 
 def _check_record(tf: Any, path: str) -> None:

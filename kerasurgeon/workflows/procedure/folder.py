@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from kerasurgeon.atomic import make_folder, staged, write_text
 from kerasurgeon.errors import OptionError, RecipeError
 from kerasurgeon.file_errors import writing
 from kerasurgeon.hidden import alone, is_empty
+from kerasurgeon.keras_io.loading import load_model
 from kerasurgeon.plan_files import PlanFile
 from kerasurgeon.workflows.procedure.keys import STEPS
 from kerasurgeon.workflows.procedure.recipe import ProcedureRecipe, read_procedure
@@ -33,18 +34,20 @@ class RunFolder:
 
     Args:
         path: The folder.
+        unsafe: Whether its models may hold Python code, which loading them runs.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, unsafe: bool = False) -> None:
+        self.path, self.unsafe = path, unsafe
 
     @classmethod
-    def new(cls, path: Path | None, recipe: ProcedureRecipe) -> RunFolder:
+    def new(cls, path: Path | None, recipe: ProcedureRecipe, *, unsafe: bool = False) -> RunFolder:
         """A folder for a recipe: a new one, or the one of a run of this recipe that was interrupted.
 
         Args:
             path: The folder; ``None`` for ``runs/`` and date and time.
             recipe: The recipe; a copy goes into the folder.
+            unsafe: Whether models may hold Python code.
 
         Raises:
             OptionError: The folder holds something else.
@@ -52,7 +55,7 @@ class RunFolder:
         """
         if path is None:
             path = _new_folder(Path("runs"))
-        folder = cls(path)
+        folder = cls(path, unsafe=unsafe)
         with writing(path, "folder"):
             there = (path / RECIPE).exists()
         if there:
@@ -71,8 +74,12 @@ class RunFolder:
         return folder
 
     @classmethod
-    def open(cls, path: Path) -> RunFolder:
+    def open(cls, path: Path, *, unsafe: bool = False) -> RunFolder:
         """The folder of a run.
+
+        Args:
+            path: The folder.
+            unsafe: Whether its models may hold Python code.
 
         Raises:
             OptionError: It holds none.
@@ -81,11 +88,11 @@ class RunFolder:
             raise OptionError(
                 "The folder holds no run of a procedure.", where=str(path), expected=f"a folder with a {RECIPE}"
             )
-        return cls(path)
+        return cls(path, unsafe=unsafe)
 
-    def recipe(self) -> ProcedureRecipe:
-        """The recipe of the run."""
-        return read_procedure(self.path / RECIPE)
+    def recipe(self, *, allow: str | Sequence[str] = ()) -> ProcedureRecipe:
+        """The recipe of the run; ``allow`` as for ``read_procedure``."""
+        return read_procedure(self.path / RECIPE, allow=allow)
 
     def check_same(self, recipe: ProcedureRecipe) -> None:
         """Check that a recipe is that of the run.
@@ -144,13 +151,13 @@ class RunFolder:
         """A model that was kept.
 
         Raises:
+            ModelFileError: It cannot be loaded, as where it holds Python code and the folder is not ``unsafe``.
             OptionError: It is not there.
         """
         path = self.model_path(name)
         if not path.is_file():
             raise OptionError("The run has no such model.", where=str(path))
-        # The file was written by this procedure, of a model of the user's own.
-        return keras.saving.load_model(path, custom_objects=custom_objects, compile=False, safe_mode=False)
+        return load_model(path, custom_objects=custom_objects, compile=False, unsafe=self.unsafe)
 
     def training(self, name: str) -> Path:
         """Where a training keeps what it needs to go on."""

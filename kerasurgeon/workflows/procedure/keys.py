@@ -162,5 +162,8 @@ TABLES: dict[str, dict[str, Key]] = {
     "summary": _step(),
 }
 
+NAMING = ("function", "name", "network", "arch")
+"""The keys whose values may name functions, as ``"module:function"``."""
+
 # What stands in these beside the keys are arguments of the data set or the network that they name.
 OPEN = ("data", "original")

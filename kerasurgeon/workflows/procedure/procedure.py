@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +19,7 @@ from kerasurgeon.atomic import write_text
 from kerasurgeon.errors import KerasurgeonError, OptionError, did_you_mean
 from kerasurgeon.report.procedure import summary_line, summary_table
 from kerasurgeon.report.tables import Printed
+from kerasurgeon.trust import allow_imports
 from kerasurgeon.workflows.procedure.folder import SUMMARY, RunFolder
 from kerasurgeon.workflows.procedure.keys import STEPS
 from kerasurgeon.workflows.procedure.recipe import ProcedureRecipe, read_procedure
@@ -35,20 +36,22 @@ class ProcedureResult(Printed):
     Attributes:
         folder: Where everything is.
         summary: What was saved, and how good the network was after each step, as plain data.
+        unsafe: Whether its models may hold Python code.
     """
 
     folder: Path
     summary: Mapping[str, Any]
+    unsafe: bool = False
 
     @cached_property
     def model(self) -> keras.Model:
         """The final network."""
-        return RunFolder(self.folder).load_model("final")
+        return RunFolder(self.folder, unsafe=self.unsafe).load_model("final")
 
     @cached_property
     def original(self) -> keras.Model:
         """The original network, trained."""
-        return RunFolder(self.folder).load_model("trained")
+        return RunFolder(self.folder, unsafe=self.unsafe).load_model("trained")
 
     def table(self) -> Table:
         """The summary as a table, to be printed by rich."""
@@ -75,12 +78,17 @@ class Procedure:
     Everything is kept in a folder. If the run is interrupted, at whatever moment, running it again in the same folder
     goes on where it stopped: steps that are done are not done again, and a training goes on behind its last epoch.
 
+    Models are loaded in safe mode: those that hold Python code (a ``Lambda`` layer) are refused, also in a run's own
+    folder, which may come from elsewhere.
+
     Args:
         recipe: What to do.
         functions: Functions in place of steps, by name.
+        unsafe: Whether models may hold Python code, which loading them runs.
 
     Raises:
         OptionError: There is no such step.
+        RecipeError: The recipe names something that may not be imported.
 
     Reference:
         Haas et al., "Neural Network Compression Through Shunt Connections and Knowledge Distillation for Semantic
@@ -91,13 +99,21 @@ class Procedure:
         >>> print(result)
     """
 
-    def __init__(self, recipe: ProcedureRecipe, functions: Mapping[str, Callable[[Run], Any]] | None = None) -> None:
-        self.recipe, self.functions = recipe, dict(functions or {})
+    def __init__(
+        self,
+        recipe: ProcedureRecipe,
+        functions: Mapping[str, Callable[[Run], Any]] | None = None,
+        *,
+        unsafe: bool = False,
+    ) -> None:
+        self.recipe, self.functions, self.unsafe = recipe, dict(functions or {}), unsafe
         for step, function in self.functions.items():
             if step not in STEPS:
                 raise OptionError(f"A procedure has no step {step!r}.", hint=did_you_mean(step, STEPS))
             if not callable(function):
                 raise OptionError(f"What stands for step {step!r} is no function.", got=repr(function))
+        self._named = [step for step in STEPS if step not in self.functions]
+        recipe.check_names(self._named)
 
     @classmethod
     def from_recipe(
@@ -106,6 +122,8 @@ class Procedure:
         *,
         changes: Mapping[str, Any] | None = None,
         functions: Mapping[str, Callable[[Run], Any]] | None = None,
+        allow: str | Sequence[str] = (),
+        unsafe: bool = False,
     ) -> Procedure:
         """The procedure that a recipe describes.
 
@@ -113,17 +131,39 @@ class Procedure:
             source: Path of a TOML or JSON file, or its contents as a mapping.
             changes: Values in place of the recipe's, by dotted key: ``{"train_final.epochs": 3}``.
             functions: Functions in place of steps, by name.
+            allow: What names in the recipe may be imported from, beside kerasurgeon and installed packages of passes:
+                packages, modules, or single objects as ``"module:name"``.
+            unsafe: Whether models may hold Python code, which loading them runs.
 
         Raises:
-            RecipeError: The recipe cannot be read; the message names the key and what may stand there.
+            RecipeError: The recipe cannot be read, or names what may not be imported; the message names the key and
+                what may stand there.
             OptionError: There is no such step.
         """
-        return cls(read_procedure(source, changes=changes), functions)
+        return cls(read_procedure(source, changes=changes, allow=allow), functions, unsafe=unsafe)
 
     @classmethod
-    def resume(cls, folder: str | Path, *, functions: Mapping[str, Callable[[Run], Any]] | None = None) -> Procedure:
-        """The procedure of a folder, as it was begun; ``run(folder)`` goes on with it."""
-        return cls(RunFolder.open(Path(folder)).recipe(), functions)
+    def resume(
+        cls,
+        folder: str | Path,
+        *,
+        functions: Mapping[str, Callable[[Run], Any]] | None = None,
+        allow: str | Sequence[str] = (),
+        unsafe: bool = False,
+    ) -> Procedure:
+        """The procedure of a folder, as it was begun; ``run(folder)`` goes on with it.
+
+        Args:
+            folder: The folder.
+            functions: As for ``from_recipe``; they are not kept in the folder.
+            allow: Likewise.
+            unsafe: Likewise.
+
+        Raises:
+            OptionError: The folder holds no run.
+            RecipeError: Its recipe names what may not be imported.
+        """
+        return cls(RunFolder.open(Path(folder)).recipe(allow=allow), functions, unsafe=unsafe)
 
     def run(
         self,
@@ -143,11 +183,13 @@ class Procedure:
             verbose: As for Keras' ``fit``.
 
         Raises:
-            RecipeError: The folder holds a run of another recipe.
+            ModelFileError: A model holds Python code, and the procedure is not ``unsafe``.
+            RecipeError: The folder holds a run of another recipe, or a function does not take the recipe's arguments.
             OptionError: The data, the network or an option cannot be used.
         """
-        place = RunFolder.new(None if folder is None else Path(folder), self.recipe)
-        with place.locked(), place.logging() as log:
+        self.recipe.check_functions(self._named)
+        place = RunFolder.new(None if folder is None else Path(folder), self.recipe, unsafe=self.unsafe)
+        with place.locked(), place.logging() as log, allow_imports(*self.recipe.allow):
             run = Run(self.recipe, place, log, place.done(), self.functions, progress, verbose)
             log.info("%s, in %s", "going on" if run.found else "begin", place.path)
             for number, step in enumerate(STEPS, start=1):
@@ -158,7 +200,7 @@ class Procedure:
                     self._do(run, step)
             content = run.found["summary"]
             write_text(place.path / SUMMARY, json.dumps(content, indent=1) + "\n")
-            result = ProcedureResult(place.path, content)
+            result = ProcedureResult(place.path, content, self.unsafe)
             write_text(place.path / "summary.txt", str(result))
             log.info("done\n%s", result)
         return result

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
 from kerasurgeon.errors import RecipeError, did_you_mean
-from kerasurgeon.rewrite.importing import import_object
 from kerasurgeon.rewrite.recipe import read_content
-from kerasurgeon.workflows.procedure.keys import OPEN, STEPS, TABLES, TOP
+from kerasurgeon.trust import allow_imports, as_names, check_import, import_object, is_name, is_own, names_in
+from kerasurgeon.workflows.procedure.keys import NAMING, OPEN, STEPS, TABLES, TOP
 from kerasurgeon.workflows.procedure.sources import DATA_SETS, NETWORKS
 
 
@@ -30,6 +30,8 @@ class ProcedureRecipe:
         name: What the procedure is called.
         given: What was written, to be written again.
         source: The file it was read from.
+        allow: What its names may be imported from, beside kerasurgeon and installed packages of passes. Not part of the
+            file.
     """
 
     tables: Mapping[str, Mapping[str, Any]]
@@ -38,6 +40,8 @@ class ProcedureRecipe:
     name: str
     given: Mapping[str, Any]
     source: str | None = field(default=None, compare=False)
+    allow: tuple[str, ...] = field(default=(), compare=False)
+    _text: str = field(default="", compare=False, repr=False)
 
     def __getitem__(self, step: str) -> Mapping[str, Any]:
         """The keys of a step."""
@@ -51,15 +55,43 @@ class ProcedureRecipe:
         """What was written, as TOML."""
         return tomli_w.dumps(_plain(self.given))
 
+    def check_names(self, steps: Iterable[str] = STEPS) -> None:
+        """Check that all that these steps name may be imported. Nothing is imported.
+
+        Raises:
+            RecipeError: Something may not.
+        """
+        with allow_imports(*self.allow):
+            for step in steps:
+                for key, value in self.tables[step].items():
+                    if key in NAMING:
+                        for name in names_in(value):
+                            check_import(name, f"{step}.{key}")
+
+    def check_functions(self, steps: Iterable[str] = STEPS) -> None:
+        """Import what these steps name, and check that it takes the arguments that the recipe has for it.
+
+        Raises:
+            RecipeError: It cannot be imported, or takes others.
+        """
+        with allow_imports(*self.allow):
+            reader = _Reader(self.given, self.source, self._text, importing=True)
+            for step in steps:
+                reader.check_function(step, self.tables, self.arguments)
+
 
 def read_procedure(
-    source: str | Path | Mapping[str, Any], *, changes: Mapping[str, Any] | None = None
+    source: str | Path | Mapping[str, Any],
+    *,
+    changes: Mapping[str, Any] | None = None,
+    allow: str | Sequence[str] = (),
 ) -> ProcedureRecipe:
-    """Read a recipe, and check every key and value.
+    """Read a recipe, and check every key and value. Nothing is imported: see ``ProcedureRecipe.check_functions``.
 
     Args:
         source: Path of a ``.toml`` or ``.json`` file, or the contents as a mapping.
         changes: Values that take the place of those in the recipe, by dotted key: ``{"train_final.epochs": 3}``.
+        allow: What its names may be imported from, see ``ProcedureRecipe``.
 
     Raises:
         RecipeError: The file cannot be read, a key does not exist, or a value is not one that may stand there; the
@@ -73,7 +105,7 @@ def read_procedure(
     given = _plain(content)
     for key, value in (changes or {}).items():
         _change(given, key, value)
-    return _Reader(given, path, text).recipe()
+    return replace(_Reader(given, path, text).recipe(), allow=as_names(allow))
 
 
 def _change(given: dict[str, Any], key: str, value: Any) -> None:
@@ -87,8 +119,8 @@ def _change(given: dict[str, Any], key: str, value: Any) -> None:
 
 
 class _Reader:
-    def __init__(self, given: dict[str, Any], path: str | None, text: str) -> None:
-        self.given, self.path, self.text = given, path, text
+    def __init__(self, given: Mapping[str, Any], path: str | None, text: str, *, importing: bool = False) -> None:
+        self.given, self.path, self.text, self.importing = given, path, text, importing
 
     def recipe(self) -> ProcedureRecipe:
         for key, value in self.given.items():
@@ -104,7 +136,7 @@ class _Reader:
             tables[step], arguments[step] = self._table(step, self.given.get(step, {}))
         self._check_together(tables, arguments)
         top = {key: self.given.get(key, entry.default) for key, entry in TOP.items()}
-        return ProcedureRecipe(tables, arguments, top["seed"], top["name"], self.given, self.path)
+        return ProcedureRecipe(tables, arguments, top["seed"], top["name"], self.given, self.path, (), self.text)
 
     def _table(self, step: str, table: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         keys, own, others = TABLES[step], {}, {}
@@ -121,14 +153,7 @@ class _Reader:
 
     def _check_together(self, tables: Any, arguments: Any) -> None:
         for step in STEPS:
-            function = tables[step]["function"]
-            if function is not None:
-                found = import_object(function, f"{step}.function")
-                self._check_arguments(step, found, arguments[step], skip=1, reserved=())
-        if tables["data"]["function"] is None:
-            self._check_source("data", "name", tables, arguments, DATA_SETS)
-        if tables["original"]["function"] is None and tables["original"]["file"] is None:
-            self._check_source("original", "network", tables, arguments, NETWORKS)
+            self.check_function(step, tables, arguments)
         shunt = tables["shunt"]
         if shunt["function"] is None:
             if (shunt["regions"] is None) == (shunt["choose"] is None):
@@ -161,15 +186,30 @@ class _Reader:
                 hint="add run = true to [quotients], or name regions",
             )
 
-    def _check_source(self, step: str, key: str, tables: Any, arguments: Any, known: Mapping[str, Any]) -> None:
-        name = tables[step][key]
+    def check_function(self, step: str, tables: Any, arguments: Any) -> None:
+        """Check what does a step, or makes its data set or network, as far as it may be imported."""
+        table = tables[step]
+        if table["function"] is not None:
+            self._check_named(step, "function", table["function"], arguments[step], skip=1)
+        elif step == "data":
+            self._check_source(step, "name", table["name"], arguments[step], DATA_SETS)
+        elif step == "original" and table["file"] is None:
+            self._check_source(step, "network", table["network"], arguments[step], NETWORKS)
+
+    def _check_source(self, step: str, key: str, name: str, arguments: Any, known: Mapping[str, Any]) -> None:
         if name in known:
-            function, reserved = known[name].function, known[name].reserved
+            self._check_arguments(step, known[name].function, arguments, skip=0, reserved=known[name].reserved)
         elif ":" in name:
-            function, reserved = import_object(name, f"{step}.{key}"), ()
+            self._check_named(step, key, name, arguments, skip=0)
         else:
             raise self.fail(f"There is no {step} {name!r}.", key, step=step, hint=did_you_mean(name, known))
-        self._check_arguments(step, function, arguments[step], skip=0, reserved=reserved)
+
+    def _check_named(self, step: str, key: str, name: str, arguments: Any, *, skip: int) -> None:
+        if not is_name(name):
+            raise self.fail(f"{step}.{key} cannot be {name!r}.", key, step=step, expected="'module:function'")
+        if self.importing or is_own(name):
+            function = import_object(name, f"{step}.{key}")
+            self._check_arguments(step, function, arguments, skip=skip, reserved=())
 
     def _check_arguments(
         self, step: str, function: Callable[..., Any], arguments: Mapping[str, Any], *, skip: int, reserved: Any

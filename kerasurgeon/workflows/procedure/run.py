@@ -14,7 +14,7 @@ import keras
 from kerasurgeon.costs import cost
 from kerasurgeon.errors import OptionError
 from kerasurgeon.recover import Bridge
-from kerasurgeon.rewrite.importing import import_object
+from kerasurgeon.trust import import_object
 from kerasurgeon.workflows.data import Augment, DataSet, Split, batched
 from kerasurgeon.workflows.procedure.folder import RunFolder
 from kerasurgeon.workflows.procedure.keys import STEPS

@@ -22,10 +22,11 @@ from kerasurgeon.errors import ModelFileError, OptionError
 from kerasurgeon.exporting.benchmark import latency
 from kerasurgeon.exporting.opening import open_runner
 from kerasurgeon.keras_io import emit, lift
+from kerasurgeon.keras_io.loading import load_model
 from kerasurgeon.recover import fine_tune, recalibrate_batch_norm, train_bridges
 from kerasurgeon.recover.batches import EpochOrder
-from kerasurgeon.rewrite.importing import import_object
 from kerasurgeon.rewrite.pipeline import Pipeline
+from kerasurgeon.trust import import_object
 from kerasurgeon.workflows.networks.backbones import set_momentum
 from kerasurgeon.workflows.procedure.measuring import metric_name, metric_of
 from kerasurgeon.workflows.procedure.run import Run, call_with
@@ -56,7 +57,7 @@ def original(run: Run) -> Facts:
     if function is not None:
         model = function(run)
     elif table["file"] is not None:
-        model = _read(Path(table["file"]))
+        model = _read(Path(table["file"]), unsafe=run.folder.unsafe)
     else:
         name = table["network"]
         build = NETWORKS[name].function if name in NETWORKS else import_object(name, "original.network")
@@ -294,10 +295,10 @@ def _with_momentum(model: keras.Model, plan: BlockPlan, momentum: float) -> kera
     return emit(graph)
 
 
-def _read(path: Path) -> keras.Model:
+def _read(path: Path, *, unsafe: bool) -> keras.Model:
     if not os.path.isfile(path):
         raise ModelFileError("The network's file does not exist.", where=str(path))
-    return keras.saving.load_model(path, compile=False)
+    return load_model(path, compile=False, unsafe=unsafe)
 
 
 def _check_fit(model: keras.Model, run: Run) -> None:
