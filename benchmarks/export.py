@@ -1,9 +1,9 @@
 """Time of writing .onnx and .tflite, and the latency of the files, against the converters': interleaved in one process.
 
-    uv run --all-extras python benchmarks/export.py [NAME ...] [--rounds 3] [--json FILE]
+    uv run --all-extras python benchmarks/export.py [NAME ...] [--format onnx] [--rounds 3] [--json FILE]
 
 Full-size networks of keras.applications with seeded weights. Processor time of one thread, medians; running the file
-for comparison is not counted. The latency is ONNX Runtime's with one thread, rounds of both files in turn.
+for comparison is not counted. The latency is the runtime's with one thread, rounds of both files in turn.
 """
 
 from __future__ import annotations
@@ -33,61 +33,87 @@ def processor_time(function: Callable[[], Any]) -> tuple[float, Any]:
     return time.process_time() - started, result
 
 
-def latencies(protos: dict[str, Any], shape: tuple[int, ...], rounds: int) -> dict[str, float]:
-    """Milliseconds per run of one image, medians of rounds in turn."""
-    import numpy as np
+def onnx_run(proto: Any, image: Any) -> tuple[Callable[[], Any], int]:
+    """What runs an ONNX file, and how many operators it has."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    sessions = {
-        way: onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        for way, proto in protos.items()
-    }
-    image = np.random.default_rng(0).random((1, *shape), dtype=np.float32)
-    times: dict[str, list[float]] = {way: [] for way in sessions}
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    feeds = {session.get_inputs()[0].name: image}
+    return lambda: session.run(None, feeds), len(proto.graph.node)
+
+
+def tflite_run(data: Any, image: Any) -> tuple[Callable[[], Any], int]:
+    """What runs a TFLite file, and how many operators it has."""
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.interpreter import Interpreter
+
+    content = bytes(data)
+    interpreter = Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
+    return interpreter.invoke, int(schema.Model.GetRootAs(content, 0).Subgraphs(0).OperatorsLength())
+
+
+def latencies(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Milliseconds per run of one image, medians of rounds in turn."""
+    times: dict[str, list[float]] = {way: [] for way in runs}
     for _ in range(10 * rounds):
-        for way, session in sessions.items():
-            feeds = {session.get_inputs()[0].name: image}
-            session.run(None, feeds)
-            started = time.process_time()
-            session.run(None, feeds)
-            times[way].append(1000 * (time.process_time() - started))
+        for way, run in runs.items():
+            run()
+            times[way].append(1000 * processor_time(run)[0])
     return {way: statistics.median(values) for way, values in times.items()}
 
 
-def measure(network: str, rounds: int) -> dict[str, Any]:
-    """Measure one network."""
-    import keras
-
+def ways_of(file_format: str, model: Any) -> tuple[dict[str, Callable[[], Any]], Callable[..., Any]]:
+    """Both ways to a file, and what makes one ready to run."""
     from kerasurgeon.exporting.onnx_convert import convert_to_onnx
     from kerasurgeon.exporting.onnx_writer import write_onnx
     from kerasurgeon.exporting.signature import input_infos, output_infos
+    from kerasurgeon.exporting.tflite_convert import TfliteOptions, convert_to_tflite
+    from kerasurgeon.exporting.tflite_writer import write_tflite
+
+    border = input_infos(model), output_infos(model)
+    if file_format == "onnx":
+        return {
+            "graph": lambda: write_onnx(model, *border, batch_size=None, opset=17),
+            "converter": lambda: convert_to_onnx(model, *border, batch_size=None, opset=17),
+        }, onnx_run
+    options = TfliteOptions(None, (), False, 1)
+    return {
+        "graph": lambda: write_tflite(model, *border, batch_size=1),
+        "converter": lambda: convert_to_tflite(model, *border, options)[0],
+    }, tflite_run
+
+
+def measure(network: str, rounds: int, file_format: str) -> dict[str, Any]:
+    """Measure one network."""
+    import keras
+    import numpy as np
 
     keras.utils.set_random_seed(0)
     model = getattr(keras.applications, network)(weights=None)
-    border = input_infos(model), output_infos(model)
-    ways = {
-        "graph": lambda: write_onnx(model, *border, batch_size=None, opset=17),
-        "tf2onnx": lambda: convert_to_onnx(model, *border, batch_size=None, opset=17),
-    }
+    ways, ready = ways_of(file_format, model)
     times: dict[str, list[float]] = {way: [] for way in ways}
-    protos: dict[str, Any] = {}
+    files: dict[str, Any] = {}
     for attempt in range(rounds + 1):
         for way, write in ways.items():
-            if way == "tf2onnx" and attempt > 1:
+            if way == "converter" and attempt > 1:
                 continue  # it takes long, and the same each time
-            seconds, protos[way] = processor_time(write)
+            seconds, files[way] = processor_time(write)
             if attempt:  # the first has imports and the like
                 times[way].append(seconds)
     medians = {way: statistics.median(values) for way, values in times.items()}
+    image = np.random.default_rng(0).random((1, *model.input_shape[1:]), dtype=np.float32)
+    runs = {way: ready(file, image) for way, file in files.items()}
     return {
         "network": network,
         "seconds": medians,
-        "ratio": medians["tf2onnx"] / medians["graph"],
-        "operators": {way: len(proto.graph.node) for way, proto in protos.items()},
-        "latency": latencies(protos, model.input_shape[1:], rounds),
+        "ratio": medians["converter"] / medians["graph"],
+        "operators": {way: count for way, (_, count) in runs.items()},
+        "latency": latencies({way: run for way, (run, _) in runs.items()}, rounds),
     }
 
 
@@ -95,6 +121,7 @@ def main() -> None:
     """Measure, print, compare with the targets."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="networks of keras.applications")
+    parser.add_argument("--format", choices=("onnx", "tflite"), default="onnx")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     arguments = parser.parse_args()
@@ -102,13 +129,13 @@ def main() -> None:
 
     rows = []
     print(
-        f"{'network':18} {'graph':>8} {'tf2onnx':>8} {'ratio':>6}  {'operators':>11} {'latency, ms':>15} {'ratio':>6}"
+        f"{'network':18} {'graph':>8} {'converter':>9} {'ratio':>6}  {'operators':>11} {'latency, ms':>15} {'ratio':>6}"
     )
     for network in arguments.names or NAMES:
-        row = measure(network, arguments.rounds)
+        row = measure(network, arguments.rounds, arguments.format)
         rows.append(row)
         seconds, count, latency = row["seconds"], row["operators"], row["latency"]
-        slower = latency["graph"] / latency["tf2onnx"]
+        slower = latency["graph"] / latency["converter"]
         missed = [
             what
             for what, missed in (
@@ -118,8 +145,9 @@ def main() -> None:
             if missed
         ]
         print(
-            f"{network:18} {seconds['graph']:7.3f}s {seconds['tf2onnx']:7.2f}s {row['ratio']:5.0f}x  "
-            f"{count['graph']:5d}/{count['tf2onnx']:5d} {latency['graph']:7.2f}/{latency['tf2onnx']:7.2f} {slower:6.2f}"
+            f"{network:18} {seconds['graph']:7.3f}s {seconds['converter']:8.2f}s {row['ratio']:5.0f}x  "
+            f"{count['graph']:5d}/{count['converter']:5d} "
+            f"{latency['graph']:7.2f}/{latency['converter']:7.2f} {slower:6.2f}"
             + (f"  misses its {' and '.join(missed)}" if missed else ""),
             flush=True,
         )

@@ -35,7 +35,7 @@ class Formats:
         int8_weights: How int8 .onnx files store weights.
         batch_size: The batch size built into .tflite and .onnx files.
         opset: The version of ONNX's operators.
-        writer: How .onnx files are made.
+        writer: How .tflite and .onnx files are made.
         inputs: What outputs are compared on.
     """
 

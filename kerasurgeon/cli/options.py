@@ -120,7 +120,7 @@ Opset = Annotated[
 Writer = Annotated[
     str,
     typer.Option(
-        help="How .onnx files are made: graph (by the rules of layers), converter (tf2onnx), auto (graph if it can).",
+        help="How .tflite and .onnx files are made: graph (by the rules of layers), converter, auto (graph if it can).",
         rich_help_panel=_WRITING,
     ),
 ]

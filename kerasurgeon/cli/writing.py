@@ -34,7 +34,7 @@ class Writing:
         int8_weights: How int8 .onnx files store weights.
         batch_size: The batch size built into .tflite and .onnx files.
         opset: The version of ONNX's operators.
-        writer: How .onnx files are made.
+        writer: How .tflite and .onnx files are made.
         inputs: What outputs are compared on.
         seed: The seed of random inputs.
         overwrite: Whether files that are there when these are put in place are replaced.
@@ -62,9 +62,9 @@ class Writing:
             options["calibration"] = self.calibration
         if suffix == ".tflite":
             options["integer_io"] = self.integer_io
+        options["writer"] = self.writer
         if suffix == ".onnx":
             options["opset"] = self.opset
-            options["writer"] = self.writer
             options["int8_weights"] = self.int8_weights
         return options
 
@@ -82,7 +82,7 @@ def plan(paths: Sequence[Path], formats: Formats, *, others: Sequence[Path], ove
         (formats.quantize is not None and not quantized, "--quantize", "a .tflite or .onnx file to write"),
         (formats.batch_size != "auto" and suffixes == {".keras"}, "--batch-size", "a .tflite or .onnx file to write"),
         (formats.opset is not None and ".onnx" not in suffixes, "--opset", "an .onnx file to write"),
-        (formats.writer != "auto" and ".onnx" not in suffixes, "--writer", "an .onnx file to write"),
+        (formats.writer != "auto" and suffixes == {".keras"}, "--writer", "a .tflite or .onnx file to write"),
         (formats.calibration is not None and formats.quantize != Quantize.INT8, "--calibration", "--quantize int8"),
         (formats.integer_io and formats.quantize != Quantize.INT8, "--integer-io", "--quantize int8"),
         (formats.integer_io and ".tflite" not in suffixes, "--integer-io", "a .tflite file to write"),

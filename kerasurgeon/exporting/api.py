@@ -20,7 +20,7 @@ from kerasurgeon.exporting.options import Options, check_options, check_quantise
 from kerasurgeon.exporting.parity import OutputParity, measure
 from kerasurgeon.exporting.report import ExportReport
 from kerasurgeon.exporting.samples import random_inputs, working_inputs
-from kerasurgeon.exporting.signature import check_finite_weights, check_model, check_scope_names
+from kerasurgeon.exporting.signature import check_finite_weights, check_model
 from kerasurgeon.exporting.tensors import Feeds, bind
 from kerasurgeon.exporting.writing import Progress, run_file, write_file
 from kerasurgeon.keras_io import flatten_layers
@@ -74,9 +74,10 @@ def export(
             is 1 for TFLite, whose graphs are simpler then, and None for ONNX.
         opset: The version of ONNX's operators; 17 by default. From 13 on files are written from the graph; tf2onnx
             converts to 8 to 18.
-        writer: How an ONNX file is made: from the ``graph``, by what the rules of its layers say, or by the
-            ``converter``, tf2onnx, which needs TensorFlow. ``auto`` takes the graph, and the converter where a layer
-            has no rule that says how; a note then says which.
+        writer: How a TFLite or ONNX file is made: from the ``graph``, by what the rules of its layers say, or by the
+            ``converter``, TensorFlow's or tf2onnx, which needs TensorFlow. ``auto`` takes the graph, and the converter
+            where a layer has no rule that says how; a note then says which. ``dynamic`` and ``int8`` TFLite files are
+            made by the converter.
         inputs: The arrays to compare on; by default four random samples. Give real ones where sizes are free
             or integers must mean something.
         seed: The seed of the random inputs.
@@ -182,8 +183,6 @@ def _exportable(model: Any, options: Options) -> tuple[keras.Model, tuple[str, .
     check_finite_weights(model)
     if options.format == "keras":
         return model, ()
-    if options.format == "tflite":
-        check_scope_names(model)
     quantised = check_quantised_layers(model, options.format)
     if quantised is not None:
         raise ExportError(

@@ -9,8 +9,8 @@ import numpy as np
 from kerasurgeon.exporting.tensors import Array
 
 # Smaller tensors (biases, scales) gain nothing and lose accuracy.
-_SMALLEST_HALVED = 1024
-_LARGEST_FLOAT16 = 65504.0
+SMALLEST_HALVED = 1024
+LARGEST_FLOAT16 = 65504.0
 
 
 def halve_weights(proto: Any) -> Any:
@@ -26,10 +26,10 @@ def halve_weights(proto: Any) -> Any:
 
     casts = []
     for tensor in proto.graph.initializer:
-        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < _SMALLEST_HALVED:
+        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < SMALLEST_HALVED:
             continue
         array = onnx.numpy_helper.to_array(tensor)
-        if np.abs(array).max() > _LARGEST_FLOAT16:
+        if np.abs(array).max() > LARGEST_FLOAT16:
             continue
         name = tensor.name
         stored = f"{name}__float16"
@@ -75,7 +75,7 @@ def store_as_int8(proto: Any) -> Any:
                 axes.setdefault(node.input[operand], kept)
     decoders = []
     for tensor in [tensor for tensor in graph.initializer if tensor.name in axes]:
-        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < _SMALLEST_HALVED:
+        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < SMALLEST_HALVED:
             continue
         name = tensor.name
         integers, scale = _to_int8(onnx.numpy_helper.to_array(tensor), axes[name])

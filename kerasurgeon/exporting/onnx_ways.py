@@ -9,9 +9,10 @@ from typing import Any
 import keras
 
 from kerasurgeon.errors import ExportError, LiftError
+from kerasurgeon.exporting.graph_writing import CannotWrite, shown
 from kerasurgeon.exporting.keras_runner import KerasRunner
 from kerasurgeon.exporting.onnx_convert import CONVERTED, convert_to_onnx
-from kerasurgeon.exporting.onnx_writer import WRITTEN, CannotWrite, write_onnx
+from kerasurgeon.exporting.onnx_writer import WRITTEN, write_onnx
 from kerasurgeon.exporting.options import Options
 from kerasurgeon.exporting.signature import check_scope_names, weight_bytes
 
@@ -53,7 +54,7 @@ def to_onnx(reference: KerasRunner, options: Options) -> tuple[Any, tuple[str, .
             raise ExportError(
                 "The model has calls that cannot be written to ONNX from its graph.",
                 where=f"model {model.name!r}",
-                got=_shown(reasons),
+                got=shown(reasons),
                 hint="register a rule with an onnx method for these layers (kerasurgeon.rules.register_rule), or "
                 "replace them with layers that compute the same (ReplaceLayers)"
                 + ("; or leave writer='auto', which converts by way of tf2onnx" if options.writer == "graph" else ""),
@@ -62,15 +63,9 @@ def to_onnx(reference: KerasRunner, options: Options) -> tuple[Any, tuple[str, .
     proto = convert_to_onnx(model, *border, batch_size=batch_size, opset=opset)
     if not reasons:
         return proto, ()
-    return proto, (f"converted by way of tf2onnx, not written from the graph: {_shown(reasons)}",)
+    return proto, (f"converted by way of tf2onnx, not written from the graph: {shown(reasons)}",)
 
 
 def _can_convert(opset: int) -> bool:
     installed = all(find_spec(package) is not None for package in ("tensorflow", "tf2onnx"))
     return installed and opset in CONVERTED and bool(keras.backend.backend() == "tensorflow")
-
-
-def _shown(reasons: Mapping[str, str]) -> str:
-    """The first reasons, one per layer."""
-    lines = [f"{name}: {reason}" for name, reason in list(reasons.items())[:3]]
-    return "; ".join(lines) + (f"; and {len(reasons) - 3} more calls" if len(reasons) > 3 else "")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
+from kerasurgeon.exporting.graph_writing import written
 from kerasurgeon.exporting.onnx_rewrites import protect_pooling_pads
 from kerasurgeon.exporting.onnx_simplify import simplified
 from kerasurgeon.exporting.tensors import TensorInfo
@@ -16,25 +17,11 @@ from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io import lift
 from kerasurgeon.quiet import require
 from kerasurgeon.rules.onnx_call import OnnxCall, onnx_type
-from kerasurgeon.rules.onnx_graph import write_nodes
 from kerasurgeon.rules.onnx_masks import refusal
-from kerasurgeon.rules.onnx_parts import Operator, Parts, Tensor, natural
-from kerasurgeon.rules.sizes import resolve
+from kerasurgeon.rules.onnx_parts import Operator, Parts, Tensor
 
 WRITTEN = range(13, 25)
 """The versions of ONNX's operators that can be written."""
-
-
-class CannotWrite(Exception):  # noqa: N818 - an answer: the caller then takes another way
-    """Some calls cannot be written.
-
-    Args:
-        reasons: Why, by node.
-    """
-
-    def __init__(self, reasons: Mapping[str, str]) -> None:
-        super().__init__("; ".join(f"{name}: {reason}" for name, reason in reasons.items()))
-        self.reasons = dict(reasons)
 
 
 def write_onnx(
@@ -63,7 +50,7 @@ def write_onnx(
     require("onnx", package="onnx", extra="onnx", needed_for="ONNX export")
     graph = simplified(lift(model))
     parts = Parts(opset)
-    tensors = _written(graph, parts, inputs, batch_size, refusal(model))
+    tensors = written(graph, parts, inputs, batch_size, refusal(model), OnnxCall)
     results = [_result(tensors[value.node][value.index], parts, info.name) for value, info in _outputs(graph, outputs)]
     parts.drop_unused(results)
     proto = _proto(model.name, parts, inputs, outputs, results, batch_size)
@@ -73,23 +60,6 @@ def write_onnx(
 
 def _outputs(graph: Graph, outputs: Sequence[TensorInfo]) -> list[tuple[Value, TensorInfo]]:
     return list(zip(leaves(graph.outputs), outputs, strict=True))
-
-
-def _written(
-    graph: Graph, parts: Parts, inputs: Sequence[TensorInfo], batch_size: int | None, refuse: Callable[[OnnxCall], None]
-) -> dict[str, dict[int, Tensor]]:
-    """Write every node of a graph; the tensors that stand for its values."""
-    tensors: dict[str, dict[int, Tensor]] = {}
-    nodes = graph.nodes()
-    specs = {node.name: node.outputs for node in nodes} if batch_size is None else resolve(graph, batch_size=batch_size)
-    for value, info in zip(leaves(graph.inputs), inputs, strict=True):
-        (spec,) = specs[value.node]
-        tensors[value.node] = {0: Tensor(spec, forms={natural(len(spec.shape)): parts.fresh(info.name)})}
-        parts.shapes[info.name] = spec.shape
-    reasons = write_nodes(graph, specs, tensors, parts, refuse=refuse)
-    if reasons:
-        raise CannotWrite(reasons)
-    return tensors
 
 
 def _result(tensor: Tensor, parts: Parts, name: str) -> str:

@@ -34,7 +34,7 @@ class Options:
         batch_size: The batch size to build in; None leaves it free.
         opset: The version of ONNX's operators.
         int8_weights: How an int8 ONNX file stores weights: ``auto`` or a name of `onnx_int8.FORMS`.
-        writer: Which way an ONNX file is made, one of ``WRITERS``.
+        writer: Which way a TFLite or ONNX file is made, one of ``WRITERS``.
     """
 
     format: Format
@@ -93,7 +93,7 @@ def check_options(
     if calibration is not None and quantize != "int8":
         raise OptionError("Calibration data is of use for quantize='int8' only.", got=f"quantize={quantize!r}")
     _check_int8_weights(int8_weights, quantize, file_format)
-    _check_writer(writer, file_format)
+    _check_writer(writer, file_format, quantize)
     return Options(
         file_format,
         quantize,
@@ -137,17 +137,25 @@ def _check_int8_weights(int8_weights: Any, quantize: Any, file_format: Format) -
         )
 
 
-def _check_writer(writer: Any, file_format: Format) -> None:
+def _check_writer(writer: Any, file_format: Format, quantize: Any) -> None:
     if writer not in WRITERS:
         raise OptionError(
-            "Unknown way to write an ONNX file.",
+            "Unknown way to write a file.",
             where="writer",
             expected=", ".join(map(repr, WRITERS)),
             got=repr(writer),
             hint=did_you_mean(str(writer), WRITERS),
         )
-    if writer != "auto" and file_format != "onnx":
-        raise OptionError("writer is of use for .onnx files only.", got=f"writer={writer!r} and format {file_format}")
+    if writer != "auto" and file_format == "keras":
+        raise OptionError(
+            "writer is of use for .tflite and .onnx files only.", got=f"writer={writer!r} and format {file_format}"
+        )
+    if writer == "graph" and file_format == "tflite" and quantize in ("dynamic", "int8"):
+        raise OptionError(
+            "The graph is written to TFLite in float32, or with float16 weights.",
+            got=f"writer={writer!r} and quantize={quantize!r}",
+            hint="leave writer out: TensorFlow's converter quantises",
+        )
 
 
 def _check_batch_size(batch_size: Any, file_format: Format) -> int | None:

@@ -38,12 +38,12 @@ def tensorflow(needed_for: str, extra: str) -> Any:
 
 def input_name(index: int) -> str:
     """The traced function's own name for an input: always legal, whatever Keras calls it."""
-    return f"in_{index}"
+    return f"in_{index:05d}"
 
 
 def output_name(index: int) -> str:
-    """The traced function's own name for an output."""
-    return f"out_{index}"
+    """The traced function's own name for an output. TensorFlow sorts outputs by name: as their numbers, then."""
+    return f"out_{index:05d}"
 
 
 def weight_name(index: int) -> str:

@@ -17,7 +17,7 @@ from kerasurgeon.exporting.opening import open_runner
 from kerasurgeon.exporting.options import Options
 from kerasurgeon.exporting.signature import custom_objects
 from kerasurgeon.exporting.tensors import Feeds
-from kerasurgeon.exporting.tflite_convert import TfliteOptions, convert_to_tflite
+from kerasurgeon.exporting.tflite_ways import to_tflite
 from kerasurgeon.file_errors import of_the_system
 from kerasurgeon.quiet import quiet
 
@@ -48,15 +48,8 @@ def write_file(
         return ()
     if options.format == "tflite":
         both = options.quantize == "int8"
-        tell(0.15, "tracing, converting and calibrating" if both else "tracing and converting")
-        data, notes = convert_to_tflite(
-            reference.model,
-            reference.inputs,
-            reference.outputs,
-            TfliteOptions(options.quantize, calibration, options.integer_io, options.batch_size),
-        )
-        path.write_bytes(data)
-        return notes
+        tell(0.15, "tracing, converting and calibrating" if both else "writing the graph")
+        return to_tflite(reference, path, options, calibration)
     tell(0.15, "writing the graph")
     proto, notes = to_onnx(reference, options)
     if options.quantize == "int8":

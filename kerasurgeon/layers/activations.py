@@ -194,7 +194,7 @@ class SoftmaxOverAxes(Free):
     """Softmax over some axes: every position counts in every result."""
 
     def onnx(self, call: OnnxCall) -> None:
-        """One operator; what a mask leaves out becomes the lowest number first."""
+        """One operator; what a mask leaves out becomes the lowest number first, and zero in the end."""
         mask = call.as_tensor(call.operand(1, "mask"))
         if mask is None:
             return write_by_name(call, _as_entry(call))
@@ -205,7 +205,8 @@ class SoftmaxOverAxes(Free):
         else:
             kept = Term(call, call.aligned(mask, order, mask.dtype), mask.dtype).to("float32") > 0.5
         x = kept.where(x, -3e4 if x.dtype == "float16" else -1e9)
-        return call.give(write_activation(call, _as_entry(call), x.name, order), order)
+        made = x.named(write_activation(call, _as_entry(call), x.name, order))
+        return call.give(kept.where(made, 0.0).name, order)
 
     def activation(self, layer: Layer) -> str:
         """Its own name."""

@@ -16,6 +16,8 @@ from kerasurgeon.rules.inner import inner_layer
 from kerasurgeon.rules.onnx_call import OnnxCall, np_type
 from kerasurgeon.rules.onnx_parts import Array, Size, Tensor
 
+LONGEST = 512
+"""How many steps of a recurrence are written one by one at most."""
 _OPERATORS = {"SimpleRNN": "RNN", "GRU": "GRU", "LSTM": "LSTM"}
 _ORDER = {"SimpleRNN": (0,), "GRU": (0, 1, 2), "LSTM": (0, 3, 1, 2)}
 _ACTIVATIONS: Mapping[str, tuple[str, tuple[float, ...], tuple[float, ...]]] = {
@@ -128,7 +130,7 @@ def course_of(
     course: Course | None = None
     for cell in cells:
         own = None if states is None else states[len(made) : len(made) + cell.states]
-        native = all(_native(entry) is not None for entry in cell.activations())
+        native = call.recurs and all(_native(entry) is not None for entry in cell.activations())
         write = _by_operator if native else _by_steps
         if mask is None or not native:
             course = write(call, cell, x, own, mask, back, zeros)
@@ -256,7 +258,9 @@ def _by_steps(
     """Every step written out."""
     count = call.input.shape[1]
     if count is None:
-        raise CannotTell("its activation is none that ONNX's recurrent operators know, and its length is unknown")
+        raise CannotTell("its steps are written one by one, and its length is unknown")
+    if count > LONGEST:
+        raise CannotTell(f"its steps are written one by one, and there are {count} of them")
     if states is None:
         states = [_zeros(call, cell.units) for _ in range(cell.states)]
 

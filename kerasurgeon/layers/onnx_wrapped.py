@@ -39,8 +39,8 @@ def inner_call(
         outputs: The specs of what it gives.
     """
     named = replace(layer, name=f"{call.layer.name}/{layer.name}")
-    inner = OnnxCall(f"{call.name}/{layer.name}", named, args, kwargs, outputs, call.parts)
-    rule_for(layer.kind).onnx(inner)
+    inner = type(call)(f"{call.name}/{layer.name}", named, args, kwargs, outputs, call.parts)
+    inner.write_by(rule_for(layer.kind))
     return [inner.given[index] for index in range(len(outputs))]
 
 
@@ -73,7 +73,9 @@ def write_model(call: OnnxCall, model: Any) -> None:
     values = list(leaves(graph.inputs))
     specs = resolve(graph, shapes={value.node: each.shape for value, each in zip(values, operands, strict=True)})
     tensors: Tensors = {value.node: {0: each} for value, each in zip(values, operands, strict=True)}
-    reasons = write_nodes(graph, specs, tensors, call.parts, prefix=f"{call.name}/", refuse=refusal(model))
+    reasons = write_nodes(
+        graph, specs, tensors, call.parts, prefix=f"{call.name}/", refuse=refusal(model), call_type=type(call)
+    )
     if reasons:
         raise CannotTell("; ".join(f"{name} inside: {reason}" for name, reason in reasons.items()))
     for index, value in enumerate(leaves(graph.outputs)):

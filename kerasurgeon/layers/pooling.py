@@ -17,12 +17,13 @@ from kerasurgeon.rules.answers import Moved
 from kerasurgeon.rules.call import Call, CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Labels
-from kerasurgeon.rules.layout import channel_axis, per_axis, sides_per_axis
+from kerasurgeon.rules.layout import channel_axis, per_axis, sides_per_axis, spatial_axes
 from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.onnx_parts import Order, Padded, Tensor
 from kerasurgeon.rules.positions import Border, Enlarged, Gone, Window
 from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Free
+from kerasurgeon.rules.tflite_call import TfliteCall
 
 
 class PerChannel(Free):
@@ -113,6 +114,18 @@ class GlobalPooling(PerChannel):
         if call.config.get("keepdims"):
             return call.give(x, order)
         return call.give(call.squeeze(x, range(2, rank)))
+
+    def tflite(self, call: TfliteCall) -> None:
+        """One reduction, in whatever order the axes lie."""
+        if "output_size" in call.config or call.operand(1, "mask") is not None:
+            return self.onnx(call)
+        order, rank = call.input.order, call.input.rank
+        axes = list(spatial_axes(call.config, rank))
+        keeps = bool(call.config.get("keepdims"))
+        places = [order.index(axis) for axis in axes]
+        kind = "ReduceMax" if self.takes == "max" else "ReduceMean"
+        made = call.reduce(kind, call.read(call.input, order), places, keepdims=keeps)
+        return call.give(made, order if keeps else remaining(order, axes))
 
 
 class AdaptivePoolingOp(GlobalPooling):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -13,6 +13,16 @@ from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.rules.call import Called, CannotTell, array_spec
 from kerasurgeon.rules.onnx_parts import Array, Order, Padded, Parts, Shuffled, Size, Tensor, natural
+
+
+class Writes(Protocol):
+    """What a rule does that writes calls."""
+
+    def onnx(self, call: Any) -> None:
+        """Write with ONNX's operators."""
+
+    def tflite(self, call: Any) -> None:
+        """Write with TFLite's operators."""
 
 
 @dataclass(slots=True)
@@ -33,6 +43,8 @@ class OnnxCall(Called[Tensor]):
     """
 
     leaf: ClassVar[type] = Tensor
+    recurs: ClassVar[bool] = True
+    """Whether there are operators that compute a whole recurrence; without, its steps are written one by one."""
 
     name: str
     layer: Layer
@@ -57,6 +69,10 @@ class OnnxCall(Called[Tensor]):
         """The type of real numbers that it computes with."""
         specs = [*self.outputs, *(tensor.spec for tensor in self.inputs)]
         return next((spec.dtype for spec in specs if "float" in spec.dtype), "float32")
+
+    def write_by(self, rule: Writes) -> None:
+        """Let a rule write it."""
+        rule.onnx(self)
 
     # What goes in
 
@@ -157,7 +173,10 @@ class OnnxCall(Called[Tensor]):
 
     def constant(self, array: Any, dtype: str | None = None, called: str = "constant") -> str:
         """A constant: numbers in ``dtype``, by default the type of real numbers that the call computes with."""
-        return self.parts.constant(np.asarray(array).astype(np_type(dtype or self.float)), f"{self.name}/{called}")
+        own, wanted = np.asarray(array), np_type(dtype or self.float)
+        return self.parts.derived(
+            own, str(wanted), lambda source: source.astype(wanted, copy=False), f"{self.name}/{called}"
+        )
 
     def integers(self, *values: int) -> str:
         """A constant of one axis, of int64."""
@@ -178,7 +197,7 @@ class OnnxCall(Called[Tensor]):
 
         def made(source: Array) -> Array:
             result = source if make is None else make(source)
-            return np.asarray(result.astype(np_type(dtype), copy=False), order="C")
+            return np.asarray(result.astype(np_type(dtype), copy=False))
 
         return self.parts.derived(array, f"{how} {dtype}", made, f"{self.layer.name}/{key}")
 
@@ -289,7 +308,7 @@ class OnnxCall(Called[Tensor]):
     def _constant_form(self, array: Array, order: Order, dtype: str) -> str:
         def make(source: Array) -> Array:
             turned = source.transpose(order) if len(order) == source.ndim else source
-            return np.asarray(turned.astype(np_type(dtype), copy=False), order="C")
+            return np.asarray(turned.astype(np_type(dtype), copy=False))
 
         return self.parts.derived(array, f"{order} {dtype}", make, f"{self.name}/constant")
 

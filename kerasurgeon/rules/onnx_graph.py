@@ -30,6 +30,7 @@ def write_nodes(
     *,
     prefix: str = "",
     refuse: Callable[[OnnxCall], None] = lambda call: None,
+    call_type: type[OnnxCall] = OnnxCall,
 ) -> dict[str, str]:
     """Write every node of a graph that has no tensors yet.
 
@@ -40,6 +41,7 @@ def write_nodes(
         parts: Where operators and constants go.
         prefix: What the names of calls begin with.
         refuse: Raises ``CannotTell`` for calls that are not to be written.
+        call_type: The class of calls, which says in which format's operators they are written.
 
     Returns:
         Why calls could not be written, by node.
@@ -48,17 +50,18 @@ def write_nodes(
     for node in graph.nodes():
         if node.name in tensors:
             continue
-        call = _call(graph, node, specs[node.name], tensors, parts, prefix)
+        call = _call(graph, node, specs[node.name], tensors, parts, prefix, call_type)
         first = len(parts.operators)
         try:
             if call.kwargs.get("training") and not _trains_by_default(call.layer):
                 raise CannotTell("it is called in training mode")
             refuse(call)
-            rule_for(call.kind).onnx(call)
+            call.write_by(rule_for(call.kind))
         except CannotTell as reason:
             reasons[node.name] = str(reason)
             call.given = {
-                index: Tensor(spec, forms={natural(len(spec.shape)): ""}) for index, spec in enumerate(call.outputs)
+                index: Tensor(spec, forms={natural(len(spec.shape)): parts.known(parts.fresh("?"), spec)})
+                for index, spec in enumerate(call.outputs)
             }
         tensors[node.name] = call.given
         _name_after(call, parts.operators[first:])
@@ -66,7 +69,13 @@ def write_nodes(
 
 
 def _call(
-    graph: Graph, node: Node, specs: Any, tensors: Mapping[str, Mapping[int, Tensor]], parts: Parts, prefix: str
+    graph: Graph,
+    node: Node,
+    specs: Any,
+    tensors: Mapping[str, Mapping[int, Tensor]],
+    parts: Parts,
+    prefix: str,
+    call_type: type[OnnxCall],
 ) -> OnnxCall:
     def translate(leaf: Any) -> Any:
         if isinstance(leaf, Value):
@@ -79,7 +88,7 @@ def _call(
             return Tensor(array_spec(array), array)
         return leaf
 
-    return OnnxCall(
+    return call_type(
         prefix + node.name,
         _told(graph.layers[node.layer]),
         map_leaves(translate, node.args),

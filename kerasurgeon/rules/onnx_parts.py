@@ -130,7 +130,7 @@ class Parts:
         """Of tensors that are others regrouped: which."""
         self._names: set[str] = set()
         self._known: dict[Any, str] = {}
-        self._held: list[Array] = []  # so that the identity of an array stays its own
+        self._held: list[Array] = []  # so that where an array lies stays its own
 
     def fresh(self, wanted: str) -> str:
         """A name that nothing has yet: the wanted one, or it with a number."""
@@ -139,6 +139,11 @@ class Parts:
             number += 1
             name = f"{wanted}:{number}"
         self._names.add(name)
+        return name
+
+    def known(self, name: str, spec: TensorSpec) -> str:
+        """Note what a tensor is like that no operator makes. Returns its name."""
+        self.shapes[name] = spec.shape
         return name
 
     def constant(self, array: Array, wanted: str) -> str:
@@ -155,7 +160,8 @@ class Parts:
 
     def derived(self, source: Array, how: str, make: Callable[[Array], Array], wanted: str) -> str:
         """A constant made of an array, written once for every way in which it is made of that very array."""
-        key = (id(source), how)
+        lies = (source.__array_interface__["data"][0], source.shape, source.strides, str(source.dtype))
+        key = (lies, how)
         if key not in self._known:
             self._held.append(source)
             self._known[key] = self.constant(make(source), wanted)

@@ -14,6 +14,7 @@ from kerasurgeon.rules.labels import Labels
 from kerasurgeon.rules.linear import LinearForm
 from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.positions import Positions
+from kerasurgeon.rules.tflite_call import TfliteCall
 
 
 class Rule:
@@ -166,7 +167,18 @@ class Rule:
         Raises:
             CannotTell: The rule does not know how; the model is then exported by way of tf2onnx.
         """
-        raise CannotTell(self._unsaid(call.kind, "how it is written to ONNX"))
+        raise CannotTell(self._unsaid(call.kind, "how it is written"))
+
+    def tflite(self, call: TfliteCall) -> None:
+        """Write a call in inference with TFLite's operators: by default as ``onnx`` does, in TFLite's words.
+
+        ``call.op`` takes ONNX's names of operators and adds what TFLite has for them. Override this for what TFLite has
+        an operator of its own for, or the two formats differ in; ``call.native`` adds operators by TFLite's names.
+
+        Raises:
+            CannotTell: The rule does not know how; the model is then exported by way of TensorFlow's converter.
+        """
+        self.onnx(call)
 
     def _unsaid(self, kind: str, what: str) -> str:
         """The reason of an answer that was not given."""

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from kerasurgeon.errors import ExportError, ModelFileError, OptionError
-from kerasurgeon.exporting import api, writing
+from kerasurgeon.exporting import api, tflite_ways
 from kerasurgeon.exporting.api import export
-from kerasurgeon.exporting.tflite_convert import convert_to_tflite
+from kerasurgeon.exporting.tflite_writer import write_tflite
 from tests.export.runtimes import relative_error, run_keras, run_onnx, run_tflite
 
 Quantize = Literal["float16", "dynamic", "int8"]
@@ -209,7 +209,8 @@ def test_quantised_recurrent_layers(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="unroll=True"):
         export(model, tmp_path / "model.tflite", quantize="int8", calibration=data)
     with pytest.raises(ExportError, match="fixed batch size"):
-        export(model, tmp_path / "model.tflite", batch_size=None)
+        export(model, tmp_path / "model.tflite", batch_size=None, writer="converter")
+    assert export(model, tmp_path / "free.tflite", batch_size=None).relative_error < 1e-5
     assert export(model, tmp_path / "model.tflite", quantize="dynamic").relative_error < 0.05
     assert export(model, tmp_path / "model.onnx", quantize="dynamic").relative_error < 0.05
     report = export(model, tmp_path / "model.onnx", quantize="int8", calibration=data)
@@ -246,17 +247,17 @@ def test_a_failed_check_keeps_the_old_file(
 
 
 def test_a_wrong_file_is_an_error(small_cnn: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = convert_to_tflite
+    original = write_tflite
 
-    def corrupt(*args: object) -> object:
+    def corrupt(*args: object, **options: object) -> object:
         kernel = small_cnn.get_layer("logits").kernel
         values = keras.ops.convert_to_numpy(kernel)
         kernel.assign(1.01 * values)
-        result = original(*args)  # type: ignore[arg-type]
+        result = bytes(original(*args, **options))  # type: ignore[arg-type]
         kernel.assign(values)
         return result
 
-    monkeypatch.setattr(writing, "convert_to_tflite", corrupt)
+    monkeypatch.setattr(tflite_ways, "write_tflite", corrupt)
     with pytest.raises(ExportError, match="'logits'"):
         export(small_cnn, tmp_path / "model.tflite")
     assert not list(tmp_path.iterdir())
@@ -365,7 +366,7 @@ def test_what_cannot_be_exported_says_so(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="Erfinv"):
         export(keras.Model(given, keras.ops.erfinv(given)), tmp_path / "model.onnx")
     with pytest.raises(ExportError, match="'my dense'"):
-        export(keras.Model(given, keras.layers.Dense(2, name="my dense")(given)), path)
+        export(keras.Model(given, keras.layers.Dense(2, name="my dense")(given)), path, writer="converter")
     with pytest.raises(ExportError, match=r"not built[^$]*keras.Input"):
         export(keras.Sequential([keras.layers.Dense(2)]), path)
     with pytest.raises(ExportError, match="Only Keras models"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from kerasurgeon.exporting.onnx_writer import CannotWrite
+from kerasurgeon.exporting.graph_writing import CannotWrite
 from tests.export.single_layers import SEQUENCE, Case, In, model_of, written
 
 OPEN = (In((None, 4)),)

@@ -17,7 +17,8 @@ from keras import layers
 import kerasurgeon as ks
 from kerasurgeon.errors import ExportError
 from kerasurgeon.exporting.api import export
-from kerasurgeon.exporting.onnx_writer import WRITTEN, CannotWrite, write_onnx
+from kerasurgeon.exporting.graph_writing import CannotWrite
+from kerasurgeon.exporting.onnx_writer import WRITTEN, write_onnx
 from kerasurgeon.exporting.signature import input_infos, output_infos
 from kerasurgeon.keras_io import lift
 from kerasurgeon.passes import FoldBatchNorm, PruneChannels, TuckerSplit

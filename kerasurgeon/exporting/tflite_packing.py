@@ -1,0 +1,234 @@
+"""Put operators and constants into a TFLite file, a flatbuffer; every constant is copied once, to its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kerasurgeon.errors import ExportError
+from kerasurgeon.exporting.tensors import TensorInfo
+from kerasurgeon.exporting.tflite_names import SIGNATURE
+from kerasurgeon.quiet import require
+from kerasurgeon.rules.onnx_parts import Operator
+from kerasurgeon.rules.tflite_call import TfliteParts
+
+_IDENTIFIER = b"TFL3"
+_ALIGNMENT = 16  # the schema asks for it (force_align); the generated Python code does not do it
+_LARGEST = 2**31 - 2**20  # offsets are signed, of 32 bits
+
+_OPTIONS = {
+    "ADD": "AddOptions",
+    "ARG_MAX": "ArgMaxOptions",
+    "ARG_MIN": "ArgMinOptions",
+    "AVERAGE_POOL_2D": "Pool2DOptions",
+    "BATCH_MATMUL": "BatchMatMulOptions",
+    "CAST": "CastOptions",
+    "CONCATENATION": "ConcatenationOptions",
+    "CONV_2D": "Conv2DOptions",
+    "CONV_3D": "Conv3DOptions",
+    "CONV_3D_TRANSPOSE": "Conv3DOptions",
+    "CUMSUM": "CumsumOptions",
+    "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
+    "DEPTH_TO_SPACE": "DepthToSpaceOptions",
+    "DIV": "DivOptions",
+    "FULLY_CONNECTED": "FullyConnectedOptions",
+    "GATHER": "GatherOptions",
+    "GELU": "GeluOptions",
+    "LEAKY_RELU": "LeakyReluOptions",
+    "MAX_POOL_2D": "Pool2DOptions",
+    "MEAN": "ReducerOptions",
+    "MIRROR_PAD": "MirrorPadOptions",
+    "MUL": "MulOptions",
+    "REDUCE_MAX": "ReducerOptions",
+    "REDUCE_MIN": "ReducerOptions",
+    "REDUCE_PROD": "ReducerOptions",
+    "RESIZE_BILINEAR": "ResizeBilinearOptions",
+    "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions",
+    "SHAPE": "ShapeOptions",
+    "SOFTMAX": "SoftmaxOptions",
+    "SPACE_TO_DEPTH": "SpaceToDepthOptions",
+    "SPLIT": "SplitOptions",
+    "SPLIT_V": "SplitVOptions",
+    "SQUEEZE": "SqueezeOptions",
+    "STRIDED_SLICE": "StridedSliceOptions",
+    "SUB": "SubOptions",
+    "SUM": "ReducerOptions",
+    "TRANSPOSE_CONV": "TransposeConvOptions",
+}
+"""The table of an operator's options, of those that have settings."""
+
+_PADDINGS = {"SAME": 0, "VALID": 1}
+_TYPED = ("inDataType", "outDataType", "outType", "outputType")
+
+
+def packed(
+    name: str,
+    parts: TfliteParts,
+    inputs: Sequence[TensorInfo],
+    outputs: Sequence[TensorInfo],
+    results: Sequence[str],
+    titles: Mapping[str, str],
+) -> memoryview:
+    """The file's content.
+
+    Args:
+        name: What the graph is called.
+        parts: Operators and constants; the constants are taken out.
+        inputs: The model's inputs.
+        outputs: The model's outputs.
+        results: The tensors that they are.
+        titles: What tensors are called in the file, where it is not as here.
+
+    Raises:
+        ExportError: The file would be too large.
+    """
+    schema = require(
+        "ai_edge_litert.schema_py_generated", package="ai-edge-litert", extra="tflite", needed_for="TFLite export"
+    )
+    weight = sum(array.nbytes + _ALIGNMENT for array in parts.constants.values())
+    if weight > _LARGEST:
+        raise ExportError(
+            "The model is too large for a TFLite file.",
+            expected="less than 2 GiB of weights",
+            got=f"{weight / 2**30:.1f} GiB",
+        )
+    filler = _Filler(schema, parts, titles)
+    graph = schema.SubGraphT()
+    graph.name = name.encode()
+    graph.inputs = [filler.tensor(info.name) for info in inputs]
+    graph.operators = [filler.operator(operator) for operator in parts.operators]
+    graph.outputs = [filler.tensor(each) for each in results]
+    graph.tensors = filler.tensors
+    signature = schema.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = SIGNATURE.encode(), 0
+    for key, infos, places in (("inputs", inputs, graph.inputs), ("outputs", outputs, graph.outputs)):
+        entries = []
+        for info, place in zip(infos, places, strict=True):
+            entry = schema.TensorMapT()
+            entry.name, entry.tensorIndex = info.name.encode(), place
+            entries.append(entry)
+        setattr(signature, key, entries)
+    model = schema.ModelT()
+    model.version, model.description = 3, b"kerasurgeon"
+    model.subgraphs, model.signatureDefs = [graph], [signature]
+    model.operatorCodes, model.buffers = filler.codes, filler.buffers
+    parts.constants.clear()
+    builder = _builder(weight + 2**16 + 512 * (len(filler.tensors) + len(parts.operators)))
+    builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
+    return memoryview(builder.Bytes)[builder.Head() :]
+
+
+class _Filler:
+    """The schema's objects for tensors and operators, numbered as they come."""
+
+    def __init__(self, schema: Any, parts: TfliteParts, titles: Mapping[str, str]) -> None:
+        self.schema, self.parts, self.titles = schema, parts, titles
+        self.tensors: list[Any] = []
+        self.buffers: list[Any] = [schema.BufferT()]  # the first is empty, for what is computed
+        self.codes: list[Any] = []
+        self._places: dict[str, int] = {}
+        self._codes: dict[tuple[str, int], int] = {}
+
+    def tensor(self, name: str) -> int:
+        """The number of a tensor; -1 for what is left out."""
+        if not name:
+            return -1
+        if name not in self._places:
+            self._places[name] = len(self.tensors)
+            self.tensors.append(self._tensor(name))
+        return self._places[name]
+
+    def _tensor(self, name: str) -> Any:
+        made = self.schema.TensorT()
+        array = self.parts.constants.get(name)
+        made.name, made.hasRank = self.titles.get(name, name).encode(), True
+        sizes = self.parts.shapes[name] if array is None else array.shape
+        made.type = self._type(self.parts.types[name] if array is None else array.dtype.name)
+        made.shape = [1 if size is None else int(size) for size in sizes]
+        if None in sizes:
+            made.shapeSignature = [-1 if size is None else int(size) for size in sizes]
+        if array is not None:
+            buffer = self.schema.BufferT()
+            buffer.data = array
+            made.buffer = len(self.buffers)
+            self.buffers.append(buffer)
+        return made
+
+    def _type(self, dtype: str) -> int:
+        found: int = getattr(self.schema.TensorType, dtype.upper())
+        return found
+
+    def operator(self, operator: Operator) -> Any:
+        """One operator."""
+        made = self.schema.OperatorT()
+        inputs = list(operator.inputs)
+        while inputs and not inputs[-1] and operator.kind != "FULLY_CONNECTED":
+            inputs.pop()
+        made.inputs = [self.tensor(name) for name in inputs]
+        made.outputs = [self.tensor(name) for name in operator.outputs]
+        made.opcodeIndex = self._code(operator.kind, _version(operator, self.parts))
+        table = _OPTIONS.get(operator.kind)
+        if table is not None:
+            options = getattr(self.schema, f"{table}T")()
+            for key, value in operator.attributes.items():
+                setattr(options, key, self._setting(key, value))
+            made.builtinOptions = options
+            made.builtinOptionsType = getattr(self.schema.BuiltinOptions, table)
+        return made
+
+    def _setting(self, key: str, value: Any) -> Any:
+        if key == "padding":
+            return _PADDINGS[value]
+        return self._type(value) if key in _TYPED else value
+
+    def _code(self, kind: str, version: int) -> int:
+        if (kind, version) not in self._codes:
+            code = self.schema.OperatorCodeT()
+            code.builtinCode = getattr(self.schema.BuiltinOperator, kind)
+            code.deprecatedBuiltinCode, code.version = min(code.builtinCode, 127), version
+            self._codes[kind, version] = len(self.codes)
+            self.codes.append(code)
+        return self._codes[kind, version]
+
+
+def _version(operator: Operator, parts: TfliteParts) -> int:
+    """The least version of an operator that knows what is asked of it."""
+    kind, options = operator.kind, operator.attributes
+    if kind == "CONV_2D":
+        grouped = parts.shapes.get(operator.inputs[0], (0,))[-1] != _sizes(parts, operator.inputs[1])[-1]
+        return 6 if grouped else 1
+    if kind == "DEPTHWISE_CONV_2D":
+        return 2 if max(options["dilationHFactor"], options["dilationWFactor"]) > 1 else 1
+    if kind == "FULLY_CONNECTED":
+        return 5 if options["keepNumDims"] else 1
+    if kind == "DEQUANTIZE":
+        return 3
+    if kind == "BROADCAST_TO":
+        return 2
+    if kind == "TRANSPOSE_CONV":
+        return 3 if operator.inputs[-1] else 1
+    if kind in ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"):
+        return 3
+    return 1
+
+
+def _sizes(parts: TfliteParts, name: str) -> Sequence[int | None]:
+    return parts.constants[name].shape if name in parts.constants else parts.shapes[name]
+
+
+def _builder(size: int) -> Any:
+    flatbuffers = require("flatbuffers", package="flatbuffers", extra="tflite", needed_for="TFLite export")
+
+    class Builder(flatbuffers.Builder):  # type: ignore[name-defined]  # no types there
+        def CreateNumpyVector(self, x: np.ndarray[Any, Any]) -> Any:  # noqa: N802 - overrides theirs
+            """An array of any shape and order, as the bytes of its elements, copied to its place."""
+            self.StartVector(1, x.nbytes, _ALIGNMENT)
+            self.head = int(self.Head() - x.nbytes)
+            place = np.frombuffer(self.Bytes, x.dtype, x.size, self.Head()).reshape(x.shape)
+            place[...] = x
+            self.vectorNumElems = x.nbytes
+            return self.EndVector()
+
+    return Builder(size)

@@ -1,0 +1,89 @@
+"""The ways to a TFLite file: from the graph by the rules of its layers, or by way of TensorFlow's converter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from kerasurgeon.errors import ExportError, LiftError
+from kerasurgeon.exporting.converter_errors import digest
+from kerasurgeon.exporting.graph_writing import CannotWrite, shown
+from kerasurgeon.exporting.keras_runner import KerasRunner
+from kerasurgeon.exporting.options import Options
+from kerasurgeon.exporting.signature import check_scope_names
+from kerasurgeon.exporting.tensors import Feeds
+from kerasurgeon.exporting.tflite_convert import TfliteOptions, convert_to_tflite
+from kerasurgeon.exporting.tflite_writer import write_tflite
+from kerasurgeon.quiet import import_quietly, quiet
+
+FROM_THE_GRAPH = (None, "float16")
+"""How a file may be quantised that is written from the graph."""
+
+
+def to_tflite(reference: KerasRunner, path: Path, options: Options, calibration: Sequence[Feeds]) -> tuple[str, ...]:
+    """Write the TFLite file, from the graph if every layer has a rule that says how, else by the converter.
+
+    Args:
+        reference: The model.
+        path: Where to write.
+        options: What to write; ``writer`` says which way.
+        calibration: For int8, the samples to find ranges from.
+
+    Returns:
+        Notes for the report.
+
+    Raises:
+        ExportError: It cannot be written in the way that was asked for, or in none.
+    """
+    model, inputs, outputs = reference.model, reference.inputs, reference.outputs
+    reasons: Mapping[str, str] = {}
+    if options.writer != "converter" and options.quantize in FROM_THE_GRAPH:
+        half = options.quantize == "float16"
+        try:
+            path.write_bytes(write_tflite(model, inputs, outputs, batch_size=options.batch_size, half=half))
+            refused = _refused(path)
+            if refused is None:
+                return ()
+            reasons = {model.name: f"the runtime refuses what is written from the graph: {refused}"}
+        except CannotWrite as cannot:
+            reasons = cannot.reasons
+        except LiftError as error:
+            reasons = {model.name: str(error).splitlines()[0]}
+        if options.writer == "graph" or not _can_convert():
+            raise ExportError(
+                "The model has calls that cannot be written to TFLite from its graph.",
+                where=f"model {model.name!r}",
+                got=shown(reasons),
+                hint="register a rule with a tflite or an onnx method for these layers "
+                "(kerasurgeon.rules.register_rule), or replace them with layers that compute the same (ReplaceLayers)"
+                + ("; or leave writer='auto', which converts" if options.writer == "graph" else ""),
+            )
+    check_scope_names(model)
+    wanted = TfliteOptions(options.quantize, calibration, options.integer_io, options.batch_size)
+    converted, notes = convert_to_tflite(model, inputs, outputs, wanted)
+    path.write_bytes(converted)
+    if reasons:
+        return (*notes, f"converted by way of TensorFlow, not written from the graph: {shown(reasons)}")
+    return notes
+
+
+def _refused(path: Path) -> str | None:
+    """Why the runtime does not take a file; ``None`` if it does, or is not installed."""
+    try:
+        interpreter_class: Any = import_quietly("ai_edge_litert.interpreter").Interpreter
+    except ModuleNotFoundError:
+        return None
+    try:
+        with quiet():
+            interpreter_class(model_path=str(path), num_threads=1).allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        return digest(str(error), lines=1, first=True) or type(error).__name__
+    return None
+
+
+def _can_convert() -> bool:
+    return find_spec("tensorflow") is not None and bool(keras.backend.backend() == "tensorflow")

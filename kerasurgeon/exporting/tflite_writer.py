@@ -1,0 +1,153 @@
+"""Write a model to TFLite from its graph: every call by its layer's rule, without another framework."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasurgeon.exporting.graph_writing import CannotWrite, written
+from kerasurgeon.exporting.onnx_quantize import LARGEST_FLOAT16, SMALLEST_HALVED
+from kerasurgeon.exporting.onnx_simplify import simplified
+from kerasurgeon.exporting.tensors import TensorInfo
+from kerasurgeon.exporting.tflite_packing import packed
+from kerasurgeon.ir.structure import leaves
+from kerasurgeon.keras_io import lift
+from kerasurgeon.layers.tflite_operators import BY_ELEMENT, TRANSLATIONS
+from kerasurgeon.rules.call import CannotTell
+from kerasurgeon.rules.onnx_masks import refusal
+from kerasurgeon.rules.onnx_parts import Operator, Tensor
+from kerasurgeon.rules.tflite_call import TfliteCall, TfliteParts
+
+FUSED = {"RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}
+"""Activations that other operators end in, by the schema's numbers."""
+_FUSING = frozenset(
+    ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "SUB", "MUL", "DIV", "AVERAGE_POOL_2D", "MAX_POOL_2D")
+)
+_REDUCING = frozenset(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN"))
+
+
+def write_tflite(
+    model: keras.Model,
+    inputs: Sequence[TensorInfo],
+    outputs: Sequence[TensorInfo],
+    *,
+    batch_size: int | None,
+    half: bool = False,
+) -> memoryview:
+    """Write a model from its graph.
+
+    Args:
+        model: A model.
+        inputs: Its inputs.
+        outputs: Its outputs.
+        batch_size: The batch size to build in; None leaves it free.
+        half: Whether large weights are stored as float16.
+
+    Returns:
+        The file's content.
+
+    Raises:
+        CannotWrite: Some calls have no rule that knows how.
+    """
+    graph = simplified(lift(model))
+    parts = TfliteParts(TRANSLATIONS, BY_ELEMENT)
+    tensors = written(graph, parts, inputs, batch_size, refusal(model), TfliteCall)
+    values = list(leaves(graph.outputs))
+    results: list[str] = []
+    for value, info in zip(values, outputs, strict=True):
+        try:
+            results.append(_result(tensors[value.node][value.index], parts, info, results))
+        except CannotTell as reason:
+            raise CannotWrite({info.name: str(reason)}) from reason
+    parts.drop_unused(results)
+    fuse(parts, results)
+    if half:
+        _halve(parts)
+    titles = _titles(tensors, parts) | dict(zip(results, (info.name for info in outputs), strict=True))
+    return packed(model.name, parts, inputs, outputs, results, titles)
+
+
+def _result(tensor: Tensor, parts: TfliteParts, info: TensorInfo, others: Sequence[str]) -> str:
+    """The tensor that an output is: one that an operator makes, and no other output is."""
+    call = TfliteCall(info.name, None, (), parts=parts)  # type: ignore[arg-type]  # there is no layer: nothing asks
+    name = call.read(tensor, dtype=tensor.dtype)
+    if name not in others and any(name in operator.outputs for operator in parts.operators):
+        return name
+    sizes = call.sizes(name)
+    if sizes.count(None) > 1:
+        return call.native("TRANSPOSE", name, call.index(*range(len(sizes))), sizes=sizes)
+    return call.native("RESHAPE", name, call.index(*(-1 if size is None else size for size in sizes)), sizes=sizes)
+
+
+def _halve(parts: TfliteParts) -> None:
+    """Store large float32 constants as float16, which are made float32 when the file is loaded."""
+    casts = []
+    for name, array in list(parts.constants.items()):
+        if array.dtype != np.float32 or array.size < SMALLEST_HALVED or np.abs(array).max() > LARGEST_FLOAT16:
+            continue
+        stored = parts.constant(array.astype(np.float16), f"{name}/float16")
+        parts.shapes[name], parts.types[name] = array.shape, "float32"
+        del parts.constants[name]
+        casts.append(Operator("DEQUANTIZE", name, [stored], [name], {}))
+    parts.operators = [*casts, *parts.operators]
+
+
+def fuse(parts: TfliteParts, results: Sequence[str]) -> None:
+    """Let operators end in what is done to their results, where nothing else reads these.
+
+    Convolutions and their like end in activations, reductions keep the axes that a reshape would put back.
+    """
+    readers = Counter([*(name for operator in parts.operators for name in operator.inputs), *results])
+    makers = {name: operator for operator in parts.operators for name in operator.outputs}
+    kept: list[Operator] = []
+    for operator in parts.operators:
+        maker = makers.get(operator.inputs[0]) if operator.inputs else None
+        more = None if maker is None or readers[operator.inputs[0]] > 1 else _ending(maker, operator, parts)
+        if maker is None or more is None:
+            kept.append(operator)
+            continue
+        maker.attributes |= more
+        maker.outputs = operator.outputs
+        makers[operator.outputs[0]] = maker
+    parts.operators = kept
+
+
+def _ending(maker: Operator, operator: Operator, parts: TfliteParts) -> dict[str, Any] | None:
+    """The settings by which an operator does what another would do to its result; ``None`` if there are none."""
+    own = operator.inputs[0]
+    if operator.kind in FUSED:
+        if (
+            maker.kind in _FUSING
+            and "fusedActivationFunction" not in maker.attributes
+            and parts.types[own] == "float32"
+        ):
+            return {"fusedActivationFunction": FUSED[operator.kind]}
+        return None
+    if operator.kind != "RESHAPE" or maker.kind not in _REDUCING or maker.attributes["keepDims"]:
+        return None
+    sizes, axes = parts.shapes[maker.inputs[0]], parts.constants[maker.inputs[1]]
+    whole = tuple(1 if axis in axes else size for axis, size in enumerate(sizes))
+    return {"keepDims": True} if parts.shapes[operator.outputs[0]] == whole else None
+
+
+def _titles(tensors: dict[str, dict[int, Tensor]], parts: TfliteParts) -> dict[str, str]:
+    """What tensors are called: as the layer that gives them, and as the weight that they were made of."""
+    made = {name for operator in parts.operators for name in operator.outputs}
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for node, several in tensors.items():
+        for tensor in several.values():
+            for name in tensor.forms.values():
+                if len(several) == 1 and name in made and name not in found and node not in taken:
+                    found[name] = node
+                    taken.add(node)
+    for name in parts.constants:
+        origin = parts.origins.get(name, name)
+        if origin != name and origin not in taken and origin not in parts.constants:
+            found[name] = origin
+            taken.add(origin)
+    return found

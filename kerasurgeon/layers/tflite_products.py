@@ -1,0 +1,123 @@
+"""What TFLite has for ONNX's products of matrices and norms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from kerasurgeon.layers.onnx_terms import Term
+from kerasurgeon.layers.tflite_elements import broadcast
+from kerasurgeon.rules.call import CannotTell
+from kerasurgeon.rules.tflite_call import TfliteCall, Translation
+
+
+def _connected(call: TfliteCall, x: str, matrix: str, bias: str | None = None, *, outputs: int) -> list[str]:
+    """A product with a matrix (in, out) over the last axis."""
+    own, (_, units) = call.sizes(x), call.sizes(matrix)
+    if len(own) == 1:
+        return [call.squeeze(_connected(call, call.unsqueeze(x, [0]), matrix, bias, outputs=1)[0], [0])]
+    turned = call.transpose(matrix, (1, 0))
+    keeps = len(own) != 2
+    return [call.native("FULLY_CONNECTED", x, turned, bias, sizes=(*own[:-1], units), keepNumDims=keeps)]
+
+
+def _product(call: TfliteCall, x: str, y: str, *, outputs: int) -> list[str]:
+    if call.type_of(x) != "float32":
+        raise CannotTell(f"TFLite multiplies no matrices of {call.type_of(x)}")
+    one, two = call.sizes(x), call.sizes(y)
+    if len(two) == 2 and call.is_constant(y):
+        return _connected(call, x, y, outputs=outputs)
+    if len(one) == 1:
+        return [call.squeeze(_product(call, call.unsqueeze(x, [0]), y, outputs=1)[0], [-1 if len(two) == 1 else -2])]
+    if len(two) == 1:
+        return [call.squeeze(_product(call, x, call.unsqueeze(y, [1]), outputs=1)[0], [-1])]
+    if max(len(one), len(two)) > 5:
+        raise CannotTell("TFLite multiplies matrices in tensors of at most five axes")
+    sizes = (*broadcast(one[:-2], two[:-2]), one[-2], two[-1])
+    return [call.native("BATCH_MATMUL", x, y, sizes=sizes, adjX=False, adjY=False)]
+
+
+def _einsum(call: TfliteCall, *names: str, outputs: int, equation: str) -> list[str]:
+    operands, _, result = equation.partition("->")
+    several = operands.split(",")
+    if any(len(set(letters)) < len(letters) for letters in (*several, result)):
+        raise CannotTell("it takes a diagonal")
+    made, letters = names[0], several[0]
+    for place, (name, own) in enumerate(zip(names[1:], several[1:], strict=True), 1):
+        later = set(result).union(*several[place + 1 :])
+        made, letters = _pair(call, made, letters, name, own, later)
+    made, letters = _summed(call, made, letters, set(result))
+    return [call.transpose(made, [letters.index(letter) for letter in result])]
+
+
+def _summed(call: TfliteCall, name: str, letters: str, wanted: set[str]) -> tuple[str, str]:
+    """A tensor without the axes that nothing wants, summed over."""
+    gone = [place for place, letter in enumerate(letters) if letter not in wanted]
+    made = call.reduce("ReduceSum", name, gone, keepdims=False) if gone else name
+    return made, "".join(letter for letter in letters if letter in wanted)
+
+
+def _pair(call: TfliteCall, x: str, one: str, y: str, two: str, later: set[str]) -> tuple[str, str]:
+    """The product of two, as one of matrices: the axes of each kind side by side, as one axis."""
+    x, one = _summed(call, x, one, later | set(two))
+    y, two = _summed(call, y, two, later | set(one))
+    known = dict(zip(two, call.sizes(y), strict=True)) | dict(zip(one, call.sizes(x), strict=True))
+    batch = [letter for letter in one if letter in two and letter in later]
+    summed = [letter for letter in one if letter in two and letter not in later]
+    rows = [letter for letter in one if letter not in two]
+    columns = [letter for letter in two if letter not in one]
+    result = "".join((*batch, *rows, *columns))
+    if sum(known[letter] is None for letter in {*one, *two}) > 1:
+        raise CannotTell("several sizes are unknown")
+    left = _grouped(
+        call, call.transpose(x, [one.index(c) for c in (*batch, *rows, *summed)]), known, (batch, rows, summed)
+    )
+    right = _grouped(
+        call, call.transpose(y, [two.index(c) for c in (*batch, *summed, *columns)]), known, (batch, summed, columns)
+    )
+    made = call.op("MatMul", left, right)
+    return call.reshape(made, [-1 if known[letter] is None else known[letter] or 0 for letter in result]), result
+
+
+def _grouped(call: TfliteCall, name: str, known: Mapping[str, int | None], groups: Sequence[Sequence[str]]) -> str:
+    sizes = []
+    for letters in groups:
+        several = [known[letter] for letter in letters]
+        sizes.append(-1 if None in several else int(np.prod([size or 0 for size in several], dtype=np.int64)))
+    return call.reshape(name, sizes)
+
+
+def _normalised(x: Term, axes: Sequence[int], epsilon: float) -> Term:
+    apart = x - x.reduce("ReduceMean", axes)
+    power = (apart * apart).reduce("ReduceMean", axes) + epsilon
+    call = x.call
+    assert isinstance(call, TfliteCall)
+    return apart * x.named(call.native("RSQRT", power.name, sizes=call.sizes(power.name)))
+
+
+def _layer_norm(
+    call: TfliteCall, x: str, gamma: str, beta: str | None = None, *, outputs: int, axis: int, epsilon: float
+) -> list[str]:
+    made = _normalised(Term(call, x, call.type_of(x)), range(axis, len(call.sizes(x))), epsilon)
+    if not call.is_constant(gamma) or np.any(call.value(gamma) != 1):
+        made = made * made.named(gamma)
+    return [(made if beta is None else made + made.named(beta)).name]
+
+
+def _instance_norm(call: TfliteCall, x: str, gamma: str, beta: str, *, outputs: int, epsilon: float) -> list[str]:
+    rank = len(call.sizes(x))
+    made = _normalised(Term(call, x, call.type_of(x)), range(2, rank), epsilon)
+    gamma_array, beta_array = (call.value(name).reshape(-1, *[1] * (rank - 2)) for name in (gamma, beta))
+    made = made * gamma_array if np.any(gamma_array != 1) else made
+    return [(made + beta_array if np.any(beta_array) else made).name]
+
+
+PRODUCTS: Mapping[str, Translation] = {
+    "Gemm": _connected,
+    "MatMul": _product,
+    "Einsum": _einsum,
+    "LayerNormalization": _layer_norm,
+    "InstanceNormalization": _instance_norm,
+}
+"""TFLite's operators for ONNX's, by the latter's names."""

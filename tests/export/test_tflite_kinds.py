@@ -1,0 +1,75 @@
+"""Layers and ops of every sort written to TFLite and compared with Keras on the runtime."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from kerasurgeon.exporting.graph_writing import CannotWrite
+from tests.export import (
+    test_onnx_functions,
+    test_onnx_images,
+    test_onnx_moving,
+    test_onnx_preprocessing,
+    test_onnx_reductions,
+    test_onnx_sequences,
+)
+from tests.export.single_layers import Case, compare, model_of
+from tests.export.test_tflite_writer import run, written
+
+MODULES = (
+    test_onnx_functions,
+    test_onnx_images,
+    test_onnx_moving,
+    test_onnx_preprocessing,
+    test_onnx_reductions,
+    test_onnx_sequences,
+)
+
+REFUSED: Mapping[str, str] = {
+    "bitwise of ints": "nothing for Bitwise",
+    "matmul of ints": "multiplies no matrices",
+    "SimpleRNN of open length": "its length is unknown",
+    "GRU of open length": "its length is unknown",
+    "LSTM of open length": "its length is unknown",
+    "UpSampling2D bicubic of open sizes": "size is unknown",
+    "get_item of open sizes": "size is unknown",
+    "tril of open sizes": "size of its triangle is unknown",
+    "sort a free length": "to be a constant",
+}
+"""Cases that cannot be written, and words of the reason."""
+IMPRECISE: Mapping[str, float] = {"log1p tiny": 2e-3}
+"""What the runtime itself computes less exactly: its logarithm near 1."""
+
+
+def chosen() -> Iterator[Case]:
+    """Of the cases that ONNX is tested with, the first of every layer and op, and those that are refused."""
+    seen = set()
+    for module in MODULES:
+        for case in module.CASES:
+            first = case.name.split()[0].rstrip(",")
+            if not case.turned and (first not in seen or case.name in REFUSED):
+                seen.add(first)
+                yield case
+
+
+@pytest.mark.parametrize("case", list(chosen()), ids=str)
+def test_computes_what_keras_does(case: Case) -> None:
+    model, batch = model_of(case), 2 if case.fixed else 3
+    if case.name in REFUSED:
+        with pytest.raises(CannotWrite, match=REFUSED[case.name]):
+            written(model, batch_size=batch)
+        return
+    data = written(model, batch_size=batch)
+    rng = np.random.default_rng(11)
+    feeds = [each.draw(rng, batch) for each in case.inputs]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = model(feeds if len(feeds) > 1 else feeds[0], training=False)
+    wanted = [np.asarray(keras.ops.convert_to_numpy(each)) for each in keras.tree.flatten(found)]
+    compare(replace(case, rtol=IMPRECISE.get(case.name, case.rtol)), "TFLite", wanted, run(data, *feeds))
