@@ -15,6 +15,7 @@ from kerasurgeon.exporting.runners import Runner, unreadable
 from kerasurgeon.exporting.signature import check_model, input_infos, output_infos, pack_inputs
 from kerasurgeon.exporting.tensors import Feeds
 from kerasurgeon.keras_io.machine import on_this_machine
+from kerasurgeon.keras_io.seeding import python_kept
 from kerasurgeon.quiet import quiet
 
 
@@ -120,7 +121,7 @@ def open_keras_file(
         ModelFileError: It cannot be loaded.
     """
     try:
-        with quiet():
+        with quiet(), python_kept():
             model = keras.saving.load_model(
                 path, custom_objects=dict(custom_objects or {}), compile=False, safe_mode=safe_mode
             )
