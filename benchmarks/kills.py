@@ -36,7 +36,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-import tomli_w
 
 from kerasurgeon.atomic import write_text
 
@@ -45,13 +44,11 @@ OLD = b"the file of an earlier run"
 RECIPE = '[[pass]]\nname = "FoldBatchNorm"\n\n[[pass]]\nname = "PruneChannels"\nratio = 0.3\n'
 SHUNT = {
     "seed": 3,
-    "data": {"name": "digits"},
-    "original": {"network": "inverted_bottlenecks"},
-    "train_original": {"epochs": 2, "batch_size": 128},
-    "quotients": {"run": True, "samples": 64},
-    "shunt": {"choose": {"macs": 0.8}},
-    "train_shunt": {"epochs": 2, "batch_size": 128},
-    "train_final": {"epochs": 2, "batch_size": 128, "dark_knowledge": {"temperature": 2.0}},
+    "train_original": {"epochs": 2, "batch_size": 16},
+    "quotients": {"run": True, "samples": 32},
+    "shunt": {"regions": "stem->block"},
+    "train_shunt": {"epochs": 2, "batch_size": 16},
+    "train_final": {"epochs": 2, "batch_size": 16, "dark_knowledge": {"temperature": 2.0}},
     "latency": {"run": False},
 }
 
@@ -61,7 +58,8 @@ class Command:
     """A command to be killed.
 
     Attributes:
-        arguments: Its arguments; ``{g}`` is the folder of what it is given.
+        arguments: Its arguments; ``{g}`` is the folder of what it is given. Empty for the procedure, which is called
+            as ``kerasurgeon shunt`` calls it, with data and network of our own.
         files: What it writes under final names.
         overwrite: Whether it is told to replace what is there.
         twice: Of the folder after the second run: what was done that was done already.
@@ -111,7 +109,7 @@ COMMANDS = {
         twice=rows_twice("log.json", "rows", "region", "method"),
     ),
     "shunt": Command(
-        "shunt --recipe {g}/shunt.toml --folder run",
+        "",
         (
             *("run/recipe.toml", "run/state.json", "run/quotients.json", "run/shunts.json", "run/summary.json"),
             *(f"run/models/{name}.keras" for name in ("original", "trained", "shunted", "inserted", "final")),
@@ -203,10 +201,27 @@ def run(command: Command, given: Path, *, overwrite: bool) -> Callable[[], Any]:
     def work() -> None:
         from kerasurgeon.cli import main
 
+        if not command.arguments:
+            return shunt(given)
         sys.argv = ["kerasurgeon", *command.arguments.format(g=given).split(), *(["--overwrite"] if overwrite else [])]
-        main()
+        return main()
 
     return work
+
+
+def shunt(given: Path) -> None:
+    """The shunt procedure, gone on with where there is a run."""
+    import keras
+
+    from kerasurgeon.workflows.data import data_set
+    from kerasurgeon.workflows.procedure import Procedure
+
+    images, labels = np.load(given / "images.npy"), np.load(given / "labels.npy")
+    functions = {
+        "data": lambda run: data_set((images, labels), (images, labels), classes=4),
+        "original": lambda run: keras.saving.load_model(given / "small.keras"),
+    }
+    Procedure.from_recipe(SHUNT, functions=functions).run("run")
 
 
 # What files hold.
@@ -332,14 +347,13 @@ def prepare(given: Path) -> None:
 
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
-    images, labels = rng.random((48, 12, 12, 3), dtype=np.float32), np.arange(48) % 4
+    images = rng.random((48, 12, 12, 3), dtype=np.float32)
     x = inputs = keras.Input((12, 12, 3), name="image")
-    x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(16, 3, padding="same", use_bias=False)(x)))
-    for _ in range(2):
-        y = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(16, 3, padding="same", use_bias=False)(x)))
-        x = layers.Add()([x, layers.BatchNormalization()(layers.Conv2D(16, 3, padding="same", use_bias=False)(y))])
-    x = layers.GlobalAveragePooling2D()(x)
-    model = keras.Model(inputs, layers.Dense(4, activation="softmax")(x), name="small")
+    x = layers.Conv2D(8, 3, padding="same", activation="relu", name="stem")(x)
+    y = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(8, 3, padding="same", use_bias=False)(x)))
+    y = layers.BatchNormalization()(layers.Conv2D(8, 3, padding="same", use_bias=False)(y))
+    x = layers.GlobalAveragePooling2D()(layers.Add(name="block")([x, y]))
+    model = keras.Model(inputs, layers.Dense(4, name="scores")(x), name="small")
     labels = np.asarray(model(images)).argmax(-1)  # an accuracy of 1 to begin with
     model.save(given / "small.keras")
     np.save(given / "images.npy", images)
@@ -348,7 +362,6 @@ def prepare(given: Path) -> None:
     arrays = {f"{part}_images": found for part, found in parts.items()}
     np.savez(given / "own.npz", **arrays, **{f"{part}_labels": np.arange(len(it)) % 4 for part, it in parts.items()})
     (given / "recipe.toml").write_text(RECIPE)
-    (given / "shunt.toml").write_text(tomli_w.dumps(SHUNT))
 
 
 def table(rows: dict[str, Row]) -> str:
