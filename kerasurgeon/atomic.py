@@ -84,7 +84,7 @@ def staged_together(
     where = paths[0]
     try:
         targets = [_real(path) for path in paths]
-        for path, target in zip(paths, targets, strict=True):
+        for path, target in reversed(list(zip(paths, targets, strict=True))):  # the last is what the user named
             where = path
             _check_place(Path(path), target, overwrite=overwrite, what=what, kind=kind)
         with hidden(targets[0]) as folder:

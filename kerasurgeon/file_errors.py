@@ -158,20 +158,25 @@ def writing(path: str | os.PathLike[str], what: str = "file") -> Iterator[None]:
         raise file_error(path, error, what=what) from error
 
 
-def check_file(path: Path, what: str, kind: type[KerasurgeonError] = FileError) -> None:
-    """Refuse what is no file that is there, before it is read.
+def check_path(path: Path, what: str, kind: type[KerasurgeonError] = FileError) -> None:
+    """Refuse a path at which nothing is, before it is read.
 
     Args:
-        path: The file.
+        path: A file or a folder.
         what: What messages call it.
         kind: The class of the error.
     """
     try:
         path.stat()
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     except (OSError, ValueError) as error:  # a zero byte in a name is a ValueError
         raise file_error(path, error, what=what, doing="read", kind=kind) from error
 
 
-__all__ = ["check_file", "file_error", "nearest", "of_the_system", "read_text", "reading", "writing"]
+def check_file(path: Path, what: str, kind: type[KerasurgeonError] = FileError) -> None:
+    """Refuse what is no file that is there, before it is read; see ``check_path``."""
+    check_path(path, what, kind)
+    with reading(path, what, kind), path.open("rb"):
+        pass
+
+
+__all__ = ["check_file", "check_path", "file_error", "nearest", "of_the_system", "read_text", "reading", "writing"]

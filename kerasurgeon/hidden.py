@@ -12,6 +12,7 @@ import re
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -24,8 +25,12 @@ try:
 except ImportError:  # not on Windows: there what killed processes left stays, and no place is kept to one process
     fcntl = None  # type: ignore[assignment]
 
-_OURS = re.compile(r"\..*-[0-9a-f]{16}\.kerasurgeon")
-_LOCK = ".lock"
+_FOLDER = re.compile(r"\..*-[0-9a-f]{16}\.kerasurgeon")
+_LOCK = re.compile(r"\.(.+\.)?lock\.kerasurgeon")
+_HELD = ".held"
+"""What is locked in a hidden folder."""
+
+_TRIES, _PAUSE_S = 3, 0.02
 
 
 @contextlib.contextmanager
@@ -62,18 +67,35 @@ def scratch() -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the hidden folders in a folder whose processes are gone: nobody holds their locks."""
+    """Remove what is hidden in a folder and whose process is gone: nobody holds its lock."""
     if fcntl is None:
         return
-    left: list[str] = []
+    folders: list[str] = []
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        left += [entry.path for entry in entries if _OURS.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)]
-    for path in left:
+        for entry in entries:
+            if _FOLDER.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+            elif _LOCK.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                with contextlib.suppress(OSError), _unheld(entry.path) as lock:
+                    if _is_at(lock, Path(entry.path)):  # else another has it by now
+                        os.unlink(entry.path)
+    for path in folders:
         with contextlib.suppress(OSError):
             os.rmdir(path)  # one that was killed before it had locked
-        with contextlib.suppress(OSError), Path(path, _LOCK).open("rb+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(OSError), _unheld(os.path.join(path, _HELD)):
             shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _unheld(path: str) -> Iterator[IO[bytes]]:
+    """A lock that nobody holds, held while the block runs.
+
+    Raises:
+        OSError: Somebody does, or it cannot be told.
+    """
+    with open(path, "rb+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield lock
 
 
 @contextlib.contextmanager
@@ -94,7 +116,19 @@ def alone(path: str | Path) -> Iterator[None]:
         pass
     except (OSError, ValueError) as error:
         raise file_error(place, error) from error
-    path = place / _LOCK if place.is_dir() else place.with_name(f".{_short(place)}{_LOCK}")
+    name = "lock.kerasurgeon"
+    path = place / f".{name}" if place.is_dir() else place.with_name(f".{_short(place)}.{name}")
+    file = _taken(path, place)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        file.close()
+
+
+def _taken(path: Path, place: Path) -> IO[bytes]:
+    """The file of a lock, locked; see ``alone``."""
+    tries = 0
     while True:
         try:
             file = path.open("ab")
@@ -104,24 +138,23 @@ def alone(path: str | Path) -> Iterator[None]:
             _lock(file, wait=False)
         except BlockingIOError as error:
             file.close()
-            raise OptionError(
-                "Another process is at work there.",
-                where=str(place),
-                hint="wait until it has ended, or name another place",
-            ) from error
+            tries += 1
+            if tries == _TRIES:
+                raise OptionError(
+                    "Another process is at work there.",
+                    where=str(place),
+                    hint="wait until it has ended, or name another place",
+                ) from error
+            time.sleep(_PAUSE_S)  # or one looks only whether anybody holds it: see ``sweep``
+            continue
         if _is_at(file, path):
-            break
+            return file
         file.close()  # whoever had it has removed it meanwhile
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        file.close()
 
 
 def is_empty(folder: Path) -> bool:
     """Whether a folder holds nothing but what this module leaves there for a while."""
-    return all(item.name == _LOCK or _OURS.fullmatch(item.name) for item in folder.iterdir())
+    return all(_LOCK.fullmatch(item.name) or _FOLDER.fullmatch(item.name) for item in folder.iterdir())
 
 
 def _claimed(target: Path) -> tuple[Path, IO[bytes]]:
@@ -130,11 +163,11 @@ def _claimed(target: Path) -> tuple[Path, IO[bytes]]:
         folder = target.with_name(f".{_short(target)}-{secrets.token_hex(8)}.kerasurgeon")
         folder.mkdir(mode=0o700)
         try:
-            lock = (folder / _LOCK).open("xb")
+            lock = (folder / _HELD).open("xb")
         except FileNotFoundError:  # swept by another process before there was a lock
             continue
         _lock(lock, wait=True)
-        if _is_at(lock, folder / _LOCK):
+        if _is_at(lock, folder / _HELD):
             return folder, lock
         lock.close()
 

@@ -108,24 +108,42 @@ def _redirected_descriptors(file: IO[bytes]) -> Iterator[None]:
 @contextlib.contextmanager
 def _redirected_streams(file: IO[bytes]) -> Iterator[None]:
     """Redirect Python's streams too: under pytest or Jupyter they are not descriptors 1 and 2."""
-    with (
-        open(os.dup(file.fileno()), "w", encoding="utf-8", errors="replace", buffering=1) as stream,
-        contextlib.redirect_stdout(stream),
-        contextlib.redirect_stderr(stream),
-    ):
-        yield
+    before = sys.stderr
+    with open(os.dup(file.fileno()), "w", encoding="utf-8", errors="replace", buffering=1) as stream:
+        try:
+            with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
+                yield
+        finally:
+            _let_go(stream, before)
+
+
+def _let_go(stream: IO[str], before: Any) -> None:
+    """Take a stream that is about to be closed out of logging, where libraries have put it.
+
+    A library that logs before anybody has set logging up gives the root logger a handler: it goes again. Handlers of a
+    library's own logger stay, and write to where they would have written.
+    """
+    loggers = [logger for logger in logging.Logger.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
+    for logger in (logging.getLogger(), *loggers):
+        for handler in list(logger.handlers):
+            if not isinstance(handler, logging.StreamHandler) or handler.stream is not stream:
+                continue
+            if logger is logging.getLogger() or before is None:
+                logger.removeHandler(handler)
+            else:
+                handler.setStream(before)
 
 
 @contextlib.contextmanager
 def _hushed_loggers() -> Iterator[None]:
     # Handlers may hold a stream of their own (a log file, pytest's caplog), so the level is what silences
     # them.
-    loggers = [logging.getLogger(name) for name in _NOISY_LOGGERS]
-    levels = [logger.level for logger in loggers]
     root = logging.getLogger()
+    loggers = [root, *(logging.getLogger(name) for name in _NOISY_LOGGERS)]
+    levels = [logger.level for logger in loggers]
     root.addFilter(_drop_below_error)
     try:
-        for logger in loggers:
+        for logger in loggers[1:]:
             logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -147,19 +165,21 @@ def _flush_streams() -> None:
             stream.flush()
 
 
+_STARTUP = {"TF_CPP_MIN_LOG_LEVEL": "3", "GLOG_minloglevel": "3", "TF_CPP_MIN_VLOG_LEVEL": "0"}
+
+
 def silence_tensorflow_startup() -> None:
     """Set the environment variables that lower TensorFlow's log level, unless the user set them.
 
     Call before TensorFlow or Keras is imported. A few lines come before any level applies: import with
     `import_quietly` to be rid of them as well.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("GLOG_minloglevel", "3")
-    os.environ.setdefault("TF_CPP_MIN_VLOG_LEVEL", "0")
+    for name, value in _STARTUP.items():
+        os.environ.setdefault(name, value)
 
 
 def import_quietly(name: str) -> ModuleType:
-    """Import a module that writes while it starts (tensorflow, keras, tf2onnx).
+    """Import a module that writes while it starts (tensorflow, keras, tf2onnx). The environment is left as it was.
 
     Args:
         name: The module's dotted name.
@@ -169,9 +189,15 @@ def import_quietly(name: str) -> ModuleType:
     """
     if name in sys.modules:
         return sys.modules[name]
+    before = dict(os.environ)
     silence_tensorflow_startup()
-    with quiet():
-        return importlib.import_module(name)
+    try:
+        with quiet():
+            return importlib.import_module(name)
+    finally:
+        for variable in _STARTUP:
+            if variable not in before:
+                os.environ.pop(variable, None)
 
 
 def require(name: str, *, package: str, extra: str, needed_for: str) -> Any:

@@ -318,12 +318,24 @@ def test_a_folder_that_was_never_locked_is_swept(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+def test_locks_of_killed_processes_are_swept(tmp_path: Path) -> None:
+    (tmp_path / ".lock.kerasurgeon").touch()
+    (tmp_path / ".log.lock.kerasurgeon").touch()
+    with alone(tmp_path / "held.json"):
+        write_text(tmp_path / "it.txt", "x")
+        assert names(tmp_path) == [".held.lock.kerasurgeon", "it.txt"]
+    assert names(tmp_path) == ["it.txt"]
+
+
 def test_one_at_a_time(tmp_path: Path) -> None:
     with alone(tmp_path), alone(tmp_path / "log.json"), alone(tmp_path / "other.json"):
         for place in (tmp_path, tmp_path / "log.json"):
             with pytest.raises(OptionError, match=r"Another process is at work(.|\n)*wait until"), alone(place):
                 pass
+        assert is_empty(tmp_path), "but for what is there for a while"
+        (tmp_path / "it").touch()
         assert not is_empty(tmp_path)
+        (tmp_path / "it").unlink()
     assert names(tmp_path) == []
     with pytest.raises(FileError, match="cannot be written"), alone(tmp_path / "none" / "log.json"):
         pass

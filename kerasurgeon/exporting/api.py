@@ -26,6 +26,7 @@ from kerasurgeon.exporting.writing import Progress, run_file, write_file
 from kerasurgeon.keras_io import flatten_layers
 from kerasurgeon.keras_io.equal_calls import equal_calls
 from kerasurgeon.keras_io.machine import by_equal_calls
+from kerasurgeon.keras_io.seeding import python_kept
 from kerasurgeon.rewrite.outputs import CONSTANT_OUTPUTS, differ_between_samples
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ HALF_TOLERANCE = 2e-2
 _SAMPLES = 4
 
 
+@python_kept()
 def export(
     model: keras.Model,
     path: str | os.PathLike[str],

@@ -75,6 +75,8 @@ def check_model_file(path: Path) -> None:
     except (OSError, ValueError) as error:
         raise file_error(path, error, what="model file", doing="read", kind=ModelFileError) from error
     if path.is_dir():
-        raise ModelFileError("The model file is a directory.", where=str(path))
+        raise ModelFileError(
+            "The model file is a directory.", where=str(path), hint="name a file; SavedModel folders cannot be read"
+        )
     if size == 0:
         raise ModelFileError("The model file is empty.", where=str(path))

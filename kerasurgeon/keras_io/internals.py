@@ -26,6 +26,7 @@ contractions: Any = getattr(getattr(backend, "ops", None), "numpy", None) or get
 _functional_like_constructor: Any = required("keras.src.models.functional", "functional_like_constructor")
 
 __all__ = [
+    "RANDOM_ATTRIBUTES",
     "CallSpec",
     "Functional",
     "KerasNode",
@@ -53,8 +54,10 @@ __all__ = [
     "parent_path",
     "place_inside",
     "producer",
+    "random_attribute",
     "set_build_record",
     "set_keras_mask",
+    "set_random_attribute",
     "users_of_python_random",
 ]
 
@@ -138,6 +141,23 @@ def users_of_python_random() -> list[tuple[Any, str]]:
     """Modules of Keras that draw from Python's generator or seed it, and what they call the module ``random``."""
     known = (("keras.src.random.seed_generator", "python_random"), ("keras.src.utils.rng_utils", "random"))
     return [(optional(module), name) for module, name in known if optional(module, name) is not None]
+
+
+RANDOM_ATTRIBUTES = ("global_random_seed", "global_seed_generator")
+"""What Keras keeps of ``set_random_seed``: the seed, and the generator of calls without a seed."""
+
+
+def random_attribute(name: str) -> Any:
+    """One of ``RANDOM_ATTRIBUTES``; ``None`` where there is none."""
+    get = optional("keras.src.backend.common.global_state", "get_global_attribute")
+    return None if get is None else get(name)
+
+
+def set_random_attribute(name: str, value: Any) -> None:
+    """Give Keras back one of ``RANDOM_ATTRIBUTES``; ``None`` for none."""
+    put = optional("keras.src.backend.common.global_state", "set_global_attribute")
+    if put is not None:
+        put(name, value)
 
 
 def parent_path(layer: Any) -> str:

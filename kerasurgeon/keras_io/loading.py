@@ -17,6 +17,7 @@ from kerasurgeon.file_errors import reading
 from kerasurgeon.keras_io.injection import limited
 from kerasurgeon.keras_io.model_config import check_config
 from kerasurgeon.keras_io.recursion import room_for
+from kerasurgeon.keras_io.seeding import python_kept
 from kerasurgeon.quiet import quiet
 
 _MOST_NODES = 20_000
@@ -54,7 +55,7 @@ def load_model(
         if not unsafe:
             for config in _configs(file):
                 check_config(config, str(file), how)
-        with quiet(), room_for(_MOST_NODES), limited(free_memory()):
+        with quiet(), python_kept(), room_for(_MOST_NODES), limited(free_memory()):
             return keras.saving.load_model(
                 file, custom_objects=dict(custom_objects or {}), compile=compile, safe_mode=not unsafe
             )

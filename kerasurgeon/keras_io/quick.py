@@ -16,6 +16,7 @@ import keras
 
 from kerasurgeon.keras_io.injection import ADD_WEIGHT
 from kerasurgeon.keras_io.replaced import Replaced
+from kerasurgeon.keras_io.seeding import python_kept
 
 VERIFIED = ("3.15.",)
 
@@ -30,13 +31,14 @@ if keras.__version__.startswith(VERIFIED) and keras.backend.backend() == "tensor
 
 @contextlib.contextmanager
 def quick_keras() -> Iterator[None]:
-    """While active, Keras makes and builds layers faster and the garbage collector waits.
+    """While active, Keras makes and builds layers faster, Python's random numbers stay, and the collector waits.
 
     The collector would walk all objects again and again while thousands are made, none of which is garbage.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(_COLLECTOR)
         stack.enter_context(ADD_WEIGHT)
+        stack.enter_context(python_kept())
         for replaced in REPLACED:
             stack.enter_context(replaced)
         yield

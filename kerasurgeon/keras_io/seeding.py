@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +16,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasurgeon.keras_io.internals import users_of_python_random
+from kerasurgeon.keras_io.internals import (
+    RANDOM_ATTRIBUTES,
+    random_attribute,
+    set_random_attribute,
+    users_of_python_random,
+)
 from kerasurgeon.keras_io.replaced import Replaced
 
 
@@ -67,22 +73,60 @@ _OWNER = threading.RLock()
 
 
 @contextlib.contextmanager
+def python_kept() -> Iterator[None]:
+    """Let Keras draw the same numbers as it would, and leave Python's generator as it is for the user.
+
+    Within ``python_seeded`` in the same thread it changes nothing.
+    """
+    if _MINE.generator is not None:
+        yield
+        return
+    _MINE.generator = random.Random()
+    _MINE.generator.setstate(random.getstate())
+    try:
+        with contextlib.ExitStack() as stack:
+            for door in _DOORS:
+                stack.enter_context(door)
+            yield
+    finally:
+        _MINE.generator = None
+
+
+@contextlib.contextmanager
 def keras_seeded(seed: int | None) -> Iterator[None]:
     """Seed Python, numpy and the backend, as ``keras.utils.set_random_seed`` does; ``None`` leaves them alone.
 
-    numpy and the backend have one generator for all threads: blocks with a seed wait for each other. The states of
-    Python's and numpy's generators are given back, that of the backend stays.
+    numpy and the backend have one generator for all threads: blocks with a seed wait for each other. The states of all
+    generators are given back.
     """
     if seed is None:
         yield
         return
-    with _TRAININGS, python_seeded(seed):
-        state = np.random.get_state()  # noqa: NPY002 - what Keras itself uses
+    with _TRAININGS, python_seeded(seed), _generators_kept():
         keras.utils.set_random_seed(seed)
-        try:
-            yield
-        finally:
-            np.random.set_state(state)  # noqa: NPY002
+        yield
 
 
-__all__ = ["keras_seeded", "python_seeded"]
+@contextlib.contextmanager
+def _generators_kept() -> Iterator[None]:
+    """Give numpy, Keras and the backend back the generators that they have now."""
+    numbers = np.random.get_state()  # noqa: NPY002 - what Keras itself uses
+    made = {name: random_attribute(name) for name in RANDOM_ATTRIBUTES}
+    eager = sys.modules.get("tensorflow.python.eager.context")
+    tensorflow = None if eager is None else eager.context()
+    seeded = {name: getattr(tensorflow, name, None) for name in ("_seed", "_rng")}  # nothing before the first use
+    torch = sys.modules.get("torch") if keras.backend.backend() == "torch" else None
+    drawn = None if torch is None else torch.get_rng_state()
+    try:
+        yield
+    finally:
+        np.random.set_state(numbers)  # noqa: NPY002
+        for name, value in made.items():
+            set_random_attribute(name, value)
+        if seeded["_rng"] is not None:
+            vars(tensorflow).update(seeded)
+        if torch is not None:
+            torch.set_rng_state(drawn)
+
+
+__all__ = ["keras_seeded", "python_kept", "python_seeded"]

@@ -14,6 +14,7 @@ from kerasurgeon.ir.layer import Layer, Weight
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io import emit, lift
+from kerasurgeon.keras_io.seeding import python_kept
 from kerasurgeon.morphnet.alive import terms
 from kerasurgeon.morphnet.twin_layers import GATE, SCALE, ChannelGate, ChannelScale
 from kerasurgeon.rewrite.option_checks import check_count, check_flag, is_number, wrong_option
@@ -58,6 +59,7 @@ def with_scales(model: keras.Model) -> keras.Model:
     return emit(graph)
 
 
+@python_kept()
 def with_gates(
     model: keras.Model,
     *,

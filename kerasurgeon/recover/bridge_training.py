@@ -16,6 +16,7 @@ from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io import lift
 from kerasurgeon.keras_io.emit import emit_frozen, emit_with_variables
 from kerasurgeon.keras_io.machine import on_this_machine
+from kerasurgeon.keras_io.seeding import python_kept
 from kerasurgeon.recover.batch_norm import recalibrate_graph
 from kerasurgeon.recover.batches import ArrayBatches, Source, source
 from kerasurgeon.recover.bridges import Bridge
@@ -35,6 +36,7 @@ from kerasurgeon.rewrite.surgery import extract
 Array = np.ndarray[Any, Any]
 
 
+@python_kept()
 def train_bridges(
     original: keras.Model,
     model: keras.Model,
@@ -207,7 +209,7 @@ def _task(
     if cache is None:
         return _streamed(made, part, own, variables, ends, teacher, feed, loss)
 
-    def cached(data: Any, what: str, steps: int | None) -> list[Array]:
+    def cached(data: Any, what: str, steps: int | None) -> list[Any]:
         files = None
         if cache == "disk":
             assert folder is not None

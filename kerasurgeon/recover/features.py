@@ -61,7 +61,7 @@ def features(
         yield [_array(tensor) for tensor in found]
 
 
-def kept(batches: Iterable[list[Array]], files: Sequence[Path] | None) -> list[Array]:
+def kept(batches: Iterable[list[Array]], files: Sequence[Path] | None) -> list[Any]:
     """All of several tensors, as arrays over all samples.
 
     Args:
@@ -69,7 +69,7 @@ def kept(batches: Iterable[list[Array]], files: Sequence[Path] | None) -> list[A
         files: Where to keep them, one file of numpy's for each; else they are kept in memory.
 
     Returns:
-        The arrays; those in files are mapped into memory, and only read.
+        The arrays; of those in files, rows are read when they are asked for.
     """
     if files is None:
         columns = [list(column) for column in zip(*batches, strict=True)]
@@ -79,7 +79,28 @@ def kept(batches: Iterable[list[Array]], files: Sequence[Path] | None) -> list[A
         for batch in batches:
             for writer, array in zip(writers, batch, strict=True):
                 writer.add(array)
-    return [np.load(path, mmap_mode="r") for path in files]
+    return [Rows(path) for path in files]
+
+
+class Rows:
+    """An array in a file, of which rows are read when they are asked for; only then the file is open.
+
+    Keras and TensorFlow hold on to what was trained on for as long as they like.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        array = np.load(path, mmap_mode="r")
+        self.shape, self.dtype = array.shape, array.dtype
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __getitem__(self, rows: Any) -> Array:
+        return np.array(np.load(self.path, mmap_mode="r")[rows])
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from kerasurgeon.atomic import staged
 from kerasurgeon.errors import OptionError
 from kerasurgeon.keras_io import emit, lift
 from kerasurgeon.keras_io.emit import emit_frozen, emit_with_variables
+from kerasurgeon.keras_io.seeding import python_kept
 from kerasurgeon.recover.batch_norm import recalibrate_graph
 from kerasurgeon.recover.batches import Source, source
 from kerasurgeon.recover.learning_rate import LearningRate, Poly
@@ -28,6 +29,7 @@ from kerasurgeon.recover.training import (
 )
 
 
+@python_kept()
 def fine_tune(
     model: keras.Model,
     data: Any,

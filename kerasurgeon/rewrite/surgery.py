@@ -24,6 +24,7 @@ from kerasurgeon.ir.structure import leaves, map_leaves, unflatten, values_in
 from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
 from kerasurgeon.keras_io.derive import infer
 from kerasurgeon.keras_io.layers import layer_from_keras
+from kerasurgeon.keras_io.seeding import python_kept
 from kerasurgeon.rewrite.calls import call, splice
 
 Source: TypeAlias = keras.Layer | keras.Model | Graph | Callable[..., Any]
@@ -40,6 +41,7 @@ def as_value(graph: Graph, tensor: Value | str) -> Value:
     return value
 
 
+@python_kept()
 def insert_after(graph: Graph, tensor: Value | str, new: Source, *, name: str | None = None) -> Value:
     """Let everything that reads a tensor read what ``new`` makes of it.
 
@@ -66,6 +68,7 @@ def insert_after(graph: Graph, tensor: Value | str, new: Source, *, name: str | 
     return result
 
 
+@python_kept()
 def insert_before(graph: Graph, node: str, new: Source, *, operand: int = 0, name: str | None = None) -> Value:
     """Let one node read what ``new`` makes of one of its operands; other users of that tensor keep it.
 
@@ -99,6 +102,7 @@ def insert_before(graph: Graph, node: str, new: Source, *, operand: int = 0, nam
     return result
 
 
+@python_kept()
 def replace_layer(graph: Graph, node: str, new: Source, *, carry_weights: bool = True) -> Value:
     """Put another layer, model or function in place of a node, reading what the node read.
 
@@ -254,6 +258,7 @@ def extract(
     return part
 
 
+@python_kept()
 def replace_region(
     graph: Graph,
     inputs: Sequence[Value | str] | Value | str,

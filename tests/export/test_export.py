@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Literal
 
@@ -356,6 +357,47 @@ def test_places_that_cannot_be_written(small_cnn: keras.Model, tmp_path: Path, m
     monkeypatch.setattr(os, "mkdir", refuse)
     with pytest.raises(ModelFileError, match="Permission denied"):
         export(small_cnn, tmp_path / "model.tflite")
+
+
+@pytest.mark.parametrize("overwrite", [None, False, True])
+def test_a_file_that_appears_meanwhile(small_cnn: keras.Model, tmp_path: Path, overwrite: bool | None) -> None:
+    path = tmp_path / "model.keras"
+
+    def other(fraction: float, message: str) -> None:
+        if not path.exists():
+            path.write_text("the work of another process")
+
+    if overwrite:
+        export(small_cnn, path, progress=other, overwrite=True)
+        assert keras.saving.load_model(path).count_params() == small_cnn.count_params()
+        return
+    with pytest.raises(ModelFileError, match="exists already" if overwrite is False else r"kept as .*model-2\.keras"):
+        export(small_cnn, path, progress=other, overwrite=overwrite)
+    assert path.read_text() == "the work of another process"
+
+
+def test_one_of_two_wins(small_cnn: keras.Model, tmp_path: Path) -> None:
+    path, said = tmp_path / "model.keras", []
+    together = threading.Barrier(2)
+
+    def wait(fraction: float, message: str) -> None:
+        if fraction == 0.95:
+            together.wait(60)
+
+    def write() -> None:
+        try:
+            export(small_cnn, path, overwrite=False, progress=wait)
+        except ModelFileError as error:
+            said.append(str(error))
+
+    threads = [threading.Thread(target=write) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(said) == 1
+    assert "model-2.keras" in said[0]
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["model-2.keras", "model.keras"]
 
 
 def test_what_cannot_be_exported_says_so(tmp_path: Path) -> None:

@@ -173,12 +173,12 @@ class RunFolder:
     @contextlib.contextmanager
     def logging(self) -> Iterator[logging.Logger]:
         """A logger that writes to the log of the run."""
-        logger = logging.getLogger(f"kerasurgeon.procedure.{os.getpid()}.{id(self)}")
+        logger = logging.Logger("kerasurgeon.procedure", logging.INFO)  # of this run alone: no other has its handler
+        logger.parent = logging.getLogger("kerasurgeon")
         with writing(self.path / LOG):
             handler = _Log(self.path / LOG, encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
         try:
             yield logger
         finally:

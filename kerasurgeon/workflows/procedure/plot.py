@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kerasurgeon.errors import OptionError, did_you_mean
-from kerasurgeon.file_errors import reading
+from kerasurgeon.file_errors import check_path, reading
 from kerasurgeon.report.pictures import Curve
 
 _VALIDATION = "val_"
@@ -25,6 +25,7 @@ def read_curves(run: Path, fields: Sequence[str] = ()) -> tuple[Curve, ...]:
     Raises:
         OptionError: The folder holds no histories, or no such field.
     """
+    check_path(run, "folder of a run", OptionError)
     files = _histories(run)
     if not files:
         raise OptionError(

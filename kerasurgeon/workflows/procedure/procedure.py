@@ -17,6 +17,7 @@ from rich.table import Table
 
 from kerasurgeon.atomic import write_text
 from kerasurgeon.errors import KerasurgeonError, OptionError, did_you_mean
+from kerasurgeon.keras_io.seeding import keras_seeded
 from kerasurgeon.report.procedure import summary_line, summary_table
 from kerasurgeon.report.tables import Printed
 from kerasurgeon.trust import allow_imports
@@ -208,8 +209,8 @@ class Procedure:
     def _do(self, run: Run, step: str) -> None:
         """One step: random choices follow from the recipe's seed and the step alone."""
         started = time.perf_counter()
-        keras.utils.set_random_seed(run.seed(step) % 2**32)
-        facts = DEFAULTS[step](run)
+        with keras_seeded(run.seed(step) % 2**32):
+            facts = DEFAULTS[step](run)
         facts.setdefault("seconds", time.perf_counter() - started)  # the summary has that of all steps
         run.folder.finish(step, facts)
         # As another process would read it.
