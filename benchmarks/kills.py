@@ -359,8 +359,9 @@ def prepare(given: Path) -> None:
     np.save(given / "images.npy", images)
     np.save(given / "labels.npy", labels)
     parts = {"train": images, "test": images[:8]}
-    arrays = {f"{part}_images": found for part, found in parts.items()}
-    np.savez(given / "own.npz", **arrays, **{f"{part}_labels": np.arange(len(it)) % 4 for part, it in parts.items()})
+    arrays: dict[str, Any] = {f"{part}_images": found for part, found in parts.items()}
+    arrays |= {f"{part}_labels": np.arange(len(found)) % 4 for part, found in parts.items()}
+    np.savez(given / "own.npz", **arrays)
     (given / "recipe.toml").write_text(RECIPE)
 
 

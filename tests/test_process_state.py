@@ -239,7 +239,7 @@ def state() -> dict[str, Any]:
         "warnings": list(warnings.filters),
         "how warnings are shown": warnings.showwarning,
         "Python's random numbers": random.getstate(),
-        "numpy's random numbers": (numbers[1].tobytes(), numbers[2:]),  # type: ignore[index, union-attr]
+        "numpy's random numbers": (numbers[1].tobytes(), numbers[2:]),  # type: ignore[index]
         "TensorFlow's random numbers": (tensorflow._seed, tensorflow._rng.getstate()),
         "Keras' random numbers": np.asarray(
             keras.src.backend.common.global_state.get_global_attribute("global_seed_generator").state
@@ -363,7 +363,8 @@ def test_public(name: str, threads: int, given: Given, tmp_path: Path, monkeypat
 
 
 def by_pass(name: str, given: Given) -> Call:
-    item = getattr(library, name)(**OPTIONS.get(name, lambda _: {})(given))
+    options = OPTIONS[name](given) if name in OPTIONS else {}
+    item = getattr(library, name)(**options)
     loss = "sparse_categorical_crossentropy"
     return lambda given, _: ks.apply_passes(given.model, [item], data=(IMAGES, LABELS), loss=loss)
 
