@@ -120,7 +120,8 @@ class Run:
             elif compare:
                 difference = self.comparison.with_before(item, self.graph, work)
         except CannotRunError as error:
-            self._not_run.setdefault(error.in_one_line(), []).append(item.name)
+            if work.revision != self.graph.revision:  # else there is nothing that should have been compared
+                self._not_run.setdefault(error.in_one_line(), []).append(item.name)
         self.graph = work
         after = self.size = _size(work)
         verify_seconds = time.perf_counter() - started - seconds
