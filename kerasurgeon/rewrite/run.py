@@ -121,6 +121,7 @@ class Run:
                 difference = self.comparison.with_before(item, self.graph, work)
         except CannotRunError as error:
             self._not_run.setdefault(error.in_one_line(), []).append(item.name)
+        context.expected = None  # it holds the twin, and mostly the context too: a cycle
         self.graph = work
         after = self.size = _size(work)
         verify_seconds = time.perf_counter() - started - seconds
