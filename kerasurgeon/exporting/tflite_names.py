@@ -103,7 +103,7 @@ def _aligned_builder(size: int) -> Any:
             self.StartVector(1, x.size, _BUFFER_ALIGNMENT)
             self.head = int(self.Head() - x.size)
             # Through a view, as a bytearray copies what it is given first.
-            memoryview(self.Bytes)[self.Head() : self.Head() + x.size] = memoryview(np.ascontiguousarray(x))
+            memoryview(self.Bytes)[self.Head() : self.Head() + x.size] = np.ascontiguousarray(x).data
             self.vectorNumElems = x.size
             return self.EndVector()
 

@@ -81,7 +81,7 @@ def _large() -> dict[int, int]:
     """Bytes of every variable, and array that shows a tensor, above 100 kB that lives, by their ids."""
     variables = [found for found in gc.get_objects() if issubclass(type(found), tf.Variable)]
     sizes = {id(found): found.dtype.size * found.shape.num_elements() for found in variables}
-    sizes |= {key: shown().nbytes for key, (shown, _) in tensors._TENSORS.items()}
+    sizes |= {key: array.nbytes for key, (shown, _) in tensors._TENSORS.items() if (array := shown()) is not None}
     return {key: size for key, size in sizes.items() if size > 100_000}
 
 
