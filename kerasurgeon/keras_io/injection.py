@@ -100,7 +100,7 @@ def _take_room(owner: Any, shape: Any, dtype: Any) -> None:
 
 @contextlib.contextmanager
 def variables_made() -> Iterator[Made]:
-    """The variables that layers are given their weights in, in this thread, while this is active."""
+    """The variables that layers make when they are built, in this thread, while this is active."""
     outer, _BUILDING.made = _BUILDING.made, []
     try:
         yield _BUILDING.made
@@ -133,14 +133,15 @@ def _add_weight(self: Any, *args: Any, **kwargs: Any) -> Any:
     weight = None if _BUILDING.now is None else _lookup(self, kwargs.get("name"), *_BUILDING.now)
     shape = kwargs.get("shape", args[0] if args else ())
     _take_room(self, shape, kwargs.get("dtype", args[2] if len(args) > 2 else None))
-    if weight is None or tuple(shape or ()) != weight.shape:
-        return ADD_WEIGHT.original(self, *args, **kwargs)
-    if len(args) > 1:
+    if weight is not None and tuple(shape or ()) != weight.shape:
+        weight = None
+    if weight is not None and len(args) > 1:
         args = (args[0], _Given(weight), *args[2:])
-    else:
+    elif weight is not None:
         kwargs["initializer"] = _Given(weight)
     variable = ADD_WEIGHT.original(self, *args, **kwargs)
-    variable._kerasurgeon_source = weight
+    if weight is not None:
+        variable._kerasurgeon_source = weight
     if _BUILDING.made is not None:
         _BUILDING.made.append(weakref.ref(variable))
     return variable

@@ -363,12 +363,18 @@ def _doubled(graph: ks.Graph) -> dict[tuple[str, str], np.ndarray[Any, Any]]:
     return given
 
 
-@pytest.mark.parametrize("name", ["TimeDistributed twice", "three deep", "LSTM"])
-def test_one_variable_is_held_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+HELD: dict[str, Callable[[], keras.Model]] = {
+    "called by two": lambda: MODELS["TimeDistributed twice"](),
+    "three deep": three_deep,
+    "recurrent": lambda: MODELS["a recurrent layer as the backward one, and by itself"](),
+}
+
+
+@pytest.mark.parametrize("make", HELD.values(), ids=HELD)
+def test_one_variable_is_held_once(make: Callable[[], keras.Model], monkeypatch: pytest.MonkeyPatch) -> None:
     """By every weight of the graph that is tied to it, and by all models emitted from it."""
     monkeypatch.setattr(tensors, "_LARGE", 0)
-    make = {"three deep": three_deep, "LSTM": MODELS["a recurrent layer as the backward one, and by itself"]}
-    model = make.get(name, MODELS["TimeDistributed twice"])()
+    model = make()
     randomise(model, 0)
     graph = ks.lift(model)
     given = _doubled(graph)
@@ -385,8 +391,10 @@ def test_one_variable_is_held_once(name: str, monkeypatch: pytest.MonkeyPatch) -
         assert weight.array.__array_interface__["data"][0] in where
 
 
-def test_a_brief_model_of_tied_layers_gives_its_weights_back() -> None:
-    model = made("TimeDistributed twice")
+@pytest.mark.parametrize("make", HELD.values(), ids=HELD)
+def test_a_brief_model_of_tied_layers_gives_its_weights_back(make: Callable[[], keras.Model]) -> None:
+    model = make()
+    randomise(model, 0)
     data, graph = inputs_of(model), ks.lift(model)
     gc.disable()
     try:
