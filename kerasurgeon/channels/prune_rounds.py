@@ -22,6 +22,7 @@ from kerasurgeon.channels.selection import Chooser, Chosen, Section, sections
 from kerasurgeon.errors import OptionError, PassError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io import emit, lift
+from kerasurgeon.keras_io.leftovers import sweep_after
 from kerasurgeon.rewrite.context import Context
 from kerasurgeon.rewrite.evaluation_of import evaluation_by
 from kerasurgeon.rewrite.latency_of import latency_by
@@ -218,13 +219,17 @@ class _Rounds:
             small = self.graph.copy()
             if gone.any():
                 cut_channels(small, gone, channels)
-            return latency_by(measure, emit(self._plain(small), compile=False), "the model")
+            found = latency_by(measure, emit(self._plain(small), compile=False), "the model")
+            sweep_after(small)
+            return found
 
         return latency
 
     def _evaluation(self) -> float:
         assert self.context.evaluate is not None
-        return evaluation_by(self.context.evaluate, emit(self._plain(self.graph)), "the model")
+        found = evaluation_by(self.context.evaluate, emit(self._plain(self.graph)), "the model")
+        sweep_after(self.graph)
+        return found
 
     def _plain(self, graph: Graph) -> Graph:
         """A graph as it is handed out: a copy of plain layers, where shortcuts are loosened."""
@@ -248,6 +253,8 @@ class _Rounds:
         model = emit(self._plain(self.graph))
         returned = self.callback(model, step)
         trained = lift(model if returned is None else returned)
+        del model, returned
+        sweep_after(trained)  # the model of this round, and what its training has left
         changed = False
         loose = {self.graph[name].layer for name in self.loose}
         for key, layer in self.graph.layers.items():

@@ -122,6 +122,7 @@ class Run:
         except CannotRunError as error:
             if work.revision != self.graph.revision:  # else there is nothing that should have been compared
                 self._not_run.setdefault(error.in_one_line(), []).append(item.name)
+        context.expected = None  # it holds the twin, and mostly the context too: a cycle
         self.graph = work
         after = self.size = _size(work)
         verify_seconds = time.perf_counter() - started - seconds
