@@ -11,6 +11,7 @@ from kerasurgeon.cli.console import activity, show, show_json
 from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input
 from kerasurgeon.cli.groups import Loading, grouped
 from kerasurgeon.cli.models import load_model
+from kerasurgeon.cli.sizes import sizes_of
 from kerasurgeon.cli.startup import start_keras
 from kerasurgeon.cli.steps import check_steps, made_passes, recipe_of
 
@@ -21,12 +22,14 @@ def explain(
     model: options.Model,
     pass_: Annotated[str, typer.Option("--pass", metavar="NAME", help="The pass, or module:Class.")],
     settings: options.Settings = None,
+    sizes: options.Sizes = None,
     loading: Loading,
     json: options.Json = False,
 ) -> None:
     """Say what a pass would do to a model, site by site, without doing it."""
     check_input(model, KERAS_SUFFIXES, "model file")
     check_steps(None, [pass_], settings or [])
+    shapes = sizes_of(sizes)
     with activity() as now:
         start_keras(now)
         from kerasurgeon.rewrite.explain import explain as dry_run
@@ -34,7 +37,7 @@ def explain(
         (made,) = made_passes(recipe_of(None, [pass_], settings or [], seed=None, verify=None))
         loaded = load_model(model, now, loading)
         now.phase(f"running {made.name} on a copy")
-        found = dry_run(made, loaded)
+        found = dry_run(made, loaded, sizes=shapes)
     if json:
         sites = [{"node": site.node, "would_change": site.changed, "what": site.what} for site in found.sites]
         show_json({"pass": found.name, "model": str(model), "sites": sites})

@@ -45,7 +45,13 @@ def parse_settings(passes: list[str], settings: list[str]) -> dict[str, dict[str
 
 
 def recipe_of(
-    recipe: Path | None, passes: list[str], settings: list[str], *, seed: int | None, verify: str | None
+    recipe: Path | None,
+    passes: list[str],
+    settings: list[str],
+    *,
+    seed: int | None,
+    verify: str | None,
+    sizes: Any = None,
 ) -> Recipe:
     """The recipe that a command line describes, checked. Keras must have been started.
 
@@ -55,6 +61,7 @@ def recipe_of(
         settings: And their options.
         seed: Overrules the recipe's.
         verify: Overrules the recipe's.
+        sizes: Overrule the recipe's.
 
     Raises:
         RecipeError: A pass or an option does not exist or has a value that it may not have.
@@ -72,6 +79,7 @@ def recipe_of(
         found,
         seed=found.seed if seed is None else seed,
         verify=found.verify if verify is None else verify,
+        sizes=found.sizes if sizes is None else sizes,
     )
 
 
