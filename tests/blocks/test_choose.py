@@ -149,9 +149,9 @@ def test_mistakes_have_one_clear_error_each() -> None:
         choose_regions(found)
     with pytest.raises(OptionError, match="needs one budget"):
         choose_regions(found, macs=0.5, params=0.5)
-    with pytest.raises(OptionError, match="a fraction up to 1"):
+    with pytest.raises(OptionError, match=r"a fraction in \(0, 1\], or a number above 1"):
         choose_regions(found, macs=-1)
-    with pytest.raises(OptionError, match=r"(?s)at least 0\.7, or 700.*got: 0\.5"):
+    with pytest.raises(OptionError, match=r"(?s)nearest is 700 MACs.*macs=0\.7 or more.*got: macs=0\.5"):
         choose_regions(found, macs=0.5)
     with pytest.raises(OptionError, match="was not measured"):
         choose_regions(Quotients("net", 1.0, 100, 100, rows=found.rows), latency=0.5)

@@ -28,7 +28,8 @@ class Opaque(layers.Layer):
 
     def build(self, shape: Any) -> None:
         for layer in self.inner:
-            layer.build(shape)
+            if not layer.built:  # one that comes back from its config may be built
+                layer.build(shape)
             shape = layer.compute_output_shape(shape)
 
     def call(self, x: Any) -> Any:
@@ -172,7 +173,7 @@ def test_reports_of_passes_say_what_is_left_out() -> None:
     report = ks.Pipeline([FoldBatchNorm(), PruneChannels(params=0.7)]).run(model).report
     text = " ".join(str(report).split())
     assert "1.30 k + ?" in text
-    assert "of what is known" in text
+    assert any("of what is known" in str(cell) for column in report.table().columns for cell in column.cells)
     assert text.count("the MACs of 1 call are unknown and not counted (odd)") == 1
     data = json.loads(report.to_json())
     assert data["passes"][0]["before"]["left_out"]["names"] == ["odd"]
