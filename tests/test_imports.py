@@ -38,6 +38,7 @@ ORDER = (
     "layers",
     "costs",
     "rewrite",
+    "generating",
     "simplify",
     "replacing",
     "channels",

@@ -11,11 +11,12 @@ from kerasurgeon.channels.api import cut_channels
 from kerasurgeon.channels.budget import Budget
 from kerasurgeon.channels.candidates import Candidate, Limits, candidates, round_to_number
 from kerasurgeon.channels.compensate import compensate
+from kerasurgeon.channels.defaults import calibration, settled
 from kerasurgeon.channels.groups import groups
 from kerasurgeon.channels.importance import Evidence, criterion_for
 from kerasurgeon.channels.masked import mask_units
 from kerasurgeon.channels.plan import ChannelPlan
-from kerasurgeon.channels.prune_options import KEPT, PruneOptions
+from kerasurgeon.channels.prune_options import AUTO, KEPT, PruneOptions
 from kerasurgeon.channels.prune_report import close_and_log, closed, log_choice, log_compensation, log_inexact
 from kerasurgeon.channels.scatter import loosen_shortcuts
 from kerasurgeon.channels.selection import Chooser, Chosen, Section, sections
@@ -42,14 +43,14 @@ def prune(graph: Graph, options: PruneOptions, context: Context) -> None:
         OptionError: What the options need is missing, or a pattern names nothing.
         PassError: The target cannot be reached, or the callback returns another model.
     """
-    _Rounds(options, graph, context).run()
+    _Rounds(settled(graph, options, context), graph, context, fallback=options.compensate == AUTO).run()
 
 
 class _Rounds:
     """The rounds of one run: see ``prune``."""
 
-    def __init__(self, options: PruneOptions, graph: Graph, context: Context) -> None:
-        self.options, self.graph, self.context = options, graph, context
+    def __init__(self, options: PruneOptions, graph: Graph, context: Context, *, fallback: bool) -> None:
+        self.options, self.graph, self.context, self.fallback = options, graph, context, fallback
         self.loose: list[str] = []
         self.target = options.target
         self.callback = check_function(options.name, "callback", options.callback)
@@ -102,7 +103,7 @@ class _Rounds:
         self.widths = self.widths or {group.name: group.size for group in found}
         limits = Limits(
             tuple(options.ignore),
-            round_to_number(options.round_to),
+            AUTO if options.round_to == AUTO else round_to_number(options.round_to),
             options.min_channels,
             options.max_ratio,
             options.exact_only,
@@ -127,9 +128,8 @@ class _Rounds:
             return
         if options.compensate != "none" and not options.try_zeros:
             seed = int(context.rng.integers(2**31))
-            notes = compensate(
-                self.graph, channels, chosen.gone, method=options.compensate, data=context.data, seed=seed
-            )
+            method, data = calibration(self.graph, options, context, progress, self.fallback)
+            notes = compensate(self.graph, channels, chosen.gone, method=method, data=data, seed=seed)
             log_compensation(context, self.graph, notes, self.loose)
         reference = self.graph.copy()
 

@@ -56,6 +56,10 @@ class Section:
             found[place] = int(levels[np.searchsorted(levels, number, side="right") - 1])
         return found
 
+    def forget(self) -> None:
+        """Rank anew: other numbers may go."""
+        self._ranked = None
+
     def _rank(self, candidates: Sequence[Candidate]) -> tuple[Array, Array, Array]:
         """The group of every unit that may go, channels gone after each in the ranking, and the ranking."""
         most = [candidates[place].levels[-1] for place in self.places]
@@ -195,6 +199,9 @@ class Chooser:
         low, high = 0.0, 1.0
         least = self._at(1.0)
         best, reached = least, cost_of(self.gone(least))
+        while reached > target and self._refine():
+            least = self._at(1.0)
+            best, reached = least, cost_of(self.gone(least))
         if reached > target:
             raise self._unreachable(what, target, full, reached)
         asked = 2
@@ -222,13 +229,16 @@ class Chooser:
         return counts
 
     def _filled(self, counts: Array, reached: float, cost_of: CostOf, target: float, full: float, asks: int) -> Chosen:
-        """Give units back, the most important first, while the target holds."""
-        counts = counts.copy()
-        progress = True
-        while progress and target - reached > CLOSE / 10 * full:
+        """Give units back, the most important first, while the target holds; finer where that leaves too much."""
+        counts, progress, close = counts.copy(), True, CLOSE / 10 * full
+        while target - reached > close:
+            if not progress:
+                if target - reached <= CLOSE * full or not self._refine():
+                    break
+                close = CLOSE / 2 * full  # no more widths that pay less than it takes
             progress = False
             for place in sorted(np.flatnonzero(counts).tolist(), key=lambda place: -self._last_score(counts, place)):
-                if asks <= 0 or target - reached <= CLOSE / 10 * full:
+                if asks <= 0 or target - reached <= close:
                     return self.chosen(counts, reached)
                 levels = self.candidates[place].levels
                 trial = counts.copy()
@@ -238,6 +248,12 @@ class Chooser:
                 if cost <= target:
                     counts, reached, progress = trial, cost, True
         return self.chosen(counts, reached)
+
+    def _refine(self) -> bool:
+        """Let all widths be finer, where some can be."""
+        for section in self.sections:
+            section.forget()
+        return sum(candidate.refine() for candidate in self.candidates) > 0
 
     def _last_score(self, counts: Array, place: int) -> float:
         return float(self.candidates[place].scores[counts[place] - 1])
