@@ -109,6 +109,7 @@ class _Fit:
         after = dict(before)
         order = [node for node in self.twin.nodes() if self.twin.kind(node) != "InputLayer"]
         ends = last_uses(order)
+        whole_ends = last_uses([originals.get(node.name, node) for node in order])
         for place, node in enumerate(order):
             if not left:
                 break
@@ -131,6 +132,7 @@ class _Fit:
                     before[Value(node.name, index)] = output
             for value in ends.get(place, ()):
                 after.pop(value, None)
+            for value in whole_ends.get(place, ()):
                 before.pop(value, None)
         return self.notes
 

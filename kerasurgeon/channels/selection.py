@@ -197,24 +197,30 @@ class Chooser:
         if full <= target:
             return self.chosen(whole, full)
         low, high = 0.0, 1.0
-        least = self._at(1.0)
-        best, reached = least, cost_of(self.gone(least))
+        best = self._at(1.0)
+        reached = cost_of(self.gone(best))
         while reached > target and self._refine():
-            least = self._at(1.0)
-            best, reached = least, cost_of(self.gone(least))
+            best = self._at(1.0)
+            reached = cost_of(self.gone(best))
         if reached > target:
             raise self._unreachable(what, target, full, reached)
-        asked = 2
-        above = whole
-        while asked < min(_HALVINGS, evaluations) and (best != above).any():
+        asked, halved = 2, 0
+        above, least = whole, full
+        while halved < _HALVINGS and asked < evaluations and (best != above).any():
+            halved += 1
             middle = (low + high) / 2
             counts = self._at(middle)
-            asked += 1
-            cost = cost_of(self.gone(counts)) if (counts != best).any() else reached
+            if (counts == best).all():
+                cost = reached
+            elif (counts == above).all():
+                cost = least
+            else:
+                cost = cost_of(self.gone(counts))
+                asked += 1
             if cost <= target:
                 best, reached, high = counts, cost, middle
             else:
-                above, low = counts, middle
+                above, least, low = counts, cost, middle
             if target - reached < 1e-6 * full or high - low < 1e-9:
                 break
         return self._filled(best, reached, cost_of, target, full, evaluations - asked)

@@ -45,7 +45,7 @@ def apart(model: keras.Model, inputs: Array) -> float:
     found = []
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
-            read = np.asarray(keras.Model(model.inputs, layer.input)(inputs))
+            read = np.asarray(keras.Model(model.input, layer.input)(inputs))
             mean, deviation = np.asarray(layer.moving_mean), np.sqrt(np.asarray(layer.moving_variance) + layer.epsilon)
             axes = tuple(range(read.ndim - 1))
             found.append(np.mean(np.square((read.mean(axes) - mean) / deviation)))

@@ -272,7 +272,7 @@ def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
         ({"ratio": 0.5, "ignore": "inne"}, r"(?s)no layer.*'inner'"),
         ({"ratio": {"steem": 0.5}}, r"(?s)no layer.*'stem'"),
         ({"ratio": 0.5, "importance": lambda group, evidence: [1.0]}, "one score per unit"),
-        ({"ratio": 0.95, "max_ratio": 0.5}, "the number of channels can be brought down to"),
+        ({"ratio": 0.95, "max_ratio": 0.5, "scope": "global"}, "the number of channels can be brought down to"),
     ],
 )
 def test_what_only_the_model_can_tell(options: dict[str, Any], message: str) -> None:

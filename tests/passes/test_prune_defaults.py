@@ -10,7 +10,7 @@ import pytest
 
 import kerasurgeon as ks
 from kerasurgeon.channels import defaults
-from kerasurgeon.errors import OptionError
+from kerasurgeon.errors import OptionError, PassError
 from kerasurgeon.passes import PruneChannels
 from tests.generating.test_generate_inputs import network, pictures
 
@@ -103,7 +103,7 @@ def test_too_little_time_means_batch_norms() -> None:
 
 @pytest.mark.generates
 def test_what_was_asked_for_is_not_replaced() -> None:
-    with pytest.raises(OptionError, match="in this time"):
+    with pytest.raises(PassError, match="in this time"):
         pruned(network(pictures(64, 0)), compensate="generated", generate_seconds=0)
 
 
