@@ -239,7 +239,7 @@ def test_core_does_not_import_tensorflow() -> None:
     for path in [*LIBRARY, *PASSES]:
         # Gradients and kernels are the backend's; these files import it where they are asked for.
         its_own = [("channels", "gradients.py"), ("keras_io", "kernels.py"), ("keras_io", "equal_calls.py")]
-            its_own.append(("generating", "matching.py"))
+        its_own.append(("generating", "matching.py"))
         if {"exporting", "workflows", "cli"} & set(path.parts) or path.parts[-2:] in its_own:
             continue
         for module, line in imports_of(path):
