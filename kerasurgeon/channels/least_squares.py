@@ -176,20 +176,22 @@ class _Fit:
         self._shift(key, shift, f"{key!r} is fitted to what it gave with {consumer.count} channels more")
 
     def _rescale(self, key: str, target: Array, given: Array, count: int) -> None:
-        """Give every output of a layer the mean and the deviation that it had."""
+        """Scale and move every output of a layer to where it is closest to what it was."""
         layer = self.graph.layers[key]
         form = channel_form(layer)
         assert form is not None
         assert form.single is not None
         axes = tuple(range(target.ndim - 1))
-        had, has = target.std(axis=axes), given.std(axis=axes)
-        factor = np.where(has > _LEAST * had, had / np.maximum(has, 1e-30), 1.0)
+        had, has = target - target.mean(axis=axes), given - given.mean(axis=axes)
+        products, squares = (had * has).sum(axis=axes), np.square(has).sum(axis=axes)
+        known = squares > _LEAST**2 * np.square(had).sum(axis=axes)
+        factor = np.where(known, products / np.maximum(squares, 1e-30), 1.0)
         own = form.single
         for graph in (self.graph, self.twin):
             kernel = own.seen(graph.layers[key].weights[own.key].array)
             graph.set_weight(key, own.key, own.seen(kernel * factor))
         shift = target.mean(axis=axes) - factor * given.mean(axis=axes)
-        self._shift(key, shift, f"{key!r} gives the mean and the deviation that it gave with {count} channels more")
+        self._shift(key, shift, f"{key!r} is scaled and moved to what it gave with {count} channels more")
 
     def _shift(self, key: str, shift: Array, note: str) -> None:
         for graph in (self.twin, self.graph):
