@@ -62,8 +62,8 @@ def compensate(
               ``moments`` for what that assumes. Statistics that are not those of the model's data mislead it.
             * ``"data"``: from calibration data, layer after layer: the kernels of Conv1D, Conv2D, Conv3D and Dense are
               scaled, output by output, and their biases moved so that every output is, in the network compensated so
-              far, closest to what it was. Of other layers the biases alone are moved. (Means alone do harm: what is left
-              of the signal grows smaller from layer to layer, while means stay as large as they were.)
+              far, closest to what it was. Of other layers the biases alone are moved. (Means alone do harm: what is
+              left of the signal grows smaller from layer to layer, while means stay as large as they were.)
             * ``"least_squares"``: from calibration data, and kernels are fitted element by element so that they give
               from what is kept, in the network compensated so far, what the whole layer gave. See ``least_squares``.
               Other layers are treated as with ``"data"``.

@@ -149,3 +149,22 @@ def test_widths_pay_and_budgets_are_met() -> None:
             assert small.get_layer(name).filters % multiple == 0
     small, _ = pruned(model, ratio=0.5, scope="local")
     assert [small.get_layer(f"conv{place}").filters for place in range(4)] == [12, 40, 104, 5]
+
+
+def test_from_data_every_output_is_scaled_and_moved_to_what_it_was() -> None:
+    """The normal equations of a factor and a shift, computed from what Keras gives; without batch norms."""
+    inputs = keras.Input((12, 12, 3))
+    x = layers.Conv2D(10, 3, activation="relu", name="one")(inputs)
+    x = layers.Conv2D(12, 3, strides=2, activation="relu", name="two")(x)
+    x = layers.MaxPooling2D()(x)
+    model = keras.Model(inputs, layers.Conv2D(7, 2, name="three")(x))
+    data = pictures(64, 0)
+    made, _ = pruned(model, data, ratio=0.5, scope="local", importance="l2", compensate="data")
+    assert [made.get_layer(name).filters for name in ("one", "two", "three")] == [5, 6, 7]
+    was, now = (np.asarray(item(data), np.float64).reshape(-1, 7) for item in (model, made))
+    left = was - now
+    assert np.abs(left.mean(axis=0)).max() < 1e-4 * was.std()
+    slopes = (left * (now - now.mean(axis=0))).mean(axis=0) / now.var(axis=0)
+    assert np.abs(slopes).max() < 1e-3
+    plain, _ = pruned(model, ratio=0.5, scope="local", importance="l2", compensate="none")
+    assert error(model, made, pictures(64, 1)) < 0.8 * error(model, plain, pictures(64, 1))
