@@ -63,9 +63,9 @@ class PruneChannels(Pass):
         exact_only: Leave channels alone that a layer normalises over, so that the result is exact.
         compensate: How the layers that read removed channels make up for them: ``"batch_norm"``: their biases get the
             means that batch-norm statistics say; ``"data"``: from data, every output is scaled and moved;
-            ``"least_squares"``: from data, kernels are fitted element by element; ``"generated"``: the same on inputs that are generated from batch-norm statistics
-            (see ``kerasurgeon.generate_inputs``); ``"none"``. ``"auto"``: least squares with data, else generated
-            inputs, else batch norms.
+            ``"least_squares"``: from data, kernels are fitted element by element; ``"generated"``: the same on inputs
+            that are generated from batch-norm statistics (see ``kerasurgeon.generate_inputs``); ``"none"``.
+            ``"auto"``: least squares with data, else generated inputs, else batch norms.
         input_range: The least and the largest value of inputs that are generated, as the model is fed; a dict gives
             them by input. By default it is guessed from the first batch norm.
         generate_seconds: The time that generating may take; with ``"auto"``, batch norms do where it is too short.
