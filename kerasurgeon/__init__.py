@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kerasurgeon.channels import ChannelPlan, Group, Groups, cut, groups, masked
     from kerasurgeon.costs import Cost, compare_costs, cost
     from kerasurgeon.errors import (
+        BudgetError,
         CannotRunError,
         EmitError,
         ExportError,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         PlaceError,
         PlanError,
         RecipeError,
+        RoundError,
         RuleError,
         UnknownKerasError,
         VerificationError,
@@ -85,6 +87,7 @@ _HOMES = {
     "channels": ("ChannelPlan", "Group", "Groups", "cut", "groups", "masked"),
     "costs": ("Cost", "compare_costs", "cost"),
     "errors": (
+        "BudgetError",
         "CannotRunError",
         "EmitError",
         "ExportError",
@@ -99,6 +102,7 @@ _HOMES = {
         "PlaceError",
         "PlanError",
         "RecipeError",
+        "RoundError",
         "RuleError",
         "UnknownKerasError",
         "VerificationError",
@@ -140,6 +144,7 @@ if os.path.isfile(os.path.join(os.path.dirname(__file__), "passes")):  # a link 
 __all__ = [
     "BlockPlan",
     "Bridge",
+    "BudgetError",
     "CannotRunError",
     "ChannelPlan",
     "Cost",
@@ -173,6 +178,7 @@ __all__ = [
     "Region",
     "Report",
     "Result",
+    "RoundError",
     "RuleError",
     "SteerStrength",
     "TensorSpec",

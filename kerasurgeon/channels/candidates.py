@@ -51,6 +51,11 @@ class Candidate:
     limit: str = ""
     finer: tuple[Ids, ...] = ()
 
+    @property
+    def most(self) -> int:
+        """How many may go at most, at the finest levels."""
+        return int((self.finer or (self.levels,))[-1][-1])
+
     def refine(self) -> bool:
         """Take the next finer levels, if there are any."""
         if self.finer:

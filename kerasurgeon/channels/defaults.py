@@ -48,6 +48,8 @@ def settled(graph: Graph, options: PruneOptions, context: Context) -> PruneOptio
         scope = "local" if compensate in _FITS or options.compensate == AUTO else "global"
     if options.compensate == AUTO and why:
         context.changed(graph.name, why)
+    if options.compensate == AUTO and compensate == "batch_norm":
+        context.note(f"without data and trained batch norms little is made up for what goes; {_ADDS}")
     return replace(options, compensate=compensate, importance=importance, scope=scope)
 
 
@@ -100,17 +102,18 @@ def calibration(
                     ) from None
                 raise
             reason = str(problem).splitlines()[0]
-            context.changed(
-                graph.name,
+            said = (
                 f"no inputs were generated, batch-norm means are put in their place: {reason}; "
-                f"generate_seconds= gives more time; {_ADDS}",
+                f"generate_seconds= gives more time; {_ADDS}"
             )
+            context.changed(graph.name, said)
+            context.note(said)
             return "batch_norm", None
         context.memory[_CACHED] = made
         for line in made.said:
             context.changed(graph.name, line)
-        if not made.known:
-            context.changed(graph.name, "input_range= would say in which range inputs lie")
+        asked = "" if made.known else "; input_range= would say in which range inputs lie"
+        context.note(f"kernels were fitted on generated inputs{asked}; {_ADDS}")
         context.changed(graph.name, f"{_ADDS}; statistics that are measured again on these inputs would be worse")
     return "least_squares", made.arrays if len(made.arrays) > 1 else made.arrays[0]
 

@@ -11,6 +11,7 @@ from kerasurgeon.cli.carrying_out import carry_out
 from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, check_side_files, read_data
 from kerasurgeon.cli.groups import Formats, Loading, Records, grouped
 from kerasurgeon.cli.imports import allowing
+from kerasurgeon.cli.sizes import sizes_of
 from kerasurgeon.cli.steps import check_steps, made_passes, recipe_of, typed_values, with_budget
 from kerasurgeon.cli.writing import plan
 
@@ -39,6 +40,7 @@ def compress(
         int | None, typer.Option(min=0, help="All random choices follow from it.", show_default="the recipe's, else 0")
     ] = None,
     verify: options.VerifyLevel = None,
+    sizes: options.Sizes = None,
     data: options.Data = None,
     labels: options.Labels = None,
     allow_import: options.AllowImport = None,
@@ -55,6 +57,7 @@ def compress(
     check_input(model, KERAS_SUFFIXES, "model file")
     pass_, settings = with_budget(macs, recipe, pass_ or [], settings or [])
     check_steps(recipe, pass_, settings)
+    shapes = sizes_of(sizes)
     others = check_side_files(records.files(), overwrite=overwrite, read=(model, recipe))
     writing = plan(output, formats, others=others, overwrite=overwrite, seed=seed or 0)
     arrays = read_data(data, labels)
@@ -62,7 +65,8 @@ def compress(
     def make_pipeline() -> Pipeline:
         from kerasurgeon.rewrite.pipeline import Pipeline
 
-        steps = recipe_of(recipe, pass_, settings, seed=seed, verify=verify and str(verify))
+        level = verify and str(verify)
+        steps = recipe_of(recipe, pass_, settings, seed=seed, verify=level, sizes=shapes)
         made_passes(steps)
         return Pipeline.from_recipe(steps)
 
