@@ -29,10 +29,11 @@ SECONDS = 120.0
 
 _MEMORY = 2**30
 # How many of the inputs, in how many steps: the best first.
-_LADDER = ((1.0, 100), (1.0, 50), (0.5, 50), (0.25, 50), (0.25, 30))
+_LADDER = ((1.0, 100), (1.0, 75), (1.0, 50), (0.75, 50), (0.5, 50), (0.25, 50), (0.25, 30))
 _FEWEST = 32
 _ALIKE = 0.8
-_FIRST_MACS = 4e9
+# Before anything is decided, the time of a few steps is taken, on as many inputs as make so many multiply-accumulates.
+_FIRST_MACS, _TRIALS, _TRIAL = 4e9, 4, 0.1
 # Multiply-accumulates per second of a machine that is quicker than any: what it cannot do in the time is not begun.
 _FAST = 1e12
 
@@ -182,10 +183,13 @@ class _Making:
         """
         few = max(1, min(self.chunk, int(_FIRST_MACS / (3 * self.macs))))
         times: list[float] = []
-        self.matcher.matched(
-            [array[:few] for array in self.start], 2, lambda step, took: bool(times.append(took)) or True
-        )
-        each = times[-1] / few
+
+        def told(step: int, took: float) -> bool:
+            times.append(took)
+            return time.perf_counter() - self.began < _TRIAL * self.seconds
+
+        self.matcher.matched([array[:few] for array in self.start], _TRIALS, told)
+        each = min(times) / few  # the first one is slower: it is traced
         left = self.seconds - (time.perf_counter() - self.began)
         for share, steps in _LADDER:
             count = max(min(self.count, _FEWEST), round(share * self.count))
