@@ -53,9 +53,9 @@ def operation(name: str, model: Any, folder: str) -> Callable[[], Any]:
     passes: dict[str, list[Any]] = {
         "round trip": [],
         "prune": [PruneChannels(macs=0.5, compensate="batch_norm")],
-        "prune plain": [PruneChannels(macs=0.5, compensate="batch_norm", compensate="none")],
+        "prune plain": [PruneChannels(macs=0.5, compensate="none")],
         "three rounds": [PruneChannels(macs=0.5, compensate="batch_norm", steps=3)],
-        "least squares": [PruneChannels(macs=0.5, compensate="batch_norm", compensate="least_squares")],
+        "least squares": [PruneChannels(macs=0.5, compensate="least_squares")],
         "fold": [FoldBatchNorm()],
         "tucker": [TuckerSplit(ratio=0.5)],
         "factorise": [Factorise(ratio=0.5)],
