@@ -16,7 +16,7 @@ from kerasurgeon.channels.gradients import gradients
 from kerasurgeon.channels.importance import Evidence
 from kerasurgeon.channels.prune_options import AUTO, PruneOptions
 from kerasurgeon.errors import CannotRunError, OptionError
-from kerasurgeon.generating import TooLittleTime, find_anchors, made_inputs
+from kerasurgeon.generating import TooLittleTime, checked_range, find_anchors, made_inputs
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.structure import values_in
 from kerasurgeon.keras_io.batches import bound_inputs
@@ -86,8 +86,11 @@ def calibration(
     """
     if options.compensate != "generated":
         return options.compensate, context.data
-    made = context.memory.get(_CACHED)
-    if made is None:
+    values = values_in(graph.inputs)
+    checked_range(options.input_range, [value.node for value in values])  # what is wrong with it is said in any case
+    specs = [graph.spec(value) for value in values]
+    kept_for, kept_range, made = context.memory.get(_CACHED, (None, None, None))
+    if kept_for != specs or options.input_range not in (None, kept_range):
         try:
             made = made_inputs(
                 graph, range=options.input_range, seconds=options.generate_seconds, seed=context.seed, progress=progress
@@ -109,7 +112,7 @@ def calibration(
             context.changed(graph.name, said)
             context.note(said)
             return "batch_norm", None
-        context.memory[_CACHED] = made
+        context.memory[_CACHED] = specs, options.input_range, made
         for line in made.said:
             context.changed(graph.name, line)
         asked = "" if made.known else "; input_range= would say in which range inputs lie"

@@ -131,6 +131,11 @@ def test_what_cannot_be_is_refused(options: dict[str, Any], said: str) -> None:
         PruneChannels(ratio=0.5, **options)
 
 
+def test_a_range_of_an_input_that_is_not_there_is_refused() -> None:
+    with pytest.raises(PassError, match="names the input 'picture'"):
+        pruned(network(pictures(8, 0)), input_range={"picture": (0, 1)})
+
+
 def wide() -> keras.Model:
     inputs = keras.Input((8, 8, 3))
     x = inputs
