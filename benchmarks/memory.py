@@ -52,14 +52,14 @@ def operation(name: str, model: Any, folder: str) -> Callable[[], Any]:
 
     passes: dict[str, list[Any]] = {
         "round trip": [],
-        "prune": [PruneChannels(macs=0.5)],
+        "prune": [PruneChannels(macs=0.5, compensate="batch_norm")],
         "prune plain": [PruneChannels(macs=0.5, compensate="none")],
-        "three rounds": [PruneChannels(macs=0.5, steps=3)],
+        "three rounds": [PruneChannels(macs=0.5, compensate="batch_norm", steps=3)],
         "least squares": [PruneChannels(macs=0.5, compensate="least_squares")],
         "fold": [FoldBatchNorm()],
         "tucker": [TuckerSplit(ratio=0.5)],
         "factorise": [Factorise(ratio=0.5)],
-        "compress": [FoldBatchNorm(), PruneChannels(macs=0.5), TuckerSplit(ratio=0.5)],
+        "compress": [FoldBatchNorm(), PruneChannels(macs=0.5, compensate="batch_norm"), TuckerSplit(ratio=0.5)],
     }
     if name in passes:
         random = np.random.default_rng(0)

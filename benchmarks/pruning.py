@@ -69,7 +69,7 @@ def measure(name: str, rounds: int, scope: str, torch: str | None, clock: str) -
 
     model = getattr(keras.applications, name)(weights=None)
     prune = PruneChannels(ratio=0.5, importance="l2", scope=scope, compensate="none")
-    compensated = PruneChannels(ratio=0.5, importance="l2", scope=scope)
+    compensated = PruneChannels(ratio=0.5, importance="l2", scope=scope, compensate="batch_norm")
     graph = lift(model)
 
     def clone() -> Any:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     )
     from kerasurgeon.exporting import ExportReport, compare, export, latency_on, open_runner
     from kerasurgeon.factors import FactorPlan
+    from kerasurgeon.generating import generate_inputs
     from kerasurgeon.ir import Graph, Layer, Node, TensorSpec, Value, Weight, format_graph
     from kerasurgeon.keras_io import emit, lift
     from kerasurgeon.morphnet import MorphNet, SteerStrength, shrink_and_expand, with_gates, with_scales
@@ -108,6 +109,7 @@ _HOMES = {
     ),
     "exporting": ("ExportReport", "compare", "export", "latency_on", "open_runner"),
     "factors": ("FactorPlan",),
+    "generating": ("generate_inputs",),
     "ir": ("Graph", "Layer", "Node", "TensorSpec", "Value", "Weight", "format_graph"),
     "keras_io": ("emit", "lift"),
     "workflows.procedure": ("Procedure",),
@@ -201,6 +203,7 @@ __all__ = [
     "extract",
     "fine_tune",
     "format_graph",
+    "generate_inputs",
     "groups",
     "insert_after",
     "insert_before",

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, final
 
 from kerasurgeon.authoring import MASKED_EXACT, Context, Graph, Pass, Preserves
 from kerasurgeon.channels import PruneOptions, prune
+from kerasurgeon.generating import SECONDS
 
 
 @final
@@ -40,13 +41,16 @@ class PruneChannels(Pass):
         importance: What matters least: ``"l1"``, ``"l2"``, ``"fpgm"``, ``"lamp"``, ``"batch_norm"``, ``"random"``; with
             data ``"apoz"``, ``"mean_activation"``; with data and labels ``"taylor"``, ``"taylor_rectified"``,
             ``"hessian"``; or a function of a group and the evidence that gives one score per unit, or its
-            ``"module:name"``.
-        scope: ``"global"`` ranks all channels in one row, ``"local"`` takes the same share of every group. Patterns of
-            names rank what they name, and the rest, each by itself; a dict of patterns gives each its own ratio.
+            ``"module:name"``. ``"auto"``: ``"taylor"`` where kernels are fitted to labelled data, else ``"l2"``.
+        scope: ``"global"`` ranks all channels in one row, ``"local"`` takes the same share of every group; ``"auto"``:
+            local, but global where ``compensate`` is given and fits no kernels. Patterns of names rank what they name,
+            and the rest, each by itself; a dict of patterns gives each its own ratio.
         ignore: Patterns of names of layers whose channels are left alone: those that the layers make or work on; of
             layers without weights, those that pass through. ``"conv1"`` names ``backbone/conv1`` too; ``"backbone"``
             all that is in it.
         round_to: Make kept widths multiples of this, or of what pays on ``"tflite"``, ``"xnnpack"``, ``"onnxruntime"``.
+            ``"auto"``: of 8, of 4 in layers of fewer than 64 channels, and narrower ones as they come; finer where a
+            budget could not be met otherwise.
         min_channels: Fewest channels of a layer that stay.
         max_ratio: Largest share of a group's channels that goes, in (0, 1].
         reduction: How scores of a channel in several weights become one: ``"sum"``, ``"mean"``, ``"max"``,
@@ -57,8 +61,14 @@ class PruneChannels(Pass):
             channels. ``"scatter"``: a branch loses channels of its own, and what is left of it is put back among zeros
             before the sum, by plain padding and gathering; sums and shortcuts keep their width.
         exact_only: Leave channels alone that a layer normalises over, so that the result is exact.
-        compensate: How the layers that read removed channels get their mean: ``"batch_norm"``, from batch-norm
-            statistics; ``"data"``, from data; ``"least_squares"``, from data, kernels fitted too; ``"none"``.
+        compensate: How the layers that read removed channels make up for them: ``"batch_norm"``: their biases get the
+            means that batch-norm statistics say; ``"data"``: from data, every output is scaled and moved;
+            ``"least_squares"``: from data, kernels are fitted element by element; ``"generated"``: the same on inputs
+            that are generated from batch-norm statistics (see ``kerasurgeon.generate_inputs``); ``"none"``.
+            ``"auto"``: least squares with data, else generated inputs, else batch norms.
+        input_range: The least and the largest value of inputs that are generated, as the model is fed; a dict gives
+            them by input. By default it is guessed from the first batch norm.
+        generate_seconds: The time that generating may take; with ``"auto"``, batch norms do where it is too short.
         steps: In how many rounds; what is left follows a straight line. Scores are computed anew in each.
         callback: Called after each round with the model and the number of the round, from 1; may train the model, or
             return another with the same layers.
@@ -89,17 +99,19 @@ class PruneChannels(Pass):
     bytes: float | None = None
     latency: float | None = None
     threshold: float | Mapping[str, float] | None = None
-    importance: str | Callable[..., Any] = "l2"
-    scope: str | tuple[str, ...] | Mapping[str, float] = "global"
+    importance: str | Callable[..., Any] = "auto"
+    scope: str | tuple[str, ...] | Mapping[str, float] = "auto"
     ignore: str | tuple[str, ...] = ()
-    round_to: int | str = 1
+    round_to: int | str = "auto"
     min_channels: int = 1
     max_ratio: float = 1.0
     reduction: str = "mean"
     normalise: str | None = None
     shortcuts: str = "couple"
     exact_only: bool = False
-    compensate: str = "batch_norm"
+    compensate: str = "auto"
+    input_range: tuple[float, float] | Mapping[str, tuple[float, float]] | None = None
+    generate_seconds: float = SECONDS
     steps: int = 1
     callback: str | Callable[..., Any] | None = None
     max_loss: float | None = None
@@ -109,7 +121,7 @@ class PruneChannels(Pass):
 
     def __post_init__(self) -> None:
         checked = self.checked()
-        for option in ("ratio", "threshold", "scope", "ignore"):
+        for option in ("ratio", "threshold", "scope", "ignore", "input_range"):
             object.__setattr__(self, option, getattr(checked, option))
 
     def checked(self) -> PruneOptions:

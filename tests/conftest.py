@@ -5,6 +5,9 @@ so that TensorFlow has kernels for channels-first layers and their like. Where i
 such layers by the library's equal calls, which ``keras_io/test_equal_calls.py`` compares with another compiler. A test
 marked ``bare`` gets no such help: it is about what the library itself does on such a machine.
 
+The rule for pruning without data: tests do not wait for inputs to be generated, batch-norm means take their place as
+where the time is too short. A test that is about generated inputs is marked ``generates``.
+
 The rule for sweeps: a test that takes ``application`` runs over ``COMPUTED``, as part of every run. With
 ``--all-architectures`` it runs over all of keras.applications instead and is marked ``sweep``, so that
 ``pytest -m sweep --all-architectures`` runs every architecture and nothing else. A test that is itself marked
@@ -26,6 +29,8 @@ import tests.environment  # noqa: F401  before TensorFlow is imported, by whatev
 import keras
 import pytest
 
+from kerasurgeon.channels import defaults
+from kerasurgeon.generating import TooLittleTime
 from kerasurgeon.keras_io.equal_calls import equal_calls
 from kerasurgeon.keras_io.kernels import describe
 from kerasurgeon.trust import allow_imports
@@ -99,6 +104,17 @@ def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     with equal_calls():
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_generated_inputs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passes generate inputs in tests marked ``generates`` alone."""
+
+    def refuse(*args: object, **options: object) -> None:
+        raise TooLittleTime("tests do not wait")
+
+    if not request.node.get_closest_marker("generates"):
+        monkeypatch.setattr(defaults, "made_inputs", refuse)
 
 
 @pytest.fixture

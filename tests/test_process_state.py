@@ -175,6 +175,7 @@ CALLS: dict[str, Call] = {
         distillation=[ks.recover.DarkKnowledge()], epochs=1, folder=folder / "tuned", recalibrate=1, verbose=0,
     ),
     "format_graph": lambda given, _: ks.format_graph(given.graph),
+    "generate_inputs": lambda given, _: ks.generate_inputs(ks.recalibrate_batch_norm(given.model, IMAGES), 4, steps=2),
     "groups": lambda given, _: ks.groups(given.graph),
     "insert_after": surgery(lambda graph: ks.insert_after(graph, "stem", layer(keras.layers.Dropout, 0.1))),
     "insert_before": surgery(lambda graph: ks.insert_before(graph, "scores", layer(keras.layers.Dropout, 0.1))),

@@ -25,6 +25,9 @@ from kerasurgeon.rules.labels import Ids
 RUNTIME_MULTIPLES = {"onnxruntime": 16, "tflite": 32, "xnnpack": 32}
 """Multiples of channels that a runtime's kernels work on, as measured on AVX-512: widths between cost as the next."""
 
+PAYS = ((64, 8), (16, 4), (0, 1))
+"""From a width on, the multiple of channels that pays on all runtimes: docs/processors.md. Below it, all widths do."""
+
 
 @dataclass(eq=False)
 class Candidate:
@@ -37,6 +40,7 @@ class Candidate:
         levels: How many of them may go at once, ascending from 0: rounding leaves gaps.
         why: Why none may go; empty if some may.
         limit: What keeps the rest from going.
+        finer: Levels of widths that pay less, for targets that are not met otherwise: the coarsest first.
     """
 
     group: Group
@@ -45,6 +49,20 @@ class Candidate:
     levels: Ids
     why: str = ""
     limit: str = ""
+    finer: tuple[Ids, ...] = ()
+
+    @property
+    def most(self) -> int:
+        """How many may go at most, at the finest levels."""
+        return int((self.finer or (self.levels,))[-1][-1])
+
+    def refine(self) -> bool:
+        """Take the next finer levels, if there are any."""
+        if self.finer:
+            self.levels, *rest = self.finer
+            self.finer = tuple(rest)
+            return True
+        return False
 
     @property
     def size(self) -> int:
@@ -64,7 +82,8 @@ class Limits:
 
     Attributes:
         ignore: Patterns of names of layers whose channels are left alone.
-        round_to: Kept widths are multiples of this; groups that are narrower are left alone.
+        round_to: Kept widths are multiples of this; groups that are narrower are left alone. ``"auto"``: of what pays
+            at their width (``PAYS``), of less where a target is not met otherwise.
         min_channels: Fewest channels of a layer that stay.
         max_ratio: Largest share of a group's channels that may go.
         exact_only: Whether channels that a layer normalises over, or reduces over by number, stay.
@@ -72,7 +91,7 @@ class Limits:
     """
 
     ignore: tuple[str, ...] = ()
-    round_to: int = 1
+    round_to: int | str = 1
     min_channels: int = 1
     max_ratio: float = 1.0
     exact_only: bool = False
@@ -155,24 +174,37 @@ def _settle(candidate: Candidate, may_go: Array, protected: Array, scores: Array
     candidate.scores = scores[candidate.order]
     width = limits.widths.get(group.name, group.size)
     most = min(len(candidate.order), group.size - ceil(round(width * (1 - limits.max_ratio), 9)))
-    step = limits.round_to // gcd(limits.round_to, group.granularity)
-    kept = np.arange(0, group.size, step)
-    levels = np.sort(group.size - kept[kept > 0])
-    candidate.levels = np.concatenate([[0], levels[(levels > 0) & (levels <= most)]]).astype(int)
+    several = _steps(limits.round_to, group)
+    candidate.levels, *finer = (_levels(group, step, most) for step in several)
+    candidate.finer = tuple(finer)
     if most < len(candidate.order):
         candidate.limit = f"max_ratio={limits.max_ratio:g}"
     elif limits.min_channels > 1:
         candidate.limit = f"min_channels={limits.min_channels}"
+    while len(candidate.levels) == 1 and candidate.refine():
+        pass
     if len(candidate.levels) == 1:
-        widths = f"{group.size * group.granularity} channels" + (
-            f", {group.granularity} each" if group.granularity > 1 else ""
-        )
-        candidate.why = f"of its {widths}, none may go: " + (
-            candidate.limit if most <= 0 or not len(levels) or candidate.limit else ""
-        )
-        candidate.why = (
-            candidate.why.removesuffix(": ") if step == 1 else candidate.why + f" (round_to={limits.round_to})"
-        )
+        candidate.why = f"of its {group.size * group.granularity} channels"
+        candidate.why += f", {group.granularity} each" if group.granularity > 1 else ""
+        candidate.why += ", none may go"
+        if candidate.limit:
+            candidate.why += f": {candidate.limit}"
+        if several[0] > 1:
+            candidate.why += f" (round_to={limits.round_to})"
+
+
+def _steps(round_to: int | str, group: Group) -> list[int]:
+    """By how many units the widths of a group go: the coarsest first."""
+    width, each = group.size * group.granularity, group.granularity
+    multiples = [round_to] if isinstance(round_to, int) else [pays for least, pays in PAYS if least <= width]
+    return list(dict.fromkeys(multiple // gcd(multiple, each) for multiple in multiples))
+
+
+def _levels(group: Group, step: int, most: int) -> Ids:
+    """How many units may go so that a multiple of some stays."""
+    kept = np.arange(0, group.size, step)
+    levels = np.sort(group.size - kept[kept > 0])
+    return np.concatenate([[0], levels[(levels > 0) & (levels <= most)]]).astype(int)
 
 
 def _ignored(channels: Channels, patterns: Iterable[str]) -> Array:

@@ -24,7 +24,6 @@ from kerasurgeon.channels.consumers import Consumer, find_consumers, put
 from kerasurgeon.channels.least_squares import reconstruct
 from kerasurgeon.channels.linear_part import full_shape, linear_part, run_linear, to_bias
 from kerasurgeon.channels.mean_response import mean_response
-from kerasurgeon.channels.measured import measured_means
 from kerasurgeon.channels.moments import Moments
 from kerasurgeon.channels.scatter_layer import SCATTER
 from kerasurgeon.errors import OptionError, did_you_mean
@@ -44,7 +43,6 @@ def compensate(
     *,
     method: str = "batch_norm",
     data: Any = None,
-    batch_size: int = 32,
     ridge: float | None = None,
     seed: int = 0,
 ) -> list[str]:
@@ -63,12 +61,14 @@ def compensate(
 
             * ``"batch_norm"``: no data; from batch-norm statistics, followed through what comes behind. See
               ``moments`` for what that assumes. Statistics that are not those of the model's data mislead it.
-            * ``"data"``: from calibration data, in one run.
-            * ``"least_squares"``: from calibration data, and not the biases only: the kernels of Conv1D, Conv2D,
-              Conv3D and Dense are fitted so that they give from what is kept, in the network compensated so far, what
-              the whole layer gave. See ``least_squares``. Other layers are treated as with ``"data"``.
+            * ``"data"``: from calibration data, layer after layer: the kernels of Conv1D, Conv2D, Conv3D and Dense are
+              scaled, output by output, and their biases moved so that every output is, in the network compensated so
+              far, closest to what it was. Of other layers the biases alone are moved. (Means alone do harm: what is
+              left of the signal grows smaller from layer to layer, while means stay as large as they were.)
+            * ``"least_squares"``: from calibration data, and kernels are fitted element by element so that they give
+              from what is kept, in the network compensated so far, what the whole layer gave. See ``least_squares``.
+              Other layers are treated as with ``"data"``.
         data: Calibration data: inputs as for ``predict``, ``(inputs, labels)``, or an iterable of such batches.
-        batch_size: Samples per batch at most.
         ridge: For least squares: how strongly kernels are held to what they are, relative to the inputs' variance; by
             default chosen for each layer on held-out samples.
         seed: For least squares: draws the positions of feature maps that are looked at.
@@ -86,14 +86,10 @@ def compensate(
     consumers, notes = find_consumers(graph, channels, gone)
     if not consumers:
         return notes
-    if method == "least_squares":
-        return notes + reconstruct(graph, channels, gone, consumers, data, ridge=ridge, seed=seed)
-    values = dict.fromkeys(consumer.value for several in consumers.values() for consumer in several)
-    if method == "data":
-        means: dict[Value, Array] = measured_means(graph, values, data, batch_size)
-        why: dict[Value, str] = {}
-    else:
-        means, why = _expected(graph, consumers)
+    if method != "batch_norm":
+        kernels = method == "least_squares"
+        return notes + reconstruct(graph, channels, gone, consumers, data, ridge=ridge, seed=seed, kernels=kernels)
+    means, why = _expected(graph, consumers)
     for key, several in consumers.items():
         notes.append(_compensated(graph, channels, key, several, means, why))
     return notes

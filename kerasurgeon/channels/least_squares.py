@@ -49,6 +49,8 @@ _MEMORY = 2**29
 # Bytes that are added at a time.
 _BLOCK = 2**22
 _FEWEST_ROWS, _MOST_ROWS = 4096, 8192
+# Outputs that vary less than this share of what they did are not brought back by a factor: it would be noise.
+_LEAST = 0.05
 
 
 def reconstruct(
@@ -60,6 +62,7 @@ def reconstruct(
     *,
     ridge: float | None = None,
     seed: int = 0,
+    kernels: bool = True,
 ) -> list[str]:
     """Fit all layers that lose inputs, in place, in the order of the network. See the module.
 
@@ -74,6 +77,7 @@ def reconstruct(
         data: Calibration data, see ``input_batches``.
         ridge: How strongly kernels are held to what they are; by default chosen for each layer on held-out samples.
         seed: Draws the positions.
+        kernels: Whether kernels are fitted element by element, and not only scaled, output by output.
 
     Returns:
         Notes on what was done.
@@ -81,7 +85,7 @@ def reconstruct(
     count = min(MOST_SAMPLES, samples_at_once(graph, _MEMORY))
     blocks = list(input_batches(graph, data, count, most=count))
     batch = [np.concatenate(arrays) for arrays in zip(*blocks, strict=True)]
-    return _Fit(graph, channels, gone, consumers, ridge, np.random.default_rng(seed)).run(batch)
+    return _Fit(graph, channels, gone, consumers, ridge, np.random.default_rng(seed), kernels).run(batch)
 
 
 class _Fit:
@@ -93,9 +97,10 @@ class _Fit:
         consumers: dict[str, list[Consumer]],
         ridge: float | None,
         rng: np.random.Generator,
+        kernels: bool,
     ) -> None:
         self.graph, self.channels, self.gone = graph, channels, gone
-        self.consumers, self.ridge, self.rng = consumers, ridge, rng
+        self.consumers, self.ridge, self.rng, self.kernels = consumers, ridge, rng, kernels
         self.whole, self.twin = graph.copy(), _masked(graph, channels, gone)
         self.notes: list[str] = []
 
@@ -109,6 +114,7 @@ class _Fit:
         after = dict(before)
         order = [node for node in self.twin.nodes() if self.twin.kind(node) != "InputLayer"]
         ends = last_uses(order)
+        whole_ends = last_uses([originals.get(node.name, node) for node in order])
         for place, node in enumerate(order):
             if not left:
                 break
@@ -131,6 +137,7 @@ class _Fit:
                     before[Value(node.name, index)] = output
             for value in ends.get(place, ()):
                 after.pop(value, None)
+            for value in whole_ends.get(place, ()):
                 before.pop(value, None)
         return self.notes
 
@@ -160,6 +167,9 @@ class _Fit:
             why = "" if len(self.graph.calls(key)) == 1 else " (it has several calls)"
             self._shift(key, shift, f"{key!r} takes up what {consumer.count} channels gave in its bias{why}")
             return
+        if not self.kernels:
+            self._rescale(key, *(channels_last(layer.config, array) for array in (target, given)), consumer.count)
+            return
         inputs = channels_last(layer.config, np.asarray(keras.ops.convert_to_numpy(after[current])))
         change, shift = self._solved(layer.config, inputs, channels_last(layer.config, error), ~consumer.gone.ravel())
         assert form is not None
@@ -169,6 +179,24 @@ class _Fit:
             kernel = own.seen(graph.layers[key].weights[own.key].array)
             graph.set_weight(key, own.key, own.seen(_sum(kernel, change.reshape(kernel.shape))))
         self._shift(key, shift, f"{key!r} is fitted to what it gave with {consumer.count} channels more")
+
+    def _rescale(self, key: str, target: Array, given: Array, count: int) -> None:
+        """Scale and move every output of a layer to where it is closest to what it was."""
+        layer = self.graph.layers[key]
+        form = channel_form(layer)
+        assert form is not None
+        assert form.single is not None
+        axes = tuple(range(target.ndim - 1))
+        had, has = target - target.mean(axis=axes), given - given.mean(axis=axes)
+        products, squares = (had * has).sum(axis=axes), np.square(has).sum(axis=axes)
+        known = squares > _LEAST**2 * np.square(had).sum(axis=axes)
+        factor = np.where(known, products / np.maximum(squares, 1e-30), 1.0)
+        own = form.single
+        for graph in (self.graph, self.twin):
+            kernel = own.seen(graph.layers[key].weights[own.key].array)
+            graph.set_weight(key, own.key, own.seen(kernel * factor))
+        shift = target.mean(axis=axes) - factor * given.mean(axis=axes)
+        self._shift(key, shift, f"{key!r} is scaled and moved to what it gave with {count} channels more")
 
     def _shift(self, key: str, shift: Array, note: str) -> None:
         for graph in (self.twin, self.graph):

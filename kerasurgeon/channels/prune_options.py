@@ -13,6 +13,7 @@ from kerasurgeon.channels.importance import NORMALISERS, REDUCTIONS, criterion_f
 from kerasurgeon.channels.plan import ChannelPlan
 from kerasurgeon.costs import check_unreachable
 from kerasurgeon.errors import OptionError
+from kerasurgeon.generating import checked_range
 from kerasurgeon.rewrite.option_checks import (
     check_budget,
     check_choice,
@@ -26,7 +27,8 @@ from kerasurgeon.rewrite.option_checks import (
 TARGETS = ("ratio", "macs", "params", "bytes", "latency", "threshold")
 KEPT = ("macs", "params", "bytes", "latency")
 SHORTCUTS = ("couple", "scatter")
-COMPENSATIONS = ("none", "batch_norm", "data", "least_squares")
+AUTO = "auto"
+COMPENSATIONS = (AUTO, "none", "batch_norm", "data", "least_squares", "generated")
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class PruneOptions:
     shortcuts: str
     exact_only: bool
     compensate: str
+    input_range: Any
+    generate_seconds: float
     steps: int
     callback: str | Callable[..., Any] | None
     max_loss: float | None
@@ -69,10 +73,11 @@ class PruneOptions:
                 object.__setattr__(self, option, shares(name, option, getattr(self, option), below=below))
         if isinstance(self.scope, Mapping):
             object.__setattr__(self, "scope", shares(name, "scope", self.scope))
-        elif self.scope not in ("global", "local"):
+        elif self.scope not in (AUTO, "global", "local"):
             object.__setattr__(self, "scope", check_patterns(name, "scope", self.scope))
         object.__setattr__(self, "ignore", check_patterns(name, "ignore", self.ignore))
-        round_to_number(self.round_to)
+        if self.round_to != AUTO:
+            round_to_number(self.round_to)
         check_count(name, "min_channels", self.min_channels)
         check_count(name, "steps", self.steps)
         if not is_number(self.max_ratio) or not 0 < self.max_ratio <= 1:
@@ -80,7 +85,14 @@ class PruneOptions:
         check_ways(name, self.reduction, self.normalise)
         check_shortcuts(name, self.shortcuts)
         check_choice(name, "compensate", self.compensate, COMPENSATIONS)
-        criterion_for(self.importance)
+        if self.importance != AUTO:
+            criterion_for(self.importance)
+        if isinstance(self.input_range, list):
+            object.__setattr__(self, "input_range", tuple(self.input_range))
+        names = tuple(self.input_range) if isinstance(self.input_range, Mapping) else ("",)
+        checked_range(self.input_range, names)
+        if not is_number(self.generate_seconds) or self.generate_seconds < 0:
+            raise wrong_option(name, "generate_seconds", self.generate_seconds, "a number from 0")
         check_unreachable(name, self.unreachable)
         for option in ("callback", "latency_of"):
             check_function(name, option, getattr(self, option))

@@ -11,11 +11,12 @@ from kerasurgeon.channels.analysis import analyse
 from kerasurgeon.channels.api import cut_channels
 from kerasurgeon.channels.candidates import Limits, candidates, round_to_number
 from kerasurgeon.channels.compensate import compensate
+from kerasurgeon.channels.defaults import calibration, settled
 from kerasurgeon.channels.groups import groups
 from kerasurgeon.channels.importance import Evidence, criterion_for
 from kerasurgeon.channels.masked import mask_units
 from kerasurgeon.channels.plan import ChannelPlan
-from kerasurgeon.channels.prune_options import PruneOptions
+from kerasurgeon.channels.prune_options import AUTO, PruneOptions
 from kerasurgeon.channels.prune_report import close_and_log, closed, log_choice, log_compensation, log_inexact
 from kerasurgeon.channels.prune_targets import Targets
 from kerasurgeon.channels.scatter import loosen_shortcuts
@@ -43,7 +44,7 @@ def prune(graph: Graph, options: PruneOptions, context: Context) -> None:
         BudgetError: The target cannot be reached, or too much of it is unknown.
         RoundError: The evaluation or the callback fails in a round; ``found`` is ``FinishedRounds``, or ``None``.
     """
-    _Rounds(options, graph, context).run()
+    _Rounds(settled(graph, options, context), graph, context, fallback=options.compensate == AUTO).run()
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ class FinishedRounds:
 class _Rounds:
     """The rounds of one run: see ``prune``."""
 
-    def __init__(self, options: PruneOptions, graph: Graph, context: Context) -> None:
-        self.options, self.graph, self.context = options, graph, context
+    def __init__(self, options: PruneOptions, graph: Graph, context: Context, *, fallback: bool) -> None:
+        self.options, self.graph, self.context, self.fallback = options, graph, context, fallback
         self.loose: list[str] = []
         self.callback = check_function(options.name, "callback", options.callback)
         self.widths: dict[str, int] = {}
@@ -123,7 +124,7 @@ class _Rounds:
         self.widths = self.widths or {group.name: group.size for group in found}
         limits = Limits(
             tuple(options.ignore),
-            round_to_number(options.round_to),
+            AUTO if options.round_to == AUTO else round_to_number(options.round_to),
             options.min_channels,
             options.max_ratio,
             options.exact_only,
@@ -148,9 +149,8 @@ class _Rounds:
             return
         if options.compensate != "none" and not options.try_zeros:
             seed = int(context.rng.integers(2**31))
-            notes = compensate(
-                self.graph, channels, chosen.gone, method=options.compensate, data=context.data, seed=seed
-            )
+            method, data = calibration(self.graph, options, context, progress, self.fallback)
+            notes = compensate(self.graph, channels, chosen.gone, method=method, data=data, seed=seed)
             log_compensation(context, self.graph, notes, self.loose)
         reference = self.graph.copy()
 

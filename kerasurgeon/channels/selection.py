@@ -56,6 +56,10 @@ class Section:
             found[place] = int(levels[np.searchsorted(levels, number, side="right") - 1])
         return found
 
+    def forget(self) -> None:
+        """Rank anew: other numbers may go."""
+        self._ranked = None
+
     def _rank(self, candidates: Sequence[Candidate]) -> tuple[Array, Array, Array]:
         """The group of every unit that may go, channels gone after each in the ranking, and the ranking."""
         most = [candidates[place].levels[-1] for place in self.places]
@@ -190,20 +194,30 @@ class Chooser:
             return self.chosen(whole, full)
         low, high = 0.0, 1.0
         most = self.everything(cost_of)
-        best, reached = most.counts, most.reached
-        if reached > target:
+        if most.reached > target:
             return most
-        asked = 2
-        above = whole
-        while asked < min(_HALVINGS, evaluations) and (best != above).any():
+        best = self._at(1.0)
+        reached = cost_of(self.gone(best))
+        while reached > target and self._refine():
+            best = self._at(1.0)
+            reached = cost_of(self.gone(best))
+        asked, halved = 3, 0
+        above, least = whole, full
+        while halved < _HALVINGS and asked < evaluations and (best != above).any():
+            halved += 1
             middle = (low + high) / 2
             counts = self._at(middle)
-            asked += 1
-            cost = cost_of(self.gone(counts)) if (counts != best).any() else reached
+            if (counts == best).all():
+                cost = reached
+            elif (counts == above).all():
+                cost = least
+            else:
+                cost = cost_of(self.gone(counts))
+                asked += 1
             if cost <= target:
                 best, reached, high = counts, cost, middle
             else:
-                above, low = counts, middle
+                above, least, low = counts, cost, middle
             if target - reached < 1e-6 * full or high - low < 1e-9:
                 break
         return self._filled(best, reached, cost_of, target, full, evaluations - asked)
@@ -211,6 +225,9 @@ class Chooser:
     def everything(self, cost_of: CostOf) -> Chosen:
         """All that may go, and what is left then: the least that there is."""
         counts = self._at(1.0)
+        for section in self.sections:
+            for place in section.places:
+                counts[place] = self.candidates[place].most
         return self.chosen(counts, cost_of(self.gone(counts)))
 
     def held_back(self) -> str:
@@ -231,13 +248,16 @@ class Chooser:
         return counts
 
     def _filled(self, counts: Array, reached: float, cost_of: CostOf, target: float, full: float, asks: int) -> Chosen:
-        """Give units back, the most important first, while the target holds."""
-        counts = counts.copy()
-        progress = True
-        while progress and target - reached > CLOSE / 10 * full:
+        """Give units back, the most important first, while the target holds; finer where that leaves too much."""
+        counts, progress, close = counts.copy(), True, CLOSE / 10 * full
+        while target - reached > close:
+            if not progress:
+                if target - reached <= CLOSE * full or not self._refine():
+                    break
+                close = CLOSE / 2 * full  # no more widths that pay less than it takes
             progress = False
             for place in sorted(np.flatnonzero(counts).tolist(), key=lambda place: -self._last_score(counts, place)):
-                if asks <= 0 or target - reached <= CLOSE / 10 * full:
+                if asks <= 0 or target - reached <= close:
                     return self.chosen(counts, reached)
                 levels = self.candidates[place].levels
                 trial = counts.copy()
@@ -247,6 +267,12 @@ class Chooser:
                 if cost <= target:
                     counts, reached, progress = trial, cost, True
         return self.chosen(counts, reached)
+
+    def _refine(self) -> bool:
+        """Let all widths be finer, where some can be."""
+        for section in self.sections:
+            section.forget()
+        return sum(candidate.refine() for candidate in self.candidates) > 0
 
     def _last_score(self, counts: Array, place: int) -> float:
         return float(self.candidates[place].scores[counts[place] - 1])

@@ -12,7 +12,7 @@ from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, check_side_files,
 from kerasurgeon.cli.groups import Formats, Loading, Records, grouped
 from kerasurgeon.cli.imports import allowing
 from kerasurgeon.cli.sizes import sizes_of
-from kerasurgeon.cli.steps import check_steps, made_passes, recipe_of, typed_values
+from kerasurgeon.cli.steps import check_steps, made_passes, recipe_of, typed_values, with_budget
 from kerasurgeon.cli.writing import plan
 
 if TYPE_CHECKING:
@@ -27,6 +27,15 @@ def compress(
     recipe: options.RecipeFile = None,
     pass_: options.Passes = None,
     settings: options.Settings = None,
+    macs: Annotated[
+        float | None,
+        options.option(
+            "Instead of a recipe: keep this share of the multiply-accumulates (or this many), by PruneChannels as it "
+            "is. With --data it keeps far more of the accuracy.",
+            "--macs",
+            metavar="SHARE",
+        ),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="All random choices follow from it.", show_default="the recipe's, else 0")
     ] = None,
@@ -46,7 +55,8 @@ def compress(
     After each pass the graph is verified; each file is run and compared with the model before it is put in place.
     """
     check_input(model, KERAS_SUFFIXES, "model file")
-    check_steps(recipe, pass_ or [], settings or [])
+    pass_, settings = with_budget(macs, recipe, pass_ or [], settings or [])
+    check_steps(recipe, pass_, settings)
     shapes = sizes_of(sizes)
     others = check_side_files(records.files(), overwrite=overwrite, read=(model, recipe))
     writing = plan(output, formats, others=others, overwrite=overwrite, seed=seed or 0)
@@ -56,7 +66,7 @@ def compress(
         from kerasurgeon.rewrite.pipeline import Pipeline
 
         level = verify and str(verify)
-        steps = recipe_of(recipe, pass_ or [], settings or [], seed=seed, verify=level, sizes=shapes)
+        steps = recipe_of(recipe, pass_, settings, seed=seed, verify=level, sizes=shapes)
         made_passes(steps)
         return Pipeline.from_recipe(steps)
 

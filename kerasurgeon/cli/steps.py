@@ -123,6 +123,24 @@ def refuse_idle(recipe: Recipe, passes: list[Pass]) -> None:
             raise UsageError(f"Nothing to do: {why}.", where=f"pass {item.name}", hint="name what is to be done there")
 
 
+def with_budget(
+    macs: float | None, recipe: Path | None, passes: list[str], settings: list[str]
+) -> tuple[list[str], list[str]]:
+    """The passes and settings that a budget alone stands for: pruning, and what is dead after it.
+
+    Raises:
+        UsageError: A recipe or passes are given too.
+    """
+    if macs is None:
+        return passes, settings
+    if recipe is not None or passes:
+        raise UsageError("--macs stands for passes of its own.", hint="give --macs, --recipe or --pass")
+    return ["PruneChannels", "RemoveDeadChannels"], [
+        f"PruneChannels.macs={macs!r}",
+        *(text if "." in text.partition("=")[0] else f"PruneChannels.{text}" for text in settings),
+    ]
+
+
 def check_steps(recipe: Path | None, passes: list[str], settings: list[str]) -> None:
     """Check, without starting Keras, what can be checked of what is to be done.
 
@@ -138,7 +156,9 @@ def check_steps(recipe: Path | None, passes: list[str], settings: list[str]) -> 
         check_input(recipe, (".toml", ".json"), "recipe")
         return
     if not passes:
-        raise UsageError("Nothing to do.", hint="give --recipe FILE, or --pass NAME (`kerasurgeon passes` lists them)")
+        raise UsageError(
+            "Nothing to do.", hint="give --macs 0.5, --recipe FILE, or --pass NAME (`kerasurgeon passes` lists them)"
+        )
     for name in passes:
         check_pass_name(name)
     parse_settings(passes, settings)

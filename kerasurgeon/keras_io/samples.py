@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from kerasurgeon.ir.graph import Graph
-from kerasurgeon.ir.structure import map_leaves, values_in
+from kerasurgeon.ir.structure import leaves, unflatten, values_in
 from kerasurgeon.ir.values import TensorSpec, Value
 from kerasurgeon.keras_io.foreign import said
 from kerasurgeon.keras_io.internals import input_structure
@@ -56,7 +56,7 @@ def sample_inputs(graph: Graph, *, seed: int = 0, batch_size: int = 2, shapes: S
         spec = TensorSpec(tuple(wanted[leaf]), graph.spec(leaf).dtype)
         return draw_array(spec, generator, batch_size=batch_size, below=_vocabulary(graph, leaf))
 
-    return map_leaves(draw, graph.inputs)
+    return unflatten(graph.inputs, [draw(leaf) for leaf in leaves(graph.inputs)])
 
 
 def draw_array(

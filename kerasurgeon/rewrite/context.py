@@ -60,6 +60,7 @@ class Context:
         notes: What the user should know of the run, one sentence each; see ``note``.
         plans: What the pass decided, as plans that can be saved, edited and applied again.
         expected: Makes the graph that the pass's result must agree with; see ``expect``.
+        memory: What passes of one run keep for those after them, by names of their own.
     """
 
     data: Any = None
@@ -73,6 +74,7 @@ class Context:
     notes: list[str] = field(default_factory=list)
     plans: list[Any] = field(default_factory=list)
     expected: Callable[[], Graph] | None = None
+    memory: dict[str, Any] = field(default_factory=dict)
 
     def changed(self, node: Node | str, what: str) -> None:
         """Log that the pass changed something at a node.

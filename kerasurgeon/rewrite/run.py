@@ -60,6 +60,7 @@ class Run:
         self.sizes, self.seed, self.progress, self.fraction = sizes, seed, progress, 0.0
         self.size: Size | None = None
         self.comparison = Comparison(model, seed, data)
+        self.memory: dict[str, Any] = {}
         self._not_run: dict[str, list[str]] = {}  # why this machine cannot run the model, and after which passes
 
     @property
@@ -100,6 +101,7 @@ class Run:
             seed=int(seeds.generate_state(1)[0]),
             rng=np.random.default_rng(seeds),
             progress=progress,
+            memory=self.memory,
         )
         started = time.perf_counter()
         with guarded(item, passes[:index], work), python_seeded(context.seed):

@@ -272,7 +272,10 @@ def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
         ({"ratio": 0.5, "ignore": "inne"}, r"(?s)no layer.*'inner'"),
         ({"ratio": {"steem": 0.5}}, r"(?s)no layer.*'stem'"),
         ({"ratio": 0.5, "importance": lambda group, evidence: [1.0]}, "one score per unit"),
-        ({"ratio": 0.95, "max_ratio": 0.5}, r"ratio=0\.95 cannot be reached: the nearest is \d+ channels"),
+        (
+            {"ratio": 0.95, "max_ratio": 0.5, "scope": "global"},
+            r"ratio=0\.95 cannot be reached: the nearest is \d+ channels",
+        ),
     ],
 )
 def test_what_only_the_model_can_tell(options: dict[str, Any], message: str) -> None:

@@ -1,0 +1,149 @@
+"""What PruneChannels does where nobody says how: the best that is known for what is there.
+
+Measured (docs/pruning_defaults.md): kernels that are fitted by least squares keep far more than means do. They want the
+same share of every group gone, and where there are labels, what the loss loses by Taylor's formula as importance. Data
+is best; inputs that are generated from the statistics of batch norms come next, then these statistics alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from kerasurgeon.channels.analysis import analyse
+from kerasurgeon.channels.gradients import gradients
+from kerasurgeon.channels.importance import Evidence
+from kerasurgeon.channels.prune_options import AUTO, PruneOptions
+from kerasurgeon.errors import CannotRunError, OptionError
+from kerasurgeon.generating import TooLittleTime, checked_range, find_anchors, made_inputs
+from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.structure import values_in
+from kerasurgeon.keras_io.batches import bound_inputs
+from kerasurgeon.rewrite.context import Context
+
+_ADDS = "data= (some hundred inputs) would let kernels be fitted to what they see"
+_FITS = ("least_squares", "generated")
+_CACHED = "generated inputs"
+_FEW = 4
+
+
+def settled(graph: Graph, options: PruneOptions, context: Context) -> PruneOptions:
+    """The options with what "auto" stands for, by what there is; said in the report.
+
+    Args:
+        graph: The graph, as it is before anything is cut.
+        options: What was asked for.
+        context: Has the data.
+    """
+    compensate, why = _compensation(graph, options, context)
+    importance, scope = options.importance, options.scope
+    if importance == AUTO:
+        importance = "l2"
+        if compensate == "least_squares":
+            problem = _no_gradients(graph, context)
+            importance = "l2" if problem else "taylor"
+            why += f"; importance {importance!r}" + (f": {problem}" if problem else ", by the labels")
+    if scope == AUTO:
+        scope = "local" if compensate in _FITS or options.compensate == AUTO else "global"
+    if options.compensate == AUTO and why:
+        context.changed(graph.name, why)
+    if options.compensate == AUTO and compensate == "batch_norm":
+        context.note(f"without data and trained batch norms little is made up for what goes; {_ADDS}")
+    return replace(options, compensate=compensate, importance=importance, scope=scope)
+
+
+def _compensation(graph: Graph, options: PruneOptions, context: Context) -> tuple[str, str]:
+    """The compensation, and what is said of it."""
+    if options.compensate != AUTO:
+        return options.compensate, ""
+    if options.try_zeros:
+        return "none", ""
+    if context.data is not None:
+        return "least_squares", "compensate='auto': least squares on the data"
+    if find_anchors(graph):
+        return "generated", "compensate='auto': there is no data: least squares on generated inputs"
+    return "batch_norm", (
+        "compensate='auto': there is no data, and no trained batch norm to generate inputs from: only what batch norms "
+        f"say is made up for; {_ADDS}"
+    )
+
+
+def calibration(
+    graph: Graph, options: PruneOptions, context: Context, progress: Callable[[float, str], None], fallback: bool
+) -> tuple[str, Any]:
+    """The method of ``compensate`` and its data, for options that ``settled`` gave.
+
+    Args:
+        graph: The graph, as it is before the round.
+        options: The options.
+        context: Has the data; what is generated is kept in its memory for the rest of the run.
+        progress: Told of the generation.
+        fallback: Whether batch-norm means do where no inputs can be generated.
+
+    Raises:
+        OptionError: No inputs can be generated, and nothing else was allowed.
+    """
+    if options.compensate != "generated":
+        return options.compensate, context.data
+    values = values_in(graph.inputs)
+    checked_range(options.input_range, [value.node for value in values])  # what is wrong with it is said in any case
+    specs = [graph.spec(value) for value in values]
+    kept_for, kept_range, made = context.memory.get(_CACHED, (None, None, None))
+    if kept_for != specs or options.input_range not in (None, kept_range):
+        try:
+            made = made_inputs(
+                graph, range=options.input_range, seconds=options.generate_seconds, seed=context.seed, progress=progress
+            )
+        except (OptionError, TooLittleTime, CannotRunError) as problem:
+            if not fallback:
+                if isinstance(problem, TooLittleTime):
+                    raise OptionError(
+                        "No inputs can be generated in this time.",
+                        got=str(problem),
+                        hint="a larger generate_seconds=, or data",
+                    ) from None
+                raise
+            reason = str(problem).splitlines()[0]
+            said = (
+                f"no inputs were generated, batch-norm means are put in their place: {reason}; "
+                f"generate_seconds= gives more time; {_ADDS}"
+            )
+            context.changed(graph.name, said)
+            context.note(said)
+            return "batch_norm", None
+        context.memory[_CACHED] = specs, options.input_range, made
+        for line in made.said:
+            context.changed(graph.name, line)
+        asked = "" if made.known else "; input_range= would say in which range inputs lie"
+        context.note(f"kernels were fitted on generated inputs{asked}; {_ADDS}")
+        context.changed(graph.name, f"{_ADDS}; statistics that are measured again on these inputs would be worse")
+    return "least_squares", made.arrays if len(made.arrays) > 1 else made.arrays[0]
+
+
+def _no_gradients(graph: Graph, context: Context) -> str:
+    """Why gradients of the loss cannot be had, by a trial on a few samples; empty if they can."""
+    data = context.data
+    if hasattr(data, "__next__"):
+        return "the data can be read only once"
+    if isinstance(data, (tuple, list)) and bound_inputs(graph, data) is not None:
+        return "there are no labels"
+    if isinstance(data, tuple) and len(data) == 2:
+        try:
+            data = tuple(_first(part) for part in data)
+        except (TypeError, IndexError, KeyError):
+            return "the labels cannot be read"
+    evidence = Evidence(analyse(graph), data, context.loss, context.rng, "mean")
+    try:
+        next(gradients(evidence, list(values_in(graph.outputs))[:1], _FEW))
+    except StopIteration:
+        return "there are no samples"
+    except OptionError as problem:
+        return str(problem).splitlines()[0].rstrip(".")
+    return ""
+
+
+def _first(part: Any) -> Any:
+    import keras
+
+    return keras.tree.map_structure(lambda array: array[:_FEW], part)
