@@ -116,7 +116,6 @@ assert 0.4 * 61 < made <= 0.5 * 61, made
 assert outputs(learned).shape == before.shape
 
 
-
 def shipped() -> keras.Model:
     """A network with what formats differ in: paddings, norms, attention behind a mask, a recurrence, two outputs."""
     inputs = keras.Input((12, 12, 3), name="ein Bild")
