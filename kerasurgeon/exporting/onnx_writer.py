@@ -60,8 +60,9 @@ def write_onnx(
     ]
     parts.drop_unused(results)
     parts.merge_equal(results)
-    own = [[_turned(info) for info in infos] if turned else infos for infos in (inputs, outputs)]
-    proto = _proto(model.name, parts, *own, results, batch_size)
+    if turned:
+        inputs, outputs = [_turned(info) for info in inputs], [_turned(info) for info in outputs]
+    proto = _proto(model.name, parts, inputs, outputs, results, batch_size)
     protect_pooling_pads(proto)
     return proto
 

@@ -177,7 +177,7 @@ def image_network() -> keras.Model:
 @pytest.mark.parametrize("quantize", [None, "int8"])
 def test_channels_before_positions(tmp_path: Path, quantize: Any) -> None:
     model, images = image_network(), np.random.default_rng(0).normal(size=(16, 8, 6, 3)).astype("float32")
-    data = {} if quantize is None else {"calibration": images}
+    data: dict[str, Any] = {} if quantize is None else {"calibration": images}
     export(model, tmp_path / "m.onnx", layout="nchw", quantize=quantize, **data)
     proto = onnx.load(tmp_path / "m.onnx")
     assert not [node for node in proto.graph.node if node.op_type == "Transpose"]
