@@ -14,9 +14,8 @@ from kerasurgeon.exporting.tensors import Array
 
 # Keras' masks are -1e9, -3e4 in half precision, and the lowest number of a type.
 _HUGE = 1e4
-_MASKING = frozenset(("Where", "Add", "Sub", "Mul", "Min", "Max"))
-# What hands such numbers on; any other operator is the last that sees them.
-_PASSING = _MASKING | {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Expand", "Identity", "Cast", "Concat", "Slice"}
+# ONNX's operators that hand such numbers on; any other is the last that sees them.
+_PASSING = "Where Add Sub Mul Min Max Reshape Transpose Squeeze Unsqueeze Expand Identity Cast Slice"
 
 
 def mask_nodes(proto: Any) -> list[str]:
@@ -32,7 +31,7 @@ def mask_nodes(proto: Any) -> list[str]:
         if not reads or node.op_type == "Constant":
             continue
         found.append(node.name)
-        if node.op_type in _PASSING:
+        if node.op_type in _PASSING.split():
             huge.update(node.output)
     return found
 
