@@ -230,12 +230,8 @@ def _saved(model: Any, path: Path) -> Any:
 
 
 def export(case: Case) -> str:
-    """Both files, run by their runtimes, give what the model gives; what cannot be written is refused."""
-    found = [_exported(case, suffix) for suffix in (".onnx", ".tflite")]
-    return "done" if "done" in found else found[0]
-
-
-def _exported(case: Case, suffix: str) -> str:
+    """The file, run by its runtime, gives what the model gives; what cannot be written is refused."""
+    suffix = ".tflite" if case.seed % 3 == 0 else ".onnx"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"model{suffix}"
         try:
