@@ -5,11 +5,15 @@ Each part is held against numpy, or against what the original network computes; 
 
 import os
 import sys
+import tempfile
+from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = "jax"
 
 import keras
 import numpy as np
+import onnxruntime
+from ai_edge_litert.interpreter import Interpreter
 from keras import layers
 
 import kerasurgeon as ks
@@ -111,5 +115,31 @@ made = sum(learned.get_layer(name).filters for name in ("stem", "widen", "narrow
 assert 0.4 * 61 < made <= 0.5 * 61, made
 assert outputs(learned).shape == before.shape
 
+
+def shipped() -> keras.Model:
+    """A network with what formats differ in: paddings, norms, attention behind a mask, a recurrence, two outputs."""
+    inputs = keras.Input((12, 12, 3), name="ein Bild")
+    x = layers.BatchNormalization()(layers.Conv2D(16, 3, padding="same", activation="hard_swish", name="stem")(inputs))
+    x = layers.LayerNormalization()(layers.DepthwiseConv2D(3, strides=2, padding="same")(x))
+    steps = layers.Reshape((36, 16))(x)
+    steps = layers.MultiHeadAttention(2, 8)(steps, steps, use_causal_mask=True)
+    return keras.Model(inputs, {"classes": layers.Dense(5)(layers.LSTM(6)(steps)), "mean": x})
+
+
+# Files: written without a converter, run by their runtimes called directly.
+sent = shipped()
+wanted = {name: np.asarray(value) for name, value in sent(images, training=False).items()}
+with tempfile.TemporaryDirectory() as folder:
+    for suffix in ("onnx", "tflite"):
+        report = ks.export(sent, Path(folder, f"model.{suffix}"), batch_size=len(images))
+        assert report.relative_error < 1e-5, report
+        assert not report.notes, report
+    session = onnxruntime.InferenceSession(Path(folder, "model.onnx"), providers=["CPUExecutionProvider"])
+    got = dict(zip(wanted, session.run(list(wanted), {"ein Bild": images}), strict=True))
+    signature = Interpreter(str(Path(folder, "model.tflite"))).get_signature_runner("serving_default")
+    for found in (got, signature(**{"ein Bild": images})):
+        for name, value in wanted.items():
+            close(found[name], value, 1e-5)
+
 assert "tensorflow" not in sys.modules, "something imported TensorFlow"
-sys.stdout.write("lift, emit, cost, channels, pruning, factors and MorphNet compute the same under JAX\n")
+sys.stdout.write("lift, emit, cost, channels, pruning, factors, MorphNet and files compute the same under JAX\n")

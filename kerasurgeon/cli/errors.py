@@ -23,9 +23,10 @@ _SPOKEN = (
     (r"\bdata=some_inputs\b", "--data FILE"),
     (r"\binputs=(\.\.\.|\w+)", "--inputs FILE"),
     (r"\bsizes=", "--sizes"),
-    (r"\b(quantize|verify|batch_size|opset|writer|samples|seed)=['\"]?(\w+)['\"]?", r"--\1 \2"),
+    (r"\b(quantize|verify|batch_size|opset|writer|layout|samples|seed)=['\"]?(\w+)['\"]?", r"--\1 \2"),
     (r"\binteger_io(=True)?\b", "--integer-io"),
     (r"\bint8_weights='(\w+)'", r"--int8-weights \1"),
+    (r"\baccept=([\d.]+)", r"--accept \1"),
     (r"--batch_size\b", "--batch-size"),
     (r"report\.to_dict\(\)", "--json"),
 )

@@ -33,9 +33,11 @@ class Formats:
         calibration: Data for int8.
         integer_io: Whether int8 .tflite files take and give int8.
         int8_weights: How int8 .onnx files store weights.
+        accept: The largest RMS error of quantised files.
         batch_size: The batch size built into .tflite and .onnx files.
         opset: The version of ONNX's operators.
         writer: How .tflite and .onnx files are made.
+        layout: The order of axes of images in .onnx files.
         inputs: What outputs are compared on.
     """
 
@@ -43,9 +45,11 @@ class Formats:
     calibration: options.Calibration = None
     integer_io: options.IntegerIo = False
     int8_weights: options.Int8Weights = "auto"
+    accept: options.Accept = None
     batch_size: options.BatchSize = "auto"
     opset: options.Opset = None
     writer: options.Writer = "auto"
+    layout: options.Layout = "keras"
     inputs: options.Inputs = None
 
 

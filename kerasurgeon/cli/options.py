@@ -113,6 +113,14 @@ Int8Weights = Annotated[
         rich_help_panel=_WRITING,
     ),
 ]
+Accept = Annotated[
+    float | None,
+    typer.Option(
+        help="The largest RMS error of a quantised file, by the deviation of an output.",
+        rich_help_panel=_WRITING,
+        show_default=".02 float16, .2 dynamic, .4 int8",
+    ),
+]
 BatchSize = Annotated[
     str,
     typer.Option(
@@ -128,6 +136,14 @@ Writer = Annotated[
     str,
     typer.Option(
         help="How .tflite and .onnx files are made: graph (by the rules of layers), converter, auto (graph if it can).",
+        rich_help_panel=_WRITING,
+    ),
+]
+Layout = Annotated[
+    str,
+    typer.Option(
+        metavar="keras|nchw",
+        help="The order of axes of images that an .onnx takes and gives: as in Keras, or channels before positions.",
         rich_help_panel=_WRITING,
     ),
 ]

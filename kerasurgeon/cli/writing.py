@@ -32,9 +32,11 @@ class Writing:
         calibration: The data for int8.
         integer_io: Whether int8 .tflite files take and give int8.
         int8_weights: How int8 .onnx files store weights.
+        accept: The largest RMS error of quantised files.
         batch_size: The batch size built into .tflite and .onnx files.
         opset: The version of ONNX's operators.
         writer: How .tflite and .onnx files are made.
+        layout: The order of axes of images in .onnx files.
         inputs: What outputs are compared on.
         seed: The seed of random inputs.
         overwrite: Whether files that are there when these are put in place are replaced.
@@ -45,9 +47,11 @@ class Writing:
     calibration: Any
     integer_io: bool
     int8_weights: str
+    accept: float | None
     batch_size: Any
     opset: int | None
     writer: str
+    layout: str
     inputs: Any
     seed: int
     overwrite: bool
@@ -62,10 +66,10 @@ class Writing:
             options["calibration"] = self.calibration
         if suffix == ".tflite":
             options["integer_io"] = self.integer_io
-        options["writer"] = self.writer
+        options |= {"writer": self.writer, "accept": self.accept}
         if suffix == ".onnx":
             options["opset"] = self.opset
-            options["int8_weights"] = self.int8_weights
+            options |= {"int8_weights": self.int8_weights, "layout": self.layout}
         return options
 
 
@@ -83,10 +87,12 @@ def plan(paths: Sequence[Path], formats: Formats, *, others: Sequence[Path], ove
         (formats.batch_size != "auto" and suffixes == {".keras"}, "--batch-size", "a .tflite or .onnx file to write"),
         (formats.opset is not None and ".onnx" not in suffixes, "--opset", "an .onnx file to write"),
         (formats.writer != "auto" and suffixes == {".keras"}, "--writer", "a .tflite or .onnx file to write"),
+        (formats.layout != "keras" and ".onnx" not in suffixes, "--layout", "an .onnx file to write"),
         (formats.calibration is not None and formats.quantize != Quantize.INT8, "--calibration", "--quantize int8"),
         (formats.integer_io and formats.quantize != Quantize.INT8, "--integer-io", "--quantize int8"),
         (formats.integer_io and ".tflite" not in suffixes, "--integer-io", "a .tflite file to write"),
         (formats.int8_weights != "auto" and formats.quantize != Quantize.INT8, "--int8-weights", "--quantize int8"),
+        (formats.accept is not None and formats.quantize is None, "--accept", "--quantize"),
         (formats.int8_weights != "auto" and ".onnx" not in suffixes, "--int8-weights", "an .onnx file to write"),
     ):
         if wrong:
@@ -102,9 +108,11 @@ def plan(paths: Sequence[Path], formats: Formats, *, others: Sequence[Path], ove
         read_arrays(formats.calibration, "calibration file"),
         formats.integer_io,
         _int8_weights(formats.int8_weights),
+        formats.accept,
         _batch_size(formats.batch_size),
         formats.opset,
         formats.writer,
+        formats.layout,
         read_arrays(formats.inputs, "file of inputs"),
         seed,
         overwrite,

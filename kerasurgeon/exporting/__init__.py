@@ -8,16 +8,13 @@ What cannot be exported yet, and why:
 
 * Subclassed models without a graph of layers, unbuilt models: wrap them in ``keras.Model(x, model(x))``.
 * Inputs of strings, sparse and ragged inputs.
-* Layers whose names hold spaces, colons or letters beyond ASCII (.tflite, and .onnx by the converter): Keras allows
-  them, TensorFlow's scopes do not. Inputs may be called anything.
-* Operations beyond TFLite's or ONNX's own set: FFT, SVD, ``erfinv``, hashing and lookup layers; also
-  ``keras.ops.argmax`` on floats, which Keras writes with bit casts. Flex and custom operations are never written.
-* TFLite: models quantised by ``model.quantize("int8")``; grouped or channels-first 3-D convolutions; int8 of
-  recurrent layers that are not unrolled (TensorFlow's calibrator dies on loops); more than 2 GiB.
-* TFLite: recurrent layers with a free batch size (``batch_size=None``): the converter needs it fixed.
-* ONNX: more than 2 GiB. Files are written from the graph; what a layer's rule cannot write is converted by tf2onnx,
-  which stops at opset 18 and needs TensorFlow.
-* Any backend but TensorFlow for .tflite: save .keras there, export with ``KERAS_BACKEND=tensorflow``.
+* Layers without a rule that says how they are written, unless a converter can: operations beyond TFLite's or ONNX's own
+  set (FFT, SVD, ``erfinv``, hashing and lookup layers). Flex and custom operations are never written.
+* By the converters, which need TensorFlow as Keras' backend: layers whose names hold spaces, colons or letters beyond
+  ASCII. TFLite of ``int8`` and ``dynamic`` goes by the converter; it dies on int8 of recurrent layers that are not
+  unrolled, and needs a fixed batch size for them.
+* TFLite: models quantised by ``model.quantize("int8")``; more than 2 GiB.
+* ONNX: more than 2 GiB.
 
 Models that compute in another precision than float32 are exported as float32 to .tflite and .onnx, stateful layers
 start every run from the state the model is in: notes in the report say so.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,14 +16,16 @@ from kerasurgeon.atomic import AsSeen, check_place, staged
 from kerasurgeon.errors import CannotRunError, ExportError, ModelFileError
 from kerasurgeon.exporting.calibration import calibration_batches
 from kerasurgeon.exporting.float_twin import float32_twin, other_precision_layers
+from kerasurgeon.exporting.floor import check_floor, hold_out
 from kerasurgeon.exporting.keras_runner import KerasRunner
+from kerasurgeon.exporting.onnx_saving import data_file
 from kerasurgeon.exporting.options import Options, check_options, check_quantised_layers
 from kerasurgeon.exporting.parity import OutputParity, measure
 from kerasurgeon.exporting.report import ExportReport
 from kerasurgeon.exporting.samples import random_inputs, working_inputs
 from kerasurgeon.exporting.signature import check_finite_weights, check_model, weight_bytes
 from kerasurgeon.exporting.tensors import Feeds, bind
-from kerasurgeon.exporting.writing import Progress, run_file, write_file
+from kerasurgeon.exporting.writing import Progress, far_off, run_file, write_file
 from kerasurgeon.keras_io import flatten_layers
 from kerasurgeon.keras_io.equal_calls import equal_calls
 from kerasurgeon.keras_io.leftovers import sweep
@@ -48,9 +51,11 @@ def export(
     calibration: Any = None,
     integer_io: bool = False,
     int8_weights: Literal["auto", "full", "reduced", "unsigned"] = "auto",
+    accept: float | None = None,
     batch_size: int | Literal["auto"] | None = "auto",
     opset: int | None = None,
     writer: Literal["auto", "graph", "converter"] = "auto",
+    layout: Literal["keras", "nchw"] = "keras",
     inputs: Any = None,
     seed: int = 0,
     overwrite: bool | None = None,
@@ -59,8 +64,8 @@ def export(
     """Write a model to a file, run the file, and compare it with the model.
 
     Nothing appears at ``path`` unless the file was run and its outputs agree: with ``quantize=None``, to 1e-3
-    relative. A quantised file's differences are in the report, for the caller to judge. Where this machine's backend
-    cannot run the model, the report has no differences and says why.
+    relative; quantised, to what ``accept`` says. Where this machine's backend cannot run the model, the report has no
+    differences and says why.
 
     Args:
         model: A Functional or built Sequential model; it is not changed.
@@ -68,11 +73,15 @@ def export(
         quantize: None for float32; ``float16`` stores large weights in half the bytes; ``dynamic`` stores
             them as int8; ``int8`` computes in int8 as well, with ranges found from ``calibration``.
         calibration: For ``int8``: an array, a tuple or mapping of arrays for several inputs, or an iterable
-            of batches. 100 to 500 samples of real data; at most 512 are used.
+            of batches. 100 to 500 samples of real data; at most 512 are used. Of 32 or more, one in eight, at most 32,
+            is kept from the search for ranges: outputs are compared on these, unless ``inputs`` are given.
         integer_io: Whether an int8 TFLite file also takes and gives int8 (for microcontrollers).
         int8_weights: How an int8 ONNX file stores weights. ONNX Runtime's kernels for x86 processors without VNNI
             overflow with ``full`` signed ones; ``reduced`` ones of 7 bits and ``unsigned`` ones are safe, the latter
             slower. ``auto`` takes full ones unless the runtime loses by them here; the report says what it took.
+        accept: The largest RMS error of a quantised file, by the standard deviation of an output; by default .02 for
+            ``float16``, .2 for ``dynamic``, .4 for ``int8``, or one 256th of the largest output where that is more. A
+            file further from the model is an error, which names the layers that add most.
         batch_size: The batch size that is built into a .tflite or .onnx file; None leaves it free; ``auto``
             is 1 for TFLite, whose graphs are simpler then, and None for ONNX.
         opset: The version of ONNX's operators; 17 by default. From 13 on files are written from the graph; tf2onnx
@@ -81,6 +90,8 @@ def export(
             ``converter``, TensorFlow's or tf2onnx, which needs TensorFlow. ``auto`` takes the graph, and the converter
             where a layer has no rule that says how; a note then says which. ``dynamic`` and ``int8`` TFLite files are
             made by the converter.
+        layout: The order of axes of an ONNX file's inputs and outputs of four axes: ``keras`` as in the model, ``nchw``
+            with the last axis, the channels, at place 1. Arrays that are given here are in Keras' order always.
         inputs: The arrays to compare on; by default four random samples. Give real ones where sizes are free
             or integers must mean something.
         seed: The seed of the random inputs.
@@ -96,7 +107,7 @@ def export(
         OptionError: An option, the calibration data or ``inputs`` do not fit.
         ModelFileError: The file cannot be written there, or another is there and may not be replaced.
         ExportError: The model cannot be converted, its weights are not finite, or the file computes something
-            else than the model.
+            else than the model, or, quantised, something too far from it.
         MissingExtraError: A package that the format needs is not installed.
     """
     started = time.perf_counter()
@@ -112,6 +123,8 @@ def export(
         calibration=calibration,
         int8_weights=int8_weights,
         writer=writer,
+        accept=accept,
+        layout=layout,
     )
     tell(0.0, "checking the model")
     source, notes = _exportable(model, options)
@@ -121,9 +134,13 @@ def export(
     tell(0.05, "running the Keras model")
     expected: Feeds | None = None
     feeds = None if inputs is None else bind(inputs, reference.inputs)
+    if feeds is None and batches:
+        batches, feeds = hold_out(batches)
+        if feeds is None:
+            feeds, notes = batches[0], (*notes, "compared on samples that ranges were found from: they are too few")
     try:
         with equal_calls() as used:
-            feeds, expected = _run_reference(reference, feeds, seed, batches[0] if batches else None)
+            feeds, expected = _run_reference(reference, feeds, seed)
         notes = (*notes, *by_equal_calls(used))
     except CannotRunError as error:
         feeds = random_inputs(reference.inputs, seed=seed, samples=_SAMPLES) if feeds is None else feeds
@@ -142,7 +159,17 @@ def export(
         if quantize is None and outputs:
             half = options.format == "keras" and other_precision_layers(source, "keras")
             check_parity(outputs, target, HALF_TOLERANCE if half else TOLERANCE)
+        elif quantize is not None:
+            check_floor(outputs, target, quantize, accept, partial(far_off, reference, temporary, options, feeds))
         size = temporary.stat().st_size
+        weights = data_file(temporary)
+        if weights.exists():
+            size += weights.stat().st_size
+            place = data_file(Path(os.path.realpath(target)).with_name(temporary.name))
+            overwriting = AsSeen.now(place) if overwrite is None else overwrite
+            with staged(place, overwrite=overwriting, kind=ModelFileError) as beside:
+                os.replace(weights, beside)
+            notes = (*notes, f"its weights are in {place.name}, which must lie beside it: one file holds 2 GiB")
     if options.format == "keras":
         sweep(weight_bytes(source))  # the model that was loaded
     report = ExportReport(
@@ -208,10 +235,10 @@ def _exportable(model: Any, options: Options) -> tuple[keras.Model, tuple[str, .
     return float32_twin(model), (*notes, note)
 
 
-def _run_reference(reference: KerasRunner, given: Feeds | None, seed: int, data: Feeds | None) -> tuple[Feeds, Feeds]:
+def _run_reference(reference: KerasRunner, given: Feeds | None, seed: int) -> tuple[Feeds, Feeds]:
     """Inputs, those that are given or some that the model runs on, and what it gives."""
     if given is None:
-        given, outputs = working_inputs(reference, seed=seed, samples=_SAMPLES, data=data)
+        given, outputs = working_inputs(reference, seed=seed, samples=_SAMPLES)
     else:
         outputs = reference.run(given)
     for name, array in outputs.items():

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+
+import keras
 
 from kerasurgeon.exporting.tensors import TensorInfo
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.structure import leaves
 from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.onnx_graph import Tensors, write_nodes
-from kerasurgeon.rules.onnx_parts import Parts, Tensor, natural
+from kerasurgeon.rules.onnx_parts import Order, Parts, Tensor, channels_first, natural
 from kerasurgeon.rules.sizes import resolve
 
 
@@ -32,6 +36,8 @@ def written(
     batch_size: int | None,
     refuse: Callable[[OnnxCall], None],
     call_type: type[OnnxCall],
+    *,
+    turned: bool = False,
 ) -> Tensors:
     """Write every node of a graph; the tensors that stand for its values.
 
@@ -42,6 +48,7 @@ def written(
         batch_size: The batch size to build in; None leaves it free.
         refuse: Raises ``CannotTell`` for calls that are not to be written.
         call_type: The class of calls.
+        turned: Whether inputs of four axes have their channels at place 1.
 
     Raises:
         CannotWrite: Some calls have no rule that knows how.
@@ -51,15 +58,30 @@ def written(
     specs = {node.name: node.outputs for node in nodes} if batch_size is None else resolve(graph, batch_size=batch_size)
     for value, info in zip(leaves(graph.inputs), inputs, strict=True):
         (spec,) = specs[value.node]
-        name = parts.known(parts.fresh(info.name), spec)
-        tensors[value.node] = {0: Tensor(spec, forms={natural(len(spec.shape)): name})}
+        order = border_order(len(spec.shape), turned=turned)
+        given = replace(spec, shape=tuple(spec.shape[axis] for axis in order))
+        tensors[value.node] = {0: Tensor(spec, forms={order: parts.known(parts.fresh(info.name), given)})}
     reasons = write_nodes(graph, specs, tensors, parts, refuse=refuse, call_type=call_type)
     if reasons:
         raise CannotWrite(reasons)
     return tensors
 
 
+def border_order(rank: int, *, turned: bool) -> Order:
+    """The order of axes of a model's input or output: Keras' own, or images with channels at place 1."""
+    return channels_first(rank) if turned and rank == 4 else natural(rank)
+
+
 def shown(reasons: Mapping[str, str]) -> str:
     """The first reasons, one per layer."""
     lines = [f"{name}: {reason}" for name, reason in list(reasons.items())[:3]]
     return "; ".join(lines) + (f"; and {len(reasons) - 3} more calls" if len(reasons) > 3 else "")
+
+
+def versions() -> dict[str, str]:
+    """What a file was written with: the versions of the library, where it is installed, and of Keras."""
+    found = {"keras": str(keras.__version__)}
+    try:
+        return {"kerasurgeon": version("kerasurgeon")} | found
+    except PackageNotFoundError:
+        return found

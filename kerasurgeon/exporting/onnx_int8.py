@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from kerasurgeon.exporting.converter_errors import converter_error
+from kerasurgeon.exporting.onnx_mask_nodes import mask_nodes
 from kerasurgeon.exporting.tensors import Array, Feeds
 from kerasurgeon.hidden import scratch
 from kerasurgeon.quiet import quiet, require
@@ -80,10 +81,11 @@ def quantize_int8(
         source = Path(folder, "float.onnx")
         try:
             onnx.save(proto, source)
+            masks = mask_nodes(proto)
 
             def write(form: Form) -> Path:
                 target = Path(folder, f"{form.name}.onnx")
-                _static(source, target, _reader(calibration, batch_size), form)
+                _static(source, target, _reader(calibration, batch_size), form, masks)
                 return target
 
             if weights != "auto":
@@ -147,7 +149,7 @@ def _error(expected: Sequence[Sequence[Array]], got: Sequence[Sequence[Array]]) 
     return worst
 
 
-def _static(source: Path, target: Path, samples: Any, form: Form) -> None:
+def _static(source: Path, target: Path, samples: Any, form: Form, excluded: Sequence[str]) -> None:
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     quantize_static(
@@ -156,6 +158,7 @@ def _static(source: Path, target: Path, samples: Any, form: Form) -> None:
         samples,
         quant_format=QuantFormat.QDQ,
         per_channel=True,
+        nodes_to_exclude=list(excluded),
         reduce_range=form.reduced,
         # Unsigned activations are one and a half to three times as quick as signed ones on x86.
         activation_type=QuantType.QUInt8,

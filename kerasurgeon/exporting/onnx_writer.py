@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
 
-from kerasurgeon.exporting.graph_writing import written
+from kerasurgeon.exporting.graph_writing import border_order, versions, written
 from kerasurgeon.exporting.onnx_rewrites import protect_pooling_pads
 from kerasurgeon.exporting.onnx_simplify import simplified
 from kerasurgeon.exporting.tensors import TensorInfo
@@ -31,6 +32,7 @@ def write_onnx(
     *,
     batch_size: int | None,
     opset: int,
+    turned: bool = False,
 ) -> Any:
     """Write a model from its graph.
 
@@ -40,6 +42,7 @@ def write_onnx(
         outputs: Its outputs.
         batch_size: The batch size to build in; None leaves it free.
         opset: The version of ONNX's operators, from 13.
+        turned: Whether inputs and outputs of four axes have their channels at place 1, and not last as in Keras.
 
     Returns:
         An ``onnx.ModelProto``.
@@ -50,9 +53,15 @@ def write_onnx(
     require("onnx", package="onnx", extra="onnx", needed_for="ONNX export")
     graph = simplified(lift(model))
     parts = Parts(opset)
-    tensors = written(graph, parts, inputs, batch_size, refusal(model), OnnxCall)
-    results = [_result(tensors[value.node][value.index], parts, info.name) for value, info in _outputs(graph, outputs)]
+    tensors = written(graph, parts, inputs, batch_size, refusal(model), OnnxCall, turned=turned)
+    results = [
+        _result(tensors[value.node][value.index], parts, info.name, turned=turned)
+        for value, info in _outputs(graph, outputs)
+    ]
     parts.drop_unused(results)
+    parts.merge_equal(results)
+    if turned:
+        inputs, outputs = [_turned(info) for info in inputs], [_turned(info) for info in outputs]
     proto = _proto(model.name, parts, inputs, outputs, results, batch_size)
     protect_pooling_pads(proto)
     return proto
@@ -62,10 +71,15 @@ def _outputs(graph: Graph, outputs: Sequence[TensorInfo]) -> list[tuple[Value, T
     return list(zip(leaves(graph.outputs), outputs, strict=True))
 
 
-def _result(tensor: Tensor, parts: Parts, name: str) -> str:
+def _turned(info: TensorInfo) -> TensorInfo:
+    order = border_order(len(info.shape), turned=True)
+    return replace(info, shape=tuple(info.shape[axis] for axis in order))
+
+
+def _result(tensor: Tensor, parts: Parts, name: str, *, turned: bool) -> str:
     """The ONNX tensor that an output is."""
     call = OnnxCall(name, None, (), parts=parts)  # type: ignore[arg-type]  # there is no layer: nothing asks for it
-    return call.read(tensor, dtype=tensor.dtype)
+    return call.read(tensor, border_order(tensor.rank, turned=turned), dtype=tensor.dtype)
 
 
 def _proto(
@@ -109,12 +123,16 @@ def _proto(
         tensor.raw_data = array.tobytes()
     parts.constants.clear()
     opsets = [helper.make_opsetid("", parts.opset)]
-    return helper.make_model(
+    said = versions()
+    proto = helper.make_model(
         graph,
         opset_imports=opsets,
         ir_version=helper.find_min_ir_version_for(opsets),
         producer_name="kerasurgeon",
+        producer_version=said.get("kerasurgeon", ""),
     )
+    helper.set_model_props(proto, said)
+    return proto
 
 
 def _value_info(info: TensorInfo, batch_size: int | None) -> Any:

@@ -18,6 +18,7 @@ Format = Literal["keras", "tflite", "onnx"]
 FORMATS: dict[str, Format] = {".keras": "keras", ".tflite": "tflite", ".onnx": "onnx"}
 QUANTIZATIONS = ("float16", "dynamic", "int8")
 WRITERS = ("auto", "graph", "converter")
+LAYOUTS = ("keras", "nchw")
 DEFAULT_OPSET = 17
 # Per-channel int8 needs an axis on QuantizeLinear, which opset 13 brought.
 _LEAST_INT8_OPSET = 13
@@ -35,6 +36,7 @@ class Options:
         opset: The version of ONNX's operators.
         int8_weights: How an int8 ONNX file stores weights: ``auto`` or a name of `onnx_int8.FORMS`.
         writer: Which way a TFLite or ONNX file is made, one of ``WRITERS``.
+        layout: The order of axes of images that an ONNX file takes and gives, one of ``LAYOUTS``.
     """
 
     format: Format
@@ -44,6 +46,12 @@ class Options:
     opset: int
     int8_weights: str = "auto"
     writer: str = "auto"
+    layout: str = "keras"
+
+    @property
+    def turned(self) -> bool:
+        """Whether images have their channels at place 1 in the file, and last in Keras."""
+        return self.layout == "nchw"
 
 
 def check_options(
@@ -56,6 +64,8 @@ def check_options(
     calibration: Any,
     int8_weights: Any = "auto",
     writer: Any = "auto",
+    accept: Any = None,
+    layout: Any = "keras",
 ) -> Options:
     """Check the options of an export against each other and against the format.
 
@@ -68,6 +78,8 @@ def check_options(
         calibration: See there.
         int8_weights: See there.
         writer: See there.
+        accept: See there.
+        layout: See there.
 
     Raises:
         OptionError: An option has a value that it may not have, or does nothing for this format.
@@ -94,6 +106,9 @@ def check_options(
         raise OptionError("Calibration data is of use for quantize='int8' only.", got=f"quantize={quantize!r}")
     _check_int8_weights(int8_weights, quantize, file_format)
     _check_writer(writer, file_format, quantize)
+    if accept is not None:
+        _check_accept(accept, quantize)
+    _check_layout(layout, file_format, writer)
     return Options(
         file_format,
         quantize,
@@ -102,6 +117,7 @@ def check_options(
         _check_opset(opset, file_format, quantize, writer),
         int8_weights,
         writer,
+        layout,
     )
 
 
@@ -134,6 +150,33 @@ def _check_int8_weights(int8_weights: Any, quantize: Any, file_format: Format) -
     if int8_weights != "auto" and (quantize != "int8" or file_format != "onnx"):
         raise OptionError(
             "int8_weights is of use for int8 ONNX files only.", got=f"quantize={quantize!r} and format {file_format}"
+        )
+
+
+def _check_accept(accept: Any, quantize: Any) -> None:
+    if quantize is None:
+        raise OptionError("accept is of use for quantised files only.", got="quantize=None")
+    if not isinstance(accept, (int, float)) or isinstance(accept, bool) or not accept > 0:
+        raise OptionError(
+            "accept is no error that a file may have.",
+            expected="a number above 0: the RMS error by the deviation of an output",
+            got=repr(accept),
+        )
+
+
+def _check_layout(layout: Any, file_format: Format, writer: Any) -> None:
+    if layout not in LAYOUTS:
+        raise OptionError(
+            "Unknown order of axes.",
+            where="layout",
+            expected=", ".join(map(repr, LAYOUTS)),
+            got=repr(layout),
+            hint=did_you_mean(str(layout), LAYOUTS),
+        )
+    if layout != "keras" and (file_format != "onnx" or writer == "converter"):
+        raise OptionError(
+            "layout='nchw' is of use for ONNX files that are written from the graph.",
+            got=f"format {file_format} and writer={writer!r}",
         )
 
 

@@ -31,12 +31,18 @@ class OutputParity:
             samples and positions (by 1e-6 if that is smaller).
         argmax_agreement: The fraction of positions (all axes but the last) where both have their largest
             value at the same index of the last axis; None where that axis has one element.
+        rms_error: The root mean square of the differences, divided by the standard deviation of the reference; 0 of
+            integers, which have no nearness.
+        steps: The root mean square of the differences, in 256ths of the reference's largest absolute value (of 1 where
+            all of it is within 0 and 1, as probabilities are); 0 of integers.
     """
 
     name: str
     max_abs_error: float
     relative_error: float
     argmax_agreement: float | None
+    rms_error: float
+    steps: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +153,19 @@ def _measure_one(name: str, expected: Array, got: Array) -> OutputParity:
     agreement = None
     if reference.ndim > 1 and reference.shape[-1] > 1:
         agreement = float(np.mean(reference.argmax(axis=-1) == values.argmax(axis=-1)))
-    return OutputParity(name, error, error / max(scale, _SMALLEST_SCALE), agreement)
+    real = expected.dtype.kind == "f" and difference.size
+    rms = float(np.sqrt(np.mean(np.square(difference)))) if real else 0.0
+    finite = reference[np.isfinite(reference)]
+    deviation = float(finite.std()) if finite.size else 0.0
+    step = (1.0 if finite.size and finite.min() >= 0 and scale <= 1 else max(scale, _SMALLEST_SCALE)) / 256
+    return OutputParity(
+        name,
+        error,
+        error / max(scale, _SMALLEST_SCALE),
+        agreement,
+        rms / max(deviation, _SMALLEST_SCALE),
+        rms / step,
+    )
 
 
 def _pair(

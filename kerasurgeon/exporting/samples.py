@@ -19,7 +19,7 @@ _TRIES = 4
 
 
 def working_inputs(
-    runner: Runner, *, seed: int, samples: int, inputs: Sequence[TensorInfo] | None = None, data: Feeds | None = None
+    runner: Runner, *, seed: int, samples: int, inputs: Sequence[TensorInfo] | None = None
 ) -> tuple[Feeds, Feeds]:
     """Random inputs that a model runs on, and what it gives.
 
@@ -31,7 +31,6 @@ def working_inputs(
         seed: Same seed, same arrays.
         samples: Size of the batch axis.
         inputs: What to draw for, by default the model's inputs.
-        data: Samples of data that the user gave for this model: tried first where sizes are open.
 
     Raises:
         CannotRunError: This machine cannot run the model.
@@ -39,7 +38,7 @@ def working_inputs(
     """
     known = runner.inputs if inputs is None else tuple(inputs)
     problem: ExportError | OptionError | None = None
-    for feeds in _candidates(runner, known, seed, samples, data):
+    for feeds in _candidates(runner, known, seed, samples):
         try:
             return feeds, runner.run(feeds)
         except (ExportError, OptionError) as error:
@@ -48,13 +47,9 @@ def working_inputs(
     raise problem
 
 
-def _candidates(
-    runner: Runner, known: Sequence[TensorInfo], seed: int, samples: int, data: Feeds | None
-) -> Iterator[Feeds]:
+def _candidates(runner: Runner, known: Sequence[TensorInfo], seed: int, samples: int) -> Iterator[Feeds]:
     shapes: list[Shape] = [info.shape for info in known]
     open_sizes = has_open_sizes(shapes)
-    if data is not None and open_sizes:
-        yield {name: array[:samples] for name, array in data.items()}
     yield random_inputs(known, seed=seed, samples=samples)
     if not open_sizes:
         return

@@ -72,7 +72,7 @@ def convert_to_tflite(
     Raises:
         ExportError: The model is too large, or has ops that TFLite lacks.
     """
-    tf = tensorflow("TFLite export", "tflite")
+    tf = tensorflow("Converting to TFLite", "converters")
     size = weight_bytes(model)
     if size > _LARGEST_FILE:
         raise ExportError(

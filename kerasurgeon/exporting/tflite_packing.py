@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kerasurgeon.errors import ExportError
+from kerasurgeon.exporting.graph_writing import versions
 from kerasurgeon.exporting.tensors import TensorInfo
 from kerasurgeon.exporting.tflite_names import SIGNATURE
 from kerasurgeon.quiet import require
@@ -111,7 +112,8 @@ def packed(
             entries.append(entry)
         setattr(signature, key, entries)
     model = schema.ModelT()
-    model.version, model.description = 3, b"kerasurgeon"
+    model.version = 3
+    model.description = f"kerasurgeon: {', '.join(f'{key} {each}' for key, each in versions().items())}".encode()
     model.subgraphs, model.signatureDefs = [graph], [signature]
     model.operatorCodes, model.buffers = filler.codes, filler.buffers
     parts.constants.clear()

@@ -27,6 +27,7 @@ FUSED = {"RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}
 _FUSING = frozenset(
     ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "SUB", "MUL", "DIV", "AVERAGE_POOL_2D", "MAX_POOL_2D")
 )
+_BIASED = frozenset(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"))
 _REDUCING = frozenset(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN"))
 
 
@@ -64,6 +65,7 @@ def write_tflite(
         except CannotTell as reason:
             raise CannotWrite({info.name: str(reason)}) from reason
     parts.drop_unused(results)
+    parts.merge_equal(results)
     fuse(parts, results)
     if half:
         _halve(parts)
@@ -99,14 +101,16 @@ def _halve(parts: TfliteParts) -> None:
 def fuse(parts: TfliteParts, results: Sequence[str]) -> None:
     """Let operators end in what is done to their results, where nothing else reads these.
 
-    Convolutions and their like end in activations, reductions keep the axes that a reshape would put back.
+    Convolutions and their like take up sums with constants and end in activations, reductions keep the axes that a
+    reshape would put back.
     """
     readers = Counter([*(name for operator in parts.operators for name in operator.inputs), *results])
     makers = {name: operator for operator in parts.operators for name in operator.outputs}
     kept: list[Operator] = []
     for operator in parts.operators:
-        maker = makers.get(operator.inputs[0]) if operator.inputs else None
-        more = None if maker is None or readers[operator.inputs[0]] > 1 else _ending(maker, operator, parts)
+        own = next((name for name in operator.inputs if name in makers), None)
+        maker = None if own is None or readers[own] > 1 else makers[own]
+        more = None if maker is None else _ending(maker, operator, parts)
         if maker is None or more is None:
             kept.append(operator)
             continue
@@ -118,7 +122,11 @@ def fuse(parts: TfliteParts, results: Sequence[str]) -> None:
 
 def _ending(maker: Operator, operator: Operator, parts: TfliteParts) -> dict[str, Any] | None:
     """The settings by which an operator does what another would do to its result; ``None`` if there are none."""
+    if operator.kind == "ADD" and maker.kind in _BIASED:
+        return _biased(maker, operator, parts)
     own = operator.inputs[0]
+    if own not in maker.outputs:
+        return None
     if operator.kind in FUSED:
         if (
             maker.kind in _FUSING
@@ -132,6 +140,27 @@ def _ending(maker: Operator, operator: Operator, parts: TfliteParts) -> dict[str
     sizes, axes = parts.shapes[maker.inputs[0]], parts.constants[maker.inputs[1]]
     whole = tuple(1 if axis in axes else size for axis, size in enumerate(sizes))
     return {"keepDims": True} if parts.shapes[operator.outputs[0]] == whole else None
+
+
+def _biased(maker: Operator, operator: Operator, parts: TfliteParts) -> dict[str, Any] | None:
+    """Let a linear operator's bias take up a constant that is added to its result."""
+    constants = [parts.constants[name] for name in operator.inputs if name in parts.constants]
+    made, shape = maker.outputs[0], parts.shapes[operator.outputs[0]]
+    if len(constants) != 1 or shape != parts.shapes[made] or parts.types[made] != "float32":
+        return None
+    if operator.attributes or maker.attributes.get("fusedActivationFunction"):
+        return None
+    (constant,) = constants
+    bias = maker.inputs[2] if len(maker.inputs) > 2 else ""
+    channels = shape[-1]
+    if channels is None or constant.size not in (1, channels) or constant.size != (constant.shape or (1,))[-1]:
+        return None
+    before = parts.constants.get(bias)
+    if bias and before is None:
+        return None
+    total = np.broadcast_to(constant.reshape(-1), (channels,)) + (0 if before is None else before)
+    maker.inputs = [*maker.inputs[:2], parts.constant(np.asarray(total, np.float32), f"{maker.name}/bias")]
+    return {}
 
 
 def _titles(tensors: dict[str, dict[int, Tensor]], parts: TfliteParts) -> dict[str, str]:

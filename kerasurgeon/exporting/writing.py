@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import keras
 
 from kerasurgeon.errors import CannotRunError, ExportError, MissingExtraError, ModelFileError
 from kerasurgeon.exporting.converter_errors import digest
+from kerasurgeon.exporting.inside import added_errors, named_after, run_onnx, run_tflite
 from kerasurgeon.exporting.keras_runner import KerasRunner
 from kerasurgeon.exporting.onnx_int8 import quantize_int8
 from kerasurgeon.exporting.onnx_quantize import halve_weights, store_as_int8
+from kerasurgeon.exporting.onnx_saving import save
 from kerasurgeon.exporting.onnx_ways import to_onnx
 from kerasurgeon.exporting.opening import open_runner
 from kerasurgeon.exporting.options import Options
 from kerasurgeon.exporting.signature import custom_objects
 from kerasurgeon.exporting.tensors import Feeds
 from kerasurgeon.exporting.tflite_ways import to_tflite
+from kerasurgeon.exporting.tflite_writer import write_tflite
 from kerasurgeon.file_errors import of_the_system
 from kerasurgeon.quiet import quiet
 
@@ -54,12 +58,13 @@ def write_file(
     proto, notes = to_onnx(reference, options)
     if options.quantize == "int8":
         tell(0.5, "calibrating")
-        proto, said = quantize_int8(proto, calibration, options.batch_size, options.int8_weights)
+        batches = [_as_stored(feeds, options) for feeds in calibration]
+        proto, said = quantize_int8(proto, batches, options.batch_size, options.int8_weights)
         notes += said
     elif options.quantize is not None:
         tell(0.5, "quantising")
         proto = halve_weights(proto) if options.quantize == "float16" else store_as_int8(proto)
-    path.write_bytes(proto.SerializeToString())
+    save(proto, path)
     return notes
 
 
@@ -97,7 +102,8 @@ def run_file(model: keras.Model, path: Path, options: Options, feeds: Feeds) -> 
     # The custom classes are known here, and the file was written from this very model.
     custom = custom_objects(model) if options.format == "keras" else None
     try:
-        return open_runner(path, custom_objects=custom, safe_mode=False).run(feeds)
+        got = open_runner(path, custom_objects=custom, safe_mode=False).run(_as_stored(feeds, options))
+        return _as_stored(got, options, (0, 2, 3, 1))
     except MissingExtraError:
         raise
     except CannotRunError:
@@ -114,3 +120,34 @@ def run_file(model: keras.Model, path: Path, options: Options, feeds: Feeds) -> 
             if "NOT_IMPLEMENTED" in got
             else "the converter, or Keras itself, mishandles a layer of this model: export another format",
         ) from error
+
+
+def _as_stored(feeds: Feeds, options: Options, order: tuple[int, ...] = (0, 3, 1, 2)) -> Feeds:
+    """Arrays as a file takes them: images with their axes in another order where it wants that."""
+    if not options.turned:
+        return feeds
+    return {name: array.transpose(order) if array.ndim == 4 else array for name, array in feeds.items()}
+
+
+def far_off(reference: KerasRunner, path: Path, options: Options, feeds: Feeds) -> Sequence[tuple[str, float]]:
+    """The layers that add most to the error of a quantised file, with what they add; none where they cannot be told.
+
+    Args:
+        reference: The model it was written from.
+        path: The file.
+        options: How it was written.
+        feeds: What to run on.
+    """
+    few = _as_stored({name: array[: options.batch_size or 4] for name, array in feeds.items()}, options)
+    exact = replace(options, quantize=None)
+    try:
+        with quiet():
+            if options.format == "onnx":
+                import onnx
+
+                return added_errors(run_onnx(to_onnx(reference, exact)[0], few), run_onnx(onnx.load(path), few).values)
+            infos = reference.inputs, reference.outputs
+            run = run_tflite(bytes(write_tflite(reference.model, *infos, batch_size=options.batch_size)), few)
+            return added_errors(run, named_after(run.values, run_tflite(path.read_bytes(), few)))
+    except Exception:  # noqa: BLE001 - a further word to an error that must come whatever happens here
+        return ()

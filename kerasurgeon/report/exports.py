@@ -15,11 +15,12 @@ def parity_text(outputs: Sequence[Mapping[str, Any]]) -> str:
             output["name"],
             _number(output["max_abs_error"]),
             _number(output["relative_error"]),
+            _number(output["rms_error"]),
             "-" if output["argmax_agreement"] is None else f"{output['argmax_agreement']:.1%}",
         ]
         for output in outputs
     ]
-    return columns(["output", "max abs error", "relative error", "argmax agreement"], rows)
+    return columns(["output", "max abs error", "relative error", "RMS error / deviation", "argmax agreement"], rows)
 
 
 def latency_text(table: Mapping[str, Any]) -> str:

@@ -180,6 +180,24 @@ class Parts:
         self.operators.append(Operator(kind, name, names, made, given))
         return made
 
+    def merge_equal(self, results: Sequence[str]) -> None:
+        """Compute once what several operators compute of the same tensors; results stay what they are."""
+        same: dict[str, str] = {}
+        first: dict[Any, Operator] = {}
+        kept: list[Operator] = []
+        for operator in self.operators:
+            operator.inputs = [same.get(name, name) for name in operator.inputs]
+            settings = tuple(
+                (key, value.tobytes() if isinstance(value, np.ndarray) else repr(value))
+                for key, value in sorted(operator.attributes.items())
+            )
+            other = first.setdefault((operator.kind, tuple(operator.inputs), len(operator.outputs), settings), operator)
+            if other is operator or not set(results).isdisjoint(operator.outputs):
+                kept.append(operator)
+            else:
+                same.update(zip(operator.outputs, other.outputs, strict=True))
+        self.operators = kept
+
     def drop_unused(self, results: Sequence[str]) -> None:
         """Forget operators and constants that no result needs."""
         needed, kept = set(results), []

@@ -53,6 +53,7 @@ MISTAKES = {
     ),
     "a directory": ("export {m}/small.keras -o folder.keras", 2, ["is a directory"]),
     "int8 without data": ("export {m}/small.keras -o x.tflite --quantize int8", 2, ["--calibration FILE"]),
+    "accept of float32": ("export {m}/small.keras -o x.onnx --accept 0.5", 2, ["--accept does nothing"]),
     "weights of no int8": ("export {m}/small.keras -o x.onnx --int8-weights reduced", 2, ["--quantize int8"]),
     "weights of .tflite": (
         "export {m}/small.keras -o x.tflite --quantize int8 --calibration {m}/images.npy --int8-weights full",

@@ -71,7 +71,7 @@ def test_int8_is_as_good_as_tensorflows_own(family: str, tmp_path: Path) -> None
     unavoidable = _noise(expected, plain)
     for suffix, run in (("tflite", run_tflite), ("onnx", run_onnx)):
         path = tmp_path / f"model.{suffix}"
-        report = export(model, path, quantize="int8", calibration=data, inputs=data[:4])
+        report = export(model, path, quantize="int8", calibration=data, inputs=data[:4], accept=1)
         (got,) = run(path, {_input_name(model): data[:8]}).values()
         noise = _noise(expected, got)
         # The same calibration by another quantiser; a wrong scale would give a noise of 1.

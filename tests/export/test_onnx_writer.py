@@ -15,7 +15,8 @@ import pytest
 from keras import layers
 
 import kerasurgeon as ks
-from kerasurgeon.errors import ExportError
+from kerasurgeon.errors import ExportError, ModelFileError, OptionError
+from kerasurgeon.exporting import onnx_saving
 from kerasurgeon.exporting.api import export
 from kerasurgeon.exporting.graph_writing import CannotWrite
 from kerasurgeon.exporting.onnx_writer import WRITTEN, write_onnx
@@ -163,6 +164,62 @@ def test_names_that_tensorflow_refuses(tmp_path: Path) -> None:
     assert [value.name for value in proto.graph.output] == ["出力"]
     assert "Faltung Nr. 1" in {node.name.split("/")[0] for node in proto.graph.node}
     assert report.relative_error < 1e-5
+
+
+def image_network() -> keras.Model:
+    image = keras.Input((8, 6, 3), name="image")
+    x = layers.Conv2D(20, 3, padding="same", activation="relu", name="features")(image)
+    model = keras.Model(image, {"map": x, "scores": layers.Dense(4)(layers.GlobalAveragePooling2D()(x))})
+    randomise(model, 0)
+    return model
+
+
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_channels_before_positions(tmp_path: Path, quantize: Any) -> None:
+    model, images = image_network(), np.random.default_rng(0).normal(size=(16, 8, 6, 3)).astype("float32")
+    data: dict[str, Any] = {} if quantize is None else {"calibration": images}
+    export(model, tmp_path / "m.onnx", layout="nchw", quantize=quantize, **data)
+    proto = onnx.load(tmp_path / "m.onnx")
+    assert not [node for node in proto.graph.node if node.op_type == "Transpose"]
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
+    assert [argument.shape for argument in session.get_inputs()] == [["batch", 3, 8, 6]]
+    found, scores = session.run(["map", "scores"], {"image": images.transpose(0, 3, 1, 2)})
+    wanted = model(images)
+    tolerance = 1e-5 if quantize is None else 0.1
+    assert difference([np.asarray(wanted["map"])], [found.transpose(0, 2, 3, 1)]) < tolerance
+    assert difference([np.asarray(wanted["scores"])], [scores]) < tolerance
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("m.tflite", {}), ("m.onnx", {"writer": "converter"}), ("m.onnx", {"layout": "nhwc"})]
+)
+def test_an_order_of_axes_that_cannot_be(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=r"layout|order of axes"):
+        export(image_network(), tmp_path / name, **({"layout": "nchw"} | options))
+
+
+def test_weights_lie_beside_a_file_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_saving, "LARGEST_FILE", 2000)  # bytes; the kernel alone has 2160
+    model = image_network()
+    for _ in range(2):  # the second replaces both files
+        report = export(model, tmp_path / "m.onnx")
+        files = sorted(tmp_path.iterdir())
+        assert [file.name for file in files] == ["m.onnx", "m.onnx.data"]
+        assert report.bytes == sum(file.stat().st_size for file in files)
+        assert any("m.onnx.data" in note for note in report.notes)
+        assert files[1].stat().st_size >= 2160
+    images = np.random.default_rng(0).normal(size=(2, 8, 6, 3)).astype("float32")
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
+    wanted = model(images)
+    for name, found in zip(wanted, session.run(list(wanted), {"image": images}), strict=True):
+        assert difference([np.asarray(wanted[name])], [found]) < 1e-5
+    with pytest.raises(ModelFileError, match=r"m\.onnx"):
+        export(model, tmp_path / "m.onnx", overwrite=False)
+
+
+def test_versions_are_in_the_file() -> None:
+    properties = {entry.key: entry.value for entry in written(image_network()).metadata_props}
+    assert properties["keras"] == keras.__version__
 
 
 def test_shared_weights_are_written_once() -> None:

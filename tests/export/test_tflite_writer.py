@@ -208,6 +208,32 @@ def test_zeros_in_front_of_a_convolution(strides: int, sides: Any) -> None:
         assert operators(data) == {"CONV_2D": 1}
 
 
+def test_what_is_computed_alike_is_computed_once() -> None:
+    image = keras.Input((8, 8, 3))
+    branches = [layers.Conv2D(4, 3, padding="same")(layers.ReLU()(image)) for _ in range(3)]
+    pools = [layers.MaxPooling2D(name=f"pool{index}")(image) for index in range(2)]
+    model = keras.Model(image, [layers.Add()(branches), *pools])
+    randomise(model, 0)
+    data = written(model)
+    assert error(model, data, images(1)) < 1e-5
+    assert operators(data)["RELU"] == 1
+    assert operators(data)["MAX_POOL_2D"] == 2  # two outputs stay two
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_constants_that_are_added_go_into_the_bias(bias: bool) -> None:
+    image = keras.Input((8, 8, 3))
+    gate = layers.Conv2D(4, 1, use_bias=bias, activation="hard_sigmoid")(image)
+    x = layers.Conv2D(4, 1, use_bias=bias)(image) + np.arange(4, dtype="float32")
+    y = layers.DepthwiseConv2D(3, use_bias=bias)(image)
+    model = keras.Model(image, [gate * x, y + 1.0, y])
+    randomise(model, 0)
+    data = written(model)
+    assert error(model, data, images(1)) < 1e-5
+    # Those of the depthwise convolution are read without the sum as well.
+    assert operators(data) == {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 1, "ADD": 1, "MUL": operators(data)["MUL"]}
+
+
 def test_channels_first() -> None:
     image = keras.Input((3, 8, 8))
     x = layers.Conv2D(4, 3, padding="same", data_format="channels_first", activation="relu")(image)
