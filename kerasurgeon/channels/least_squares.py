@@ -168,7 +168,8 @@ class _Fit:
             self._shift(key, shift, f"{key!r} takes up what {consumer.count} channels gave in its bias{why}")
             return
         if not self.kernels:
-            self._rescale(key, *(channels_last(layer.config, array) for array in (target, given)), consumer.count)
+            ends = channels_last(layer.config, target), channels_last(layer.config, given)
+            self._rescale(key, *ends, consumer.count)
             return
         inputs = channels_last(layer.config, np.asarray(keras.ops.convert_to_numpy(after[current])))
         change, shift = self._solved(layer.config, inputs, channels_last(layer.config, error), ~consumer.gone.ravel())

@@ -102,8 +102,8 @@ def run_file(model: keras.Model, path: Path, options: Options, feeds: Feeds) -> 
     # The custom classes are known here, and the file was written from this very model.
     custom = custom_objects(model) if options.format == "keras" else None
     try:
-        got = open_runner(path, custom_objects=custom, safe_mode=False).run(_as_stored(feeds, options))
-        return _as_stored(got, options, (0, 2, 3, 1))
+        given = open_runner(path, custom_objects=custom, safe_mode=False).run(_as_stored(feeds, options))
+        return _as_stored(given, options, (0, 2, 3, 1))
     except MissingExtraError:
         raise
     except CannotRunError:

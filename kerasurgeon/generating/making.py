@@ -215,7 +215,7 @@ def _rounded(seconds: float) -> str:
 
 
 def _is_real(array: Array) -> bool:
-    return array.dtype.kind == "f"
+    return bool(array.dtype.kind == "f")
 
 
 def _said(name: str, limits: Limits) -> str:

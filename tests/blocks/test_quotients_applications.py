@@ -36,6 +36,7 @@ def check(name: str, others: int) -> None:
         assert model.count_params() - result.count_params() == row.parameters_saved
 
 
+@pytest.mark.sweep
 def test_a_mobile_network() -> None:
     check("MobileNetV3Small", 2)
 

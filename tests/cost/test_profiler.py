@@ -11,7 +11,7 @@ import pytest
 from keras import layers, ops
 
 from kerasurgeon.costs import cost
-from tests.applications import ARCHITECTURES, SMALLEST, SMALLEST_OTHERWISE, SPREAD
+from tests.applications import ARCHITECTURES, COMPUTED, SMALLEST, SMALLEST_OTHERWISE
 from tests.cost.counting import called
 from tests.cost.profiler import profiled, profiled_macs
 
@@ -29,7 +29,7 @@ def check(model: keras.Model) -> None:
     assert found.macs == profiled_macs(model)
 
 
-@pytest.mark.parametrize("name", SPREAD)
+@pytest.mark.parametrize("name", COMPUTED)
 def test_spread_of_architectures(name: str) -> None:
     check(build(name, larger=29 if name == "MobileNetV2" else 0))
 

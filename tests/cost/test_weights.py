@@ -11,7 +11,7 @@ from keras import layers
 
 from kerasurgeon.costs import cost
 from kerasurgeon.keras_io import lift
-from tests.applications import SMALLEST, SMALLEST_OTHERWISE, SPREAD
+from tests.applications import COMPUTED, SMALLEST, SMALLEST_OTHERWISE
 from tests.zoo import ZOO, ZooCase
 
 
@@ -23,7 +23,7 @@ def bytes_of(model: Any) -> int:
     return sum(keras.ops.convert_to_numpy(variable).nbytes for variable in model.weights)
 
 
-@pytest.mark.parametrize("name", SPREAD)
+@pytest.mark.parametrize("name", COMPUTED)
 def test_applications(name: str) -> None:
     size = SMALLEST_OTHERWISE.get(name, SMALLEST)
     build: Any = getattr(keras.applications, name)

@@ -11,6 +11,7 @@ import pytest
 import kerasurgeon as ks
 from kerasurgeon.channels import defaults
 from kerasurgeon.errors import OptionError, PassError
+from kerasurgeon.generating import made_inputs
 from kerasurgeon.passes import PruneChannels
 from tests.generating.test_generate_inputs import network, pictures
 
@@ -80,14 +81,15 @@ def test_without_data_inputs_are_generated(monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_was_generated_serves_the_whole_run(monkeypatch: pytest.MonkeyPatch) -> None:
     model = network(pictures(64, 0))
     calls = []
-    original = defaults.made_inputs
+    original = made_inputs
 
     def counted(graph: Any, **options: Any) -> Any:
         calls.append(options["range"])
         return original(graph, 8, steps=2, **options)
 
     monkeypatch.setattr(defaults, "made_inputs", counted)
-    passes = [PruneChannels(ratio=0.3, steps=2, input_range=[0, 1]), PruneChannels(ratio=0.2)]
+    as_in_recipes: Any = [0, 1]
+    passes = [PruneChannels(ratio=0.3, steps=2, input_range=as_in_recipes), PruneChannels(ratio=0.2)]
     ks.Pipeline(passes).run(model)
     assert calls == [(0, 1)]
 

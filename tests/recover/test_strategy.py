@@ -57,6 +57,7 @@ print("the same")
 """
 
 
+@pytest.mark.sweep  # 40 s; MorphNet's own test trains on two devices in every run
 def test_two_devices() -> None:
     pytest.importorskip("tensorflow")
     root = Path(__file__).resolve().parents[2]
