@@ -7,7 +7,7 @@ is best; inputs that are generated from the statistics of batch norms come next,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from kerasurgeon.generating import TooLittleTime, checked_range, find_anchors, m
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.structure import values_in
 from kerasurgeon.keras_io.batches import bound_inputs
+from kerasurgeon.keras_io.leftovers import sweep_after
 from kerasurgeon.rewrite.context import Context
 
 _ADDS = "data= (some hundred inputs) would let kernels be fitted to what they see"
@@ -126,6 +127,8 @@ def _no_gradients(graph: Graph, context: Context) -> str:
     data = context.data
     if hasattr(data, "__next__"):
         return "the data can be read only once"
+    if isinstance(data, Mapping) or hasattr(data, "__array__"):
+        return "there are no labels"
     if isinstance(data, (tuple, list)) and bound_inputs(graph, data) is not None:
         return "there are no labels"
     if isinstance(data, tuple) and len(data) == 2:
@@ -140,6 +143,8 @@ def _no_gradients(graph: Graph, context: Context) -> str:
         return "there are no samples"
     except OptionError as problem:
         return str(problem).splitlines()[0].rstrip(".")
+    finally:
+        sweep_after(graph)  # of the model that was tried
     return ""
 
 
