@@ -20,6 +20,7 @@ from kerasurgeon.generating import TooLittleTime, checked_range, find_anchors, m
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.structure import values_in
 from kerasurgeon.keras_io.batches import bound_inputs
+from kerasurgeon.keras_io.foreign import said
 from kerasurgeon.keras_io.leftovers import sweep_after
 from kerasurgeon.rewrite.context import Context
 
@@ -106,12 +107,12 @@ def calibration(
                     ) from None
                 raise
             reason = str(problem).splitlines()[0]
-            said = (
+            words = (
                 f"no inputs were generated, batch-norm means are put in their place: {reason}; "
                 f"generate_seconds= gives more time; {_ADDS}"
             )
-            context.changed(graph.name, said)
-            context.note(said)
+            context.changed(graph.name, words)
+            context.note(words)
             return "batch_norm", None
         context.memory[_CACHED] = specs, options.input_range, made
         for line in made.said:
@@ -143,6 +144,8 @@ def _no_gradients(graph: Graph, context: Context) -> str:
         return "there are no samples"
     except OptionError as problem:
         return str(problem).splitlines()[0].rstrip(".")
+    except Exception as problem:  # noqa: BLE001 - losses say in all ways that labels are not theirs
+        return f"the loss cannot be computed by the labels ({said(problem)})"
     finally:
         sweep_after(graph)  # of the model that was tried
     return ""
