@@ -28,6 +28,7 @@ from kerasurgeon.keras_io.internals import KerasNode, has_functional_constructor
 from kerasurgeon.keras_io.known_keras import require_known
 from kerasurgeon.keras_io.layers import aligned, keyed_variables, symbolic
 from kerasurgeon.keras_io.nesting import Level, nest, twins
+from kerasurgeon.keras_io.open_folding import Moved, folded
 from kerasurgeon.keras_io.quick import quick_keras
 from kerasurgeon.keras_io.recursion import room_for
 from kerasurgeon.keras_io.ties import tie
@@ -77,7 +78,7 @@ def emit_frozen(graph: Graph, frozen: Collection[str]) -> tuple[keras.Model, dic
         graph: The graph.
         frozen: Keys of those layers.
     """
-    model, emitter = _emitted(graph)
+    model, emitter = _emitted(graph, fold=False)
     for key in frozen:
         if isinstance(emitter.made.get(key), keras.Layer):
             emitter.made[key].trainable = False
@@ -91,8 +92,8 @@ def _compile(model: keras.Model, graph: Graph) -> None:
             _LOG.warning("%s: %s", graph.name, note)
 
 
-def _emitted(graph: Graph) -> tuple[keras.Model, _Emitter]:
-    """The model, and what made it."""
+def _emitted(graph: Graph, *, fold: bool = True) -> tuple[keras.Model, _Emitter]:
+    """The model, and what made it; opened layers that have not changed are closed again if ``fold`` says so."""
     require_known()
     unchecked = graph.unchecked
     if unchecked and (graph.scopes or graph.model.cls is keras.Sequential):
@@ -101,7 +102,8 @@ def _emitted(graph: Graph) -> tuple[keras.Model, _Emitter]:
     with quick_keras(), room_for(len(graph)):
         # Putting nested models together may drop scopes, which is for this emission only.
         try:
-            emitter = _Emitter(graph.copy() if graph.scopes else graph, unchecked)
+            closed, moved = folded(graph) if fold else (graph, {})
+            emitter = _Emitter(closed.copy() if closed is graph and graph.scopes else closed, unchecked, moved)
             model = emitter.run()
         except Exception:
             check_types(graph)  # says better what is wrong, if this is it
@@ -111,8 +113,8 @@ def _emitted(graph: Graph) -> tuple[keras.Model, _Emitter]:
 
 
 class _Emitter:
-    def __init__(self, graph: Graph, unchecked: frozenset[str] = frozenset()) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, unchecked: frozenset[str], moved: Moved) -> None:
+        self.graph, self.moved = graph, moved
         self.unchecked = unchecked
         self.top, flattened = nest(graph)
         for path in flattened:
@@ -259,7 +261,8 @@ class _Emitter:
 
     def all_variables(self) -> dict[tuple[str, str], Any]:
         """The variable of every weight by its layer and path."""
-        return {(key, path): variable for key, keyed in self.variables.items() for path, variable in keyed.items()}
+        made = {(key, path): variable for key, keyed in self.variables.items() for path, variable in keyed.items()}
+        return made | {place: made[closed] for place, closed in self.moved.items()}
 
     def _early(self, key: str) -> Any:
         """A layer that is needed before its first call."""

@@ -26,6 +26,9 @@ from kerasurgeon.keras_io.internals import (
 from kerasurgeon.keras_io.known_keras import require_known
 from kerasurgeon.keras_io.layers import capture, specs_of
 from kerasurgeon.keras_io.nesting import call_operand
+from kerasurgeon.keras_io.open_folding import recorded
+from kerasurgeon.keras_io.open_lifting import LOCK, Openings, reason
+from kerasurgeon.keras_io.open_sizes import Untraceable
 from kerasurgeon.keras_io.quick import quick_keras
 from kerasurgeon.keras_io.ties import noted_ties, reached_by
 
@@ -35,42 +38,54 @@ SUBCLASSED_HINT = (
 )
 
 
-def lift(model: keras.Model) -> Graph:
+def lift(model: keras.Model, *, open: Any = "auto") -> Graph:
     """Lift a Keras model into a graph that carries its weights. The model is only read.
 
     Nested Functional and Sequential models are inlined: their nodes keep the nested model's name as scope
-    (``backbone/conv1``). Layers without a functional graph inside are carried whole.
+    (``backbone/conv1``). So are composite layers, whose ``call`` is Python around other layers and ``keras.ops``: it is
+    run on symbolic tensors, and what it calls becomes nodes. Unchanged ones are emitted as the layers that they were. See
+    docs/opening.md.
 
     Args:
         model: A built Functional or Sequential model, or a subclass made through the functional constructor.
+        open: Which layers from outside Keras are opened: ``"auto"`` for those that hold other layers and that no rule
+            knows, ``"all"`` for all, ``"none"``, or names or paths of layers. Why one stayed closed stands in
+            ``graph.model.closed``.
 
     Returns:
         The graph. ``emit(lift(model))`` computes what ``model`` computes.
 
     Raises:
         LiftError: There is no functional graph (a subclassed or unbuilt model), or a layer cannot say how it was made.
+        OptionError: ``open`` is none of these, or names a layer that is not there.
     """
+    return _lifted(model, open).graph
+
+
+def _lifted(model: Any, option: Any) -> _Lifter:
     require_known()
+    openings = Openings(option)
     functional = _require_functional(model)
-    with quick_keras():
-        lifter = _Lifter(model)
-        lifter.run(functional)
-    return lifter.graph
+    with LOCK, quick_keras():
+        lifter = _Lifter(model, openings)
+        try:
+            lifter.run(functional)
+        finally:
+            openings.opener.forget()
+    return lifter
 
 
 def lift_with_variables(model: keras.Model) -> tuple[Graph, dict[tuple[str, str], Any]]:
     """As ``lift``, with the model's own variable of every weight by its layer and path."""
-    require_known()
-    functional = _require_functional(model)
-    with quick_keras():
-        lifter = _Lifter(model)
-        lifter.run(functional)
+    lifter = _lifted(model, "auto")
     variables = {
         (lifter.keys[id(operation)], path): variable
         for operation in lifter.objects
         if isinstance(operation, keras.Layer) and id(operation) in lifter.keys
         for path, variable in zip(
-            lifter.graph.layers[lifter.keys[id(operation)]].weights, operation.weights, strict=True
+            lifter.graph.layers[lifter.keys[id(operation)]].weights,
+            lifter.openings.variables_of(operation),
+            strict=True,
         )
     }
     return lifter.graph, variables
@@ -104,8 +119,8 @@ def _require_functional(model: Any) -> Any:
 class _Lifter:
     """Carries what one lift collects: which layer object became which layer, which variable belongs where."""
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    def __init__(self, model: Any, openings: Openings) -> None:
+        self.model, self.openings = model, openings
         config, custom, notes = compile_state(model)
         if not isinstance(model, keras.Sequential) and not has_functional_constructor(type(model)):
             notes = (
@@ -140,12 +155,13 @@ class _Lifter:
         self.graph.outputs = map_leaves(lambda tensor: to_value(id(tensor)), functional._outputs_struct)
         self.graph.mark_checked(*self.graph.unchecked)
         self._refine()
+        self._record_openings()
         self.graph.revision = 0
 
     def _find_ties(self) -> None:
         """Note which weights of several layers are one variable."""
         held = {
-            self.keys[id(operation)]: operation.weights
+            self.keys[id(operation)]: self.openings.variables_of(operation)
             for operation in self.objects
             if isinstance(operation, keras.Layer) and id(operation) in self.keys
         }
@@ -202,19 +218,48 @@ class _Lifter:
                 continue
             self.objects.append(operation)
             path = f"{scope}/{operation.name}" if scope else operation.name
-            inner = _inlinable(operation, calls.get(id(operation), []))
+            inner = _inlinable(operation, calls.get(id(operation), []), any_class=self.openings.mode != "none")
             if inner is not None:
                 self.models[id(operation)] = path
+                if not _has_plain_constructor(operation):
+                    self.openings.note(operation)
                 self._capture_layers(inner, path)
                 continue
             if scope and isinstance(operation, keras.layers.InputLayer):
                 continue  # stands in the scope's record, see _scope
-            layer = capture(operation)
+            if self.openings.wants(operation, path) and self._open(operation, path, calls.get(id(operation), [])):
+                continue
+            layer = self.openings.captured(operation)
             key = path if path not in self.graph.layers else self.graph.unique_name(path)
             self.keys[id(operation)] = self.graph.add_layer(layer, key)
             if isinstance(operation, keras.Layer):
-                for variable, name in zip(operation.weights, layer.weights, strict=True):
+                for variable, name in zip(self.openings.variables_of(operation), layer.weights, strict=True):
                     self.variables.setdefault(id(variable), WeightRef(key, name))
+
+    def _open(self, operation: Any, path: str, nodes: list[Any]) -> bool:
+        """Run the code of a layer on symbolic tensors and capture what is in it; whether that went well."""
+        before = self.graph.copy(), dict(self.keys), dict(self.models), dict(self.variables), len(self.objects)
+        self.models[id(operation)] = path
+        try:
+            for traced in self.openings.trace(operation, nodes):
+                self._capture_layers(traced.function, path)
+        except (Untraceable, LiftError) as error:
+            self.graph, self.keys, self.models, self.variables, count = before
+            del self.objects[count:]
+            self.openings.closed[path] = reason(error)
+            return False
+        return True
+
+    def _record_openings(self) -> None:
+        """Note what opened layers look like, so that unchanged ones can be told when the graph is emitted."""
+        for scope in tuple(self.graph.scopes.values()):
+            if scope.opened is not None:
+                keyed = self.openings.weights_of(scope.opened)
+                weights = {path: self.variables[id(one)] for path, one in keyed.items() if id(one) in self.variables}
+                opened = recorded(self.graph, scope, replace(scope.opened, weights=weights))
+                self.graph.set_scope(replace(scope, opened=opened))
+        self.openings.refuse_unknown()
+        self.graph.model = replace(self.graph.model, closed=self.openings.closed)
 
     def _add_nodes(self, functional: Any, scope: str, values: dict[int, Value]) -> None:
         for node in _ordered(functional):
@@ -224,34 +269,58 @@ class _Lifter:
                 continue
             if scope and node.is_input:
                 continue  # bound to the caller's operands by _inline
-            key = self.keys[id(operation)]
-            self._refuse_hidden_ties(node)
-            args, kwargs = self._operands(node, values)
-            count = self.calls[f"{scope}>{key}"]
-            self.calls[f"{scope}>{key}"] += 1
-            base = f"{scope}/{operation.name}" if scope else operation.name
-            name = base if not count else f"{base}:{count}"
-            if name in self.graph:
-                name = self.graph.unique_name(name)
-            operands = [self.graph.spec(value) for value in values_in((args, kwargs))]
-            outputs = specs_of(operation, operands, node.outputs)
-            self.graph.add_node(key, args, kwargs, outputs=outputs, name=name, scope=scope, origin=(name,))
-            for index, tensor in enumerate(node.outputs):
-                values[id(tensor)] = Value(name, index)
+            self._add_node(node, scope, values)
+
+    def _add_node(self, node: Any, scope: str, values: dict[int, Value]) -> None:
+        operation = node.operation
+        key = self.keys[id(operation)]
+        self._refuse_hidden_ties(node)
+        args, kwargs = self._operands(node, values)
+        count = self.calls[f"{scope}>{key}"]
+        self.calls[f"{scope}>{key}"] += 1
+        base = f"{scope}/{operation.name}" if scope else operation.name
+        name = base if not count else f"{base}:{count}"
+        if name in self.graph:
+            name = self.graph.unique_name(name)
+        operands = [self.graph.spec(value) for value in values_in((args, kwargs))]
+        outputs = specs_of(operation, operands, node.outputs)
+        self.graph.add_node(key, args, kwargs, outputs=outputs, name=name, scope=scope, origin=(name,))
+        for index, tensor in enumerate(node.outputs):
+            values[id(tensor)] = Value(name, index)
+
+    def _add_mask(self, tensor: Any, scope: str, values: dict[int, Value]) -> Value:
+        """The value of a mask that no call of the model reads, but code inside an opened layer."""
+        if id(tensor) not in values:
+            history = tensor._keras_history
+            node, operation = history.operation._inbound_nodes[history.node_index], history.operation
+            for source in node.input_tensors:
+                self._add_mask(source, scope, values)
+            if id(operation) not in self.keys:
+                self.objects.append(operation)
+                self.keys[id(operation)] = self.graph.add_layer(capture(operation))
+            self._add_node(node, scope, values)
+        return values[id(tensor)]
 
     def _inline(self, node: Any, scope: str, values: dict[int, Value]) -> None:
         model = node.operation
-        inner = functional_graph(model)
+        traced = self.openings.traces.get(id(node))
+        inner = functional_graph(model) if traced is None else traced.function
         assert inner is not None
         base = f"{scope}/{model.name}" if scope else model.name
         path, count = base, 0
         while path in self.graph.scopes:
             count += 1
             path = f"{base}:{count}"
-        args, kwargs = self._operands(node, values)
+        if traced is None:
+            args, kwargs = self._operands(node, values)
+        else:
+            args, kwargs = ([self._add_mask(tensor, scope, values) for tensor in traced.bound],), {}
         bound = list(leaves(args[0] if args else kwargs.get("inputs")))
         inner_values = {id(tensor): value for tensor, value in zip(inner.inputs, bound, strict=True)}
-        self.graph.set_scope(self._scope(model, inner, path, args, kwargs))
+        record = self._scope(model, inner, path, args, kwargs)
+        if traced is not None:
+            record = replace(record, cls=keras.Model, dtype=None)
+        self.graph.set_scope(replace(record, opened=self.openings.opened(model, traced)))
         self._add_nodes(inner, path, inner_values)
         outputs = map_leaves(lambda tensor: inner_values[id(tensor)], inner._outputs_struct)
         self.graph.set_scope(replace(self.graph.scopes[path], outputs=outputs))
@@ -288,12 +357,16 @@ class _Lifter:
         return map_leaves(translate, node.arguments.args), map_leaves(translate, node.arguments.kwargs)
 
 
-def _inlinable(operation: Any, calls: list[Any]) -> Any:
+def _has_plain_constructor(model: Any) -> bool:
+    return isinstance(model, keras.Sequential) or has_functional_constructor(type(model))
+
+
+def _inlinable(operation: Any, calls: list[Any], *, any_class: bool) -> Any:
     """The graph of a nested model that can be inlined and put together again, or ``None``."""
     if not isinstance(operation, keras.Model):
         return None
     inner = functional_graph(operation)
-    if inner is None or not (isinstance(operation, keras.Sequential) or has_functional_constructor(type(operation))):
+    if inner is None or not (any_class or _has_plain_constructor(operation)):
         return None
     outputs = [id(tensor) for tensor in inner.outputs]
     inputs = {id(tensor) for tensor in inner.inputs}
