@@ -52,9 +52,7 @@ def folded(graph: Graph) -> tuple[Graph, Moved]:
                     places[ref].append((key, path))
             done.append(scope.path)
     _tie(twin, places)
-    moved = {
-        (ref.layer, ref.key): several[0] for ref, several in places.items() if ref.layer not in twin.layers
-    }
+    moved = {(ref.layer, ref.key): several[0] for ref, several in places.items() if ref.layer not in twin.layers}
     return (twin, moved) if done else (graph, {})
 
 
@@ -87,7 +85,9 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, (tuple, list)):
         return type(one) is type(other) and len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, dict):
-        return isinstance(other, dict) and one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+        return (
+            isinstance(other, dict) and one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+        )
     if one is other:
         return True
     return type(one) is type(other) and not hasattr(one, "shape") and bool(one == other)

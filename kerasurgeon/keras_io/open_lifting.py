@@ -45,7 +45,9 @@ class Openings:
     def __init__(self, option: Any) -> None:
         names = {option} if isinstance(option, str) else option
         if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
-            raise OptionError("open= cannot be used.", expected='"auto", "all", "none" or names of layers', got=repr(option))
+            raise OptionError(
+                "open= cannot be used.", expected='"auto", "all", "none" or names of layers', got=repr(option)
+            )
         self.names = frozenset(names) - {"auto", "all", "none"}
         self.mode = option if isinstance(option, str) and not self.names else "names"
         self.found: set[str] = set()

@@ -140,6 +140,13 @@ def _ops_shape(x: Any) -> Any:
     return open_sizes.sizes_of(x, _SHAPE.original.fget(x))
 
 
+def _convert_to_tensor(x: Any, dtype: Any = None, sparse: Any = None, ragged: Any = None) -> Any:
+    frame = _active()
+    if frame is None or not isinstance(x, keras.KerasTensor):
+        return _OPS["convert_to_tensor"].original(x, dtype, sparse, ragged)
+    return open_sizes.as_tensor(x, dtype)
+
+
 def _getattribute(self: Any, name: str) -> Any:
     value = object.__getattribute__(self, name)
     frame = _active()
@@ -176,6 +183,7 @@ _WRITTEN: dict[str, Callable[..., Any]] = {
 }
 _OPS = {name: Replaced(ops, name, _sized(name, written)) for name, written in _WRITTEN.items()}
 _OPS["shape"] = Replaced(ops, "shape", _ops_shape)
+_OPS["convert_to_tensor"] = Replaced(ops, "convert_to_tensor", _convert_to_tensor)
 CALL = Replaced(keras.Layer, "__call__", _call)
 _SYMBOLIC = Replaced(keras.Layer, "symbolic_call", _symbolic_call)
 _ADD_LOSS = Replaced(keras.Layer, "add_loss", _add_loss)

@@ -80,6 +80,15 @@ def sizes_of(tensor: Any, shape: Sequence[int | None]) -> tuple[Any, ...]:
     return tuple(FreeSize(tensor, axis) if size is None else size for axis, size in enumerate(shape))
 
 
+def as_tensor(value: Any, dtype: Any = None) -> Any:
+    """``ops.convert_to_tensor`` that leaves a symbolic tensor as it is."""
+    if not isinstance(value, keras.KerasTensor):
+        return ops.convert_to_tensor(value, dtype=dtype)
+    if dtype is None or keras.backend.standardize_dtype(dtype) == value.dtype:
+        return value
+    return ops.cast(value, dtype)
+
+
 def has_free(structure: Any) -> bool:
     """Whether a size in nested arguments is free."""
     if isinstance(structure, (tuple, list)):
@@ -112,7 +121,7 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> An
 
 def spread(tensor: Any, shape: Sequence[Any]) -> Any:
     """``ops.broadcast_to`` a shape with free sizes."""
-    tensor = ops.convert_to_tensor(tensor)
+    tensor = as_tensor(tensor)
     rank = len(shape)
     while len(tensor.shape) < rank:
         tensor = ops.expand_dims(tensor, 0)
@@ -134,12 +143,12 @@ def _added(tensor: Any, filler: Any) -> Any:
 
 def filled(value: Any, shape: Sequence[Any], dtype: Any = None) -> Any:
     """``ops.full`` of a shape with free sizes."""
-    return spread(ops.convert_to_tensor(value, dtype=dtype or keras.config.floatx()), shape)
+    return spread(as_tensor(value, dtype or keras.config.floatx()), shape)
 
 
 def tile(tensor: Any, repeats: Sequence[Any]) -> Any:
     """``ops.tile`` along axes of length one by free sizes."""
-    tensor = ops.convert_to_tensor(tensor)
+    tensor = as_tensor(tensor)
     while len(tensor.shape) < len(repeats):
         tensor = ops.expand_dims(tensor, 0)
     repeats = [1] * (len(tensor.shape) - len(repeats)) + list(repeats)
@@ -167,7 +176,7 @@ def reshape(tensor: Any, shape: Sequence[Any], keeping_batch: Any) -> Any:
         shape: The shape.
         keeping_batch: What makes a layer that reshapes all axes behind the first one.
     """
-    tensor = ops.convert_to_tensor(tensor)
+    tensor = as_tensor(tensor)
     unknown = [axis for axis, size in enumerate(shape) if isinstance(size, FreeSize) or size == -1]
     if len(unknown) == 1:
         return ops.reshape(tensor, [-1 if axis in unknown else size for axis, size in enumerate(shape)])
