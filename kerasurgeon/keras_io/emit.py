@@ -36,7 +36,7 @@ from kerasurgeon.keras_io.ties import tie
 _LOG = logging.getLogger(__name__)
 
 
-def emit(graph: Graph, *, compile: bool = True) -> keras.Model:
+def emit(graph: Graph, *, compile: bool = True, fold: bool = True) -> keras.Model:
     """Turn a graph into a new Keras model. The graph is not changed.
 
     The names of layers, inputs and outputs, nesting, trainable flags and dtype policies are the graph's. The model is
@@ -48,6 +48,8 @@ def emit(graph: Graph, *, compile: bool = True) -> keras.Model:
     Args:
         graph: The graph.
         compile: Whether to carry the compile state over.
+        fold: Whether opened layers in which nothing has changed are emitted as the layers that they were; else they
+            come out as models of layers and ops, for which the package that they are from is not needed.
 
     Returns:
         A plain Keras model: Sequential if the lifted one was and the graph still is a chain, else Functional, or the
@@ -57,7 +59,7 @@ def emit(graph: Graph, *, compile: bool = True) -> keras.Model:
         VerificationError: The graph was changed and does not hold together.
         EmitError: A layer cannot be rebuilt.
     """
-    model = _emitted(graph)[0]
+    model = _emitted(graph, fold=fold)[0]
     if compile:
         _compile(model, graph)
     return model

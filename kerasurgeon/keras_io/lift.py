@@ -23,7 +23,7 @@ from kerasurgeon.keras_io.layers import capture, specs_of
 from kerasurgeon.keras_io.nesting import call_operand
 from kerasurgeon.keras_io.open_folding import recorded
 from kerasurgeon.keras_io.open_lifting import LOCK, Openings, reason
-from kerasurgeon.keras_io.open_sizes import Untraceable
+from kerasurgeon.keras_io.open_sizes import UntraceableError
 from kerasurgeon.keras_io.quick import quick_keras
 from kerasurgeon.keras_io.ties import noted_ties, reached_by
 
@@ -38,8 +38,8 @@ def lift(model: keras.Model, *, open: Any = "auto") -> Graph:
 
     Nested Functional and Sequential models are inlined: their nodes keep the nested model's name as scope
     (``backbone/conv1``). So are composite layers, whose ``call`` is Python around other layers and ``keras.ops``: it is
-    run on symbolic tensors, and what it calls becomes nodes. Unchanged ones are emitted as the layers that they were. See
-    docs/opening.md.
+    run on symbolic tensors, and what it calls becomes nodes. Unchanged ones are emitted as the layers that they were
+    (docs/opening.md).
 
     Args:
         model: A built Functional or Sequential model, or a subclass made through the functional constructor.
@@ -238,7 +238,7 @@ class _Lifter:
         try:
             for traced in self.openings.trace(operation, nodes):
                 self._capture_layers(traced.function, path)
-        except (Untraceable, LiftError) as error:
+        except (UntraceableError, LiftError) as error:
             self.graph, self.keys, self.models, self.variables, count = before
             del self.objects[count:]
             self.openings.closed[path] = reason(error)

@@ -188,7 +188,7 @@ def _weights(graph: Graph, opened: Opened) -> dict[str, Any]:
 
 
 def _tie(twin: Graph, places: Mapping[WeightRef, list[tuple[str, str]]]) -> None:
-    """Let weights that the closed layers share, with each other or with layers that are still there, be one variable."""
+    """Let weights that the closed layers share, with each other or with what is still there, be one variable."""
     for ref, several in places.items():
         everywhere = several + ([(ref.layer, ref.key)] if ref.layer in twin.layers else [])
         if len(everywhere) < 2:

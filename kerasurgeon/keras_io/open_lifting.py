@@ -16,7 +16,7 @@ from kerasurgeon.ir.node import Opened
 from kerasurgeon.keras_io.foreign import is_foreign
 from kerasurgeon.keras_io.internals import flatten_layers
 from kerasurgeon.keras_io.layers import capture, keyed_variables
-from kerasurgeon.keras_io.open_sizes import Untraceable
+from kerasurgeon.keras_io.open_sizes import UntraceableError
 from kerasurgeon.keras_io.open_tracing import Opener, Traced
 from kerasurgeon.keras_io.tensors import array_of
 
@@ -78,10 +78,10 @@ class Openings:
         """What a layer does in each of its calls.
 
         Raises:
-            Untraceable: It cannot be told of one of them.
+            UntraceableError: It cannot be told of one of them.
         """
         if operation.activity_regularizer is not None:
-            raise Untraceable("it has an activity regulariser")
+            raise UntraceableError("it has an activity regulariser")
         found = [(node, self.opener.trace(operation, node)) for node in nodes]
         for node, traced in found:
             self.traces[id(node)] = traced
@@ -142,7 +142,7 @@ class Openings:
         return self.found
 
 
-def reason(error: Untraceable | LiftError) -> str:
+def reason(error: UntraceableError | LiftError) -> str:
     """Why a layer stays closed, on one line."""
     where = f" ({error.where})" if error.where else ""
     return f"{error.what.rstrip('.')}{where}"

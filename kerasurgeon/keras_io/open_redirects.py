@@ -17,7 +17,7 @@ from keras import ops
 
 from kerasurgeon.ir.structure import leaves, map_leaves
 from kerasurgeon.keras_io import open_sizes
-from kerasurgeon.keras_io.open_sizes import Untraceable, has_free
+from kerasurgeon.keras_io.open_sizes import UntraceableError, has_free
 from kerasurgeon.keras_io.replaced import Replaced
 
 
@@ -52,10 +52,10 @@ class Training:
     """``training`` for code that is being opened: handed on it is forgotten, looked at it is refused."""
 
     def __bool__(self) -> bool:
-        raise Untraceable("it does something else in training")
+        raise UntraceableError("it does something else in training")
 
     def __eq__(self, other: object) -> bool:
-        raise Untraceable("it does something else in training")
+        raise UntraceableError("it does something else in training")
 
     __hash__ = object.__hash__
 
@@ -101,19 +101,19 @@ def _symbolic_call(self: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _add_loss(self: Any, loss: Any) -> Any:
     if _active() is not None:
-        raise Untraceable("it adds a loss")
+        raise UntraceableError("it adds a loss")
     return _ADD_LOSS.original(self, loss)
 
 
 def _value(self: Any) -> Any:
     if _active() is not None and keras.backend.is_float_dtype(self.dtype):
-        raise Untraceable(f"it reads the variable {self.path!r} where it is no attribute of a layer")
+        raise UntraceableError(f"it reads the variable {self.path!r} where it is no attribute of a layer")
     return _VALUE.original.fget(self)
 
 
 def _next(self: Any, *args: Any, **kwargs: Any) -> Any:
     if _active() is not None:
-        raise Untraceable("it draws random numbers")
+        raise UntraceableError("it draws random numbers")
     return _NEXT.original(self, *args, **kwargs)
 
 
@@ -194,7 +194,7 @@ _GETITEM = Replaced(keras.KerasTensor, "__getitem__", _getitem)
 
 
 class _Attributes(Replaced):
-    """``__getattribute__``, which classes of layers inherit: taken away in the end, so that Python looks it up quickly."""
+    """``__getattribute__``, which classes of layers inherit: taken away in the end, for Python to be quick."""
 
     def __exit__(self, *_: object) -> None:
         super().__exit__()

@@ -1,7 +1,7 @@
 """Sizes that a model leaves open, as the code of a layer that is being opened computes with them.
 
-While a layer's ``call`` runs on symbolic tensors, an unknown size is ``None``, with which no code can compute. Here it is
-a ``FreeSize``, and the functions that take sizes are written, for such, with ops that find them at run time.
+While a layer's ``call`` runs on symbolic tensors, an unknown size is ``None``, with which no code can compute. Here it
+is a ``FreeSize``, and the functions that take sizes are written, for such, with ops that find them at run time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from keras import ops
 from kerasurgeon.errors import KerasurgeonError
 
 
-class Untraceable(KerasurgeonError):
+class UntraceableError(KerasurgeonError):
     """The code of a layer does something that no graph of layers and ops can say."""
 
 
@@ -71,8 +71,8 @@ class FreeSize:
     def __repr__(self) -> str:
         return f"the free size of axis {self.axis}" if self.plain else "a number computed from free sizes"
 
-    def _unknown(self, does: str) -> Untraceable:
-        return Untraceable(f"it {does} {self!r}, which is not known before the model runs")
+    def _unknown(self, does: str) -> UntraceableError:
+        return UntraceableError(f"it {does} {self!r}, which is not known before the model runs")
 
 
 def sizes_of(tensor: Any, shape: Sequence[int | None]) -> tuple[Any, ...]:
@@ -101,7 +101,7 @@ def has_free(structure: Any) -> bool:
 def zeros(size: Any) -> Any:
     """Zeros of one axis that is as long as a free size, as integers."""
     if not (isinstance(size, FreeSize) and size.plain):
-        raise Untraceable(f"it makes a tensor as long as {size!r}")
+        raise UntraceableError(f"it makes a tensor as long as {size!r}")
     around = tuple(axis for axis in range(len(size.tensor.shape)) if axis != size.axis)
     found = ops.zeros_like(size.tensor, dtype="int32")
     return ops.sum(found, axis=around) if around else found
@@ -112,9 +112,9 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> An
     if stop is None:
         start, stop = 0, start
     if has_free((start, step)):
-        raise Untraceable("it counts from or by a free size")
+        raise UntraceableError("it counts from or by a free size")
     if (start, step) != (0, 1):
-        raise Untraceable(f"it counts from {start} by {step} to {stop!r}")
+        raise UntraceableError(f"it counts from {start} by {step} to {stop!r}")
     counted = ops.subtract(ops.cumsum(ops.add(zeros(stop), 1)), 1)
     return ops.cast(counted, dtype or "int32")
 
@@ -156,14 +156,14 @@ def tile(tensor: Any, repeats: Sequence[Any]) -> Any:
     if known != [1] * len(known):
         tensor = ops.tile(tensor, known)
     if any(isinstance(size, FreeSize) and own != 1 for size, own in zip(repeats, tensor.shape, strict=True)):
-        raise Untraceable("it repeats more than one element by a free size")
+        raise UntraceableError("it repeats more than one element by a free size")
     return spread(tensor, [size if isinstance(size, FreeSize) else 1 for size in repeats])
 
 
 def repeat(tensor: Any, repeats: Any, axis: int | None = None) -> Any:
     """``ops.repeat`` of one element by a free size."""
     if axis is None:
-        raise Untraceable("it repeats by a free size without an axis")
+        raise UntraceableError("it repeats by a free size without an axis")
     axis %= len(tensor.shape)
     return tile(tensor, [repeats if each == axis else 1 for each in range(len(tensor.shape))])
 
@@ -184,7 +184,7 @@ def reshape(tensor: Any, shape: Sequence[Any], keeping_batch: Any) -> Any:
     batch = isinstance(first, FreeSize) and first.plain and first.axis == 0 and tensor.shape[0] is None
     if batch and len(unknown) == 2:
         return keeping_batch([-1 if isinstance(size, FreeSize) else size for size in shape[1:]])(tensor)
-    raise Untraceable(f"it reshapes to {tuple(shape)}, of which more than one size is free")
+    raise UntraceableError(f"it reshapes to {tuple(shape)}, of which more than one size is free")
 
 
 def cut(tensor: Any, start: Sequence[Any], shape: Sequence[Any]) -> Any:
@@ -192,7 +192,7 @@ def cut(tensor: Any, start: Sequence[Any], shape: Sequence[Any]) -> Any:
     key = []
     for begin, size in zip(start, shape, strict=True):
         if isinstance(size, FreeSize) and begin != 0:
-            raise Untraceable("it takes a slice of a free size that does not begin at the front")
+            raise UntraceableError("it takes a slice of a free size that does not begin at the front")
         key.append(slice(None, size) if isinstance(size, FreeSize) else slice(begin, begin + size))
     return taken(tensor, tuple(key))
 
@@ -201,7 +201,7 @@ def taken(tensor: Any, key: Any) -> Any:
     """``tensor[key]`` with free sizes in slices."""
     parts = list(key) if isinstance(key, tuple) else [key]
     if any(part is None for part in parts):
-        raise Untraceable("it slices by a free size and adds axes at once")
+        raise UntraceableError("it slices by a free size and adds axes at once")
     dots = [place for place, part in enumerate(parts) if part is Ellipsis]
     for place in dots:
         parts[place : place + 1] = [slice(None)] * (len(tensor.shape) - len(parts) + 1)
@@ -211,7 +211,7 @@ def taken(tensor: Any, key: Any) -> Any:
             rest.append(part)
             continue
         if part.step not in (None, 1) or isinstance(part.start, FreeSize):
-            raise Untraceable("it slices from or by a free size")
+            raise UntraceableError("it slices from or by a free size")
         own = FreeSize(tensor, axis)
         if not own.same(part.stop):
             tensor = ops.take(tensor, arange(part.stop), axis=axis)

@@ -28,7 +28,7 @@ from kerasurgeon.ir.structure import leaves, map_leaves
 from kerasurgeon.keras_io.foreign import said
 from kerasurgeon.keras_io.internals import Function, flatten_layers, keras_mask, nodes_of, set_keras_mask
 from kerasurgeon.keras_io.open_redirects import CALL, NOW, REPLACED, Done, Training, takes_training
-from kerasurgeon.keras_io.open_sizes import FreeSize, Untraceable, has_free
+from kerasurgeon.keras_io.open_sizes import FreeSize, UntraceableError, has_free
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Opener:
             node: The call, as Keras has recorded it.
 
         Raises:
-            Untraceable: Its code cannot be run so; the message says what it does, and where.
+            UntraceableError: Its code cannot be run so; the message says what it does, and where.
         """
         fresh: dict[int, Any] = {}
         bound: list[Any] = []
@@ -86,10 +86,10 @@ class Opener:
 
         operands = (node.arguments.args, _without_training(layer, node.arguments.kwargs))
         if any(isinstance(leaf, keras.Variable) for leaf in leaves(operands)):
-            raise Untraceable("it is called on a variable")
+            raise UntraceableError("it is called on a variable")
         args, kwargs = map_leaves(lambda leaf: stand_in(leaf) if _is_symbolic(leaf) else leaf, operands)
         if not bound:
-            raise Untraceable("it is called on no tensor")
+            raise UntraceableError("it is called on no tensor")
         slots = {id(tensor): Slot(index) for index, tensor in enumerate(bound)}
         recorded = map_leaves(lambda leaf: slots[id(leaf)] if _is_symbolic(leaf) else leaf, operands)
         inputs = [fresh[id(tensor)] for tensor in bound]
@@ -157,15 +157,15 @@ class _Frame:
                 CALL.original(self.layer, *args, **kwargs)
         except Done as done:
             return done.outputs
-        except Untraceable as error:
-            raise Untraceable(error.what, where=_line(error)) from error
+        except UntraceableError as error:
+            raise UntraceableError(error.what, where=_line(error)) from error
         except Exception as error:
-            raise Untraceable(said(error), where=_line(error)) from error
+            raise UntraceableError(said(error), where=_line(error)) from error
         finally:
             NOW.frame = None
             for part, attributes in before:
                 _put_back(part, attributes)
-        raise Untraceable("its call is not made by Keras")
+        raise UntraceableError("its call is not made by Keras")
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
@@ -179,13 +179,15 @@ class _Frame:
     def called(self, layer: Any, args: Any, kwargs: Any) -> Any:
         """The call of a layer by the code that is being opened."""
         if layer is self.layer:
-            raise Untraceable("it calls itself")
+            raise UntraceableError("it calls itself")
         if id(layer) not in self.parts and layer.weights:
-            raise Untraceable(f"it makes a layer with weights, {layer.name!r}, in its call, or calls one of another")
+            raise UntraceableError(
+                f"it makes a layer with weights, {layer.name!r}, in its call, or calls one of another"
+            )
         if has_free(tuple(leaves((args, kwargs)))):
-            raise Untraceable(f"it hands a free size to the layer {layer.name!r}")
+            raise UntraceableError(f"it hands a free size to the layer {layer.name!r}")
         if isinstance(kwargs.get("training"), bool):
-            raise Untraceable(f"it says training={kwargs['training']} to the layer {layer.name!r}")
+            raise UntraceableError(f"it says training={kwargs['training']} to the layer {layer.name!r}")
         args, kwargs = map_leaves(lambda leaf: None if isinstance(leaf, Training) else leaf, (args, kwargs))
         if not any(map(_is_symbolic, leaves((args, kwargs)))):
             args, kwargs = map_leaves(self._symbolic, (args, kwargs))
@@ -194,7 +196,7 @@ class _Frame:
             outputs = CALL.original(layer, *args, **kwargs)
         node = layer._inbound_nodes[-1] if layer._inbound_nodes else None
         if node is None or not any(out is one for out in leaves(outputs) for one in node.outputs):
-            raise Untraceable(f"the call of the layer {layer.name!r} is not recorded by Keras")
+            raise UntraceableError(f"the call of the layer {layer.name!r} is not recorded by Keras")
         if known:
             self.opener.made.append(node)
         else:
@@ -209,7 +211,7 @@ class _Frame:
             with self.aside():
                 scalar = not tuple(variable.shape)
                 if scalar and id(variable) not in self.own:
-                    raise Untraceable(f"it computes with the variable {variable.path!r} of another layer")
+                    raise UntraceableError(f"it computes with the variable {variable.path!r} of another layer")
                 holder = self.opener.holder(variable, self.layer)
                 one = ops.reshape(ops.add(ops.cast(self.zero(), holder.compute_dtype), 1), (1,))
                 held = CALL.original(holder, one)
@@ -220,7 +222,7 @@ class _Frame:
     def constant(self, value: Any) -> Any:
         """A constant as a tensor that depends on the input."""
         if value is None or isinstance(value, (str, bool)):
-            raise Untraceable(f"it returns {value!r}, which is no tensor")
+            raise UntraceableError(f"it returns {value!r}, which is no tensor")
         with self.aside():
             array = np.asarray(ops.convert_to_numpy(value))
             dtype = keras.backend.standardize_dtype(array.dtype)
@@ -253,7 +255,7 @@ class _Frame:
             for one, other in zip(given, recorded, strict=True)
         )
         if not same:
-            raise Untraceable(f"it gives {given} when it is opened, {recorded} when it is not")
+            raise UntraceableError(f"it gives {given} when it is opened, {recorded} when it is not")
 
     def name_anew(self, function: Any) -> None:
         """Give what the trace has made names that are the same in every process; refuse what is left in operands."""
@@ -268,7 +270,7 @@ class _Frame:
             operation.name = f"{base}_{count}" if count else base
         for node, _ in nodes_of(function):
             if any(isinstance(leaf, (FreeSize, Training)) for leaf in _operand_leaves(node)):
-                raise Untraceable(f"it hands training or a free size to {node.operation.name!r}")
+                raise UntraceableError(f"it hands training or a free size to {node.operation.name!r}")
 
 
 def _operand_leaves(node: Any) -> Iterator[Any]:
@@ -283,7 +285,7 @@ def _is_symbolic(leaf: Any) -> bool:
 
 def _without_training(layer: Any, kwargs: Any) -> dict[str, Any]:
     if takes_training(layer) and kwargs.get("training") not in (None, False):
-        raise Untraceable("it is called with training=True")
+        raise UntraceableError("it is called with training=True")
     return {name: value for name, value in kwargs.items() if name != "training"}
 
 
