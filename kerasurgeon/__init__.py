@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kerasurgeon.channels import ChannelPlan, Group, Groups, cut, groups, masked
     from kerasurgeon.costs import Cost, compare_costs, cost
     from kerasurgeon.errors import (
+        BudgetError,
         CannotRunError,
         EmitError,
         ExportError,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         PlaceError,
         PlanError,
         RecipeError,
+        RoundError,
         RuleError,
         UnknownKerasError,
         VerificationError,
@@ -84,6 +86,7 @@ _HOMES = {
     "channels": ("ChannelPlan", "Group", "Groups", "cut", "groups", "masked"),
     "costs": ("Cost", "compare_costs", "cost"),
     "errors": (
+        "BudgetError",
         "CannotRunError",
         "EmitError",
         "ExportError",
@@ -98,6 +101,7 @@ _HOMES = {
         "PlaceError",
         "PlanError",
         "RecipeError",
+        "RoundError",
         "RuleError",
         "UnknownKerasError",
         "VerificationError",
@@ -138,6 +142,7 @@ if os.path.isfile(os.path.join(os.path.dirname(__file__), "passes")):  # a link 
 __all__ = [
     "BlockPlan",
     "Bridge",
+    "BudgetError",
     "CannotRunError",
     "ChannelPlan",
     "Cost",
@@ -171,6 +176,7 @@ __all__ = [
     "Region",
     "Report",
     "Result",
+    "RoundError",
     "RuleError",
     "SteerStrength",
     "TensorSpec",

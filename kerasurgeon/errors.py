@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class KerasurgeonError(Exception):
@@ -96,12 +97,48 @@ class PassError(KerasurgeonError):
     """A pass raised or left a broken graph; ``__cause__`` keeps the original error."""
 
 
+class RoundError(PassError):
+    """What the user gave to a search (an evaluation, a callback, a training) raised, or gave no number, in one round.
+
+    Attributes:
+        found: What was finished before that round; ``None`` if nothing was. Each search says what it is.
+    """
+
+    found: Any = None
+
+    def at(self, where: str) -> RoundError:
+        """The same error, told of a round."""
+        return self._again(where=f"{where}, {self.where}" if self.where else where)
+
+    def keeping(self, found: Any, hint: str) -> RoundError:
+        """The same error with what was finished, and what can be done with it."""
+        made = self._again(hint=f"{self.hint}; {hint}" if self.hint else hint)
+        made.found = found
+        return made
+
+    def _again(self, **changes: str) -> RoundError:
+        parts = {part: getattr(self, part) for part in ("where", "expected", "got", "hint", "context")}
+        return RoundError(self.what, **(parts | changes))
+
+
 class OptionError(KerasurgeonError, ValueError):
     """An option has a value that it may not have."""
 
 
 class PlaceError(GraphError, OptionError):
     """What an option names is not in the network, or is nothing that it could mean there."""
+
+
+class BudgetError(PassError, OptionError):
+    """A budget cannot be reached, or too much of what it is about is unknown.
+
+    Attributes:
+        reachable: The least that can be reached, as a number; ``None`` where it is unknown.
+        value: The same as the option would say it: what to ask for instead.
+    """
+
+    reachable: float | None = None
+    value: float | None = None
 
 
 class RecipeError(KerasurgeonError):

@@ -19,6 +19,7 @@ from kerasurgeon.authoring import (
     is_number,
     wrong_option,
 )
+from kerasurgeon.costs import check_unreachable
 from kerasurgeon.morphnet import Widths, layers_to_ignore
 
 WEIGHTS = ("net2wider", "fresh")
@@ -44,7 +45,8 @@ class Expand(Pass):
         The outputs, with ``weights="net2wider"``. With fresh weights nothing but the structure.
 
     Args:
-        macs: MACs that the result may have: up to 100 a multiple of what there is, above that a number.
+        macs: MACs that the result may have: up to 100 a multiple of what there is, above that a number
+            (docs/budgets.md).
         params: Parameters, likewise.
         width: The multiplier itself. Below 1 with fresh weights only: every layer is then narrower.
         weights: ``"net2wider"``: channels are duplicated, and what sums over them takes a share of its weight for each.
@@ -53,10 +55,13 @@ class Expand(Pass):
             further training.
         ignore: Patterns of names of layers whose channels keep their number.
         round_to: Make the new widths multiples of this, where channels go one by one.
+        unreachable: What becomes of a budget below what can be reached: ``"refuse"``, or ``"nearest"``: the narrowest
+            that there is, and the report says by how much the budget was missed.
 
     Raises:
         OptionError: An option has a value that it may not have, or not exactly one budget is given.
-        PlanError: The budget is below what can be reached.
+        PlanError: No layer can be made wider.
+        BudgetError: The budget is below what can be reached, or the MACs are unknown for a part of the model.
 
     Reference:
         Gordon et al., "MorphNet", CVPR 2018, arXiv:1711.06798, section 3.1, steps 2 and 3. Chen et al., "Net2Net:
@@ -75,6 +80,7 @@ class Expand(Pass):
     uneven: float = 0.5
     ignore: str | tuple[str, ...] = ()
     round_to: int = 1
+    unreachable: str = "refuse"
 
     def __post_init__(self) -> None:
         given = {key: value for key in ("macs", "params", "width") if (value := getattr(self, key)) is not None}
@@ -96,6 +102,7 @@ class Expand(Pass):
             raise wrong_option(self.name, "uneven", self.uneven, "a number in [0, 1)")
         object.__setattr__(self, "ignore", check_patterns(self.name, "ignore", self.ignore))
         check_count(self.name, "round_to", self.round_to)
+        check_unreachable(self.name, self.unreachable)
 
     def run(self, graph: Graph, context: Context) -> None:
         """Find the multiplier, then grow."""
@@ -103,7 +110,16 @@ class Expand(Pass):
         check_known_patterns(self.name, "ignore", self.ignore, graph)
         ignored = layers_to_ignore(graph, self.ignore)
         widths = Widths(graph, exact=exact, ignore=ignored, round_to=self.round_to)
-        width, text = widths.allowed(macs=self.macs, params=self.params, width=self.width)
+        width, text, missed = widths.allowed(
+            macs=self.macs,
+            params=self.params,
+            width=self.width,
+            sizes=context.sizes,
+            unreachable=self.unreachable,
+        )
+        if missed:
+            context.note(missed)
+            text = f"{text}; {missed}"
         reference = graph.copy()
         result, growth = widths.apply(width, context.rng, uneven=self.uneven)
         for node, why in widths.left(growth).items():

@@ -42,7 +42,7 @@ class Factorise(Pass):
         error: Largest relative error of each kernel ``||W - W_hat|| / ||W||``, in (0, 1).
         ranks: Ranks by name pattern, ``{"block1_*": (16, 32), "fc": 64}``; the first pattern that names a layer counts,
             a rank above the number of channels is full. ``"vbmf"``: by variational Bayesian matrix factorisation.
-        macs: MACs of the model to keep: a fraction up to 1, or a number above 1.
+        macs: MACs of the model to keep: a fraction up to 1, or a number above 1 (docs/budgets.md).
         params: Parameters of the model to keep, likewise.
         bytes: Bytes of weights to keep, likewise.
         latency: Latency to keep, likewise: a fraction, or above 1 the unit of ``latency_of``.
@@ -75,6 +75,8 @@ class Factorise(Pass):
         search_log: JSON file that a search by accuracy writes after every evaluation, and goes on from when it is run
             again.
         evaluations: Most evaluations of a search by accuracy.
+        unreachable: What becomes of a budget that cannot be reached: ``"refuse"``, or ``"nearest"``: every layer that
+            may be factorised gets the smallest ranks, and the report says by how much the budget was missed.
 
     Shapes:
         kernel ``(kh, kw, c, n)`` -> ``(1, 1, c, r)``, ``(kh, kw, r, q)``, ``(1, 1, q, n)`` by ``"tucker"``; the
@@ -83,7 +85,8 @@ class Factorise(Pass):
     Raises:
         OptionError: An option has a value that it may not have, the ranks are not chosen in exactly one way, or a
             pattern names no layer.
-        PassError: An evaluation fails.
+        BudgetError: A budget cannot be reached, or the MACs that it is about are unknown for a part of the model.
+        RoundError: An evaluation fails; what was found is in ``found`` and in the log.
 
     Reference:
         Kim et al., "Compression of Deep Convolutional Neural Networks for Fast and Low Power Mobile Applications",
@@ -124,6 +127,7 @@ class Factorise(Pass):
     sweeps: int = 1
     search_log: str | None = None
     evaluations: int = 100
+    unreachable: str = "refuse"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "where", self.checked().where)

@@ -32,7 +32,7 @@ class PruneChannels(Pass):
         ratio: Share of the channels to remove, in [0, 1), counted over the groups that may shrink. A dict gives shares
             by name pattern, ``{"block1_*": 0.2}``: each group that a pattern names by a layer, nested model or region
             loses that share of its own; the first pattern counts; the rest is left alone.
-        macs: MACs to keep: a fraction up to 1 of what there is, or a number above 1.
+        macs: MACs to keep: a fraction up to 1 of what there is, or a number above 1 (docs/budgets.md).
         params: Parameters to keep, likewise.
         bytes: Bytes of weights to keep, likewise.
         latency: Latency to keep, likewise: a fraction, or above 1 the unit of ``latency_of``.
@@ -62,13 +62,17 @@ class PruneChannels(Pass):
         steps: In how many rounds; what is left follows a straight line. Scores are computed anew in each.
         callback: Called after each round with the model and the number of the round, from 1; may train the model, or
             return another with the same layers.
-        max_loss: Stop, and go back a round, where the pipeline's ``evaluate`` falls by more than this.
+        max_loss: Stop, and go back a round, where the pipeline's ``evaluate``, or the accuracy on labelled data, falls
+            by more than this.
         latency_of: Model to latency, measured (``kerasurgeon.latency_on("tflite")``) or from a model of it.
         try_zeros: Only zero what would be removed, and report the evaluation; shapes stay.
+        unreachable: What becomes of a target that cannot be reached: ``"refuse"``, or ``"nearest"``: all goes that may,
+            and the report says by how much the target was missed.
 
     Raises:
         OptionError: An option has a value that it may not have, or not exactly one target is given.
-        PassError: The target cannot be reached.
+        BudgetError: The target cannot be reached, or the MACs that it is about are unknown for a part of the model.
+        RoundError: The evaluation or the callback fails; the rounds before are in ``found``.
 
     Reference:
         Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017. Fang et al., "DepGraph: Towards Any Structural
@@ -101,6 +105,7 @@ class PruneChannels(Pass):
     max_loss: float | None = None
     latency_of: str | Callable[..., Any] | None = None
     try_zeros: bool = False
+    unreachable: str = "refuse"
 
     def __post_init__(self) -> None:
         checked = self.checked()

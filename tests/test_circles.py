@@ -52,3 +52,21 @@ def test_a_circle_is_found(tmp_path: Path) -> None:
     for name, text in texts.items():
         files[f"x.{name}"].write_text(text)
     assert list(nx.strongly_connected_components(imports(files))) == [{"x.a", "x.b", "x.c"}]
+
+
+def recursive_inside(source: str) -> list[str]:
+    """Functions inside functions that call themselves."""
+    found = []
+    for function in ast.walk(ast.parse(source)):
+        for inner in ast.walk(function) if isinstance(function, ast.FunctionDef) else ():
+            if isinstance(inner, ast.FunctionDef) and inner is not function:
+                names = [node.id for node in ast.walk(inner) if isinstance(node, ast.Name)]
+                found += [inner.name] * (inner.name in names)
+    return found
+
+
+def test_no_inner_function_calls_itself() -> None:
+    """Such a function holds itself and all that it closes over, a graph with its weights say, until gc.collect()."""
+    assert recursive_inside("def f():\n    def g():\n        return g()\n    def h():\n        return f()") == ["g"]
+    found = {name: recursive_inside(path.read_text(encoding="utf-8")) for name, path in modules().items()}
+    assert {name: inner for name, inner in found.items() if inner} == {}

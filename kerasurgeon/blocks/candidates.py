@@ -16,6 +16,7 @@ from kerasurgeon.costs.result import Cost
 from kerasurgeon.errors import GraphError, OptionError, did_you_mean
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.name_patterns import names_match
+from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io.emit import emit
 from kerasurgeon.rewrite.latency_of import latency_by
 from kerasurgeon.rewrite.option_checks import check_several, naming
@@ -60,7 +61,7 @@ class Candidate:
         """With what it saves."""
         macs, parameters = region_cost(graph, self.region, total)
         if self.bridge is not None:
-            own = cost(self.bridge)
+            own = cost(self.bridge, sizes=_sizes_at(self.region.entry, total))
             macs, parameters = macs - own.macs, parameters - own.parameters
         return replace(self, macs_saved=macs, parameters_saved=parameters)
 
@@ -189,6 +190,13 @@ def region_cost(graph: Graph, region: Region, total: Cost) -> tuple[int, int]:
     keys = dict.fromkeys(graph[name].layer for name in region.nodes)
     gone = [key for key in keys if key not in tied and all(call.name in inside for call in graph.calls(key))]
     return macs, sum(graph.layers[key].parameters for key in gone)
+
+
+def _sizes_at(value: Value, total: Cost) -> tuple[int, ...] | None:
+    """The sizes of a tensor that a cost was counted for, without the batch; ``None`` where they are not known."""
+    shape = next(row.shape for row in total.rows if row.name == value.node)[1:]
+    known = tuple(size for size in shape if size is not None)
+    return known if value.index == 0 and len(known) == len(shape) else None
 
 
 class Stopwatch:

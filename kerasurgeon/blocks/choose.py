@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self, final
 
 from kerasurgeon.blocks.quotient import Quotient
+from kerasurgeon.costs import UNITS, Allowance, LeftOut, check_unreachable, require_counted
 from kerasurgeon.errors import OptionError
-from kerasurgeon.report import format_count
-from kerasurgeon.rewrite.option_checks import is_number, wrong_option
+from kerasurgeon.rewrite.option_checks import check_budget
 
 _MOST = 20_000
 """Sets of a subtree that are kept. Beyond it those that save nearly the same are one: within 1/20,000 of the budget."""
-
-_MEASURES = {"macs": "MACs", "params": "parameters", "latency": "latency"}
 
 
 class Measured(Protocol):
@@ -41,6 +39,10 @@ class Measured(Protocol):
     def latency(self) -> float | None:
         """Its latency, where it was measured."""
 
+    @property
+    def left_out(self) -> LeftOut:
+        """The calls whose multiply-accumulates cannot be told."""
+
 
 @final
 class Chosen(tuple[str, ...]):
@@ -52,24 +54,29 @@ class Chosen(tuple[str, ...]):
             losses add up.
         measure: What the budget is of: ``"macs"``, ``"params"`` or ``"latency"``.
         kept: What is left of it, as a share of the whole.
+        notes: By how much the budget was missed, and what it does not count; empty if there is nothing to say.
     """
 
     rows: tuple[Quotient, ...]
     loss: float
     measure: str
     kept: float
+    notes: tuple[str, ...]
 
-    def __new__(cls, names: Sequence[str], rows: Sequence[Quotient], measure: str, kept: float) -> Self:
+    def __new__(
+        cls, names: Sequence[str], rows: Sequence[Quotient], measure: str, kept: float, notes: Sequence[str] = ()
+    ) -> Self:
         """See the class; the loss is summed up here."""
         made = super().__new__(cls, names)
-        made.rows, made.measure, made.kept = tuple(rows), measure, kept
+        made.rows, made.measure, made.kept, made.notes = tuple(rows), measure, kept, tuple(notes)
         made.loss = sum(max(row.quotient, 0.0) for row in rows)
         return made
 
     def summary(self) -> str:
-        """One line: how many, what is left, what is expected to be lost."""
+        """One line: how many, what is left, what is expected to be lost, and what else is to be known."""
         count = f"{len(self.rows)} region{'s' * (len(self.rows) != 1)}"
-        return f"{count}: {self.kept:.1%} of the {_MEASURES[self.measure]} kept, summed quotients {self.loss:.4f}"
+        said = f"{count}: {self.kept:.1%} of the {UNITS[self.measure]} kept, summed quotients {self.loss:.4f}"
+        return "; ".join([said, *self.notes])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON can hold."""
@@ -79,6 +86,7 @@ class Chosen(tuple[str, ...]):
             "measure": self.measure,
             "kept": self.kept,
             "loss": self.loss,
+            "notes": list(self.notes),
         }
 
 
@@ -89,6 +97,7 @@ def choose_regions(
     params: float | None = None,
     latency: float | None = None,
     join: bool = False,
+    unreachable: str = "refuse",
 ) -> Chosen:
     """The set of regions with the least summed quotient that brings a cost down to a budget.
 
@@ -97,17 +106,20 @@ def choose_regions(
 
     Args:
         quotients: What ``knowledge_quotients`` measured.
-        macs: Multiply-accumulates to keep: a fraction up to 1, or a number above 1. One of the three is given.
+        macs: Multiply-accumulates to keep: a fraction up to 1, or a number above 1. One of the three is given. See
+            docs/budgets.md.
         params: Parameters to keep, likewise.
         latency: Latency to keep, likewise: a fraction, or above 1 in the unit of ``latency_of``.
         join: Give regions that follow one another as one, ``"entry->exit"``, as one shunt in place of all needs it.
+        unreachable: What becomes of a budget that cannot be reached: ``"refuse"``, or ``"nearest"``: the set that comes
+            nearest, with a note of by how much the budget was missed.
 
     Returns:
         Names of regions, for ``DropBlock`` and ``ReplaceWithShunt``, with what they save and lose.
 
     Raises:
-        OptionError: Not exactly one budget is given, it is no such number, or it cannot be reached; the message says
-            what can.
+        OptionError: Not exactly one budget is given, or it is no such number.
+        BudgetError: It cannot be reached (the message says what can), or too many of the MACs are unknown.
     """
     given = {
         name: value for name, value in (("macs", macs), ("params", params), ("latency", latency)) if value is not None
@@ -118,29 +130,24 @@ def choose_regions(
         )
     ((measure, target),) = given.items()
     total, saving = _measure(quotients, measure)
-    if not is_number(target) or target <= 0:
-        raise wrong_option("choose_regions", measure, target, "a fraction up to 1, or a number above 1")
-    need = (total - (target * total if target <= 1 else target)) * (1 - 1e-12)  # not to fail by rounding
+    check_budget("choose_regions", measure, target)
+    check_unreachable("choose_regions", unreachable)
+    left = require_counted("choose_regions", quotients.left_out) if measure == "macs" else LeftOut()
+    allowance = Allowance("choose_regions", measure, float(target), total, unreachable)
     trees = _trees(quotients.rows)
-    reachable = sum(_most(tree, saving) for tree in trees)
-    if need > reachable:
-        least = total - reachable
-        shown = format_count if measure != "latency" else lambda amount: f"{amount:.4g}"
-        raise OptionError(
-            f"Leaving regions out does not bring the {_MEASURES[measure]} down to the budget.",
-            where=f"{measure}={target!r}",
-            expected=f"at least {least / total:.4g}, or {shown(least)}",
-            got=f"{1 - need / total:.4g} of {shown(total)}",
-            hint="measure quotients of larger regions too: which=, or a smaller min_nodes=",
-        )
+    least = total - sum(_most(tree, saving) for tree in trees)
+    why = "measure quotients of larger regions too: which=, or a smaller min_nodes="
+    need = (total - allowance.reachable(least, why)) * (1 - 1e-9)  # not to fail by rounding
     sets = [_Set(0.0, 0.0, 0, ())]
     for tree in trees:
         sets = _both(sets, _options(tree, saving, need), need)
     best = min((one for one in sets if one.saved >= need), key=lambda one: (one.loss, one.count, one.saved))
     taken = set(map(id, best.rows()))
     rows = [row for row in quotients.rows if id(row) in taken]
-    kept = 1 - sum(saving(row) for row in rows) / total
-    return Chosen(_joined(rows) if join else [row.region for row in rows], rows, measure, kept)
+    reached = total - sum(saving(row) for row in rows)
+    notes = [note for note in (allowance.missed(reached), left.said) if note]
+    names = _joined(rows) if join else [row.region for row in rows]
+    return Chosen(names, rows, measure, reached / total, notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +257,7 @@ def _kept(sets: list[_Set], need: float) -> list[_Set]:
         bins: dict[int, _Set] = {}
         for one in result:  # the later, the less loss
             bins[int(_MOST * one.saved / need)] = one
-        result = list(bins.values())
+        result = [result[0], *(one for one in bins.values() if one is not result[0])]  # the most is never left out
     return [*kept, *result]
 
 

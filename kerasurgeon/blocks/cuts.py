@@ -9,13 +9,14 @@ from typing import final
 
 from kerasurgeon.blocks.geometry import channel_axis, data_format_of, spatial_axes
 from kerasurgeon.blocks.places import node_named
-from kerasurgeon.costs import cost
+from kerasurgeon.costs import Cost, cost
 from kerasurgeon.errors import GraphError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.values import TensorSpec, Value
-from kerasurgeon.report import format_count
+from kerasurgeon.report import format_count, format_partial
 from kerasurgeon.rewrite.option_checks import naming
 from kerasurgeon.rewrite.regions import Region, cut_points, region_between
+from kerasurgeon.rules import Sizes, resolve
 
 
 @final
@@ -33,6 +34,7 @@ class CutPair:
         macs_saved: Multiply-accumulates of one sample likewise.
         parameters_kept_ratio: Parameters of the whole model afterwards, over those before.
         macs_kept_ratio: Multiply-accumulates likewise.
+        macs_unknown: Whether the multiply-accumulates of calls between are unknown: what is saved leaves them out.
     """
 
     first: str
@@ -44,12 +46,13 @@ class CutPair:
     macs_saved: int
     parameters_kept_ratio: float
     macs_kept_ratio: float
+    macs_unknown: bool = False
 
     def __str__(self) -> str:
         return (
             f"{self.first} -> {self.last}: {self.nodes} nodes, "
             f"{format_count(self.parameters_saved)} parameters ({1 - self.parameters_kept_ratio:.1%}) and "
-            f"{format_count(self.macs_saved)} MACs ({1 - self.macs_kept_ratio:.1%}) saved"
+            f"{format_partial(self.macs_saved, self.macs_unknown)} MACs ({1 - self.macs_kept_ratio:.1%}) saved"
         )
 
 
@@ -92,7 +95,7 @@ def between(graph: Graph, first: str, last: str) -> Region:
     return replace(region_between(graph, entry, read[0]), name=f"{start}|{stop}")
 
 
-def cut_pairs(graph: Graph, *, saving: bool = True) -> tuple[CutPair, ...]:
+def cut_pairs(graph: Graph, *, saving: bool = True, sizes: Sizes | None = None) -> tuple[CutPair, ...]:
     """Every cut of a network between two tensors that all flows through, which a translator can bridge.
 
     These are tensors of images, the second no larger than the first. What a cut saves is what lies between, less the
@@ -101,6 +104,7 @@ def cut_pairs(graph: Graph, *, saving: bool = True) -> tuple[CutPair, ...]:
     Args:
         graph: The graph.
         saving: Leave out those that save no parameters.
+        sizes: Sizes of the inputs that multiply-accumulates are counted for, as for ``kerasurgeon.cost``.
 
     Returns:
         The cuts, ordered by their beginning, then by their end.
@@ -112,15 +116,17 @@ def cut_pairs(graph: Graph, *, saving: bool = True) -> tuple[CutPair, ...]:
     spine = cut_points(graph)
     order = {node.name: place for place, node in enumerate(graph.nodes())}
     behind = [_first_user(graph, value, order) for value in spine]
-    segments = _Segments(graph, spine)
+    segments = _Segments(graph, spine, cost(graph, sizes=sizes))
+    specs = resolve(graph, sizes=sizes)
     data_format = data_format_of(graph, ())
     found = []
     for start, entry in enumerate(spine):
-        for end, (params, macs, nodes) in enumerate(segments.removed_from(start), start + 1):
+        for end, (params, macs, nodes, unknown) in enumerate(segments.removed_from(start), start + 1):
             exit, last = spine[end], behind[end]
             if last is None:
                 continue
-            added = _translator_cost(graph.spec(entry), graph.spec(exit), data_format)
+            before, after = (specs[value.node][value.index] for value in (entry, exit))
+            added = _translator_cost(before, after, data_format)
             if added is None or (saving and params <= added[0]):
                 continue
             found.append(
@@ -134,6 +140,7 @@ def cut_pairs(graph: Graph, *, saving: bool = True) -> tuple[CutPair, ...]:
                     macs - added[1],
                     (segments.params - params + added[0]) / max(segments.params, 1),
                     (segments.macs - macs + added[1]) / max(segments.macs, 1),
+                    bool(unknown),
                 )
             )
     return tuple(found)
@@ -142,18 +149,18 @@ def cut_pairs(graph: Graph, *, saving: bool = True) -> tuple[CutPair, ...]:
 class _Segments:
     """What the nodes between neighbouring tensors of the spine cost, counted from any of them on."""
 
-    def __init__(self, graph: Graph, spine: tuple[Value, ...]) -> None:
-        total = cost(graph)
+    def __init__(self, graph: Graph, spine: tuple[Value, ...], total: Cost) -> None:
         self.params, self.macs = total.parameters, total.macs
         self._count = len(spine)
         rows = {row.name: row for row in total.rows}
-        self._macs, self._nodes = [0] * len(spine), [0] * len(spine)
+        self._macs, self._nodes, self._unknown = ([0] * len(spine) for _ in range(3))
         place: dict[str, int] = {}
         for index, (entry, exit) in enumerate(pairwise(spine), start=1):
             for name in region_between(graph, entry, exit).nodes:
                 place[name] = index
                 self._nodes[index] += 1
                 self._macs[index] += rows[name].macs or 0
+                self._unknown[index] += rows[name].macs is None
         # A layer is saved where all its calls are: it lies between the first and the last of them.
         self._by_first: dict[int, list[tuple[int, int]]] = defaultdict(list)
         tied = graph.tied_layers()
@@ -162,16 +169,17 @@ class _Segments:
             if places and min(places) > 0 and key not in tied:
                 self._by_first[min(places)].append((max(places), layer.parameters))
 
-    def removed_from(self, start: int) -> list[tuple[int, int, int]]:
-        """For each later tensor in turn: parameters, MACs and number of the nodes between."""
+    def removed_from(self, start: int) -> list[tuple[int, int, int, int]]:
+        """For each later tensor in turn: parameters, MACs and number of the nodes between, and of those unknown."""
         ending: dict[int, int] = defaultdict(int)
         for first, layers in self._by_first.items():
             for last, params in layers if first > start else ():
                 ending[last] += params
-        result, params, macs, nodes = [], 0, 0, 0
+        result, params, macs, nodes, unknown = [], 0, 0, 0, 0
         for end in range(start + 1, self._count):
             params, macs, nodes = params + ending[end], macs + self._macs[end], nodes + self._nodes[end]
-            result.append((params, macs, nodes))
+            unknown += self._unknown[end]
+            result.append((params, macs, nodes, unknown))
         return result
 
 

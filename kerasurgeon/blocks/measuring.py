@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -23,20 +22,21 @@ from kerasurgeon.blocks.candidates import (
     places_in_runs,
 )
 from kerasurgeon.blocks.drop import drop_step
-from kerasurgeon.blocks.labelled import check_labelled, data_digest
 from kerasurgeon.blocks.quotient import Quotient
 from kerasurgeon.blocks.quotients import Quotients
 from kerasurgeon.blocks.replace import carry_out
-from kerasurgeon.blocks.scores import metric_name, score_maker
 from kerasurgeon.blocks.what_if import scores_of
-from kerasurgeon.costs import cost
-from kerasurgeon.errors import OptionError, PassError, PlanError
+from kerasurgeon.costs import Cost, cost
+from kerasurgeon.errors import OptionError, PlanError
 from kerasurgeon.hidden import alone
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io import emit, lift
 from kerasurgeon.rewrite.context import Progress, no_progress
-from kerasurgeon.rewrite.evaluation_of import evaluation_by
+from kerasurgeon.rewrite.evaluation_of import evaluation_by, keeping
+from kerasurgeon.rewrite.labelled import check_labelled, data_digest
 from kerasurgeon.rewrite.option_checks import check_count, check_function
+from kerasurgeon.rewrite.scores import metric_name, score_maker
+from kerasurgeon.rules import Sizes
 
 _TOGETHER = 8
 """Candidates that share a run of the network as it is; the log is written after each such round."""
@@ -55,6 +55,7 @@ def knowledge_quotients(
     samples: int = SAMPLES,
     latency_of: Callable[[Any], float] | str | None = None,
     log: str | Path | None = None,
+    sizes: Sizes | None = None,
     seed: int = 0,
     progress: Progress = no_progress,
 ) -> Quotients:
@@ -80,6 +81,7 @@ def knowledge_quotients(
         samples: How many of them are used, at most.
         latency_of: Model to latency. Regions and bridges are measured by themselves.
         log: JSON file that is written as the work goes on, and gone on from when the same call is made again.
+        sizes: Sizes of the inputs that multiply-accumulates are counted for, as for ``kerasurgeon.cost``.
         seed: Draws the positions that bridges are fitted to, where there are very many.
         progress: Called with the fraction done and a message.
 
@@ -89,7 +91,8 @@ def knowledge_quotients(
     Raises:
         OptionError: An option, the data or the labels cannot be used, or another process is writing the log.
         GraphError: ``which`` names no region.
-        PassError: The evaluation or ``latency_of`` fails or gives no number.
+        RoundError: The evaluation or ``latency_of`` raises or gives no finite number; the message names the region, and
+            ``found`` is a table of the regions that were measured before it.
         PlanError: The log cannot be read, or is of another model, data or options.
         FileError: It cannot be written.
 
@@ -115,16 +118,20 @@ def knowledge_quotients(
     found = chosen_regions(graph, which, min_nodes)
     several, left = candidates(graph, found, method, data=inputs is not None)
     judge = metric_name(metric) if evaluate is None else getattr(evaluate, "__qualname__", "evaluate")
-    work = _Work(graph, several, evaluate, data, score, progress)
-    parts = (judge, repr(method), samples, seed, latency_of is not None, data_digest(data), data_digest(calibration))
+    total = cost(graph, sizes=sizes)
+    work = _Work(graph, several, evaluate, data, score, total, progress)
+    digests = (data_digest(data), data_digest(calibration))
+    parts = (judge, repr(method), samples, seed, latency_of is not None, *digests, sorted(total.sizes.items()))
+    found_by = _fingerprint(graph, parts)
     with nullcontext() if log is None else alone(log):
-        known = _opened(log, graph, _fingerprint(graph, parts))
+        known = _opened(log, graph, found_by)
         if known is None:
-            total = cost(graph)
             base = work.base()
             latency = None if latency_of is None else Stopwatch(graph, latency_of).model()
             known = Quotients(
-                graph.name, base, total.macs, total.parameters, latency, (), left, _fingerprint(graph, parts)
+                *(graph.name, base, total.macs, total.parameters, latency, (), left, found_by),
+                left_out=total.left_out,
+                sizes=total.sizes,
             )
             _save(known, log)
         result = work.run(replace(known, left=left), inputs, samples, seed, latency_of, log)
@@ -140,10 +147,11 @@ class _Work:
         evaluate: Callable[[Any], float] | None,
         data: Any,
         score: Any,
+        total: Cost,
         progress: Progress,
     ) -> None:
         self.graph, self.several, self.evaluate = graph, several, evaluate
-        self.data, self.score, self.progress = data, score, progress
+        self.data, self.score, self.total, self.progress = data, score, total, progress
 
     def base(self) -> float:
         """The evaluation of the whole network."""
@@ -152,7 +160,6 @@ class _Work:
             (value,) = scores_of(self.graph, [None], self.data, self.score, lambda _: None)
         else:
             value = evaluation_by(self.evaluate, emit(self.graph), "the whole model")
-        _require_number(value, "the whole model")
         if value <= 0:
             raise OptionError(
                 "The quotients are relative to the evaluation of the whole model, which must be above 0.",
@@ -177,17 +184,23 @@ class _Work:
         places = places_in_runs(self.graph, [item.region for item in _one_each(self.several)])
         watch = None if latency_of is None else Stopwatch(self.graph, latency_of)
         ready = self._fitted(waiting, inputs, samples, seed) if waiting else []
-        for start in range(0, len(ready), _TOGETHER):
-            group = ready[start : start + _TOGETHER]
-            share = (0.2 + 0.8 * start / len(ready), 0.8 * len(group) / len(ready))
-            for item, value in zip(group, self._values(group, share), strict=True):
-                _require_number(value, f"the model without region {item.region.name!r}")
-                row = _row(item, value, known.value, places[item.region.name], watch)
-                measured[row.region, row.method] = row
-                if self.evaluate is not None:
-                    _save(replace(known, rows=tuple(measured.values())), log)
-            known = replace(known, rows=tuple(measured.values()))
-            _save(known, log)
+
+        def kept() -> tuple[Quotients, str]:
+            done = replace(known, rows=tuple(measured.values()))
+            _save(done, log)
+            where = "log=FILE keeps them" if log is None else f"{log} keeps them too"
+            return done, f"{len(done)} were measured, and are .found of this error; {where}, and the same call goes on"
+
+        with keeping(kept):
+            for start in range(0, len(ready), _TOGETHER):
+                group = ready[start : start + _TOGETHER]
+                share = (0.2 + 0.8 * start / len(ready), 0.8 * len(group) / len(ready))
+                for item, value in zip(group, self._values(group, share), strict=True):
+                    row = _row(item, value, known.value, places[item.region.name], watch)
+                    measured[row.region, row.method] = row
+                    if self.evaluate is not None:
+                        _save(replace(known, rows=tuple(measured.values())), log)
+                _save(replace(known, rows=tuple(measured.values())), log)
         ordered = [measured[item.region.name, item.method] for item in self.several]
         others = [row for key, row in measured.items() if key not in wanted]
         if log is not None:  # of a call with other regions: kept in the file
@@ -196,7 +209,6 @@ class _Work:
 
     def _fitted(self, waiting: Sequence[Candidate], inputs: Any, samples: int, seed: int) -> list[Candidate]:
         """The candidates with their bridges, all fitted in one run of the data."""
-        total = cost(self.graph)
         shaped = {
             f"{item.region.name} {item.method}": (item.region, item.resize)
             for item in waiting
@@ -216,9 +228,9 @@ class _Work:
             progress=progress,
         )
         return [
-            item.costed(self.graph, total)
+            item.costed(self.graph, self.total)
             if item.resize is None
-            else item.fitted(moments[f"{item.region.name} {item.method}"], self.graph, total)
+            else item.fitted(moments[f"{item.region.name} {item.method}"], self.graph, self.total)
             for item in waiting
         ]
 
@@ -238,11 +250,6 @@ class _Work:
             changed = self.graph.copy()
             carry_out(changed, [drop_step(changed, item.region, item.bridge, "bridge")])
             yield evaluation_by(self.evaluate, emit(changed), f"the model without region {item.region.name!r}")
-
-
-def _require_number(value: float, of: str) -> None:
-    if not math.isfinite(value):
-        raise PassError("The evaluation gives no finite number.", where=of, got=str(value))
 
 
 def _row(item: Candidate, value: float, base: float, place: tuple[int, int], watch: Stopwatch | None) -> Quotient:

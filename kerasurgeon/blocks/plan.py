@@ -72,9 +72,12 @@ class BlockStep:
         return 0 if self.network is None else sum(layer.parameters for layer in self.network.layers.values())
 
     @property
-    def macs(self) -> int:
-        """Multiply-accumulates of one sample of what is put there."""
-        return 0 if self.network is None else cost(self.network).macs
+    def macs(self) -> int | None:
+        """Multiply-accumulates of one sample of what is put there; ``None`` where they are unknown, or in part."""
+        if self.network is None:
+            return 0
+        found = cost(self.network)
+        return None if found.left_out else found.macs
 
     def weights(self) -> dict[str, Array]:
         """The weights of what is put there, by layer and path: ``"conv/kernel"``."""
@@ -192,7 +195,7 @@ class BlockPlan(Printed):
                 str(len(step.nodes)),
                 f"{step.entry_spec} -> {step.exit_spec}",
                 format_count(step.parameters),
-                format_count(step.macs),
+                "?" if step.macs is None else format_count(step.macs),
             )
             for step in self.steps
         ]

@@ -9,7 +9,7 @@ from kerasurgeon.blocks.plan import BlockPlan, BlockStep
 from kerasurgeon.blocks.replace import carry_out
 from kerasurgeon.costs import cost
 from kerasurgeon.ir.graph import Graph
-from kerasurgeon.report import format_count
+from kerasurgeon.report import format_count, format_partial
 from kerasurgeon.rewrite.context import Context
 
 
@@ -25,9 +25,9 @@ def put_all(graph: Graph, steps: Sequence[BlockStep], context: Context, note: st
     Returns:
         The plan, with the bridges.
     """
-    before = {row.name: row for row in cost(graph).rows}
+    before = {row.name: row for row in cost(graph, sizes=context.sizes).rows}
     done = carry_out(graph, steps)
-    after = {row.name: row for row in cost(graph).rows}
+    after = {row.name: row for row in cost(graph, sizes=context.sizes).rows}
     for step, given in zip(done, steps, strict=True):
         layers = () if step.bridge is None else step.bridge.layers
         context.changed(given.exit, f"{_what(step)}; {_saved(_total(before, given.nodes), _total(after, layers))}")
@@ -64,16 +64,16 @@ def _what(step: BlockStep) -> str:
     return f"{step.name}, a {step.action}{kind}, in place of {region} ({len(step.nodes)} nodes)"
 
 
-def _total(rows: Mapping[str, Any], names: Iterable[str]) -> tuple[int, int]:
+def _total(rows: Mapping[str, Any], names: Iterable[str]) -> tuple[str, str]:
+    """MACs and parameters of some nodes, as text."""
     found = [rows[name] for name in names if name in rows]
-    return sum(row.macs or 0 for row in found), sum(row.parameters for row in found)
+    macs = format_partial(sum(row.macs or 0 for row in found), any(row.macs is None for row in found))
+    return macs, format_count(sum(row.parameters for row in found))
 
 
-def _saved(before: tuple[int, int], after: tuple[int, int]) -> str:
-    parts = []
-    for what, old, new in zip(("MACs", "parameters"), before, after, strict=True):
-        parts.append(f"{what} {format_count(old)} -> {format_count(new)}")
-    return ", ".join(parts)
+def _saved(before: tuple[str, str], after: tuple[str, str]) -> str:
+    parts = zip(("MACs", "parameters"), before, after, strict=True)
+    return ", ".join(f"{what} {old} -> {new}" for what, old, new in parts)
 
 
 __all__ = ["free_names", "put_all"]

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from kerasurgeon.blocks.choose import Chosen, choose_regions
 from kerasurgeon.blocks.quotient import Quotient
+from kerasurgeon.costs import LeftOut
 from kerasurgeon.errors import GraphError, did_you_mean
 from kerasurgeon.plan_files import PlanFile
 from kerasurgeon.report.quotients import plot_quotients, quotient_table
@@ -30,6 +31,8 @@ PLAN = PlanFile(
         "fingerprint": str,
         "rows": list,
         "left": dict,
+        "left_out": dict,
+        "sizes": dict,
     },
 )
 
@@ -48,6 +51,8 @@ class Quotients(Printed):
         rows: One for each region and method.
         left: Regions without a quotient, and why.
         fingerprint: Of the model, the data and the options.
+        left_out: The calls whose multiply-accumulates cannot be told: ``macs`` and what rows save leave them out.
+        sizes: The sizes of the inputs that multiply-accumulates are for, by their names; empty for the model's own.
     """
 
     model: str
@@ -58,6 +63,8 @@ class Quotients(Printed):
     rows: tuple[Quotient, ...] = ()
     left: Mapping[str, str] = field(default_factory=dict)
     fingerprint: str = ""
+    left_out: LeftOut = field(default_factory=LeftOut)
+    sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Quotient]:
         return iter(self.rows)
@@ -90,7 +97,7 @@ class Quotients(Printed):
 
     def table(self) -> Table:
         """A rich table."""
-        return quotient_table(self.to_dict())
+        return quotient_table(self.to_dict(), self.left_out.said)
 
     def plot(self, path: str | Path, **options: Any) -> Path:
         """A picture of the quotients and of what they save: see ``report.quotients.plot_quotients``."""
@@ -108,6 +115,8 @@ class Quotients(Printed):
             "fingerprint": self.fingerprint,
             "rows": [asdict(row) | {"nodes": list(row.nodes), "run": list(row.run)} for row in self.rows],
             "left": dict(self.left),
+            "left_out": self.left_out.to_dict(),
+            "sizes": {name: list(shape) for name, shape in self.sizes.items()},
         }
 
     def save(self, path: str | Path, *, overwrite: bool = True) -> None:
@@ -131,9 +140,11 @@ class Quotients(Printed):
         """
         data = PLAN.entries_of(content, where)
         with PLAN.part(where):
+            left_out = LeftOut(**{**data["left_out"], "names": tuple(data["left_out"]["names"])})
+            sizes = {name: tuple(shape) for name, shape in data["sizes"].items()}
             rows = [Quotient(**{**row, "nodes": tuple(row["nodes"]), "run": tuple(row["run"])}) for row in data["rows"]]
         value = math.nan if data["value"] is None else float(data["value"])
-        return cls(**{**data, "value": value, "rows": tuple(rows)})
+        return cls(**{**data, "value": value, "rows": tuple(rows), "left_out": left_out, "sizes": sizes})
 
     @classmethod
     def load(cls, path: str | Path) -> Quotients:

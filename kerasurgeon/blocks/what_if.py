@@ -15,8 +15,6 @@ import numpy as np
 
 from kerasurgeon.blocks.calibration import Reader, batch_size
 from kerasurgeon.blocks.candidates import Candidate
-from kerasurgeon.blocks.labelled import labelled_batches
-from kerasurgeon.blocks.scores import Score
 from kerasurgeon.errors import OptionError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.node import Node
@@ -24,6 +22,9 @@ from kerasurgeon.ir.structure import values_in
 from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io.machine import on_this_machine
 from kerasurgeon.keras_io.running import last_uses
+from kerasurgeon.rewrite.evaluation_of import told_of
+from kerasurgeon.rewrite.labelled import labelled_batches
+from kerasurgeon.rewrite.scores import Score
 
 Array = np.ndarray[Any, Any]
 
@@ -46,6 +47,7 @@ def scores_of(
 
     Raises:
         OptionError: The data cannot be used, or the network has several outputs.
+        RoundError: A score gives no finite number; the message names the region.
     """
     outputs = values_in(graph.outputs)
     if len(outputs) != 1:
@@ -62,9 +64,18 @@ def scores_of(
         tensors = reader(inputs)
         for place, (tail, score) in enumerate(zip(tails, scores, strict=True)):
             result = tensors[outputs[0]] if tail is None else tail.run(reader, tensors)
-            score.update(labels, np.asarray(keras.ops.convert_to_numpy(result)))
+            with told_of(_name(several[place])):
+                score.update(labels, np.asarray(keras.ops.convert_to_numpy(result)))
             progress(fraction[0] + (fraction[1] - fraction[0]) * (place + 1) / len(tails))
-    return [score.result() for score in scores]
+    found = []
+    for item, score in zip(several, scores, strict=True):
+        with told_of(_name(item)):
+            found.append(score.result())
+    return found
+
+
+def _name(item: Candidate | None) -> str:
+    return "the whole model" if item is None else f"the model without region {item.region.name!r}"
 
 
 class _Tail:

@@ -33,7 +33,7 @@ from kerasurgeon.channels.masked import mask_units
 from kerasurgeon.channels.plan import ChannelPlan
 from kerasurgeon.channels.prune_options import PruneOptions, check_shortcuts, check_ways, plan_option, read_plan
 from kerasurgeon.channels.prune_report import close_and_log, closed, cut_and_log, log_compensation
-from kerasurgeon.channels.prune_rounds import prune
+from kerasurgeon.channels.prune_rounds import FinishedRounds, prune
 from kerasurgeon.channels.scatter import close_shortcuts, loosen_shortcuts, scatter_cut
 from kerasurgeon.channels.selection import Chooser, Chosen, Section, sections
 
@@ -50,6 +50,7 @@ __all__ = [
     "CutReport",
     "DeadReport",
     "Evidence",
+    "FinishedRounds",
     "Group",
     "Groups",
     "Limits",

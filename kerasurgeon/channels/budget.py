@@ -23,7 +23,7 @@ from kerasurgeon.ir.layer import Layer, Weight
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.structure import map_leaves
 from kerasurgeon.ir.values import TensorSpec, Value, WeightRef, dtype_bytes
-from kerasurgeon.rules import CannotTell, resolve, rule_for
+from kerasurgeon.rules import CannotTell, Sizes, resolve, rule_for
 from kerasurgeon.rules.call import Call, array_spec
 from kerasurgeon.rules.channel_call import ChannelCall, Held
 from kerasurgeon.rules.keep import Keep
@@ -37,15 +37,16 @@ class Budget:
 
     Args:
         channels: The analysis of the graph.
+        sizes: Sizes of the inputs that MACs are counted for, as for ``kerasurgeon.cost``.
 
     Attributes:
         rates: MACs per element of the kernels of a layer, by its key, for layers whose MACs follow their kernels.
     """
 
-    def __init__(self, channels: Channels) -> None:
+    def __init__(self, channels: Channels, sizes: Sizes | None = None) -> None:
         self.channels = channels
         self.graph = channels.graph
-        self.specs = resolve(self.graph)
+        self.specs = resolve(self.graph, sizes=sizes)
         self._index_weights()
         self._index_calls()
 

@@ -30,6 +30,7 @@ from kerasurgeon.channels.scatter_layer import SCATTER
 from kerasurgeon.errors import OptionError, did_you_mean
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.values import Value
+from kerasurgeon.keras_io.injection import brief_variables
 
 Array = np.ndarray[Any, Any]
 
@@ -159,4 +160,5 @@ def _contribution(graph: Graph, consumer: Consumer, part: Array) -> Array:
     if quick is not None:
         return quick
     full = np.broadcast_to(part, full_shape(graph, node, consumer.value))
-    return to_bias(layer, run_linear(graph, node, linear_part(graph, node), full))
+    with brief_variables():
+        return to_bias(layer, run_linear(graph, node, linear_part(graph, node), full))

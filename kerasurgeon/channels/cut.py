@@ -10,16 +10,19 @@ import numpy as np
 
 from kerasurgeon.channels.analysis import Channels
 from kerasurgeon.ir.graph import Graph
-from kerasurgeon.ir.layer import Layer, Weight
+from kerasurgeon.ir.layer import Layer, Weight, sealed
 from kerasurgeon.ir.node import Node, Scope
 from kerasurgeon.ir.structure import leaves, unflatten
 from kerasurgeon.ir.values import Value, WeightRef
 from kerasurgeon.keras_io.nesting import call_operand
+from kerasurgeon.keras_io.tensors import new_array
 from kerasurgeon.rules.channel_call import ChannelCall, Held
 from kerasurgeon.rules.keep import Keep
 from kerasurgeon.rules.labels import Labels
 
 Array = np.ndarray[Any, Any]
+# Bytes that are cut at a time.
+_BLOCK = 2**22
 Remade = Callable[[Array, list[Held], Keep], Array]
 
 
@@ -161,13 +164,26 @@ def _replaced(entry: Any, path: tuple[Any, ...], value: Any) -> Any:
 
 def take(array: Array, held: list[Held], keep: Keep) -> Array:
     """An array without the positions whose labels are gone."""
-    taken = [(axis, item.ids, place) for item in held for place, axis in enumerate(item.axes)]
-    # Along the first axes whole rows are copied, along the last one single entries: the fewer by then, the better.
-    for axis, ids, place in sorted(taken, key=lambda entry: entry[0]):
-        positions = keep.positions(ids, place)
-        if len(positions) < array.shape[axis]:
-            array = np.take(array, positions, axis=axis)
-    return array
+    picks: dict[int, Array] = {}
+    for item in held:
+        for place, axis in enumerate(item.axes):
+            positions, before = keep.positions(item.ids, place), picks.get(axis)
+            if len(positions) < (array.shape[axis] if before is None else len(before)):
+                picks[axis] = positions if before is None else before[positions]
+    if not picks:
+        return array
+    sizes = {axis: len(positions) for axis, positions in picks.items()}
+    result = new_array(tuple(sizes.get(axis, size) for axis, size in enumerate(array.shape)), array.dtype)
+    # A block of rows at a time, so that nothing large is made on the way. Along the first axes whole rows are copied,
+    # along the last one single entries: the fewer by then, the better.
+    (first, rows), *others = sorted(picks.items(), key=lambda entry: entry[0])
+    block = max(1, _BLOCK // max(1, array.nbytes // array.shape[first]))
+    for start in range(0, len(rows), block):
+        part = np.take(array, rows[start : start + block], axis=first)
+        for axis, positions in others:
+            part = np.take(part, positions, axis=axis)
+        result[(slice(None),) * first + (slice(start, start + block),)] = part
+    return result
 
 
 def _cut_array(array: Array, held: list[Held], keep: Keep) -> Array:
@@ -175,9 +191,7 @@ def _cut_array(array: Array, held: list[Held], keep: Keep) -> Array:
 
 
 def _owned(array: Array) -> Array:
-    array = np.ascontiguousarray(array)
-    array.flags.writeable = False
-    return array
+    return sealed(np.ascontiguousarray(array))
 
 
 def _cut_operands(graph: Graph, node: Node, call: ChannelCall, keep: Keep, touched: _Touched, remade: Remade) -> None:

@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from kerasurgeon.channels.analysis import Channels, Source, analyse
 from kerasurgeon.report import Printed, format_bytes, format_count, grid
-from kerasurgeon.rules import CannotTell, resolve, rule_for
+from kerasurgeon.rules import CannotTell, Sizes, resolve, rule_for
 from kerasurgeon.rules.call import call_of
 from kerasurgeon.rules.labels import Ids
 
@@ -158,11 +158,12 @@ class Groups(Printed):
         return table
 
 
-def groups(model: Any) -> Groups:
+def groups(model: Any, *, sizes: Sizes | None = None) -> Groups:
     """The groups of channels of a model: what can be cut, what goes with it, and what cannot go and why.
 
     Args:
         model: A Keras model, a graph, or its analysis. It is only read.
+        sizes: Sizes of the inputs that MACs are counted for, as for ``kerasurgeon.cost``.
 
     Returns:
         The groups. ``print`` shows them as a table.
@@ -172,12 +173,12 @@ def groups(model: Any) -> Groups:
         ...     print(group.name, group.size, group.frozen or group.layers)
     """
     channels = model if isinstance(model, Channels) else analyse(model)
-    return Groups(channels, _Finder(channels).run())
+    return Groups(channels, _Finder(channels, sizes).run())
 
 
 class _Finder:
-    def __init__(self, channels: Channels) -> None:
-        self.channels = channels
+    def __init__(self, channels: Channels, sizes: Sizes | None) -> None:
+        self.channels, self.sizes = channels, sizes
         self.sources = list(channels.sources.values())
         self.frozen, self.inexact = (np.zeros(channels.units, bool) for _ in range(2))
         self.frozen[list(channels.frozen)] = True
@@ -240,7 +241,7 @@ class _Finder:
     def _macs_per_element(self) -> dict[str, float | None]:
         """MACs per weight element of each layer: what a call costs is proportional to its kernels' elements."""
         graph = self.channels.graph
-        specs = resolve(graph)
+        specs = resolve(graph, sizes=self.sizes)
         found: dict[str, float | None] = {}
         for node in graph.nodes():
             layer = graph.layers[node.layer]

@@ -33,16 +33,21 @@ from kerasurgeon.channels.patches import channels_last, patches
 from kerasurgeon.channels.ridge import fitted
 from kerasurgeon.channels.scatter_layer import SCATTER
 from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.layer import sealed
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io.batches import input_batches
+from kerasurgeon.keras_io.injection import brief_variables
 from kerasurgeon.keras_io.running import Runner, last_uses
+from kerasurgeon.keras_io.tensors import new_array
 from kerasurgeon.rules.asking import channel_form
 
 Array = np.ndarray[Any, Any]
 
 MOST_SAMPLES = 512
 _MEMORY = 2**29
+# Bytes that are added at a time.
+_BLOCK = 2**22
 _FEWEST_ROWS, _MOST_ROWS = 4096, 8192
 
 
@@ -162,7 +167,7 @@ class _Fit:
         own = form.single
         for graph in (self.graph, self.twin):
             kernel = own.seen(graph.layers[key].weights[own.key].array)
-            graph.set_weight(key, own.key, own.seen(kernel + change.reshape(kernel.shape)))
+            graph.set_weight(key, own.key, own.seen(_sum(kernel, change.reshape(kernel.shape))))
         self._shift(key, shift, f"{key!r} is fitted to what it gave with {consumer.count} channels more")
 
     def _shift(self, key: str, shift: Array, note: str) -> None:
@@ -201,6 +206,16 @@ class _Fit:
         return np.stack(np.unravel_index(chosen, shape), axis=1)
 
 
+def _sum(kernel: Array, change: Array) -> Array:
+    """Their sum in the kernel's dtype, a block at a time."""
+    result = new_array(kernel.shape, kernel.dtype)
+    block = max(1, _BLOCK // max(1, change.nbytes // max(1, len(change))))
+    for start in range(0, len(change), block):
+        own = slice(start, start + block)
+        result[own] = kernel[own] + change[own]
+    return sealed(result)
+
+
 def _masked(graph: Graph, channels: Channels, gone: Array) -> Graph:
     twin = graph.copy()
     mask_units(twin, channels, gone)
@@ -208,4 +223,5 @@ def _masked(graph: Graph, channels: Channels, gone: Array) -> Graph:
 
 
 def _linear(graph: Graph, node: Node, tensor: Any) -> Array:
-    return run_linear(graph, node, linear_part(graph, node), tensor)
+    with brief_variables():
+        return run_linear(graph, node, linear_part(graph, node), tensor)

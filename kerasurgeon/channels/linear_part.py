@@ -10,7 +10,7 @@ import numpy as np
 
 from kerasurgeon.channels.running import sizes
 from kerasurgeon.ir.graph import Graph
-from kerasurgeon.ir.layer import Layer, Weight
+from kerasurgeon.ir.layer import Layer, Weight, sealed
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io.running import call_layer, variant
@@ -33,10 +33,11 @@ def linear_part(graph: Graph, node: Node, *, squared: bool = False) -> Any:
     assert form is not None
     weights = {}
     for key, weight in layer.weights.items():
-        array = weight.array if weight.array.dtype == np.float64 else weight.array.astype(np.float32)
+        array = weight.array if weight.array.dtype == np.float64 else weight.array.astype(np.float32, copy=False)
         if key == form.bias:
             array = np.zeros_like(array)
-        weights[key] = Weight(np.square(array) if squared else array, trainable=None)
+        array = np.square(array) if squared else array
+        weights[key] = Weight(array if array is weight.array else sealed(array), trainable=None)
     dtype = "float64" if any(weight.array.dtype == np.float64 for weight in weights.values()) else "float32"
     without = {"activation": "linear"} if "activation" in layer.config else {}
     plain = replace(layer.with_config(**without, dtype=dtype), weights=weights)

@@ -9,8 +9,10 @@ import numpy as np
 
 from kerasurgeon.channels.analysis import Channels
 from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.layer import sealed
 from kerasurgeon.ir.structure import leaves, unflatten
 from kerasurgeon.ir.values import Value, WeightRef
+from kerasurgeon.keras_io.tensors import new_array
 from kerasurgeon.rewrite.calls import splice
 from kerasurgeon.rules.labels import Factor
 
@@ -44,9 +46,11 @@ def mask_weights(graph: Graph, channels: Channels, gone: Array) -> None:
         changed = array
         for held in several:
             if held.contracted and not alive[held.ids].all():
-                changed = changed * _mask(alive, Factor(held.axes, held.ids), array.ndim, array.dtype)
+                mask = _mask(alive, Factor(held.axes, held.ids), array.ndim, array.dtype)
+                fresh = new_array(array.shape, array.dtype) if changed is array else changed
+                changed = np.multiply(changed, mask, out=fresh)
         if changed is not array:
-            graph.set_weight(key, name, changed)
+            graph.set_weight(key, name, sealed(changed))
 
 
 def _mask(alive: Array, factor: Factor, rank: int, dtype: Any) -> Array:

@@ -14,6 +14,7 @@ from kerasurgeon.channels.spread import Spread, compressed, gaussian, joined, la
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import Value
+from kerasurgeon.keras_io.injection import brief_variables
 from kerasurgeon.keras_io.running import Runner
 from kerasurgeon.layers.activations import keeps_apart
 from kerasurgeon.rules import CannotTell, rule_for
@@ -154,11 +155,12 @@ def _concatenated(graph: Graph, node: Node, spreads: list[Spread | None], join: 
 def _linear(graph: Graph, node: Node, form: LinearForm, spread: Spread) -> Spread:
     layer = graph.layer_of(node)
     value = node.inputs[0]
-    mean = run_linear(graph, node, linear_part(graph, node), _full(graph, node, value, spread.mean))
-    variance = np.zeros_like(mean)
-    if not spread.constant:
-        squared = linear_part(graph, node, squared=True)
-        variance = run_linear(graph, node, squared, _full(graph, node, value, spread.variance))
+    with brief_variables():
+        mean = run_linear(graph, node, linear_part(graph, node), _full(graph, node, value, spread.mean))
+        variance = np.zeros_like(mean)
+        if not spread.constant:
+            squared = linear_part(graph, node, squared=True)
+            variance = run_linear(graph, node, squared, _full(graph, node, value, spread.variance))
     if form.window is not None and _alike(graph, node, spread):
         axes = tuple(spatial_axes(layer.config, mean.ndim))  # positions near the border differ from the rest
         mean, variance = mean.mean(axis=axes, keepdims=True), variance.mean(axis=axes, keepdims=True)

@@ -9,6 +9,7 @@ from kerasurgeon.channels.kept import KeptChannels
 from kerasurgeon.channels.preview import Preview, preview
 from kerasurgeon.errors import OptionError, PlanError
 from kerasurgeon.plan_files import PlanFile, parse_json, read_plan_text
+from kerasurgeon.rules import Sizes
 
 PLAN = PlanFile(
     "channels",
@@ -30,7 +31,9 @@ class ChannelPlan(KeptChannels):
         note: Anything to remember about it.
     """
 
-    def show(self, model: Any, *, importance: Any = "l2", data: Any = None, loss: Any = None) -> Preview:
+    def show(
+        self, model: Any, *, importance: Any = "l2", data: Any = None, loss: Any = None, sizes: Sizes | None = None
+    ) -> Preview:
         """What would go from a model, before it goes: print it.
 
         Args:
@@ -38,12 +41,13 @@ class ChannelPlan(KeptChannels):
             importance: What matters least, where the plan gives numbers: a criterion as for ``PruneChannels``.
             data: Inputs, or ``(inputs, labels)``, for criteria that use data.
             loss: A loss, for criteria that use gradients.
+            sizes: Sizes of the inputs that MACs are counted for, as for ``kerasurgeon.cost``.
 
         Raises:
             PlanError: The plan does not fit the model.
             OptionError: The criterion is not known, or cannot judge with what it is given.
         """
-        return preview(self, model, importance, data, loss)
+        return preview(self, model, importance, data, loss, sizes)
 
     def to_json(self) -> str:
         """As JSON: see ``from_json``."""

@@ -17,6 +17,7 @@ from kerasurgeon.costs.compare import CostComparison
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io import lift
 from kerasurgeon.report.tables import Printed, grid
+from kerasurgeon.rules import Sizes
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,9 @@ class Preview(Printed):
         return f"{Printed.__str__(self)}\n{self.costs}"
 
 
-def preview(plan: KeptChannels, model: Any, importance: Any, data: Any, loss: Any) -> Preview:
+def preview(
+    plan: KeptChannels, model: Any, importance: Any, data: Any, loss: Any, sizes: Sizes | None = None
+) -> Preview:
     """See ``ChannelPlan.show``."""
     graph = model if isinstance(model, Graph) else lift(model)
     trial = graph.copy()
@@ -85,5 +88,5 @@ def preview(plan: KeptChannels, model: Any, importance: Any, data: Any, loss: An
     report = cut_channels(trial, gone, channels)
     by = importance if isinstance(importance, str) else getattr(importance, "__name__", type(importance).__name__)
     criteria = {name: f"which ones: by {by}" for name, wanted in plan.kept.items() if isinstance(wanted, int)}
-    costs = compare_costs(cost(graph), cost(trial))
+    costs = compare_costs(cost(graph, sizes=sizes), cost(trial, sizes=sizes))
     return Preview(graph.name, report.widths, frozenset(plan.kept), criteria, report, costs)

@@ -11,8 +11,10 @@ from typing import Any
 from kerasurgeon.channels.candidates import round_to_number
 from kerasurgeon.channels.importance import NORMALISERS, REDUCTIONS, criterion_for
 from kerasurgeon.channels.plan import ChannelPlan
+from kerasurgeon.costs import check_unreachable
 from kerasurgeon.errors import OptionError
 from kerasurgeon.rewrite.option_checks import (
+    check_budget,
     check_choice,
     check_count,
     check_function,
@@ -58,6 +60,7 @@ class PruneOptions:
     max_loss: float | None
     latency_of: str | Callable[..., Any] | None
     try_zeros: bool
+    unreachable: str
 
     def __post_init__(self) -> None:
         name, target = self.name, self.target
@@ -78,6 +81,7 @@ class PruneOptions:
         check_shortcuts(name, self.shortcuts)
         check_choice(name, "compensate", self.compensate, COMPENSATIONS)
         criterion_for(self.importance)
+        check_unreachable(name, self.unreachable)
         for option in ("callback", "latency_of"):
             check_function(name, option, getattr(self, option))
         if target == "latency" and self.latency_of is None:
@@ -125,8 +129,8 @@ def one_target(name: str, options: Mapping[str, Any]) -> str:
         )
     target = given[0]
     value = options[target]
-    if target in KEPT and not (is_number(value) and value > 0):
-        raise wrong_option(name, target, value, "what is kept: a fraction in (0, 1], or a number above 1")
+    if target in KEPT:
+        check_budget(name, target, value)
     return target
 
 

@@ -15,6 +15,7 @@ from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.structure import map_leaves
 from kerasurgeon.ir.values import Value, WeightRef
 from kerasurgeon.keras_io import derive
+from kerasurgeon.keras_io.injection import brief_variables
 from kerasurgeon.keras_io.machine import on_this_machine
 from kerasurgeon.keras_io.samples import FREE_SIZE
 from kerasurgeon.rules.asking import positions_of
@@ -63,15 +64,16 @@ def run_layer(graph: Graph, node: Node, *several: Mapping[Value, Array]) -> list
         return map_leaves(lambda leaf: tensors[leaf] if isinstance(leaf, Value) else constant(leaf), node.operands)
 
     first = {value: keras.KerasTensor(array.shape, dtype=str(array.dtype)) for value, array in several[0].items()}
-    made = derive.built_layer(layer, *operands(first), parts=derive.built_parts(graph, layer))
     results = []
-    for arrays in several:
-        args, kwargs = operands({value: keras.ops.convert_to_tensor(array) for value, array in arrays.items()})
-        if "training" in layer.call_parameters:
-            kwargs["training"] = False
-        with on_this_machine(f"{graph.kind(node)} {node.name!r}"):
-            outputs = made(*args, **kwargs)
-        results.append(tuple(np.asarray(keras.ops.convert_to_numpy(leaf)) for leaf in keras.tree.flatten(outputs)))
+    with brief_variables():
+        made = derive.built_layer(layer, *operands(first), parts=derive.built_parts(graph, layer))
+        for arrays in several:
+            args, kwargs = operands({value: keras.ops.convert_to_tensor(array) for value, array in arrays.items()})
+            if "training" in layer.call_parameters:
+                kwargs["training"] = False
+            with on_this_machine(f"{graph.kind(node)} {node.name!r}"):
+                outputs = made(*args, **kwargs)
+            results.append(tuple(np.asarray(keras.ops.convert_to_numpy(leaf)) for leaf in keras.tree.flatten(outputs)))
     return results
 
 

@@ -12,7 +12,7 @@ from kerasurgeon.channels.analysis import Channels
 from kerasurgeon.channels.candidates import Candidate
 from kerasurgeon.channels.importance import Array
 from kerasurgeon.channels.named import Names
-from kerasurgeon.errors import OptionError, PassError, did_you_mean
+from kerasurgeon.errors import OptionError, did_you_mean
 
 Scope: TypeAlias = "str | Sequence[str] | Mapping[str, float]"
 CostOf: TypeAlias = Callable[[Array], float]
@@ -176,27 +176,23 @@ class Chooser:
             )
         )
 
-    def to_target(self, cost_of: CostOf, target: float, what: str, *, evaluations: int = 10_000) -> Chosen:
-        """As little as brings a cost to a target, never above it.
+    def to_target(self, cost_of: CostOf, target: float, *, evaluations: int = 10_000) -> Chosen:
+        """As little as brings a cost to a target, never above it; all that may go where that is not enough.
 
         Args:
             cost_of: The cost by what goes.
             target: The most that may be left of it.
-            what: What it is called, for the error.
             evaluations: Most times to ask for the cost.
-
-        Raises:
-            PassError: The target cannot be reached; the message says what can.
         """
         whole = np.zeros(len(self.candidates), int)
         full = cost_of(self.gone(whole))
         if full <= target:
             return self.chosen(whole, full)
         low, high = 0.0, 1.0
-        least = self._at(1.0)
-        best, reached = least, cost_of(self.gone(least))
+        most = self.everything(cost_of)
+        best, reached = most.counts, most.reached
         if reached > target:
-            raise self._unreachable(what, target, full, reached)
+            return most
         asked = 2
         above = whole
         while asked < min(_HALVINGS, evaluations) and (best != above).any():
@@ -211,6 +207,19 @@ class Chooser:
             if target - reached < 1e-6 * full or high - low < 1e-9:
                 break
         return self._filled(best, reached, cost_of, target, full, evaluations - asked)
+
+    def everything(self, cost_of: CostOf) -> Chosen:
+        """All that may go, and what is left then: the least that there is."""
+        counts = self._at(1.0)
+        return self.chosen(counts, cost_of(self.gone(counts)))
+
+    def held_back(self) -> str:
+        """What keeps targets from being reached, for errors."""
+        left = [candidate for candidate in self.candidates if candidate.why]
+        why: Any = {candidate.why: candidate.group.name for candidate in reversed(left)}
+        reasons = "; ".join(f"{name!r}: {reason}" for reason, name in list(why.items())[:3])
+        options = "ignore=, max_ratio=, min_channels=, round_to= and exact_only= hold channels back"
+        return options + (f"; left alone: {reasons}" if reasons else "")
 
     def _at(self, share: float | None, own: bool = False) -> Array:
         counts = np.zeros(len(self.candidates), int)
@@ -241,20 +250,3 @@ class Chooser:
 
     def _last_score(self, counts: Array, place: int) -> float:
         return float(self.candidates[place].scores[counts[place] - 1])
-
-    def _unreachable(self, what: str, target: float, full: float, reached: float) -> PassError:
-        left = [candidate for candidate in self.candidates if candidate.why]
-        why: Any = {candidate.why: candidate.group.name for candidate in reversed(left)}
-        reasons = "; ".join(f"{name!r}: {reason}" for reason, name in list(why.items())[:3])
-        return PassError(
-            f"The target cannot be reached: {what} can be brought down to {_number(reached)} at most, "
-            f"{reached / full:.1%} of what there is.",
-            expected=f"{_number(target)} of {_number(full)} ({target / full:.1%})",
-            got=f"{_number(reached)} with all taken that may go",
-            hint="ask for less; ignore=, max_ratio=, min_channels=, round_to= and exact_only= hold channels back"
-            + (f"; left alone: {reasons}" if reasons else ""),
-        )
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

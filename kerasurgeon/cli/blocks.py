@@ -16,6 +16,7 @@ from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, check_outputs, re
 from kerasurgeon.cli.groups import Loading, grouped
 from kerasurgeon.cli.models import load_model
 from kerasurgeon.cli.region_rows import region_data, region_row
+from kerasurgeon.cli.sizes import sizes_of
 from kerasurgeon.cli.startup import start_keras
 from kerasurgeon.errors import missing_extra
 from kerasurgeon.report.pictures import SUFFIXES
@@ -52,6 +53,8 @@ def blocks(
         options.option("Choose regions so that these MACs are kept: a share up to 1, or a number.", panel=_CHOICE),
     ] = None,
     params: Annotated[float | None, options.option("The same for parameters.", panel=_CHOICE)] = None,
+    unreachable: options.IfUnreachable = options.Unreachable.REFUSE,
+    sizes: options.Sizes = None,
     log: Annotated[
         Path | None,
         options.option(
@@ -78,19 +81,28 @@ def blocks(
             raise missing_extra("matplotlib", "plot", "--plot")
         check_outputs([plot], SUFFIXES, overwrite=overwrite, others=[model])
     arrays = read_data(data, labels)
+    shapes = sizes_of(sizes)
     with activity() as now:
         start_keras(now)
         loaded = load_model(model, now, loading)
         if labels is None:
             now.phase("looking at the graph")
-            document, shown = _costs(loaded, which, min_nodes)
+            document, shown = _costs(loaded, which, min_nodes, shapes)
         else:
             now.phase("measuring quotients")
             document, shown = _quotients(
                 loaded,
                 now,
-                {"data": arrays, "which": which, "min_nodes": min_nodes, "method": _methods(method), "log": log},
+                {
+                    "data": arrays,
+                    "which": which,
+                    "min_nodes": min_nodes,
+                    "method": _methods(method),
+                    "log": log,
+                    "sizes": shapes,
+                },
                 {"macs": macs, "params": params},
+                str(unreachable),
                 plot,
                 overwrite,
             )
@@ -128,6 +140,7 @@ def _quotients(
     now: Any,
     measuring: dict[str, Any],
     budget: dict[str, float | None],
+    unreachable: str,
     plot: Path | None,
     overwrite: bool,
 ) -> tuple[dict[str, Any], list[Any]]:
@@ -135,18 +148,21 @@ def _quotients(
     from kerasurgeon.blocks.candidates import check_methods, chosen_regions
     from kerasurgeon.blocks.choose import choose_regions
     from kerasurgeon.blocks.measuring import knowledge_quotients
+    from kerasurgeon.costs import cost, require_counted
     from kerasurgeon.keras_io.lift import lift
 
     graph = lift(model)
     with usage():
         check_methods(measuring["method"])
         chosen_regions(graph, measuring["which"], measuring["min_nodes"])
+        if budget["macs"] is not None:  # before hours of measuring
+            require_counted("blocks", cost(graph, sizes=measuring["sizes"]))
     found = knowledge_quotients(graph, progress=now.tell, **measuring)
     document: dict[str, Any] = {"quotients": found.to_dict()}
     shown: list[Any] = [found.table()]
     chosen = None
     if any(value is not None for value in budget.values()):
-        chosen = choose_regions(found, macs=budget["macs"], params=budget["params"])
+        chosen = choose_regions(found, macs=budget["macs"], params=budget["params"], unreachable=unreachable)
         document["chosen"] = chosen.to_dict()
         shown += [chosen.summary(), *(f"  {row.region} ({row.method}, {row.quotient:+.4f})" for row in chosen.rows)]
     if plot is not None:
@@ -156,15 +172,16 @@ def _quotients(
     return document, shown
 
 
-def _costs(model: Any, which: list[str] | None, min_nodes: int) -> tuple[dict[str, Any], list[Any]]:
+def _costs(model: Any, which: list[str] | None, min_nodes: int, sizes: Any) -> tuple[dict[str, Any], list[Any]]:
     """The regions and what they cost, as data and as what is printed."""
     from kerasurgeon.blocks.candidates import chosen_regions, region_cost
     from kerasurgeon.costs import cost
     from kerasurgeon.keras_io.lift import lift
-    from kerasurgeon.report import format_count, grid
+    from kerasurgeon.report import format_partial, grid
 
     graph = lift(model)
-    total = cost(graph)
+    total = cost(graph, sizes=sizes)
+    unknown = set(total.left_out.names)
     left = ("region", "kind", "from", "to")
     heads = ("region", "kind", "nodes", "from", "to", "MACs", "parameters")
     table = grid(heads, left=left, title=f"{graph.name}: regions and what they cost")
@@ -174,13 +191,17 @@ def _costs(model: Any, which: list[str] | None, min_nodes: int) -> tuple[dict[st
     for region in found:
         macs, parameters = region_cost(graph, region, total)
         rows.append({**region_data(region), "keeps_spec": region.keeps_spec, "macs": macs, "parameters": parameters})
+        partial = (bool(unknown.intersection(region.nodes)), False)
         shares = [
-            f"{format_count(own)} ({own / max(whole, 1):.1%})"
-            for own, whole in ((macs, total.macs), (parameters, total.parameters))
+            f"{format_partial(own, some)} ({own / max(whole, 1):.1%})"
+            for own, whole, some in zip((macs, parameters), (total.macs, total.parameters), partial, strict=True)
         ]
         table.add_row(*region_row(region), *shares)
-    document = {"name": graph.name, "macs": total.macs, "parameters": total.parameters, "regions": rows}
-    return document, [table, "with --data and --labels: what each region is worth"]
+    missing = total.left_out
+    document = {"name": graph.name, "macs": total.macs, "parameters": total.parameters}
+    document["left_out"] = missing.to_dict()
+    notes = [missing.said] if missing else []
+    return {**document, "regions": rows}, [table, *notes, "with --data and --labels: what each region is worth"]
 
 
 __all__ = ["blocks"]

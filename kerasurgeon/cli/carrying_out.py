@@ -28,6 +28,7 @@ def carry_out(
     records: Records,
     loading: Loading,
     json: bool,
+    sizes: Any = None,
     afterwards: Callable[[Result], Sequence[Any]] | None = None,
 ) -> None:
     """Load, run, write, print.
@@ -40,6 +41,7 @@ def carry_out(
         records: What else to write.
         loading: How the model file is loaded.
         json: Whether to print one JSON document and nothing else.
+        sizes: Sizes of the inputs that costs and budgets are counted for; the pipeline's by default.
         afterwards: Called with the result once files are written; what it returns is printed first.
     """
     with activity() as now:
@@ -49,8 +51,9 @@ def carry_out(
         pipeline = make_pipeline()
         loaded = load_model(model, now, loading)
         now.phase("running the passes")
-        result = pipeline.run(loaded, data=data, progress=now.tell)
-        costs = compare_costs(cost(loaded), cost(result.graph))
+        result = pipeline.run(loaded, data=data, sizes=sizes, progress=now.tell)
+        counted = result.report.sizes or None
+        costs = compare_costs(cost(loaded, sizes=counted), cost(result.graph, sizes=counted))
         files = write_all(result.model, writing, now)
         document = _document(model, result, costs, files)
         with telling(files):
@@ -62,7 +65,7 @@ def carry_out(
     if json:
         show_json(document)
     else:
-        show(*shown, result.report.table(), *result.report.reasons(), *result.report.notes)
+        show(*shown, result.report.table(), *result.report.lines())
         show(costs.table(), files_table(files), *file_notes(files))
 
 

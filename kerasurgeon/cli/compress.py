@@ -11,6 +11,7 @@ from kerasurgeon.cli.carrying_out import carry_out
 from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, check_side_files, read_data
 from kerasurgeon.cli.groups import Formats, Loading, Records, grouped
 from kerasurgeon.cli.imports import allowing
+from kerasurgeon.cli.sizes import sizes_of
 from kerasurgeon.cli.steps import check_steps, made_passes, recipe_of, typed_values
 from kerasurgeon.cli.writing import plan
 
@@ -30,6 +31,7 @@ def compress(
         int | None, typer.Option(min=0, help="All random choices follow from it.", show_default="the recipe's, else 0")
     ] = None,
     verify: options.VerifyLevel = None,
+    sizes: options.Sizes = None,
     data: options.Data = None,
     labels: options.Labels = None,
     allow_import: options.AllowImport = None,
@@ -45,6 +47,7 @@ def compress(
     """
     check_input(model, KERAS_SUFFIXES, "model file")
     check_steps(recipe, pass_ or [], settings or [])
+    shapes = sizes_of(sizes)
     others = check_side_files(records.files(), overwrite=overwrite, read=(model, recipe))
     writing = plan(output, formats, others=others, overwrite=overwrite, seed=seed or 0)
     arrays = read_data(data, labels)
@@ -52,7 +55,8 @@ def compress(
     def make_pipeline() -> Pipeline:
         from kerasurgeon.rewrite.pipeline import Pipeline
 
-        steps = recipe_of(recipe, pass_ or [], settings or [], seed=seed, verify=verify and str(verify))
+        level = verify and str(verify)
+        steps = recipe_of(recipe, pass_ or [], settings or [], seed=seed, verify=level, sizes=shapes)
         made_passes(steps)
         return Pipeline.from_recipe(steps)
 

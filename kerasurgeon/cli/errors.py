@@ -22,6 +22,7 @@ _SPOKEN = (
     (r"\bapply_passes\(model, passes, data=\w+\)", "--data FILE"),
     (r"\bdata=some_inputs\b", "--data FILE"),
     (r"\binputs=(\.\.\.|\w+)", "--inputs FILE"),
+    (r"\bsizes=", "--sizes"),
     (r"\b(quantize|verify|batch_size|opset|writer|samples|seed)=['\"]?(\w+)['\"]?", r"--\1 \2"),
     (r"\binteger_io(=True)?\b", "--integer-io"),
     (r"\bint8_weights='(\w+)'", r"--int8-weights \1"),
@@ -65,6 +66,7 @@ def exit_code(error: BaseException) -> int:
 
 def show_error(error: BaseException) -> None:
     """Write an error to standard error: kerasurgeon's own by its parts, any other in one line."""
+    notes = getattr(error, "__notes__", ())
     error = _of_the_machine(error) or _of_the_system(error) or error
     if isinstance(error, KerasurgeonError):
         first, _, rest = spoken(str(error)).partition("\n")
@@ -74,6 +76,7 @@ def show_error(error: BaseException) -> None:
         lines = str(error).strip().splitlines() or [""]
         first = f"{type(error).__name__}: {lines[0]}"
         rest = "  this should not happen: please report it, with what `--debug` shows"
+    rest = "\n".join([*filter(None, [rest]), *(f"  {note}" for note in notes)])
     typer.echo(typer.style("error: ", fg="red", bold=True) + first, err=True)
     if rest:
         typer.echo(rest, err=True)

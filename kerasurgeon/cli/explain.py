@@ -12,6 +12,7 @@ from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input
 from kerasurgeon.cli.groups import Loading, grouped
 from kerasurgeon.cli.imports import allowing
 from kerasurgeon.cli.models import load_model
+from kerasurgeon.cli.sizes import sizes_of
 from kerasurgeon.cli.startup import start_keras
 from kerasurgeon.cli.steps import check_steps, made_passes, recipe_of, typed_values
 
@@ -23,12 +24,14 @@ def explain(
     pass_: Annotated[str, typer.Option("--pass", metavar="NAME", help="The pass, or module:Class.")],
     settings: options.Settings = None,
     allow_import: options.AllowImport = None,
+    sizes: options.Sizes = None,
     loading: Loading,
     json: options.Json = False,
 ) -> None:
     """Say what a pass would do to a model, site by site, without doing it."""
     check_input(model, KERAS_SUFFIXES, "model file")
     check_steps(None, [pass_], settings or [])
+    shapes = sizes_of(sizes)
     with activity() as now, allowing(allow_import, [pass_, typed_values(settings)]):
         start_keras(now)
         from kerasurgeon.rewrite.explain import explain as dry_run
@@ -36,7 +39,7 @@ def explain(
         (made,) = made_passes(recipe_of(None, [pass_], settings or [], seed=None, verify=None))
         loaded = load_model(model, now, loading)
         now.phase(f"running {made.name} on a copy")
-        found = dry_run(made, loaded)
+        found = dry_run(made, loaded, sizes=shapes)
     if json:
         sites = [{"node": site.node, "would_change": site.changed, "what": site.what} for site in found.sites]
         show_json({"pass": found.name, "model": str(model), "sites": sites})

@@ -14,6 +14,7 @@ from kerasurgeon.cli.files import KERAS_SUFFIXES, MODEL_SUFFIXES, check_input
 from kerasurgeon.cli.groups import Loading, grouped
 from kerasurgeon.cli.models import load_model
 from kerasurgeon.cli.region_rows import region_data, region_row
+from kerasurgeon.cli.sizes import sizes_of
 from kerasurgeon.cli.startup import start_keras
 from kerasurgeon.report.tables import grid
 
@@ -41,11 +42,13 @@ def inspect(
     groups: Annotated[
         bool, typer.Option("--groups", help="Show which channels go together, and which cannot go and why.")
     ] = False,
+    sizes: options.Sizes = None,
     loading: Loading,
     json: options.Json = False,
 ) -> None:
     """Show what a model is made of and what it costs: layers, cost and regions, or what is asked for."""
     check_input(model, MODEL_SUFFIXES, "model file")
+    shapes = sizes_of(sizes)
     parts = {"layers": layers, "cost": cost, "regions": regions, "groups": groups}
     with activity() as now:
         start_keras(now)
@@ -54,9 +57,9 @@ def inspect(
 
             loaded = load_model(model, now, loading)
             now.phase("looking at the graph")
-            document, shown = _of_graph(lift(loaded), parts if any(parts.values()) else parts | _USUAL)
+            document, shown = _of_graph(lift(loaded), parts if any(parts.values()) else parts | _USUAL, shapes)
         else:
-            if any(parts.values()):
+            if any(parts.values()) or shapes is not None:
                 raise typer.BadParameter(f"{model.suffix} files show their inputs and outputs only.")
             now.phase(f"opening {model.name}")
             document, shown = _of_file(model)
@@ -66,11 +69,11 @@ def inspect(
         show(*shown)
 
 
-def _of_graph(graph: Any, parts: dict[str, bool]) -> tuple[dict[str, Any], list[Any]]:
+def _of_graph(graph: Any, parts: dict[str, bool], sizes: Any) -> tuple[dict[str, Any], list[Any]]:
     """A graph as data, and as what is printed."""
     from kerasurgeon.costs import cost
 
-    total = cost(graph)
+    total = cost(graph, sizes=sizes)
     document: dict[str, Any] = {"name": graph.name, "nodes": len(graph)}
     shown: list[Any] = []
     if parts["layers"]:
@@ -86,7 +89,7 @@ def _of_graph(graph: Any, parts: dict[str, bool]) -> tuple[dict[str, Any], list[
     if parts["groups"]:
         from kerasurgeon.channels.groups import groups
 
-        found = groups(graph)
+        found = groups(graph, sizes=sizes)
         document["groups"] = found.to_dict()
         shown.append(found.table())
     return document, [*shown, total.summary()]

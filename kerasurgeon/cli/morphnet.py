@@ -91,6 +91,7 @@ def morphnet(
             "Steer the strength so that this share of the cost is left, and cut to it, in (0, 1).", panel=_MORPH
         ),
     ] = None,
+    unreachable: options.IfUnreachable = options.Unreachable.REFUSE,
     data: Annotated[Data, typer.Option(help="What it is trained on.", rich_help_panel=_TRAINING)] = Data.DIGITS,
     records: Annotated[
         Path | None,
@@ -164,6 +165,7 @@ def morphnet(
             batch_size=batch_size,
             rate=learning_rate,
             kept=kept,
+            unreachable=str(unreachable),
             tell=now.tell,
             phase=now.phase,
             overwrite=overwrite,
@@ -192,6 +194,8 @@ def _lines(result: dict[str, Any], folder: Path) -> list[str]:
         f"small:   accuracy {result['small_accuracy']:.1%}, {result['small_cost']:,.6g} {unit} "
         f"({result['small_cost'] / result['initial_cost']:.1%}), {result['small_parameters']:,} parameters",
     ]
+    if "cannot be reached" in result["note"]:
+        lines.append(result["note"])
     if result["vanished"]:
         lines.append(f"gone altogether: {', '.join(result['vanished'])}")
     lines.append(f"structures, plan and models are in {folder}")

@@ -17,6 +17,7 @@ from kerasurgeon.costs import cost
 from kerasurgeon.errors import OptionError, PlanError, did_you_mean
 from kerasurgeon.keras_io.machine import on_this_machine
 from kerasurgeon.morphnet import MorphNet, SteerStrength, with_gates, with_scales, without_scales
+from kerasurgeon.rewrite.scores import require_finite_predictions
 from kerasurgeon.workflows.data import DataSet, Split, cifar, digits, stratified
 
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -165,6 +166,7 @@ class Run:
     batch_size: int
     rate: float
     kept: float | None
+    unreachable: str
     tell: Callable[[float, str], None]
     phase: Callable[[str], None]
     overwrite: bool = False
@@ -180,9 +182,9 @@ class Run:
         accuracy = self._accuracy(model)
         over = self.kept is not None and morph.cost() > self.kept * morph.initial_cost
         kept = self.kept if over else None
-        plan = morph.plan(kept)
+        plan = morph.plan(kept, unreachable=self.unreachable)
         try:
-            small = morph.shrink(kept)
+            small = morph.shrink(kept, unreachable=self.unreachable)
         except PlanError as error:
             raise OptionError(
                 "Nothing is left of the network.", got=str(error).splitlines()[0], hint="lower --multiplier"
@@ -205,6 +207,7 @@ class Run:
             "tuning_epochs": self.tuning_epochs,
             "unit": morph.unit,
             "initial_cost": morph.initial_cost,
+            "note": plan.note,
             "small_cost": morph.costs.of(~plan.gone(morph.channels)),
             "parameters": cost(model).parameters,
             "small_parameters": cost(small).parameters,
@@ -219,6 +222,7 @@ class Run:
         """The network, or its twin where the algorithm needs one, with the regulariser on it."""
         if algorithm == "gates":
             model = with_gates(model)
+        settings = {**settings, "sizes": tuple(self.data.input_shape)}
         try:
             return model, MorphNet(model, algorithm, **settings)
         except OptionError as error:
@@ -244,8 +248,9 @@ class Run:
 
     def _accuracy(self, model: keras.Model) -> float:
         with on_this_machine(f"model {model.name!r}"):
-            scores = model.predict(self.data.test.images, batch_size=self.batch_size, verbose=0)
-        return float((np.asarray(scores).argmax(-1) == np.asarray(self.data.test.labels).ravel()).mean())
+            scores = np.asarray(model.predict(self.data.test.images, batch_size=self.batch_size, verbose=0))
+        require_finite_predictions(scores, f"model {model.name!r}")
+        return float((scores.argmax(-1) == np.asarray(self.data.test.labels).ravel()).mean())
 
 
 def _ends_in_softmax(model: keras.Model) -> bool:

@@ -26,6 +26,13 @@ class Verify(StrEnum):
     OUTPUTS = "outputs"
 
 
+class Unreachable(StrEnum):
+    """What becomes of a budget that cannot be reached: refused, or the nearest is taken."""
+
+    REFUSE = "refuse"
+    NEAREST = "nearest"
+
+
 _OUTPUT = "Output"
 _LOADING = "Loading the model"
 _WRITING = "How files are written"
@@ -148,6 +155,17 @@ Settings = Annotated[
         "--set",
         metavar="NAME.OPTION=VALUE",
     ),
+]
+Sizes = Annotated[
+    list[str] | None,
+    option(
+        "Sizes of the inputs that costs and budgets are counted for, where the model leaves them open; NAME=... where "
+        "there are several inputs. May be repeated.",
+        metavar="[NAME=]N,N,..",
+    ),
+]
+IfUnreachable = Annotated[
+    Unreachable, typer.Option("--unreachable", help="What becomes of a budget that cannot be reached.")
 ]
 RecipeFile = Annotated[Path | None, option("The passes to run: .toml or .json.", "--recipe", "-r", metavar="FILE")]
 Passes = Annotated[

@@ -14,6 +14,7 @@ from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, read_arrays
 from kerasurgeon.cli.groups import Loading, grouped
 from kerasurgeon.cli.imports import allowing
 from kerasurgeon.cli.models import load_model
+from kerasurgeon.cli.sizes import sizes_of
 from kerasurgeon.cli.startup import start_keras
 
 app = typer.Typer(help="Look at a channel plan: which channels of a model are kept.", no_args_is_help=True)
@@ -30,6 +31,7 @@ def show_plan(
     ] = "l2",
     data: options.Data = None,
     allow_import: options.AllowImport = None,
+    sizes: options.Sizes = None,
     loading: Loading,
     json: options.Json = False,
 ) -> None:
@@ -37,6 +39,7 @@ def show_plan(
     check_input(model, KERAS_SUFFIXES, "model file")
     check_input(plan, (".json",), "plan")
     arrays = read_arrays(data, "file of data")
+    shapes = sizes_of(sizes)
     with activity() as now, allowing(allow_import, importance):
         start_keras(now)
         from kerasurgeon.channels.plan import ChannelPlan
@@ -46,7 +49,7 @@ def show_plan(
             raise UsageError("Nothing to do: the plan names no layer.", where=str(plan))
         loaded = load_model(model, now, loading)
         now.phase("looking at the channels")
-        found = wanted.show(loaded, importance=importance, data=arrays)
+        found = wanted.show(loaded, importance=importance, data=arrays, sizes=shapes)
     if json:
         show_json(found.to_dict())
     else:

@@ -50,7 +50,13 @@ def typed_values(settings: list[str] | None) -> list[Any]:
 
 
 def recipe_of(
-    recipe: Path | None, passes: list[str], settings: list[str], *, seed: int | None, verify: str | None
+    recipe: Path | None,
+    passes: list[str],
+    settings: list[str],
+    *,
+    seed: int | None,
+    verify: str | None,
+    sizes: Any = None,
 ) -> Recipe:
     """The recipe that a command line describes, checked. Keras must have been started.
 
@@ -60,6 +66,7 @@ def recipe_of(
         settings: And their options.
         seed: Overrules the recipe's.
         verify: Overrules the recipe's.
+        sizes: Overrule the recipe's.
 
     Raises:
         RecipeError: A pass or an option does not exist or has a value that it may not have.
@@ -77,6 +84,7 @@ def recipe_of(
         found,
         seed=found.seed if seed is None else seed,
         verify=found.verify if verify is None else verify,
+        sizes=found.sizes if sizes is None else sizes,
     )
 
 

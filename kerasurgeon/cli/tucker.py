@@ -13,6 +13,7 @@ from kerasurgeon.cli.carrying_out import carry_out
 from kerasurgeon.cli.errors import UsageError, usage
 from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, check_side_files, read_data
 from kerasurgeon.cli.groups import Formats, Loading, Records, grouped
+from kerasurgeon.cli.sizes import sizes_of
 from kerasurgeon.cli.writing import plan
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def tucker(
             show_default="0.02",
         ),
     ] = None,
+    unreachable: options.IfUnreachable = options.Unreachable.REFUSE,
     compression_type: Annotated[
         Kind,
         typer.Option(
@@ -99,6 +101,7 @@ def tucker(
         options.option("Only layers of these names; with ! before it: not these. May be repeated.", metavar="PATTERN"),
     ] = None,
     round_to: Annotated[int, typer.Option(min=1, help="Make ranks multiples of this.")] = 1,
+    sizes: options.Sizes = None,
     data: options.Data = None,
     labels: options.Labels = None,
     search_log: Annotated[
@@ -141,12 +144,14 @@ def tucker(
         "sparsity_weight": sparsity_weight,
         "where": tuple(where or ()),
         "round_to": round_to,
+        "unreachable": str(unreachable),
         "search_log": None if search_log is None else str(search_log),
     }
     if method == Method.FIXED_LOSS and (data is None or labels is None):
         raise UsageError("fixed-loss needs labelled data.", hint="add --data FILE and --labels FILE")
     writing = plan(output, Formats(), others=others, overwrite=overwrite, seed=seed)
     arrays = read_data(data, labels)
+    shapes = sizes_of(sizes)
 
     def make_pipeline() -> Pipeline:
         from kerasurgeon.passes import Factorise
@@ -175,6 +180,7 @@ def tucker(
         records=records,
         loading=loading,
         json=json,
+        sizes=shapes,
         afterwards=keep,
     )
 

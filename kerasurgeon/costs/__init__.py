@@ -19,18 +19,28 @@ What is counted:
   recurrent layer) is not seen.
 
 What cannot be told is never guessed: it is listed in ``Cost.unknown`` with the reason, shown as ``?``, and
-left out of the totals. A rule for a custom layer (``kerasurgeon.rules.register_rule``) makes it known.
+left out of the totals. A rule for a custom layer (``kerasurgeon.rules.register_rule``) makes it known; ``sizes=``
+makes sizes known that a model leaves open. ``Cost.left_out`` says how much is missing, as far as that can be said.
+What a budget of these costs means is written in ``kerasurgeon.costs.budgets``.
 """
 
 from kerasurgeon.costs.analysis import cost
+from kerasurgeon.costs.budgets import UNITS, UNREACHABLE, Allowance, check_unreachable, require_counted
 from kerasurgeon.costs.compare import CostComparison, compare_costs
+from kerasurgeon.costs.left_out import LeftOut
 from kerasurgeon.costs.result import Cost, CostRow, Unknown
 
 __all__ = [
+    "UNITS",
+    "UNREACHABLE",
+    "Allowance",
     "Cost",
     "CostComparison",
     "CostRow",
+    "LeftOut",
     "Unknown",
+    "check_unreachable",
     "compare_costs",
     "cost",
+    "require_counted",
 ]

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from kerasurgeon.costs.left_out import estimated_macs
 from kerasurgeon.costs.liveness import live_bytes
 from kerasurgeon.costs.result import Cost, CostRow, Unknown
-from kerasurgeon.errors import OptionError, did_you_mean
+from kerasurgeon.errors import OptionError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.structure import values_in
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.keras_io import lift
-from kerasurgeon.rules import OPEN_SIZE, CannotTell, call_of, resolve, rule_for
-
-Sizes = Sequence[int] | Mapping[str, Sequence[int]]
+from kerasurgeon.rules import OPEN_SIZE, CannotTell, Sizes, call_of, input_shapes, resolve, rule_for
 
 
 def cost(model: Any, *, batch_size: int = 1, sizes: Sizes | None = None) -> Cost:
@@ -28,8 +27,8 @@ def cost(model: Any, *, batch_size: int = 1, sizes: Sizes | None = None) -> Cost
         model: A Keras model or a graph.
         batch_size: Samples at once, for the activations. MACs are for one sample, whatever it is. An input
             with a fixed batch keeps it, for the MACs too.
-        sizes: Shapes of the inputs without the batch axis, where the model leaves sizes open or other ones
-            are wanted: one shape for a model with one input, or shapes by the names of the inputs.
+        sizes: Sizes of the inputs without the batch axis, where the model leaves sizes open or other ones are
+            wanted: one shape for a model with one input, or shapes by the names of the inputs.
 
     Returns:
         The cost. Calls that no rule can tell are listed in ``unknown`` and left out of the totals.
@@ -44,9 +43,8 @@ def cost(model: Any, *, batch_size: int = 1, sizes: Sizes | None = None) -> Cost
     graph = model if isinstance(model, Graph) else lift(model)
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise OptionError("batch_size cannot be used.", expected="a whole number from 1", got=repr(batch_size))
-    shapes = None if sizes is None else _input_shapes(graph, sizes)
-    specs = resolve(graph, shapes=shapes)
-    batch_specs = specs if batch_size == 1 else resolve(graph, shapes=shapes, batch_size=batch_size)
+    specs = resolve(graph, sizes=sizes)
+    batch_specs = specs if batch_size == 1 else resolve(graph, sizes=sizes, batch_size=batch_size)
     nodes = [graph[name] for name in specs]
     sizes_of = {name: [_bytes(spec) for spec in outputs] for name, outputs in batch_specs.items()}
     live = live_bytes(nodes, sizes_of, inputs=values_in(graph.inputs), outputs=values_in(graph.outputs))
@@ -65,7 +63,8 @@ def cost(model: Any, *, batch_size: int = 1, sizes: Sizes | None = None) -> Cost
         counted = (0, 0, 0) if node.layer in seen else _weights(graph, node, layer, elsewhere)
         seen.add(node.layer)
         rows.append(CostRow(node.name, layer.kind, outputs[0].shape, macs, *counted, size, alive))
-    return Cost(graph.name, batch_size, tuple(rows), tuple(unknown))
+    asked = {} if sizes is None else {name: shape[1:] for name, shape in input_shapes(graph, sizes).items()}
+    return Cost(graph.name, batch_size, tuple(rows), tuple(unknown), asked)
 
 
 def _bytes(spec: TensorSpec) -> int:
@@ -77,7 +76,7 @@ def _macs(graph: Graph, node: Node, specs: Mapping[str, tuple[TensorSpec, ...]],
     try:
         return rule_for(call.kind).macs(call)
     except CannotTell as reason:
-        unknown.append(Unknown(node.name, call.kind, "macs", str(reason)))
+        unknown.append(Unknown(node.name, call.kind, "macs", str(reason), estimated_macs(call, str(reason))))
         return None
 
 
@@ -96,30 +95,3 @@ def _weights(graph: Graph, node: Node, layer: Layer, elsewhere: frozenset[tuple[
         changing if trainable else 0,
         sum(weight.array.nbytes for weight in weights),
     )
-
-
-def _input_shapes(graph: Graph, sizes: Sizes) -> dict[str, tuple[int | None, ...]]:
-    recorded = {node.name: node.spec.shape for node in graph.input_nodes()}
-    if not isinstance(sizes, Mapping):
-        if len(recorded) != 1:
-            raise OptionError(
-                f"The model has {len(recorded)} inputs; one shape does not say which it is for.",
-                expected=f"sizes by name: {', '.join(recorded)}",
-                got=repr(sizes),
-            )
-        sizes = {next(iter(recorded)): sizes}
-    shapes = {}
-    for name, wanted in sizes.items():
-        if name not in recorded:
-            raise OptionError(f"The model has no input {name!r}.", where="sizes", hint=did_you_mean(name, recorded))
-        shape = tuple(wanted)
-        whole = all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in shape)
-        if len(shape) != len(recorded[name]) - 1 or not whole:
-            raise OptionError(
-                f"The sizes of input {name!r} cannot be used.",
-                where="sizes",
-                expected=f"as many whole numbers above 0 as in {recorded[name][1:]}, no batch size",
-                got=repr(wanted),
-            )
-        shapes[name] = (recorded[name][0], *shape)
-    return shapes

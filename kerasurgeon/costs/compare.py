@@ -53,8 +53,8 @@ class CostComparison(Printed):
         return after / before if before else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain data that JSON can hold: per total, before, after and the ratio kept."""
-        return {
+        """Everything as plain data that JSON can hold: totals before and after, ratios, what is left out."""
+        totals = {
             measure: {
                 "before": getattr(self.before, measure),
                 "after": getattr(self.after, measure),
@@ -62,10 +62,13 @@ class CostComparison(Printed):
             }
             for measure in _MEASURES
         }
+        left = {"before": self.before.left_out.to_dict(), "after": self.after.left_out.to_dict()}
+        return {**totals, "left_out": left, "sizes": self.before.to_dict()["sizes"]}
 
     def table(self) -> Table:
         """A rich table of the totals."""
-        return comparison_table(self.to_dict(), (len(self.before.unknown), len(self.after.unknown)))
+        kept = {measure: self.kept(measure) for measure in _MEASURES}
+        return comparison_table(self.before.to_dict(), self.after.to_dict(), kept)
 
 
 def compare_costs(before: Cost, after: Cost) -> CostComparison:

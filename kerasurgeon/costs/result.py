@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.table import Table
 
+from kerasurgeon.costs.left_out import LeftOut, left_out
 from kerasurgeon.report.costs import cost_line, cost_table
 from kerasurgeon.report.tables import Printed
 
@@ -48,12 +50,14 @@ class Unknown:
         kind: What it calls.
         what: ``"macs"`` or ``"activations"``.
         reason: Why.
+        estimate: Of MACs: what they are by ``estimated_macs``; ``None`` where nothing can be said.
     """
 
     name: str
     kind: str
     what: str
     reason: str
+    estimate: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +71,22 @@ class Cost(Printed):
         batch_size: Samples at once that the activations are for.
         rows: One row per call, in the order in which they run.
         unknown: Calls whose MACs or sizes cannot be told: the totals leave them out.
+        sizes: The sizes of the inputs that were asked for, without the batch, by their names; empty for the model's
+            own.
     """
 
     name: str
     batch_size: int
     rows: tuple[CostRow, ...]
     unknown: tuple[Unknown, ...]
+    sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def left_out(self) -> LeftOut:
+        """The calls whose MACs ``macs`` leaves out, and what can be said of their share."""
+        held = {row.name: row.parameters for row in self.rows}
+        calls = [(item.name, item.estimate, held[item.name]) for item in self.unknown if item.what == "macs"]
+        return left_out(calls, self.macs, self.parameters)
 
     @property
     def macs(self) -> int:
@@ -109,6 +123,7 @@ class Cost(Printed):
         return {
             "name": self.name,
             "batch_size": self.batch_size,
+            "sizes": {name: list(shape) for name, shape in self.sizes.items()},
             "macs": self.macs,
             "parameters": self.parameters,
             "trainable_parameters": self.trainable_parameters,
@@ -117,6 +132,7 @@ class Cost(Printed):
             "peak_at": self.peak_at,
             "rows": [{**asdict(row), "shape": list(row.shape)} for row in self.rows],
             "unknown": [asdict(item) for item in self.unknown],
+            "left_out": self.left_out.to_dict(),
         }
 
     def table(self, *, every: bool = False) -> Table:

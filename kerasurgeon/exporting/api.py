@@ -20,11 +20,12 @@ from kerasurgeon.exporting.options import Options, check_options, check_quantise
 from kerasurgeon.exporting.parity import OutputParity, measure
 from kerasurgeon.exporting.report import ExportReport
 from kerasurgeon.exporting.samples import random_inputs, working_inputs
-from kerasurgeon.exporting.signature import check_finite_weights, check_model
+from kerasurgeon.exporting.signature import check_finite_weights, check_model, weight_bytes
 from kerasurgeon.exporting.tensors import Feeds, bind
 from kerasurgeon.exporting.writing import Progress, run_file, write_file
 from kerasurgeon.keras_io import flatten_layers
 from kerasurgeon.keras_io.equal_calls import equal_calls
+from kerasurgeon.keras_io.leftovers import sweep
 from kerasurgeon.keras_io.machine import by_equal_calls
 from kerasurgeon.keras_io.seeding import python_kept
 from kerasurgeon.rewrite.outputs import CONSTANT_OUTPUTS, differ_between_samples
@@ -131,6 +132,7 @@ def export(
         notes = (*notes, CONSTANT_OUTPUTS)
     with staged(target, overwrite=replaced, kind=ModelFileError) as temporary:
         notes += write_file(reference, temporary, options, batches, tell)
+        sweep(weight_bytes(source))  # what tracing and converting leave behind
         tell(0.85, f"running the {options.format} file")
         got = run_file(source, temporary, options, feeds)
         if got is None and expected is not None:
@@ -141,6 +143,8 @@ def export(
             half = options.format == "keras" and other_precision_layers(source, "keras")
             check_parity(outputs, target, HALF_TOLERANCE if half else TOLERANCE)
         size = temporary.stat().st_size
+    if options.format == "keras":
+        sweep(weight_bytes(source))  # the model that was loaded
     report = ExportReport(
         target,
         options.format,

@@ -15,6 +15,7 @@ from kerasurgeon.exporting.onnx_weights import restore_weights
 from kerasurgeon.exporting.signature import weight_bytes
 from kerasurgeon.exporting.tensors import TensorInfo
 from kerasurgeon.exporting.trace import freeze, output_name, tensorflow, trace, weight_name
+from kerasurgeon.keras_io.tensors import array_of
 from kerasurgeon.quiet import quiet, require
 
 CONVERTED = range(8, 19)
@@ -96,9 +97,7 @@ def _convert(
         custom_op_handlers={"Erfc": (_erfc, [])},
     )
     _check_converted(proto)
-    restore_weights(
-        proto, {f"{weight_name(i)}:0": keras.ops.convert_to_numpy(weight) for i, weight in enumerate(hoisted)}
-    )
+    restore_weights(proto, {f"{weight_name(i)}:0": array_of(weight) for i, weight in enumerate(hoisted)})
     fold_scales(proto)
     rename_border(proto, names)
     return proto

@@ -75,7 +75,10 @@ def restore_weights(proto: Any, weights: Mapping[str, Array]) -> None:
     graph.node.extend(remaining)
     for name, array in values.items():
         if name in used:
-            graph.initializer.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
+            # In place: a tensor that is made first and appended then is held twice.
+            tensor = graph.initializer.add(name=name, dims=array.shape)
+            tensor.data_type = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+            tensor.raw_data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
     drop_unused_initialisers(proto)
 
 

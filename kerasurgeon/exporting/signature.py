@@ -12,7 +12,10 @@ import numpy as np
 from kerasurgeon.errors import ExportError
 from kerasurgeon.exporting.tensors import TensorInfo, unique_names
 from kerasurgeon.keras_io import calls_of, flatten_layers, input_structure, operations, output_structure, producer
+from kerasurgeon.keras_io.tensors import array_of
 
+# Values that are looked at together.
+_BLOCK = 2**20
 _LEGAL_SCOPE = re.compile(r"^[A-Za-z0-9_.\-/>]*$")
 
 
@@ -159,9 +162,9 @@ def check_finite_weights(model: keras.Model) -> None:
     """
     bad = []
     for weight in model.weights:
-        array = np.asarray(keras.ops.convert_to_numpy(weight))
-        if array.dtype.kind not in "iub" and not np.isfinite(array).all():
-            bad.append(f"{weight.path} ({array.size - int(np.isfinite(array).sum())} of {array.size} values)")
+        array = array_of(weight)
+        if array.dtype.kind not in "iub" and (count := _not_finite(array)):
+            bad.append(f"{weight.path} ({count} of {array.size} values)")
     if bad:
         shown = ", ".join(bad[:3]) + (f" and {len(bad) - 3} more weights" if len(bad) > 3 else "")
         raise ExportError(
@@ -169,6 +172,13 @@ def check_finite_weights(model: keras.Model) -> None:
             where=shown,
             hint="load an earlier checkpoint: the training diverged, or a pass made these",
         )
+
+
+def _not_finite(array: np.ndarray[Any, Any]) -> int:
+    """How many values are NaN or infinite, looked at in blocks."""
+    flat = array.reshape(-1)
+    starts = range(0, flat.size, _BLOCK)
+    return flat.size - sum(int(np.isfinite(flat[start : start + _BLOCK]).sum()) for start in starts)
 
 
 def weight_bytes(model: keras.Model) -> int:

@@ -8,6 +8,8 @@ which TensorFlow's warning recommends, is never used: it writes files without we
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +21,10 @@ from kerasurgeon.errors import ExportError
 from kerasurgeon.exporting.converter_errors import converter_error
 from kerasurgeon.exporting.signature import weight_bytes
 from kerasurgeon.exporting.tensors import Feeds, TensorInfo
-from kerasurgeon.exporting.tflite_names import name_tensors
+from kerasurgeon.exporting.tflite_names import name_tensors, packed
 from kerasurgeon.exporting.trace import input_name, tensorflow, trace
 from kerasurgeon.hidden import scratch
+from kerasurgeon.keras_io.replaced import Replaced
 from kerasurgeon.quiet import quiet
 
 # Above this many bytes of weights the SavedModel route is no slower and needs less memory (ResNet50, 98 MiB:
@@ -54,7 +57,7 @@ def convert_to_tflite(
     inputs: Sequence[TensorInfo],
     outputs: Sequence[TensorInfo],
     options: TfliteOptions,
-) -> tuple[bytes, tuple[str, ...]]:
+) -> tuple[memoryview, tuple[str, ...]]:
     """Convert a model.
 
     Args:
@@ -120,11 +123,11 @@ def _convert(
     options: TfliteOptions,
     *,
     only_integers: bool,
-) -> bytes:
+) -> bytes | memoryview:
     if weight_bytes(model) < _FREEZE_BELOW:
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
         _configure(tf, converter, inputs, options, by_name=False, only_integers=only_integers)
-        return bytes(converter.convert())
+        return _run(converter, options)
     holder = tf.Module()
     # SavedModel writes the variables that it finds on the object, and a trace holds on to them only weakly.
     holder.variables_kept = [variable.value for variable in model.variables]
@@ -132,7 +135,42 @@ def _convert(
         tf.saved_model.save(holder, str(folder), signatures={"serving_default": function})
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
         _configure(tf, converter, inputs, options, by_name=True, only_integers=only_integers)
-        return bytes(converter.convert())
+        return _run(converter, options)
+
+
+def _run(converter: Any, options: TfliteOptions) -> bytes | memoryview:
+    """Convert. TensorFlow packs the file twice more in Python, through buffers that double as they grow; not so here.
+
+    Quantising to int8 hands what was packed to code that takes nothing but bytes.
+    """
+    _PACKING.lean = options.quantize != "int8"
+    try:
+        with _lean_packing():
+            result: bytes | memoryview = converter.convert()
+            return result
+    finally:
+        _PACKING.lean = False
+
+
+class _Packing(threading.local):
+    """Whether the conversion that this thread runs packs files our way."""
+
+    lean = False
+
+
+_PACKING = _Packing()
+
+
+@functools.cache
+def _lean_packing() -> Replaced:
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    original = flatbuffer_utils.convert_object_to_bytearray
+
+    def pack(model: Any, *args: Any, **kwargs: Any) -> Any:
+        return packed(model) if _PACKING.lean and not args and not kwargs else original(model, *args, **kwargs)
+
+    return Replaced(flatbuffer_utils, "convert_object_to_bytearray", pack)
 
 
 def _configure(

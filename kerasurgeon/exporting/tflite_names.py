@@ -21,7 +21,7 @@ _IDENTIFIER = b"TFL3"
 _BUFFER_ALIGNMENT = 16
 
 
-def name_tensors(data: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
+def name_tensors(data: bytes | memoryview, inputs: Sequence[str], outputs: Sequence[str]) -> memoryview:
     """Name a file's inputs and outputs, in its tensors and in its signature.
 
     Args:
@@ -54,9 +54,19 @@ def name_tensors(data: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> 
     for name, index in zip([*outputs, *inputs], [*found_outputs, *found_inputs], strict=True):
         graph.tensors[index].name = name.encode()
     graph.inputs, graph.outputs = found_inputs, found_outputs
-    builder = _aligned_builder(len(data) + 2**16)
+    return packed(model)
+
+
+def packed(model: Any) -> memoryview:
+    """A model as a file, written once into memory that is large enough from the start.
+
+    Args:
+        model: The ``ModelT`` of a TFLite file.
+    """
+    weights = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    builder = _aligned_builder(weights + 2**20)
     builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
-    return bytes(builder.Output())
+    return memoryview(builder.Bytes)[builder.Head() :]
 
 
 def _order(model: Any, graph: Any, inputs: int, outputs: int) -> tuple[list[int], list[int]]:
@@ -92,7 +102,8 @@ def _aligned_builder(size: int) -> Any:
                 return super().CreateNumpyVector(x)
             self.StartVector(1, x.size, _BUFFER_ALIGNMENT)
             self.head = int(self.Head() - x.size)
-            self.Bytes[self.Head() : self.Head() + x.size] = x.tobytes()
+            # Through a view, as a bytearray copies what it is given first.
+            memoryview(self.Bytes)[self.Head() : self.Head() + x.size] = np.ascontiguousarray(x).data
             self.vectorNumElems = x.size
             return self.EndVector()
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from kerasurgeon.factors.ledger import Ledger, amount_of
+from kerasurgeon.costs import Allowance
+from kerasurgeon.factors.ledger import Ledger
 from kerasurgeon.factors.options import FactoriseOptions
 from kerasurgeon.factors.picks import Offers, Pick
 from kerasurgeon.factors.put import put
@@ -79,34 +80,24 @@ class Stopwatch:
 
 
 def by_latency(
-    graph: Graph,
-    offers: Sequence[Offers],
-    benches: Mapping[str, Workbench],
-    options: FactoriseOptions,
-    stopwatch: Stopwatch,
-) -> tuple[Mapping[str, Pick], str]:
-    """The least error within a latency of the model.
+    offers: Sequence[Offers], benches: Mapping[str, Workbench], options: FactoriseOptions, stopwatch: Stopwatch
+) -> tuple[Ledger, Allowance]:
+    """The latencies that layers may have, and what is allowed of them.
 
     Latencies of layers are taken to add up; what the model takes beyond its layers stays as it is.
 
     Args:
-        graph: The graph.
         offers: Of every layer, by MACs.
         benches: The layers by key.
         options: What is asked for.
         stopwatch: Measures.
-
-    Returns:
-        The choice and what the report says of it.
     """
     assert options.latency is not None
     few = [_spread(one) for one in offers]
     costs = [np.array([stopwatch.layer(benches[one.site.key], pick) for pick in one.picks]) for one in few]
     inside = sum(float(cost[0]) for cost in costs)
     ledger = Ledger(few, "latency", max(0.0, stopwatch.model() - inside), costs=costs)
-    wanted = amount_of(options.latency, ledger.total)
-    choice = ledger.within(wanted)
-    return choice.picks, f"by the latencies of layers, added up: {ledger.said(choice, wanted)}"
+    return ledger, Allowance(options.name, "latency", float(options.latency), ledger.total, options.unreachable)
 
 
 def _spread(offers: Offers) -> Offers:

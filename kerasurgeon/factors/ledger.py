@@ -8,11 +8,9 @@ from typing import Any, final
 
 import numpy as np
 
-from kerasurgeon.costs import cost
-from kerasurgeon.errors import PassError
+from kerasurgeon.costs import Allowance, Cost
 from kerasurgeon.factors.kernels.budget import cheapest
 from kerasurgeon.factors.picks import Offers, Pick
-from kerasurgeon.ir.graph import Graph
 
 Array = np.ndarray[Any, Any]
 
@@ -84,22 +82,33 @@ class Ledger:
         done = sum(float(errors[row]) for errors, row in zip(self.errors, rows, strict=True))
         return Choice(picks, spent, done)
 
+    def cost_of(self, picks: Mapping[str, Pick]) -> float:
+        """What the model costs when these layers are factorised."""
+        rows = [one.picks.index(picks.get(one.site.key)) for one in self.offers]
+        return self.choice(rows).cost
+
     def reached(self, choice: Choice) -> str:
         """The cost of the model before and after a choice."""
         unit = self.measure if self.measure != "macs" else "MACs"
         return f"{unit} {_shown(self.total)} -> {_shown(choice.cost)} ({choice.cost / (self.total or 1):.1%})"
 
-    def said(self, choice: Choice, wanted: float) -> str:
-        """What a report says of a choice for a budget."""
-        text = self.reached(choice)
-        if choice.cost > wanted * (1 + 1e-9):
-            return (
-                f"{text}; {_shown(wanted)} cannot be reached: {_shown(self.rest)} are outside the layers that may be "
-                f"factorised, and these keep {_shown(choice.cost - self.rest)} at the smallest ranks"
-            )
-        if choice.cost < wanted * (1 - _TOLERANCE):
-            return f"{text}; nothing lies nearer to the {_shown(wanted)} that were asked for"
-        return f"{text}, of {_shown(wanted)} asked for"
+    def for_budget(self, allowance: Allowance) -> tuple[Choice, str]:
+        """The least damage within a budget, and what a report says of it.
+
+        Raises:
+            BudgetError: It cannot be reached, and the nearest will not do.
+        """
+        why = (
+            f"{_shown(self.rest)} are outside the layers that may be factorised, and these keep "
+            f"{_shown(self.least - self.rest)} at the smallest ranks"
+        )
+        choice = self.within(allowance.reachable(self.least, why))
+        said = allowance.said(choice.cost)
+        if allowance.misses(choice.cost):
+            said += f"; {why}"
+        elif choice.cost < allowance.amount * (1 - _TOLERANCE):
+            said += "; nothing lies nearer"
+        return choice, said
 
 
 def damage(errors: Array) -> Array:
@@ -112,46 +121,23 @@ def damage(errors: Array) -> Array:
     return np.asarray(-np.log1p(-np.minimum(errors, 1 - 1e-9)))
 
 
-def ledger_for(graph: Graph, offers: Sequence[Offers], measure: str, *, inside_only: bool = False) -> Ledger:
+def ledger_for(offers: Sequence[Offers], measure: str, found: Cost | None = None) -> Ledger:
     """The ledger of a graph.
 
     Args:
-        graph: The graph.
         offers: Of every layer that may be factorised.
         measure: ``"macs"``, ``"params"`` or ``"bytes"``.
-        inside_only: Count these layers only.
-
-    Raises:
-        PassError: MACs are asked for, and the model leaves sizes open.
+        found: What the whole model costs; ``None`` to count these layers only.
     """
-    inside = sum(float(one.costs(measure)[0]) for one in offers)
-    if inside_only:
+    if found is None:
         return Ledger(offers, measure, 0.0)
-    found = cost(graph)
-    if measure == "macs":
-        _require_fixed(graph)
+    inside = sum(float(one.costs(measure)[0]) for one in offers)
     totals = {"macs": found.macs, "params": found.parameters, "bytes": found.weight_bytes}
     return Ledger(offers, measure, max(0.0, totals[measure] - inside))
-
-
-def amount_of(value: float, total: float) -> float:
-    """A budget as a number: fractions up to 1 are of the total."""
-    return value * total if value <= 1 else float(value)
-
-
-def _require_fixed(graph: Graph) -> None:
-    for node in graph.nodes():
-        if graph.kind(node) == "InputLayer" and None in node.spec.shape[1:]:
-            raise PassError(
-                "MACs cannot be budgeted: the model leaves sizes of its input open.",
-                where=f"input {node.name!r}",
-                got=str(node.spec.shape),
-                hint="give the model a fixed input size, or set the budget in params= or bytes=",
-            )
 
 
 def _shown(number: float) -> str:
     return f"{number:,.0f}" if number >= 100 else f"{number:.4g}"
 
 
-__all__ = ["Choice", "Ledger", "amount_of", "ledger_for"]
+__all__ = ["Choice", "Ledger", "ledger_for"]

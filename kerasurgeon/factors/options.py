@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from kerasurgeon.channels import round_to_number
+from kerasurgeon.costs import check_unreachable
 from kerasurgeon.errors import OptionError
 from kerasurgeon.factors.kernels.methods import METHODS
 from kerasurgeon.rewrite.option_checks import (
+    check_budget,
     check_choice,
     check_count,
     check_flag,
@@ -69,6 +71,7 @@ class FactoriseOptions:
     sweeps: int
     search_log: str | None
     evaluations: int
+    unreachable: str
 
     def __post_init__(self) -> None:
         name, way = self.name, self.way
@@ -79,6 +82,7 @@ class FactoriseOptions:
         if way == "latency" and self.latency_of is None:
             raise wrong_option(name, "latency_of", None, "a function that gives the latency of a model")
         check_choice(name, "cost", self.cost, COSTS)
+        check_unreachable(name, self.unreachable)
         check_choice(name, "minimise", self.minimise, MINIMISE)
         self._check_sparsity()
         if not is_number(self.sparsity_weight) or self.sparsity_weight <= 0:
@@ -137,8 +141,8 @@ def one_way(name: str, options: Mapping[str, Any]) -> str:
         raise wrong_option(name, way, value, "a number in (0, 1]")
     if way == "error" and not (is_number(value) and 0 < value < 1):
         raise wrong_option(name, way, value, "a relative error in (0, 1)")
-    if way in BUDGETS and not (is_number(value) and value > 0):
-        raise wrong_option(name, way, value, "what is kept: a fraction in (0, 1], or a number above 1")
+    if way in BUDGETS:
+        check_budget(name, way, value)
     if way == "max_accuracy_loss" and not (is_number(value) and value >= 0):
         raise wrong_option(name, way, value, "a number from 0")
     return way

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 
+from kerasurgeon.costs import UNITS, Allowance, LeftOut, cost, require_counted
 from kerasurgeon.errors import OptionError
 from kerasurgeon.factors import options as check
 from kerasurgeon.factors.described import described
@@ -13,7 +14,7 @@ from kerasurgeon.factors.inputs import measure_inputs
 from kerasurgeon.factors.kernels.linear_algebra import one_blas_thread
 from kerasurgeon.factors.kernels.method import Factors, Inputs
 from kerasurgeon.factors.latency import Stopwatch, by_latency
-from kerasurgeon.factors.ledger import amount_of, ledger_for
+from kerasurgeon.factors.ledger import Ledger, ledger_for
 from kerasurgeon.factors.offers import offers
 from kerasurgeon.factors.options import FactoriseOptions
 from kerasurgeon.factors.picks import Offers, Pick
@@ -29,6 +30,7 @@ from kerasurgeon.ir.name_patterns import where_refusal
 from kerasurgeon.rewrite.context import Context
 from kerasurgeon.rewrite.option_checks import check_known_patterns
 from kerasurgeon.rewrite.passes import Skip
+from kerasurgeon.rules import resolve
 
 
 def factorise(graph: Graph, options: FactoriseOptions, context: Context) -> None:
@@ -41,7 +43,8 @@ def factorise(graph: Graph, options: FactoriseOptions, context: Context) -> None
 
     Raises:
         OptionError: A pattern names no layer, or what the options need is missing.
-        PassError: An evaluation fails.
+        BudgetError: A budget cannot be reached, or too much of it is unknown.
+        RoundError: An evaluation fails.
     """
     Run(options, graph, context).run()
 
@@ -52,6 +55,7 @@ class Run:
     def __init__(self, options: FactoriseOptions, graph: Graph, context: Context) -> None:
         self.options, self.graph, self.context = options, graph, context
         self.benches: dict[str, Workbench] = {}
+        self.budget: tuple[Ledger, Allowance] | None = None
 
     def run(self) -> None:
         """Choose, factorise, put."""
@@ -70,7 +74,8 @@ class Run:
         methods = check.methods(self.options.name, self.options.method)
         self._check_patterns(methods)
         found: list[tuple[Site, tuple[str, ...]]] = []
-        for site in places(self.graph):
+        specs = None if self.context.sizes is None else resolve(self.graph, sizes=self.context.sizes)
+        for site in places(self.graph, specs):
             try:
                 if isinstance(site, NoSite):
                     raise Skip(site.reason)
@@ -130,14 +135,15 @@ class Run:
             with nullcontext() if options.search_log is None else alone(options.search_log):
                 picks = Search(options, self.graph, self.context, self.benches, self._offers(options.cost)).run()
         elif way == "latency":
-            picks, said = by_latency(self.graph, self._offers("macs"), self.benches, options, stopwatch)
-            self.context.changed(self.graph.name, said)
+            found = by_latency(self._offers("macs"), self.benches, options, stopwatch)
+            picks = self._told(*found, "by the latencies of layers, added up: ")
         elif way in check.BUDGETS:
             picks = self._budget(way)
         else:
             picks = self._direct()
         if options.latency_of is not None:
             picks = stopwatch.only_faster(self.benches, picks, self.context)
+        self._note(picks)
         for key, bench in self.benches.items():
             if way not in ("ratio", "energy", "error", "ranks") and key not in picks:
                 self.context.left(bench.site.name, "it is whole in the best choice for all layers together")
@@ -154,16 +160,51 @@ class Run:
         return picks
 
     def _budget(self, way: str) -> Mapping[str, Pick]:
+        options = self.options
         inside_only = way == "compression_factor"
-        measure = self.options.cost if inside_only else way
-        ledger = ledger_for(self.graph, self._offers(measure), measure, inside_only=inside_only)
-        wanted = amount_of(float(getattr(self.options, way)), ledger.total)
-        if wanted >= ledger.total:
-            self.context.left(self.graph.name, f"{way}={getattr(self.options, way)}: the model costs no more than that")
+        measure = options.cost if inside_only else way
+        if inside_only:
+            found = None
+            self._require_sizes(measure)
+        else:
+            found = cost(self.graph, sizes=self.context.sizes)
+            if measure == "macs":
+                require_counted(options.name, found)
+        ledger = ledger_for(self._offers(measure), measure, found)
+        unit = f"{UNITS[measure]} of the layers that may be factorised" if inside_only else ""
+        value = float(getattr(options, way))
+        allowance = Allowance(options.name, way, value, ledger.total, options.unreachable, unit=unit)
+        if allowance.amount >= ledger.total:
+            self.context.left(self.graph.name, f"{way}={value:g}: there is no more than that")
             return {}
-        choice = ledger.within(wanted)
-        self.context.changed(self.graph.name, ledger.said(choice, wanted))
+        return self._told(ledger, allowance)
+
+    def _told(self, ledger: Ledger, allowance: Allowance, by: str = "") -> Mapping[str, Pick]:
+        """The picks for a budget, with what the report says of them."""
+        choice, said = ledger.for_budget(allowance)
+        self.context.changed(self.graph.name, by + said)
+        self.budget = ledger, allowance
         return choice.picks
+
+    def _note(self, picks: Mapping[str, Pick]) -> None:
+        """Say of a budget what the printed report must not be silent about."""
+        if self.budget is None:
+            return
+        ledger, allowance = self.budget
+        if missed := allowance.missed(ledger.cost_of(picks)):
+            slower = "; layers that are faster whole, by latency_of=, stay so" * (self.options.latency_of is not None)
+            self.context.note(missed + slower)
+        if any(pick.sparsity for pick in picks.values()):
+            weight = f"sparsity_weight={self.options.sparsity_weight:g}"
+            self.context.note(
+                f"kept entries of residuals count by {weight}, not the zeros that dense runtimes multiply"
+            )
+
+    def _require_sizes(self, measure: str) -> None:
+        """MACs of layers together are a sum only where their sizes are known."""
+        free = [bench.site.name for bench in self.benches.values() if bench.site.open]
+        if measure == "macs" and free:
+            require_counted(self.options.name, LeftOut(tuple(free), len(free), share=None))
 
     def _offers(self, measure: str) -> list[Offers]:
         found = []

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from kerasurgeon.costs import cost
 from kerasurgeon.factors.ledger import Choice, ledger_for
 from kerasurgeon.factors.options import FactoriseOptions
 from kerasurgeon.factors.picks import Offers, Pick
@@ -49,16 +50,16 @@ class Search:
     ) -> None:
         self.options, self.context = options, context
         self.offers = [one for one in offers if len(one.picks) > 1]
-        # Where a model leaves sizes open, MACs are those of one position, which say nothing beside MACs of the rest.
-        # Only choices are compared with each other here, so that the rest may be left out.
-        self.ledger = ledger_for(graph, self.offers, options.cost, inside_only=options.cost == "macs")
+        # Only choices are compared with each other here, so that of MACs, of which some may be unknown, the rest is
+        # left out. Where a model leaves sizes open, they are those of one position of each layer.
+        self.ledger = ledger_for(self.offers, options.cost, cost(graph) if options.cost != "macs" else None)
         self.trials = Trials(options, graph, context, benches, self.ledger)
 
     def run(self) -> Mapping[str, Pick]:
         """The cheapest choice that was found.
 
         Raises:
-            PassError: The evaluation fails or gives no number; what was found is in the error and in the log file.
+            RoundError: The evaluation fails or gives no number; what was found is in the error and in the log file.
         """
         trials = self.trials
         base = trials.base()
@@ -73,6 +74,8 @@ class Search:
         said = self.ledger.reached(best)
         accuracy = base if not best.picks else trials.accuracy(best)
         ended = "" if trials.left > 0 else f"; ended after evaluations={self.options.evaluations}"
+        if self.options.cost == "macs" and any(one.site.open for one in self.offers):
+            self.context.note("sizes are open, so that MACs are those of one position of each layer: pass sizes=")
         self.context.changed(
             trials.graph.name, f"accuracy {base:.6g} -> {accuracy:.6g} (at least {floor:.6g}), {said}{ended}"
         )

@@ -103,13 +103,17 @@ class SearchLog(Printed):
 
     @classmethod
     def open(cls, path: str | Path | None, measure: str, fingerprint: str) -> SearchLog:
-        """The log in a file, to go on from, or a new one.
+        """The log in a file, to go on from, or a new one, which is then in the file.
 
         Raises:
             PlanError: The file is no log, or the log of another search.
+            FileError: It cannot be written.
         """
         log = cls(measure, fingerprint, path=None if path is None else Path(path))
-        if log.path is None or not os.path.lexists(log.path):
+        if log.path is None:
+            return log
+        if not os.path.lexists(log.path):
+            log.save(log.path)  # a file that cannot be written is told before the first evaluation
             return log
         content = PLAN.load(log.path)
         for number, trial in enumerate(content["trials"], start=1):

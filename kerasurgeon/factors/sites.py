@@ -18,9 +18,10 @@ from kerasurgeon.ir.kinds import kind_of
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.name_patterns import names_match
 from kerasurgeon.ir.node import Node
-from kerasurgeon.ir.values import TensorSpec
+from kerasurgeon.ir.values import TensorSpec, Value
 from kerasurgeon.rules import CannotTell, has_rule, rule_for
 from kerasurgeon.rules.asking import channel_form, may_be_linear
+from kerasurgeon.rules.call import Specs
 from kerasurgeon.rules.layout import spatial_axes
 from kerasurgeon.rules.rule import NeverLinear
 
@@ -135,10 +136,14 @@ class Site(Place):
         return (*found, *batch)
 
 
-def places(graph: Graph) -> Iterator[Site | NoSite]:
+def places(graph: Graph, sized: Specs | None = None) -> Iterator[Site | NoSite]:
     """Every layer that convolves or multiplies by a matrix, in order of first calls.
 
     Layers inside MultiHeadAttention and other composite layers are not in it.
+
+    Args:
+        graph: The graph.
+        sized: The outputs of all nodes for sizes of the inputs that are not the graph's own: what MACs are counted for.
     """
     tied, seen = graph.tied_layers(), set[str]()
     for node in graph.nodes():
@@ -151,8 +156,12 @@ def places(graph: Graph) -> Iterator[Site | NoSite]:
         if reason:
             yield NoSite(node.layer, layer, calls, reason)
         else:
-            specs = tuple((graph.spec(call.inputs[0]), call.spec) for call in calls)
+            specs = tuple((_spec(graph, call.inputs[0], sized), _spec(graph, call.value, sized)) for call in calls)
             yield Site(node.layer, layer, calls, specs)
+
+
+def _spec(graph: Graph, value: Value, sized: Specs | None) -> TensorSpec:
+    return graph.spec(value) if sized is None else sized[value.node][value.index]
 
 
 def _is_place(layer: Layer) -> bool:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from kerasurgeon.errors import OptionError, PassError
-from kerasurgeon.factors.accuracy import accuracy_on
 from kerasurgeon.factors.ledger import Choice, Ledger
 from kerasurgeon.factors.options import FactoriseOptions
 from kerasurgeon.factors.picks import Pick
@@ -21,6 +18,8 @@ from kerasurgeon.factors.workbench import Workbench
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io.emit import emit_with_variables
 from kerasurgeon.rewrite.context import Context
+from kerasurgeon.rewrite.evaluation_of import keeping
+from kerasurgeon.rewrite.judging import judge_of
 
 _MEMORY = 2**29
 """Bytes of kernels that are kept."""
@@ -56,7 +55,7 @@ class Trials:
         ledger: Ledger,
     ) -> None:
         self.options, self.graph, self.context, self.benches = options, graph, context, benches
-        self.evaluate = _evaluation(options, context)
+        self.judge = judge_of(context, graph, options.name, "max_accuracy_loss")
         self.model, self.variables = emit_with_variables(graph, compile=True)
         self.log = SearchLog.open(options.search_log, options.cost, self._fingerprint())
         self.left = options.evaluations
@@ -81,28 +80,22 @@ class Trials:
         done = 1 - self.left / self.options.evaluations
         self.context.progress(min(0.9, 0.1 + 0.8 * done), f"{self.options.name}: evaluation {len(self.log.trials) + 1}")
         self._put(choice.picks)
-        try:
-            found = float(self.evaluate(self.model))
-        except Exception as error:
-            raise self._failed(f"raised {type(error).__name__}: {error}") from error
-        if not math.isfinite(found):
-            raise self._failed(f"gave {found}")
+        number = len(self.log.trials) + 1
+        with keeping(self._kept):
+            of = f"evaluation {number} of the search by {self.options.name}, {_tried(choice)}"
+            found = self.judge(self.model, of)
         self.log.add(Trial(stage, dict(choice.picks), choice.cost, found))
         return found
 
-    def _failed(self, what: str) -> PassError:
+    def _kept(self) -> tuple[SearchLog | None, str]:
+        if not self.log.trials:
+            return None, "nothing was found before it"
         best = self.log.best
         found = "nothing within the bound yet" if best is None else f"a choice that costs {best.cost:,.0f}"
-        where = f"it is kept in {self.log.path}" if self.log.path else "search_log=FILE keeps it"
+        where = f"{self.log.path} keeps it" if self.log.path else "search_log=FILE keeps it"
         count = len(self.log.trials)
-        error = PassError(
-            f"The evaluation {what}.",
-            where=f"evaluation {count + 1} of the search by {self.options.name}",
-            expected="a finite number, higher is better",
-            hint=f"{count} evaluations were made and found {found}; {where}, and the same call then goes on",
-        )
-        error.found = self.log  # type: ignore[attr-defined]
-        return error
+        made = "1 evaluation was" if count == 1 else f"{count} evaluations were"
+        return self.log, f"{made} made and found {found}, see .found of this error; {where}, and the same call goes on"
 
     # Kernels in place.
 
@@ -140,19 +133,14 @@ class Trials:
         for bench in self.benches.values():
             kernels.update(np.ascontiguousarray(bench.site.layer.weights["kernel"].array).tobytes())
         deciding = {name: getattr(self.options, name) for name in _DECIDING}
+        deciding["sizes"] = self.context.sizes if self.options.cost == "macs" else None
         return fingerprint({**deciding, "layers": list(self.benches), "kernels": kernels.hexdigest()})
 
 
-def _evaluation(options: FactoriseOptions, context: Context) -> Callable[[Any], float]:
-    if context.evaluate is not None:
-        return context.evaluate
-    labelled = isinstance(context.data, tuple) and len(context.data) == 2
-    if not labelled:
-        raise OptionError(
-            f"{options.name}: max_accuracy_loss= needs a way to measure accuracy.",
-            hint="pass evaluate=function to the pipeline (model to number, higher is better), or data=(inputs, labels)",
-        )
-    return accuracy_on(*context.data)
+def _tried(choice: Choice) -> str:
+    """Which layers a choice changes."""
+    names = list(choice.picks)
+    return "the model as it is" if not names else ", ".join(names[:3]) + " ..." * (len(names) > 3) + " changed"
 
 
 __all__ = ["Trials"]

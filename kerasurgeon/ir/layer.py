@@ -34,6 +34,12 @@ def read_only(array: Any) -> np.ndarray[Any, Any]:
     return result
 
 
+def sealed(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """An array that was just made and that nobody else holds, made read-only in place: a weight takes it uncopied."""
+    array.flags.writeable = False
+    return array
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Weight:
     """One variable of a layer. Equal only to itself, as arrays have no one equality.
@@ -50,6 +56,14 @@ class Weight:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "array", read_only(self.array))
+
+    def move(self, array: np.ndarray[Any, Any]) -> None:
+        """Hold the same values in other memory, which somebody else has to hold anyway.
+
+        Args:
+            array: Equal values, read-only.
+        """
+        object.__setattr__(self, "array", array)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -158,7 +172,10 @@ class Layer:
             else:
                 old = weights.get(key)
                 if old is not None:
-                    array = np.asarray(array).astype(old.array.dtype, copy=False)
+                    given = np.asarray(array)
+                    array = given.astype(old.array.dtype, copy=False)
+                    if array is not given:
+                        array = sealed(array)
                 weights[key] = Weight(array, trainable=None) if old is None else replace(old, array=array)
         same = {key: weight.shape for key, weight in weights.items()} == {
             key: weight.shape for key, weight in self.weights.items()

@@ -56,20 +56,19 @@ def leaf_paths(structure: Any, prefix: tuple[Any, ...] = ()) -> Iterator[tuple[t
 
 def unflatten(structure: Any, flat: list[Any]) -> Any:
     """Rebuild ``structure`` with its leaves taken from ``flat``, in the order of ``leaves``."""
-    replacements = iter(flat)
+    return _filled(structure, iter(flat))
 
-    def fill(part: Any) -> Any:
-        if isinstance(part, tuple):
-            parts = [fill(item) for item in part]
-            return type(part)(*parts) if hasattr(part, "_fields") else tuple(parts)
-        if isinstance(part, list):
-            return [fill(item) for item in part]
-        if isinstance(part, dict):
-            filled = {key: fill(part[key]) for key in _sorted_keys(part)}
-            return {key: filled[key] for key in part}
-        return next(replacements)
 
-    return fill(structure)
+def _filled(part: Any, replacements: Iterator[Any]) -> Any:
+    if isinstance(part, tuple):
+        parts = [_filled(item, replacements) for item in part]
+        return type(part)(*parts) if hasattr(part, "_fields") else tuple(parts)
+    if isinstance(part, list):
+        return [_filled(item, replacements) for item in part]
+    if isinstance(part, dict):
+        filled = {key: _filled(part[key], replacements) for key in _sorted_keys(part)}
+        return {key: filled[key] for key in part}
+    return next(replacements)
 
 
 def _sorted_keys(mapping: dict[Any, Any]) -> list[Any]:

@@ -17,6 +17,7 @@ from kerasurgeon.ir.structure import map_leaves, values_in
 from kerasurgeon.ir.text import neighbourhood
 from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
 from kerasurgeon.keras_io.foreign import told
+from kerasurgeon.keras_io.injection import brief_variables
 from kerasurgeon.keras_io.layers import build, capture, construct, specs_of, symbolic
 from kerasurgeon.keras_io.quick import quick_keras
 
@@ -40,8 +41,8 @@ def derive_specs(graph: Graph, node: Node | str, made: Any = None) -> tuple[Tens
         return node.outputs  # made from Python functions: nothing here can derive what they give
     args, kwargs = symbolic_operands(graph, node)
     try:
-        made = built_layer(layer, args, kwargs, parts=built_parts(graph, layer)) if made is None else made
-        with told(layer, "fails when it is called"):
+        with brief_variables(), told(layer, "fails when it is called"):
+            made = built_layer(layer, args, kwargs, parts=built_parts(graph, layer)) if made is None else made
             outputs = made(*args, **kwargs)
     except EmitError as error:
         raise VerificationError(
@@ -213,18 +214,19 @@ def derive_new(
     node = Node(layer.name, layer.name, tuple(args), MappingProxyType(dict(kwargs)))
     symbolic_args, symbolic_kwargs = symbolic_operands(graph, node)
     what = f"new layer {layer.name!r} ({layer.kind})"
-    try:
-        made = built_layer(layer, symbolic_args, symbolic_kwargs, initialise=True)
-        outputs = made(*symbolic_args, **symbolic_kwargs)
-    except EmitError as error:
-        raise VerificationError(
-            error.what, where=what, expected=error.expected, got=error.got, hint=error.hint
-        ) from error
-    except Exception as error:
-        operands = ", ".join(f"{value} {graph.spec(value)}" for value in node.inputs)
-        raise VerificationError(
-            f"Keras refuses the call of {what}.", got=_condensed(error), where=f"operands: {operands}"
-        ) from error
-    return replace(capture(made), parent_path=layer.parent_path), output_specs(
-        made, symbolic_args, symbolic_kwargs, outputs
-    )
+    with brief_variables():
+        try:
+            made = built_layer(layer, symbolic_args, symbolic_kwargs, initialise=True)
+            outputs = made(*symbolic_args, **symbolic_kwargs)
+        except EmitError as error:
+            raise VerificationError(
+                error.what, where=what, expected=error.expected, got=error.got, hint=error.hint
+            ) from error
+        except Exception as error:
+            operands = ", ".join(f"{value} {graph.spec(value)}" for value in node.inputs)
+            raise VerificationError(
+                f"Keras refuses the call of {what}.", got=_condensed(error), where=f"operands: {operands}"
+            ) from error
+        captured = capture(made)
+    specs = output_specs(made, symbolic_args, symbolic_kwargs, outputs)
+    return replace(captured, parent_path=layer.parent_path), specs

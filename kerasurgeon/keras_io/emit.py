@@ -8,15 +8,17 @@ with the record. Layers from outside Keras are called as a user would call them,
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import keras
 
 from kerasurgeon.errors import EmitError
 from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.layer import Weight
 from kerasurgeon.ir.node import Node, Scope
 from kerasurgeon.ir.structure import leaves, map_leaves, values_in
 from kerasurgeon.ir.text import neighbourhood
@@ -24,6 +26,7 @@ from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
 from kerasurgeon.keras_io.compile_state import compile_like
 from kerasurgeon.keras_io.derive import built_layer, check_types, output_specs, symbolic_operands
 from kerasurgeon.keras_io.foreign import foreign_in, is_foreign, remedy, said, told
+from kerasurgeon.keras_io.injection import release, variables_made
 from kerasurgeon.keras_io.internals import KerasNode, has_functional_constructor, set_keras_mask
 from kerasurgeon.keras_io.known_keras import require_known
 from kerasurgeon.keras_io.layers import aligned, keyed_variables, symbolic
@@ -31,7 +34,7 @@ from kerasurgeon.keras_io.nesting import Level, nest, twins
 from kerasurgeon.keras_io.open_folding import Moved, folded
 from kerasurgeon.keras_io.quick import quick_keras
 from kerasurgeon.keras_io.recursion import room_for
-from kerasurgeon.keras_io.ties import tie
+from kerasurgeon.keras_io.ties import hold_once, tie
 
 _LOG = logging.getLogger(__name__)
 
@@ -63,6 +66,20 @@ def emit(graph: Graph, *, compile: bool = True, fold: bool = True) -> keras.Mode
     if compile:
         _compile(model, graph)
     return model
+
+
+@contextlib.contextmanager
+def brief_model(graph: Graph) -> Iterator[keras.Model]:
+    """A model of a graph, not compiled, that can be used within the ``with`` only.
+
+    Its weights are given back at the end. Nobody who may keep it, a user's function above all, may be given it.
+    """
+    with variables_made() as made:
+        model = emit(graph, compile=False)
+    try:
+        yield model
+    finally:
+        release(made)
 
 
 def emit_with_variables(graph: Graph, *, compile: bool = False) -> tuple[keras.Model, dict[tuple[str, str], Any]]:
@@ -125,7 +142,8 @@ class _Emitter:
         self.names = _keras_names(graph, self.top, self.twins)
         self.made: dict[str, Any] = {}
         self.variables: dict[str, dict[str, Any]] = {}  # of each layer with weights, by path
-        self.tied: dict[int, Any] = {}
+        self.tied: dict[int, Any] = {}  # variables
+        self.first: dict[int, Weight] = {}  # of each tie
         self.models: dict[str, Any] = {}
 
     def run(self) -> Any:
@@ -254,6 +272,7 @@ class _Emitter:
                 definition = definition.with_name(name)
             held = {name: part for name, part in definition.parts.items() if part in self.graph.layers}
             parts = {name: self._early(part) for name, part in held.items()}
+            hold_once(definition, self.first)
             made = built_layer(definition, args, kwargs, parts=parts)
             if definition.weights:
                 keyed = self.variables[key] = aligned(definition, keyed_variables(made, made.weights))
@@ -333,35 +352,36 @@ def _chain(graph: Graph, level: Level, outputs: Any) -> list[Node | Level] | Non
 def _keras_names(graph: Graph, top: Level, twin_of: Mapping[str, str]) -> dict[str, str]:
     """A Keras name for each layer key and scope path: names are unique within the model they end up in."""
     names: dict[str, str] = {}
+    _settle_names(names, graph, top, twin_of)
+    return names
 
-    def key_of(item: Node | Level) -> str:
+
+def _key_of(item: Node | Level, twin_of: Mapping[str, str]) -> str:
+    if isinstance(item, Level):
+        assert item.scope is not None
+        return f"/scope/{twin_of[item.scope.path]}"
+    return item.layer
+
+
+def _settle_names(names: dict[str, str], graph: Graph, level: Level, twin_of: Mapping[str, str]) -> None:
+    keys = {_key_of(item, twin_of): item for item in level.items}
+    taken = {names[key] for key in keys if key in names}
+    for key, item in keys.items():
+        if key in names:
+            continue
         if isinstance(item, Level):
             assert item.scope is not None
-            return f"/scope/{twin_of[item.scope.path]}"
-        return item.layer
-
-    def settle(level: Level) -> None:
-        keys = {key_of(item): item for item in level.items}
-        taken = {names[key] for key in keys if key in names}
-        for key, item in keys.items():
-            if key in names:
-                continue
-            if isinstance(item, Level):
-                assert item.scope is not None
-                path, wanted = item.scope.path, item.scope.name
-            else:
-                path, wanted = key, graph.layers[key].name
-            name, count = wanted, 0
-            while name in taken:
-                count += 1
-                name = f"{wanted}_{count}" if "/" not in path or count > 1 else re.sub("[/:]", "_", path)
-            names[key] = name
-            taken.add(name)
-            if isinstance(item, Level):
-                settle(item)
-
-    settle(top)
-    return names
+            path, wanted = item.scope.path, item.scope.name
+        else:
+            path, wanted = key, graph.layers[key].name
+        name, count = wanted, 0
+        while name in taken:
+            count += 1
+            name = f"{wanted}_{count}" if "/" not in path or count > 1 else re.sub("[/:]", "_", path)
+        names[key] = name
+        taken.add(name)
+        if isinstance(item, Level):
+            _settle_names(names, graph, item, twin_of)
 
 
 def _finish(model: Any, trainable: bool, dtype: Any) -> Any:

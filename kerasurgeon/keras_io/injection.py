@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,9 @@ from kerasurgeon.keras_io.internals import current_path, name_scope
 from kerasurgeon.keras_io.replaced import Replaced
 from kerasurgeon.keras_io.tensors import tensor_of
 
+# Variables, held weakly: a layer that shares another's variable lets go of its own.
+Made = list[weakref.ref[Any]]
+
 
 class _Given(keras.initializers.Initializer):
     """An initialiser that returns an array it was given."""
@@ -29,17 +33,18 @@ class _Given(keras.initializers.Initializer):
         self.weight = weight
 
     def __call__(self, shape: Any, dtype: Any = None, **_: Any) -> Any:
-        return tensor_of(self.weight.array, dtype)
+        return tensor_of(self.weight, dtype)
 
 
 class _Building(threading.local):
     """What the layer that this thread builds takes its weights from: its root, definition and how often each path.
 
-    And how many bytes weights may take yet.
+    How many bytes weights may take yet, and the variables that were made, where somebody asks for them.
     """
 
     now: tuple[Any, Layer, dict[str, int]] | None = None
     room: int | None = None
+    made: Made | None = None
 
 
 _BUILDING = _Building()
@@ -93,18 +98,52 @@ def _take_room(owner: Any, shape: Any, dtype: Any) -> None:
         )
 
 
+@contextlib.contextmanager
+def variables_made() -> Iterator[Made]:
+    """The variables that layers make when they are built, in this thread, while this is active."""
+    outer, _BUILDING.made = _BUILDING.made, []
+    try:
+        yield _BUILDING.made
+    finally:
+        _BUILDING.made = outer
+
+
+def release(variables: Made) -> None:
+    """Take the values from variables whose layers are done with.
+
+    Keras layers hold themselves in reference cycles, and would hold their weights until Python looks for such.
+    """
+    for reference in variables:
+        variable = reference()
+        if variable is not None:
+            variable._value = None
+
+
+@contextlib.contextmanager
+def brief_variables() -> Iterator[None]:
+    """Layers that are built within are done with at the end: their weights are given back."""
+    with variables_made() as made:
+        try:
+            yield
+        finally:
+            release(made)
+
+
 def _add_weight(self: Any, *args: Any, **kwargs: Any) -> Any:
     weight = None if _BUILDING.now is None else _lookup(self, kwargs.get("name"), *_BUILDING.now)
     shape = kwargs.get("shape", args[0] if args else ())
     _take_room(self, shape, kwargs.get("dtype", args[2] if len(args) > 2 else None))
-    if weight is None or tuple(shape or ()) != weight.shape:
-        return ADD_WEIGHT.original(self, *args, **kwargs)
-    if len(args) > 1:
+    if weight is not None and tuple(shape or ()) != weight.shape:
+        weight = None
+    if weight is not None and len(args) > 1:
         args = (args[0], _Given(weight), *args[2:])
-    else:
+    elif weight is not None:
         kwargs["initializer"] = _Given(weight)
     variable = ADD_WEIGHT.original(self, *args, **kwargs)
-    variable._kerasurgeon_source = weight
+    if weight is not None:
+        variable._kerasurgeon_source = weight
+    if _BUILDING.made is not None:
+        _BUILDING.made.append(weakref.ref(variable))
     return variable
 
 

@@ -34,7 +34,7 @@ from kerasurgeon.keras_io.internals import (
     place_inside,
     set_build_record,
 )
-from kerasurgeon.keras_io.tensors import array_of
+from kerasurgeon.keras_io.tensors import array_of, tensor_of
 
 # Keras numbers variables without a name over the whole process, so that number says nothing.
 _AUTO_NAME = re.compile(r"(^|/)variable_\d+$")
@@ -217,7 +217,7 @@ def _restore_weights(definition: Layer, layer: Any, weights: list[Any]) -> None:
         if tuple(variable.shape) != weight.shape:
             raise wrong_shape(definition, key, tuple(variable.shape))
         if variable.__dict__.pop("_kerasurgeon_source", None) is not weight:
-            variable.assign(weight.array)
+            variable.assign(tensor_of(weight, variable.dtype))
         if weight.trainable is not None and bool(variable.trainable) != weight.trainable:
             variable.trainable = weight.trainable
         if key in definition.paths:

@@ -6,6 +6,7 @@ leaves it is one of its outputs, and no path leaves it and comes back. A scope t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -145,20 +146,22 @@ def twins(graph: Graph, top: Level) -> dict[str, str]:
     """For each scope the first one that is a call of the same model: itself, unless the two are still alike."""
     known: dict[str, list[tuple[Any, str]]] = {}
     found: dict[str, str] = {}
-
-    def walk(level: Level) -> None:
-        for item in level.items:
-            if isinstance(item, Level):
-                assert item.scope is not None
-                form, path = canonical(graph, item), item.scope.path
-                forms = known.setdefault(item.scope.model, [])
-                found[path] = next((first for other, first in forms if other == form), path)
-                if found[path] == path:
-                    forms.append((form, path))
-                walk(item)
-
-    walk(top)
+    for item in _levels_in(top):
+        assert item.scope is not None
+        form, path = canonical(graph, item), item.scope.path
+        forms = known.setdefault(item.scope.model, [])
+        found[path] = next((first for other, first in forms if other == form), path)
+        if found[path] == path:
+            forms.append((form, path))
     return found
+
+
+def _levels_in(level: Level) -> Iterator[Level]:
+    """The levels in a level, each before those in it."""
+    for item in level.items:
+        if isinstance(item, Level):
+            yield item
+            yield from _levels_in(item)
 
 
 def canonical(graph: Graph, level: Level) -> Any:

@@ -14,6 +14,7 @@ from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.structure import map_leaves, values_in
 from kerasurgeon.ir.values import Value, WeightRef
 from kerasurgeon.keras_io.derive import built_layer, built_parts, keras_layer, symbolic_operands
+from kerasurgeon.keras_io.injection import Made, release, variables_made
 from kerasurgeon.keras_io.machine import on_this_machine
 
 Array = np.ndarray[Any, Any]
@@ -29,10 +30,16 @@ class Runner:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self._made: dict[str, Any] = {}
+        self._variables: dict[str, Made] = {}
+
+    def __del__(self) -> None:
+        for variables in self._variables.values():
+            release(variables)
 
     def forget(self, layer: str) -> None:
         """Make a layer anew at its next call."""
         self._made.pop(layer, None)
+        release(self._variables.pop(layer, []))
 
     def call(self, node: Node, tensors: Mapping[Value, Any]) -> list[Any]:
         """What a node gives: its flattened outputs.
@@ -43,7 +50,8 @@ class Runner:
         """
         made = self._made.get(node.layer)
         if made is None:
-            made = self._made[node.layer] = keras_layer(self.graph, node)
+            with variables_made() as self._variables[node.layer]:
+                made = self._made[node.layer] = keras_layer(self.graph, node)
         return call_layer(self.graph, node, made, tensors)
 
     def feed(self, batch: Sequence[Array]) -> dict[Value, Any]:

@@ -47,12 +47,13 @@ def sample_inputs(graph: Graph, *, seed: int = 0, batch_size: int = 2, shapes: S
         shapes: Shapes of the inputs in flattened order, where other sizes are wanted than the first choice.
     """
     generator = np.random.default_rng(seed)
-    wanted = iter(shapes or [graph.spec(value).shape for value in values_in(graph.inputs)])
+    values = list(values_in(graph.inputs))  # not in the order in which map_leaves meets them
+    wanted = dict(zip(values, shapes or [graph.spec(value).shape for value in values], strict=True))
 
     def draw(leaf: Any) -> Any:
         if not isinstance(leaf, Value):
             return leaf
-        spec = TensorSpec(tuple(next(wanted)), graph.spec(leaf).dtype)
+        spec = TensorSpec(tuple(wanted[leaf]), graph.spec(leaf).dtype)
         return draw_array(spec, generator, batch_size=batch_size, below=_vocabulary(graph, leaf))
 
     return map_leaves(draw, graph.inputs)

@@ -19,7 +19,7 @@ import keras
 import numpy as np
 
 from kerasurgeon.errors import EmitError
-from kerasurgeon.ir.layer import Layer
+from kerasurgeon.ir.layer import Layer, Weight
 
 _NUMBERS = itertools.count(1)
 _DEEPEST = 6
@@ -124,6 +124,21 @@ def renumbered(layer: Layer, numbers: dict[int, int]) -> Layer:
     )
 
 
+def hold_once(definition: Layer, known: dict[int, Weight]) -> None:
+    """Let weights that are one variable show one array, so that its values are held once.
+
+    Args:
+        definition: A layer whose weights may be moved.
+        known: The first weight of ties by number; it grows.
+    """
+    for weight in definition.weights.values():
+        if weight.tie is not None:
+            array, own = known.setdefault(weight.tie, weight).array, weight.array
+            # In a graph that nobody has verified they may differ, and another graph may have the weight too.
+            if array is not own and array.dtype == own.dtype and np.array_equal(array, own):
+                weight.move(array)
+
+
 def tie(definition: Layer, layer: Any, keyed: dict[str, Any], known: dict[int, Any]) -> None:
     """Let a built layer hold the variables that layers made before it share with it, in place of its own.
 
@@ -161,18 +176,18 @@ def tie(definition: Layer, layer: Any, keyed: dict[str, Any], known: dict[int, A
             )
 
 
+def _swapped(value: Any, swaps: Mapping[int, tuple[Any, Any]]) -> Any:
+    if id(value) in swaps:
+        return swaps[id(value)][1]
+    if isinstance(value, tuple) and any(isinstance(part, (tuple, keras.Variable)) for part in value):
+        parts = [_swapped(part, swaps) for part in value]
+        if any(new is not old for new, old in zip(parts, value, strict=True)):
+            return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value
+
+
 def _exchange(layer: Any, swaps: Mapping[int, tuple[Any, Any]]) -> None:
     """Put variables in place of others wherever a layer, what is inside it and the calls between those hold them."""
-
-    def swapped(value: Any) -> Any:
-        if id(value) in swaps:
-            return swaps[id(value)][1]
-        if isinstance(value, tuple) and any(isinstance(part, (tuple, keras.Variable)) for part in value):
-            parts = [swapped(part) for part in value]
-            if any(new is not old for new, old in zip(parts, value, strict=True)):
-                return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-        return value
-
     seen: set[int] = set()
     waiting: list[Any] = [layer]
     while waiting:
@@ -183,13 +198,13 @@ def _exchange(layer: Any, swaps: Mapping[int, tuple[Any, Any]]) -> None:
         # Past the checks that Keras makes where a layer that is built would get another variable.
         if isinstance(item, dict):
             for key, value in list(item.items()):
-                new = swapped(value)
+                new = _swapped(value, swaps)
                 if new is not value:
                     dict.__setitem__(item, key, new)
                 waiting.append(new)
         elif isinstance(item, list):
             for index, value in enumerate(list(item)):
-                new = swapped(value)
+                new = _swapped(value, swaps)
                 if new is not value:
                     list.__setitem__(item, index, new)
                 waiting.append(new)
@@ -203,7 +218,7 @@ def _exchange(layer: Any, swaps: Mapping[int, tuple[Any, Any]]) -> None:
             waiting.append(vars(item))
         for slot in (name for cls in type(item).__mro__ for name in getattr(cls, "__slots__", ())):
             value = getattr(item, slot, None)  # as TensorFlow's references to what belongs in a checkpoint have them
-            new = swapped(value)
+            new = _swapped(value, swaps)
             if new is not value:
                 setattr(item, slot, new)
             waiting.append(new)

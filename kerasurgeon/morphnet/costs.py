@@ -22,13 +22,14 @@ import numpy as np
 
 from kerasurgeon.channels.analysis import Channels
 from kerasurgeon.channels.budget import Budget
+from kerasurgeon.costs import cost, require_counted
 from kerasurgeon.errors import OptionError, did_you_mean
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import Value, dtype_bytes
 from kerasurgeon.morphnet.hardware import Hardware, hardware_for
-from kerasurgeon.rules import CannotTell, call_of, resolve, rule_for
+from kerasurgeon.rules import CannotTell, Sizes, call_of, resolve, rule_for
 from kerasurgeon.rules.asking import combination_of, is_elementwise, linear_form
 from kerasurgeon.rules.labels import Ids
 
@@ -113,7 +114,12 @@ class Costs:
 
 
 def costs(
-    channels: Channels, target: str = "macs", hardware: str | Hardware | None = None, *, batch_size: int = 1
+    channels: Channels,
+    target: str = "macs",
+    hardware: str | Hardware | None = None,
+    *,
+    batch_size: int = 1,
+    sizes: Sizes | None = None,
 ) -> Costs:
     """The cost of a network as a function of which channels are alive.
 
@@ -123,9 +129,11 @@ def costs(
             milliseconds, by a roofline model: per operation, the slower of arithmetic and memory traffic.
         hardware: For latency: a name of ``known_hardware()``, or a ``Hardware``.
         batch_size: For latency: samples at once.
+        sizes: Sizes of the inputs that MACs and latency are for, where the model leaves them open.
 
     Raises:
         OptionError: The target or the hardware is not known.
+        BudgetError: The target is MACs or latency, and too many of the MACs are unknown.
     """
     if target not in TARGETS:
         raise OptionError(
@@ -138,10 +146,13 @@ def costs(
         _size(result)
     elif target == "activation":
         _activation(result)
-    elif target == "macs":
-        _macs(result)
     else:
-        _latency(result, hardware_for(hardware), batch_size)
+        machine = hardware_for(hardware) if target == "latency" else None
+        require_counted("MorphNet", cost(channels.graph, sizes=sizes))
+        if machine is None:
+            _macs(result, sizes)
+        else:
+            _latency(result, machine, batch_size, sizes)
     return result
 
 
@@ -184,8 +195,8 @@ def _activation(result: Costs) -> None:
         _add(result, float(len(calls(source.layer))), (axis,), operation)
 
 
-def _macs(result: Costs) -> None:
-    budget = Budget(result.channels)
+def _macs(result: Costs, sizes: Sizes | None) -> None:
+    budget = Budget(result.channels, sizes)
     for key in result.channels.graph.layers:
         operation = result.operation(key)
         if key in budget.rates:
@@ -214,10 +225,10 @@ def _weight(layer: Layer, path: str, shape: tuple[int, ...]) -> float:
     return 1.0
 
 
-def _latency(result: Costs, hardware: Hardware, batch_size: int) -> None:
+def _latency(result: Costs, hardware: Hardware, batch_size: int, sizes: Sizes | None) -> None:
     graph = result.channels.graph
-    budget = Budget(result.channels)
-    specs = resolve(graph)
+    budget = Budget(result.channels, sizes)
+    specs = resolve(graph, sizes=sizes)
     per_mac = 2 * batch_size / (hardware.gflops * 1e6)
     per_byte = 1 / (hardware.gbps * 1e6)
     for node in graph.nodes():

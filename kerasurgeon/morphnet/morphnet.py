@@ -14,7 +14,8 @@ from kerasurgeon.channels.analysis import analyse
 from kerasurgeon.channels.api import cut_channels
 from kerasurgeon.channels.named import Names
 from kerasurgeon.channels.plan import ChannelPlan
-from kerasurgeon.errors import OptionError
+from kerasurgeon.costs import Allowance, check_unreachable
+from kerasurgeon.errors import OptionError, RoundError
 from kerasurgeon.keras_io import emit, lift, lift_with_variables
 from kerasurgeon.morphnet import alive as masks
 from kerasurgeon.morphnet.attach import Attachment, retrace
@@ -26,6 +27,7 @@ from kerasurgeon.morphnet.hardware import Hardware
 from kerasurgeon.morphnet.penalty import Magnitudes, Penalty, Regulariser
 from kerasurgeon.morphnet.twins import fold
 from kerasurgeon.rewrite.option_checks import check_choice, check_count, check_flag, is_number, wrong_option
+from kerasurgeon.rules import Sizes
 
 Array = np.ndarray[Any, Any]
 ALGORITHMS = (*masks.ALGORITHMS, "gates")
@@ -63,6 +65,8 @@ class MorphNet:
         keep_first_channel_alive: Keep the first channel of every layer of which else nothing would be left.
         exact_only: Leave channels alone that a layer normalises over, so that the result equals the masked model.
         batch_size: For latency: samples at once.
+        sizes: Sizes of the inputs that MACs and latency are for, where the model leaves them open, as for
+            ``kerasurgeon.cost``.
 
     Attributes:
         channels: The analysis of the model.
@@ -74,6 +78,7 @@ class MorphNet:
     Raises:
         LiftError: The model has no graph.
         OptionError: An option has a value that it may not have, or there is nothing to regularise.
+        BudgetError: The target is MACs or latency, and they are unknown for a part of the model (docs/budgets.md).
 
     Example:
         >>> morph = MorphNet(model, "gamma", target="macs", strength=1.0)
@@ -100,6 +105,7 @@ class MorphNet:
         keep_first_channel_alive: bool = False,
         exact_only: bool = False,
         batch_size: int = 1,
+        sizes: Sizes | None = None,
     ) -> None:
         check_choice("MorphNet", "algorithm", algorithm, ALGORITHMS)
         if threshold is None:
@@ -116,7 +122,7 @@ class MorphNet:
         self.threshold, self.floors, self.keep_first = float(threshold), floors, keep_first_channel_alive
         graph, variables = lift_with_variables(model)
         self.channels = analyse(graph)
-        self.costs: Costs = costs(self.channels, target, hardware, batch_size=batch_size)
+        self.costs: Costs = costs(self.channels, target, hardware, batch_size=batch_size, sizes=sizes)
         self.left: dict[str, str] = {}
         self.regularised = self._regularised(ignore, exact_only)
         masks.settle(self.channels, self.regularised, np.zeros(len(self.regularised)), floors=floors)  # checks them
@@ -250,23 +256,37 @@ class MorphNet:
         """
         return disconnected(self.channels, self.alive())
 
-    def plan(self, kept: float | None = None) -> ChannelPlan:
+    def plan(self, kept: float | None = None, *, unreachable: str = "refuse") -> ChannelPlan:
         """What stays, as a plan: for ``kerasurgeon.cut``, ``ApplyPlan``, or a file.
 
         Args:
             kept: A share of the initial cost, in (0, 1], that is not to be exceeded: the smallest channels go too, in
                 the order of their magnitudes, where the threshold alone leaves more. ``None`` for the threshold alone.
+            unreachable: What becomes of a share that cannot be reached: ``"refuse"``, or ``"nearest"``: all goes that
+                may, and the plan's note says by how much the share was missed.
 
         Raises:
-            OptionError: ``kept`` cannot be used, or cannot be reached.
+            OptionError: ``kept`` cannot be used.
+            BudgetError: It cannot be reached.
+            RoundError: Training has diverged: magnitudes are NaN or infinite.
         """
-        alive = self.alive() if kept is None else self._down_to(kept)
+        sizes = self.magnitudes()[self.regularised]
+        if not np.isfinite(sizes).all():
+            raise RoundError(
+                "The magnitudes of channels are NaN or infinite.",
+                where=f"{int((~np.isfinite(sizes)).sum())} of {sizes.size} units",
+                hint="training has diverged: take a lower learning rate, or a lower strength",
+            )
+        alive, missed = (self.alive(), "") if kept is None else self._down_to(kept, unreachable)
         note = f"MorphNet, {self.algorithm}, {self.target}, strength {self.strength:g}, threshold {self.threshold:g}"
-        return masks.alive_plan(self.channels, alive, note)
+        return masks.alive_plan(self.channels, alive, f"{note}; {missed}" if missed else note)
 
-    def _down_to(self, kept: float) -> Array:
+    def _down_to(self, kept: float, unreachable: str) -> tuple[Array, str]:
+        """What stays for a share of the cost, and by how much that was missed."""
         if not is_number(kept) or not 0 < kept <= 1:
             raise wrong_option("MorphNet", "kept", kept, "a number in (0, 1]")
+        check_unreachable("MorphNet", unreachable)
+        allowance = Allowance("MorphNet", "kept", float(kept), self.initial_cost, unreachable, unit=self.unit)
         sizes = self.magnitudes()
         alive = self.alive()
         order = np.argsort(np.where(alive & self.regularised, sizes, np.inf), kind="stable")
@@ -280,17 +300,12 @@ class MorphNet:
             return masks.settle(self.channels, trial, sizes, keep_first=True, floors=floors) & (alive | trial)
 
         low, high = 0, most
-        if self.costs.of(without(high)) > kept * self.initial_cost:
-            raise OptionError(
-                f"kept={kept} cannot be reached.",
-                got=f"{self.costs.of(without(high)) / self.initial_cost:.3f} with all taken that may go",
-            )
+        least = self.costs.of(without(high))
+        limit = allowance.reachable(least, "ignore= and floors= hold channels back")
         while low < high:
             middle = (low + high) // 2
-            low, high = (
-                (low, middle) if self.costs.of(without(middle)) <= kept * self.initial_cost else (middle + 1, high)
-            )
-        return without(low)
+            low, high = (low, middle) if self.costs.of(without(middle)) <= limit else (middle + 1, high)
+        return without(low), allowance.missed(least)
 
     def marginal(self, kept: float) -> float:
         """The magnitude of the largest channel that would have to be dead for a share of the cost to be kept.
@@ -306,17 +321,19 @@ class MorphNet:
             low, high = (low, middle) if fits else (middle + 1, high)
         return float(levels[low])
 
-    def shrink(self, kept: float | None = None) -> keras.Model:
+    def shrink(self, kept: float | None = None, *, unreachable: str = "refuse") -> keras.Model:
         """A new model without what is dead, with the weights of the rest; scales and gates of twins are folded.
 
         Args:
             kept: As for ``plan``.
+            unreachable: As for ``plan``.
 
         Raises:
+            BudgetError: ``kept`` cannot be reached.
             PlanError: Nothing would be left between an input and an output: see ``collapsed``.
         """
         graph = lift(self.model)
-        cut_channels(graph, self.plan(kept))
+        cut_channels(graph, self.plan(kept, unreachable=unreachable))
         fold(graph)
         return emit(graph)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import gcd
 from typing import Any
 
@@ -13,11 +14,12 @@ from kerasurgeon.channels.analysis import Channels, analyse
 from kerasurgeon.channels.copies import Copies
 from kerasurgeon.channels.cut import resize
 from kerasurgeon.channels.grow import Growth, cannot_duplicate, cannot_grow, grow_units, shape_only
-from kerasurgeon.costs import cost
+from kerasurgeon.costs import Allowance, cost, require_counted
 from kerasurgeon.errors import OptionError, PlanError, did_you_mean
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.name_patterns import names_match
 from kerasurgeon.morphnet.fresh import fresh_weights
+from kerasurgeon.rules import Sizes
 
 Array = np.ndarray[Any, Any]
 Measure = Callable[[Graph], float]
@@ -30,9 +32,9 @@ _MULTIPLES = 100
 """Budgets up to this are multiples of what there is."""
 
 
-def macs_of(graph: Graph) -> float:
+def macs_of(graph: Graph, sizes: Sizes | None = None) -> float:
     """Multiply-accumulates of one sample."""
-    return float(cost(graph).macs)
+    return float(cost(graph, sizes=sizes).macs)
 
 
 def params_of(graph: Graph) -> float:
@@ -59,6 +61,30 @@ def layers_to_ignore(graph: Graph, patterns: Sequence[str]) -> list[str]:
     return found
 
 
+def budget_of(
+    owner: str, graph: Graph, macs: float | None, params: float | None, sizes: Sizes | None, unreachable: str
+) -> tuple[Measure, Allowance]:
+    """What is measured, and what it may come to: as much as there is, where nothing else is said.
+
+    Args:
+        owner: What has the budget and starts messages.
+        graph: The network as it is.
+        macs: MACs that the result may have: up to 100 a multiple of what there is, above that a number.
+        params: Parameters, likewise.
+        sizes: Sizes of the inputs that MACs are counted for.
+        unreachable: ``"refuse"`` or ``"nearest"``.
+
+    Raises:
+        BudgetError: Too many of the MACs are unknown.
+    """
+    if params is not None:
+        return params_of, Allowance(owner, "params", params, params_of(graph), unreachable, _MULTIPLES)
+    found = cost(graph, sizes=sizes)
+    require_counted(owner, found)
+    allowance = Allowance(owner, "macs", 1.0 if macs is None else macs, float(found.macs), unreachable, _MULTIPLES)
+    return partial(macs_of, sizes=sizes), allowance
+
+
 @dataclass(frozen=True)
 class Cell:
     """Units that the same layers make, and no others: what a multiplier is applied to.
@@ -83,10 +109,19 @@ class Widths:
             grows, and nothing shrinks.
         ignore: Layers whose channels keep their number.
         round_to: Widths that change become multiples of this, where channels go one by one.
+        owner: What widens and starts messages.
     """
 
-    def __init__(self, graph: Graph, *, exact: bool, ignore: Collection[str] = (), round_to: int = 1) -> None:
-        self.graph, self.exact, self.round_to = graph, exact, round_to
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        exact: bool,
+        ignore: Collection[str] = (),
+        round_to: int = 1,
+        owner: str = "Expand",
+    ) -> None:
+        self.graph, self.exact, self.round_to, self.owner = graph, exact, round_to, owner
         self.channels: Channels = analyse(graph, frozen=tuple(ignore))
         self.refused = cannot_duplicate(self.channels) if exact else cannot_grow(self.channels)
         self.cells = self._cells()
@@ -118,11 +153,12 @@ class Widths:
         resize(trial, self.channels, Copies(self.channels, times), shape_only)
         return trial
 
-    def largest(self, measure: Measure, budget: float) -> float:
+    def largest(self, measure: Measure, allowance: Allowance) -> float:
         """The largest multiplier whose cost is within a budget.
 
         Raises:
-            PlanError: Nothing that can be had is.
+            PlanError: No layer can be made wider.
+            BudgetError: Nothing that can be had is within the budget, and the nearest will not do.
         """
         if not self.cells:
             raise PlanError(
@@ -130,16 +166,10 @@ class Widths:
                 got="; ".join(sorted(set(self.refused.values()))[:4]) or "no layer makes channels",
             )
         low, high = (1.0, 2.0) if self.exact else (0.0, 1.0)
-        smallest = measure(self.form(low))
-        if smallest > budget:
-            raise PlanError(
-                "The budget is below what can be reached.",
-                expected=f"at least {smallest:,.0f}",
-                got=f"{budget:,.0f}",
-                hint="shrink the network first, or take weights='fresh', which makes it narrower, too"
-                if self.exact
-                else "every layer has one channel then",
-            )
+        exact = "shrink the network first, or take weights='fresh', which makes it narrower, too"
+        budget = allowance.reachable(
+            measure(self.form(low)), exact if self.exact else "every layer has one channel then"
+        )
         while measure(self.form(high)) <= budget:
             low, high = high, high * 2
             if high > LARGEST:
@@ -152,26 +182,36 @@ class Widths:
         return low
 
     def allowed(
-        self, *, macs: float | None = None, params: float | None = None, width: float | None = None
-    ) -> tuple[float, str]:
-        """The multiplier that a budget allows, and what the report says of it.
+        self,
+        *,
+        macs: float | None = None,
+        params: float | None = None,
+        width: float | None = None,
+        sizes: Sizes | None = None,
+        unreachable: str = "refuse",
+    ) -> tuple[float, str, str]:
+        """The multiplier that a budget allows, what the report says of it, and by how much it was missed, if it was.
 
         Args:
             macs: MACs that the network may have: up to 100 a multiple of what there is, above that a number.
             params: Parameters, likewise.
             width: The multiplier itself.
+            sizes: Sizes of the inputs that MACs are counted for.
+            unreachable: ``"refuse"`` or ``"nearest"``.
 
         Raises:
-            PlanError: The budget is below what can be reached.
+            PlanError: No layer can be made wider.
+            BudgetError: The budget is below what can be reached, or too many of the MACs are unknown.
         """
         if width is not None:
-            return width, f"widths times {width:g}"
-        name, budget, measure = ("macs", macs, macs_of) if macs is not None else ("params", params, params_of)
-        assert budget is not None
-        most = budget if budget > _MULTIPLES else budget * measure(self.graph)
-        width = self.largest(measure, most)
+            return width, f"widths times {width:g}", ""
+        measure, allowance = budget_of(self.owner, self.graph, macs, params, sizes, unreachable)
+        width = self.largest(measure, allowance)
         reached = measure(self.form(width))
-        return width, f"widths times {width:.4g}: {reached:,.0f} {name} of {most:,.0f} that are allowed"
+        said = (
+            f"widths times {width:.4g}: {reached:,.0f} {allowance.option} of {allowance.amount:,.0f} that are allowed"
+        )
+        return width, said, allowance.missed(reached)
 
     def left(self, growth: Growth) -> dict[str, str]:
         """Why layers keep channels as they are, by the nodes that make them."""

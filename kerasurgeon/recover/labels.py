@@ -9,6 +9,7 @@ import numpy as np
 
 from kerasurgeon.errors import OptionError
 from kerasurgeon.ir.values import TensorSpec
+from kerasurgeon.rewrite.class_ids import check_class_ids
 
 _SPARSE = ("sparse_categorical_crossentropy", "segmentation_crossentropy")
 
@@ -57,20 +58,9 @@ def _check_numbers(labels: Any, classes: int | None, ignored: int | None, where:
         if not hasattr(labels, "numpy"):
             return
         labels = np.asarray(labels)
-    numbers = np.unique(labels)
-    if classes is None or not numbers.size:
-        return
-    if numbers.dtype.kind == "f" and (numbers != np.round(numbers)).any():
-        raise OptionError(f"The {where} are no class numbers.", expected="whole numbers", got=str(numbers[:5]))
-    wrong = numbers[((numbers < 0) | (numbers >= classes)) & (numbers != (-(2**31) if ignored is None else ignored))]
-    if wrong.size:
-        beside = "" if ignored is None else f", or {ignored}, which is ignored"
-        raise OptionError(
-            f"The {where} hold class numbers out of range.",
-            expected=f"0 to {classes - 1}{beside}",
-            got=", ".join(str(number) for number in wrong[:8].tolist()) + (", ..." if wrong.size > 8 else ""),
-            hint="name the label of pixels that do not count as ignore_label=" if ignored is None else None,
-        )
+    if classes is not None:
+        hint = "name the label of pixels that do not count as ignore_label=" if ignored is None else None
+        check_class_ids(labels, classes, ignored=ignored, where=where, hint=hint)
 
 
 __all__ = ["check_labels"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from kerasurgeon.report.numbers import format_bytes, format_count, format_ratio, format_shape
+from kerasurgeon.report.numbers import format_bytes, format_count, format_partial, format_ratio, format_shape
 from kerasurgeon.report.tables import grid
 
 _NAMED = 3  # calls that are named per reason
@@ -44,27 +44,46 @@ def cost_table(cost: Mapping[str, Any], *, every: bool) -> Table:
 
 def cost_line(cost: Mapping[str, Any]) -> str:
     """The totals in one line."""
-    more = f", {len(cost['unknown'])} unknown" if cost["unknown"] else ""
+    unknown = {item["what"] for item in cost["unknown"]}
+    calls = len({item["name"] for item in cost["unknown"]})
+    more = f", ?: unknown for {calls} calls" if calls > 1 else ", ?: unknown for 1 call" if calls else ""
+    peak = format_partial(cost["peak_activation_bytes"], "activations" in unknown, format_bytes)
     return (
-        f"{cost['name']}: {format_count(cost['macs'])} MACs, {format_count(cost['parameters'])} parameters, "
-        f"weights {format_bytes(cost['weight_bytes'])}, "
-        f"peak activations {format_bytes(cost['peak_activation_bytes'])}{more}"
+        f"{cost['name']}: {format_partial(cost['macs'], 'macs' in unknown)} MACs, "
+        f"{format_count(cost['parameters'])} parameters, weights {format_bytes(cost['weight_bytes'])}, "
+        f"peak activations {peak}{_of_sizes(cost)}{more}"
     )
 
 
-def comparison_table(totals: Mapping[str, Mapping[str, Any]], unknown: tuple[int, int]) -> Table:
+def comparison_table(before: Mapping[str, Any], after: Mapping[str, Any], kept: Mapping[str, float | None]) -> Table:
     """Totals before and after.
 
     Args:
-        totals: What ``CostComparison.to_dict`` gives.
-        unknown: How many calls' costs are unknown before and after.
+        before: A cost as data.
+        after: Another.
+        kept: What is left, by total; of totals that are known in part, of what is known.
     """
-    rows = [
-        (label, shown(totals[name]["before"]), shown(totals[name]["after"]), format_ratio(totals[name]["kept"]))
-        for name, (label, shown) in _TOTALS.items()
-    ]
-    caption = f"unknown, left out: {unknown[0]} before, {unknown[1]} after" if any(unknown) else None
-    return grid(("", "before", "after", "kept"), rows, caption=caption)
+    rows = []
+    for name, (label, shown) in _TOTALS.items():
+        partial = [_in_part(cost, name) for cost in (before, after)]
+        cells = [format_partial(cost[name], some, shown) for cost, some in zip((before, after), partial, strict=True)]
+        known = " of what is known" if any(partial) and kept[name] is not None else ""
+        rows.append((label, *cells, format_ratio(kept[name]) + known))
+    unknown = [len(cost["unknown"]) for cost in (before, after)]
+    notes = [_of_sizes(before, "for inputs of")] if before["sizes"] else []
+    notes += [f"unknown, left out: {unknown[0]} before, {unknown[1]} after"] if any(unknown) else []
+    return grid(("", "before", "after", "kept"), rows, caption="\n".join(notes) or None)
+
+
+def _in_part(cost: Mapping[str, Any], total: str) -> bool:
+    what = {"macs": "macs", "peak_activation_bytes": "activations"}.get(total)
+    return any(item["what"] == what for item in cost["unknown"])
+
+
+def _of_sizes(cost: Mapping[str, Any], before: str = ", inputs") -> str:
+    """For which sizes of the inputs a cost is, where these were asked for."""
+    shapes = ", ".join(f"{name} {format_shape(shape)}" for name, shape in cost["sizes"].items())
+    return f"{before} {shapes}" if shapes else ""
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -84,16 +103,17 @@ def _total(cost: Mapping[str, Any]) -> tuple[str, ...]:
     unknown = {item["what"] for item in cost["unknown"]}
     return (
         *("total", "", ""),
-        format_count(cost["macs"]) + (" + ?" if "macs" in unknown else ""),
+        format_partial(cost["macs"], "macs" in unknown),
         format_count(cost["parameters"]),
         format_bytes(cost["weight_bytes"]),
         "",
-        f"peak {format_bytes(cost['peak_activation_bytes'])}" + (" + ?" if "activations" in unknown else ""),
+        f"peak {format_partial(cost['peak_activation_bytes'], 'activations' in unknown, format_bytes)}",
     )
 
 
 def _caption(cost: Mapping[str, Any], shown: int) -> str:
-    lines = [f"MACs of one sample; sizes for a batch of {cost['batch_size']}; most alive at {cost['peak_at']!r}"]
+    sample = f"MACs of one sample{_of_sizes(cost)}"
+    lines = [f"{sample}; sizes for a batch of {cost['batch_size']}; most alive at {cost['peak_at']!r}"]
     if hidden := len(cost["rows"]) - shown:
         lines.append(f"calls without MACs and weights, not shown: {hidden}")
     reasons: dict[tuple[str, str], list[str]] = {}

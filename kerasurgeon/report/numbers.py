@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 _THOUSANDS = ("", "k", "M", "G", "T", "P")
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -11,6 +11,13 @@ _BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
 def format_count(count: float) -> str:
     """A count with three significant digits and a decimal prefix: ``999``, ``1.20 M``."""
     return _scaled(count, 1000, _THOUSANDS).strip()
+
+
+def format_partial(count: float, unknown: bool, shown: Callable[[float], str] = format_count) -> str:
+    """A total of which a part may be unknown: ``1.20 M``, ``1.20 M + ?``; ``?`` where nothing is known."""
+    if not unknown:
+        return shown(count)
+    return f"{shown(count)} + ?" if count else "?"
 
 
 def format_bytes(size: float) -> str:

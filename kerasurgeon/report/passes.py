@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from typing import Protocol
 
 from rich.table import Table
 
-from kerasurgeon.report.numbers import format_bytes, format_count
+from kerasurgeon.report.numbers import format_bytes, format_count, format_partial
 from kerasurgeon.report.tables import grid
 
 _SHOWN_REASONS = 8
@@ -34,6 +34,8 @@ class Sizes(Protocol):
     def macs(self) -> int: ...
     @property
     def weight_bytes(self) -> int: ...
+    @property
+    def left_out(self) -> Sized: ...
 
 
 class PassRow(Protocol):
@@ -62,7 +64,7 @@ def passes_table(passes: Sequence[PassRow], title: str) -> Table:
             str(len(item.left)),
             _arrow(item.before.nodes, item.after.nodes),
             _arrow(item.before.parameters, item.after.parameters),
-            _arrow(item.before.macs, item.after.macs),
+            _arrow(item.before.macs, item.after.macs, partial=bool(item.before.left_out or item.after.left_out)),
             _arrow(item.before.weight_bytes, item.after.weight_bytes, format_bytes),
             "-" if item.difference is None else f"{item.difference:.1e}",
         )
@@ -87,11 +89,11 @@ def reasons(passes: Sequence[PassRow]) -> list[str]:
     return lines
 
 
-def _arrow(before: int, after: int, shown: Callable[[float], str] = format_count) -> str:
+def _arrow(before: int, after: int, shown: Callable[[float], str] = format_count, *, partial: bool = False) -> str:
     if before == after:
-        return shown(after)
-    kept = f" ({after / before:.0%})" if before else ""
-    return f"{shown(before)} -> {shown(after)}{kept}"
+        return format_partial(after, partial, shown)
+    kept = f" ({after / before:.0%}{' of what is known' * partial})" if before else ""
+    return f"{format_partial(before, partial, shown)} -> {format_partial(after, partial, shown)}{kept}"
 
 
 __all__ = ["passes_table", "reasons"]

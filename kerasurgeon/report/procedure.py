@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from kerasurgeon.report.numbers import format_count
+from kerasurgeon.report.numbers import format_count, format_partial
 from kerasurgeon.report.tables import grid, markdown
 
 
@@ -33,15 +33,22 @@ def summary_line(summary: Mapping[str, Any]) -> str:
 
 def _rows(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return [
-        (row["stage"], f"{row[summary['metric']]:.2%}", format_count(row["macs"]), format_count(row["parameters"]))
+        (
+            row["stage"],
+            f"{row[summary['metric']]:.2%}",
+            format_partial(row["macs"], "macs_unknown" in row),
+            format_count(row["parameters"]),
+        )
         for row in summary["rows"]
     ]
 
 
 def _saved(summary: Mapping[str, Any]) -> str:
     lost = 100 * summary["lost"]
+    known = " that are known" * any("macs_unknown" in row for row in summary["rows"])
     return (
-        f"{summary['macs_saved']:.1%} of the MACs and {summary['parameters_saved']:.1%} of the parameters saved, "
+        f"{summary['macs_saved']:.1%} of the MACs{known} and "
+        f"{summary['parameters_saved']:.1%} of the parameters saved, "
         f"{abs(lost):.2f} points of {summary['metric'].replace('_', ' ')} {'gained' if lost < 0 else 'lost'}"
     )
 

@@ -20,8 +20,13 @@ _MOST_NAMES = 120
 Row = Mapping[str, Any]
 
 
-def quotient_table(found: Mapping[str, Any]) -> Table:
-    """A row for every region and what was put in its place, in the order of the network, inner ones indented."""
+def quotient_table(found: Mapping[str, Any], note: str = "") -> Table:
+    """A row for every region and what was put in its place, in the order of the network, inner ones indented.
+
+    Args:
+        found: The quotients as data.
+        note: What stands below.
+    """
     timed = found["latency"] is not None
     value = math.nan if found["value"] is None else found["value"]
     left = ("region", "kind", "instead")
@@ -29,6 +34,7 @@ def quotient_table(found: Mapping[str, Any]) -> Table:
         (*left, "x", "quotient", "MACs saved", "parameters saved", *(["latency saved"] if timed else [])),
         left=left,
         title=f"{found['model']}: knowledge quotients, 1 - x / {value:.6g}",
+        caption=note or None,
     )
     for row in found["rows"]:
         cells = [

@@ -8,8 +8,9 @@ import keras
 
 from kerasurgeon.errors import NoInputsError, VerificationError
 from kerasurgeon.ir.graph import Graph
-from kerasurgeon.keras_io.emit import emit
+from kerasurgeon.keras_io.emit import brief_model, emit
 from kerasurgeon.keras_io.equal_calls import equal_calls
+from kerasurgeon.keras_io.injection import Made, release, variables_made
 from kerasurgeon.keras_io.remaking import has_foreign, not_as_it_was
 from kerasurgeon.rewrite.outputs import (
     CONSTANT_OUTPUTS,
@@ -49,6 +50,7 @@ class Comparison:
         self._inputs: Any = None
         self._outputs: tuple[int, Arrays] | None = None  # the revision they belong to, and the arrays
         self._emitted: tuple[int, keras.Model] | None = None
+        self._variables: Made = []  # of that model
 
     @property
     def begun(self) -> bool:
@@ -59,6 +61,7 @@ class Comparison:
         """The Keras model of a graph; that of the last comparison if the graph is the same."""
         if self._emitted is not None and self._emitted[0] == graph.revision:
             return self._emitted[1]
+        release(self._variables)
         return emit(graph)
 
     def with_before(self, item: Pass, before: Graph, after: Graph) -> float:
@@ -70,7 +73,10 @@ class Comparison:
         """
         if self._outputs is None or self._outputs[0] != before.revision:
             fresh = self.source is not None and before.revision == 0
-            self._outputs = before.revision, self._begun(self.source if fresh else emit(before, compile=False), before)
+            self._outputs = (
+                before.revision,
+                self._begun(self.source, before) if fresh else self._outputs_of(before, before),
+            )
         if not self.notes and not differ_between_samples(self._outputs[1]):
             self.notes.append(CONSTANT_OUTPUTS)
         return self._measured(item, after, before, self._outputs[1], exact=item.preserves is Preserves.EXACT)
@@ -83,10 +89,10 @@ class Comparison:
             VerificationError: It is more than rounding makes.
         """
         try:
-            expected = self._begun(emit(twin, compile=False), before)
+            expected = self._outputs_of(twin, before)
         except NoInputsError:
-            self._begun(emit(before, compile=False), before)  # if that runs, it is the twin that does not
-            expected = self._run(emit(twin, compile=False), self._inputs)
+            self._outputs_of(before, before)  # if that runs, it is the twin that does not
+            expected = self._outputs_of(twin, before)
         return self._measured(item, after, twin, expected, exact=True)
 
     def _begun(self, model: keras.Model, graph: Graph) -> Arrays:
@@ -95,6 +101,10 @@ class Comparison:
             self._inputs, arrays = first_run(graph, model, self._run, seed=self.seed, data=self.data)
             return arrays
         return self._run(model, self._inputs)
+
+    def _outputs_of(self, graph: Graph, before: Graph) -> Arrays:
+        with brief_model(graph) as model:
+            return self._begun(model, before)
 
     def _run(self, model: keras.Model, inputs: Any) -> Arrays:
         with equal_calls() as used:
@@ -113,14 +123,16 @@ class Comparison:
             return
         arrays = self._begun(self.source, graph)
         self._outputs = graph.revision, arrays
-        difference = relative_difference(arrays, self._run(emit(graph, compile=False), self._inputs))
+        difference = relative_difference(arrays, self._outputs_of(graph, graph))
         if difference <= tolerance(graph, _FAITHFUL):
             return
         if relative_difference(arrays, self._run(self.source, self._inputs)) == 0:  # else chance is at work
             raise not_as_it_was(self.source, graph, self._inputs, difference)
 
     def _measured(self, item: Pass, after: Graph, reference: Graph, expected: Arrays, *, exact: bool) -> float:
-        model = emit(after)
+        release(self._variables)
+        with variables_made() as self._variables:
+            model = emit(after)
         arrays = self._run(model, self._inputs)
         difference = relative_difference(expected, arrays)
         if exact:

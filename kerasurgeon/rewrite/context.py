@@ -11,6 +11,7 @@ import numpy as np
 from kerasurgeon.errors import OptionError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.node import Node
+from kerasurgeon.rules import Sizes
 
 Progress = Callable[[float, str], None]
 
@@ -50,10 +51,13 @@ class Context:
         data: Inputs, or ``(inputs, labels)``, as the user gave them; ``None`` without data.
         loss: The user's loss, for passes that need gradients.
         evaluate: The user's evaluation: model to number, higher is better.
+        sizes: The sizes of the inputs that costs are counted for, as for ``kerasurgeon.cost``; ``None`` for the model's
+            own.
         seed: This pass's seed, derived from the pipeline's.
         rng: A generator seeded with it. All random choices of a pass come from here.
         progress: Called with the fraction done and a message.
         sites: The log of decisions, in order.
+        notes: What the user should know of the run, one sentence each; see ``note``.
         plans: What the pass decided, as plans that can be saved, edited and applied again.
         expected: Makes the graph that the pass's result must agree with; see ``expect``.
     """
@@ -61,10 +65,12 @@ class Context:
     data: Any = None
     loss: Any = None
     evaluate: Callable[[Any], float] | None = None
+    sizes: Sizes | None = None
     seed: int = 0
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     progress: Progress = no_progress
     sites: list[Site] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     plans: list[Any] = field(default_factory=list)
     expected: Callable[[], Graph] | None = None
 
@@ -79,6 +85,15 @@ class Context:
             OptionError: ``node`` is neither, or ``what`` is no text.
         """
         self.sites.append(Site(_name_of(node), changed=True, what=what))
+
+    def note(self, text: str) -> None:
+        """Say what the printed report must not be silent about, as a sentence without its full stop.
+
+        Raises:
+            OptionError: It is no text.
+        """
+        _check("A note", text, str, "text")
+        self.notes.append(text)
 
     def expect(self, make_graph: Callable[[], Graph]) -> None:
         """Say what the outputs must be: those of a graph, which is made only where it is compared.

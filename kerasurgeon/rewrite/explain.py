@@ -13,6 +13,7 @@ from kerasurgeon.report.tables import Printed, grid
 from kerasurgeon.rewrite.context import Site
 from kerasurgeon.rewrite.passes import Pass
 from kerasurgeon.rewrite.pipeline import Pipeline
+from kerasurgeon.rules import Sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +38,16 @@ class Explanation(Printed):
         return Printed.__str__(self) if self.sites else f"{self.name}: no site to look at"
 
 
-def explain(pass_: Pass, model: keras.Model | Graph) -> Explanation:
+def explain(pass_: Pass, model: keras.Model | Graph, *, sizes: Sizes | None = None) -> Explanation:
     """Say what a pass would do to a model: a dry run on a copy.
 
     Args:
         pass_: The pass.
         model: A Keras model or a graph; it is only read.
+        sizes: Sizes of the inputs that costs and budgets are counted for: see ``Pipeline.run``.
 
     Returns:
         Every site with what would be done, or the reason why it would be left alone.
     """
     graph = model if isinstance(model, Graph) else lift(model)
-    return Explanation(pass_.name, Pipeline([pass_]).dry_run(graph))
+    return Explanation(pass_.name, Pipeline([pass_]).dry_run(graph, sizes=sizes))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 from collections.abc import Callable
 from typing import Any
 
-from kerasurgeon.errors import PassError
+from kerasurgeon.errors import RoundError
+from kerasurgeon.rewrite.evaluation_of import called, number_by
 
 
 def latency_by(measure: Callable[..., Any], model: Any, of: str) -> float:
@@ -19,15 +18,14 @@ def latency_by(measure: Callable[..., Any], model: Any, of: str) -> float:
         of: What the model is, for errors: ``"the model"``, ``"layer 'conv1'"``.
 
     Raises:
-        PassError: The function raises, or what it gives is no finite number above 0.
+        CannotRunError: This machine cannot run the model.
+        RoundError: The function raises, or what it gives is no finite number above 0.
     """
-    try:
-        found = measure(model)
-    except Exception as error:
-        raise PassError(f"latency_of= failed: {type(error).__name__}: {error}", where=of) from error
-    if not isinstance(found, numbers.Real) or isinstance(found, bool) or not 0 < float(found) < math.inf:
-        raise PassError("latency_of= gives no latency.", where=of, expected="a number above 0", got=repr(found))
-    return float(found)
+    says: dict[str, str] = {"what": "latency", "expected": "a number above 0"}
+    found = number_by(called("latency_of=", of, measure, model, timed=True), "latency_of=", of, **says)
+    if found <= 0:
+        raise RoundError("latency_of= gives no latency.", where=of, expected=says["expected"], got=repr(found))
+    return found
 
 
 __all__ = ["latency_by"]

@@ -338,15 +338,15 @@ def _refusal(verdict: Any, what: str, part: Pattern) -> str | None:
 def _producers_first(graph: Graph, root: Node, names: Mapping[str, Any]) -> tuple[Node, ...]:
     """The named nodes that lead to ``root``, each behind those it reads."""
     ordered: dict[str, Node] = {}
-
-    def visit(node: Node) -> None:
-        for value in node.inputs:
-            if value.node in names and value.node not in ordered:
-                visit(graph[value.node])
-        ordered[node.name] = node
-
-    visit(root)
+    _put_behind_producers(ordered, graph, root, names)
     return tuple(ordered.values())
+
+
+def _put_behind_producers(ordered: dict[str, Node], graph: Graph, node: Node, names: Mapping[str, Any]) -> None:
+    for value in node.inputs:
+        if value.node in names and value.node not in ordered:
+            _put_behind_producers(ordered, graph, graph[value.node], names)
+    ordered[node.name] = node
 
 
 __all__ = ["MAX_STEPS", "Match", "NearMiss", "find", "match_at", "near_misses"]

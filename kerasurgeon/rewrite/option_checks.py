@@ -73,6 +73,21 @@ def check_fraction(owner: str, option: str, value: Any, *, zero: bool = False) -
         )
 
 
+def check_budget(owner: str, option: str, value: Any) -> None:
+    """Refuse what is no budget.
+
+    Args:
+        owner: What has the option and starts the message; empty for none.
+        option: Name of the option.
+        value: What was given.
+
+    Raises:
+        OptionError: It is no number above 0.
+    """
+    if not is_number(value) or value <= 0:
+        raise wrong_option(owner, option, value, "what is kept: a fraction in (0, 1], or a number above 1")
+
+
 def check_flag(owner: str, option: str, value: Any) -> None:
     """Refuse what is neither true nor false.
 
@@ -212,6 +227,7 @@ def check_function(owner: str, option: str, value: Any) -> Callable[..., Any] | 
 
 
 __all__ = [
+    "check_budget",
     "check_choice",
     "check_count",
     "check_flag",

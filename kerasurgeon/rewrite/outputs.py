@@ -14,7 +14,7 @@ from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.structure import map_leaves, values_in
 from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io.batches import few_inputs
-from kerasurgeon.keras_io.emit import emit
+from kerasurgeon.keras_io.emit import brief_model
 from kerasurgeon.keras_io.machine import on_this_machine
 from kerasurgeon.keras_io.samples import has_open_sizes, likely_shapes, problem_of, sample_inputs, sizes_inside
 
@@ -159,7 +159,8 @@ def rounding_sensitivity(graph: Graph, inputs: Any, outputs: Arrays, *, seed: in
         }
         if arrays:
             moved.update_layer(key, layer.with_weights(**arrays))
-    return relative_difference(outputs, run_model(emit(moved, compile=False), inputs))
+    with brief_model(moved) as model:
+        return relative_difference(outputs, run_model(model, inputs))
 
 
 def require_finite(weights: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from kerasurgeon.rewrite.passes import VERIFY_LEVELS, Pass
 from kerasurgeon.rewrite.recipe import Recipe, read_recipe
 from kerasurgeon.rewrite.report import Report
 from kerasurgeon.rewrite.run import Run
+from kerasurgeon.rules import Sizes, input_shapes, plain_sizes
 from kerasurgeon.trust import allow_imports, as_names
 
 
@@ -74,11 +75,11 @@ class Pipeline:
         recipe = source if isinstance(source, Recipe) else read_recipe(source)
         recipe = dataclasses.replace(recipe, allow=(*recipe.allow, *as_names(allow)))
         pipeline = cls(recipe.make_passes())
-        pipeline._defaults = {"seed": recipe.seed, "verify": recipe.verify}
+        pipeline._defaults = {"seed": recipe.seed, "verify": recipe.verify, "sizes": recipe.sizes}
         pipeline._allow = recipe.allow
         return pipeline
 
-    _defaults: Mapping[str, Any] = {"seed": 0, "verify": "exact"}
+    _defaults: Mapping[str, Any] = {"seed": 0, "verify": "exact", "sizes": None}
     _allow: tuple[str, ...] = ()
 
     def to_recipe(self, *, seed: int | None = None, verify: str | None = None) -> Recipe:
@@ -87,6 +88,7 @@ class Pipeline:
             self.passes,
             seed=self._defaults["seed"] if seed is None else seed,
             verify=verify or self._defaults["verify"],
+            sizes=self._defaults["sizes"],
             allow=self._allow,
         )
 
@@ -97,6 +99,7 @@ class Pipeline:
         data: Any = None,
         loss: Any = None,
         evaluate: Callable[[keras.Model], float] | None = None,
+        sizes: Sizes | None = None,
         seed: int | None = None,
         verify: str | None = None,
         progress: Progress | None = None,
@@ -108,6 +111,9 @@ class Pipeline:
             data: Inputs, or ``(inputs, labels)``, for passes that use data.
             loss: A loss, for passes that use gradients.
             evaluate: Model to number, higher is better, for passes that search.
+            sizes: Sizes of the inputs without the batch that costs and budgets are counted for, where the model leaves
+                sizes open or other ones are wanted: one shape for a model with one input, or shapes by the names of the
+                inputs.
             seed: All random choices follow from it.
             verify: ``"structure"``: invariants of the graph only. ``"types"``: shapes and dtypes derived again too.
                 ``"exact"``: outputs compared too where a pass claims exactness. ``"outputs"``: after every pass.
@@ -123,13 +129,15 @@ class Pipeline:
             VerificationError: A pass that claims exactness changed the outputs, or weights are not finite.
         """
         seed = self._defaults["seed"] if seed is None else seed
+        sizes = self._defaults["sizes"] if sizes is None else plain_sizes(sizes)
         verify = self._defaults["verify"] if verify is None else verify
         if verify not in VERIFY_LEVELS:
             raise OptionError(f"verify={verify!r} is not a level.", expected=" or ".join(map(repr, VERIFY_LEVELS)))
         started = time.perf_counter()
         with python_seeded(seed), allow_imports(*self._allow):
             graph = lift(model)
-            run = Run(model, graph, verify, data, loss, evaluate, seed, progress or no_progress)
+            shapes = {} if sizes is None else input_shapes(graph, sizes)
+            run = Run(model, graph, verify, data, loss, evaluate, sizes, seed, progress or no_progress)
             try:
                 reports = [run.one(item, index, self.passes) for index, item in enumerate(self.passes)]
                 # The model of the last comparison is the emitted graph already, unless a pass has run since.
@@ -141,13 +149,14 @@ class Pipeline:
                 raise fault from error  # no pass can do anything about that
             run.advance(1.0, "done")
         notes = (*graph.model.notes, *run.notes)
-        report = Report(model.name, tuple(reports), time.perf_counter() - started, notes)
-        recipe = Recipe.of(self.passes, seed=seed, verify=verify, allow=self._allow)
+        counted = {name: shape[1:] for name, shape in shapes.items()}
+        report = Report(model.name, tuple(reports), time.perf_counter() - started, notes, counted)
+        recipe = Recipe.of(self.passes, seed=seed, verify=verify, sizes=sizes, allow=self._allow)
         return Result(result, report, recipe, run.graph)
 
-    def dry_run(self, graph: Graph, *, seed: int = 0) -> tuple[Site, ...]:
+    def dry_run(self, graph: Graph, *, sizes: Sizes | None = None, seed: int = 0) -> tuple[Site, ...]:
         """Run the passes on a copy of a graph and return only what they say of each site."""
-        run = Run(None, graph.copy(), "structure", None, None, None, seed, no_progress)
+        run = Run(None, graph.copy(), "structure", None, None, None, sizes, seed, no_progress)
         with allow_imports(*self._allow):
             reports = [run.one(item, index, self.passes) for index, item in enumerate(self.passes)]
         return tuple(site for report in reports for site in report.sites)
@@ -160,6 +169,7 @@ def apply_passes(
     data: Any = None,
     loss: Any = None,
     evaluate: Callable[[keras.Model], float] | None = None,
+    sizes: Sizes | None = None,
     seed: int = 0,
     verify: str = "exact",
     progress: Progress | None = None,
@@ -174,6 +184,7 @@ def apply_passes(
         data: Inputs, or ``(inputs, labels)``, for passes that use data.
         loss: A loss, for passes that use gradients.
         evaluate: Model to number, higher is better, for passes that search.
+        sizes: Sizes of the inputs that costs and budgets are counted for: see ``Pipeline.run``.
         seed: All random choices follow from it.
         verify: How much of each pass's result is checked: ``"structure"``, ``"types"``, ``"exact"`` or ``"outputs"``.
         progress: Called with the fraction done and a message.
@@ -187,6 +198,13 @@ def apply_passes(
         VerificationError: A pass that claims exactness changed the outputs, or weights are not finite.
     """
     result = Pipeline(passes).run(
-        model, data=data, loss=loss, evaluate=evaluate, seed=seed, verify=verify, progress=progress
+        model,
+        data=data,
+        loss=loss,
+        evaluate=evaluate,
+        sizes=sizes,
+        seed=seed,
+        verify=verify,
+        progress=progress,
     )
     return result.model

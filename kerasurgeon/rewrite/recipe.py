@@ -18,14 +18,15 @@ import numpy as np
 import tomli_w
 
 from kerasurgeon.atomic import write_text
-from kerasurgeon.errors import RecipeError, did_you_mean
+from kerasurgeon.errors import OptionError, RecipeError, did_you_mean
 from kerasurgeon.file_errors import read_text
 from kerasurgeon.plan_files import read_json
 from kerasurgeon.rewrite.catalogue import catalogue, make_pass, name_of
 from kerasurgeon.rewrite.passes import VERIFY_LEVELS, Pass
+from kerasurgeon.rules import Sizes, plain_sizes
 from kerasurgeon.trust import allow_imports, as_names, import_path, is_name, is_own, nothing_imported
 
-_TOP_KEYS = {"seed", "verify", "pass", "versions"}
+_TOP_KEYS = {"seed", "verify", "sizes", "pass", "versions"}
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Recipe:
         seed: All random choices follow from it.
         verify: How passes are verified, see ``Pipeline.run``.
         versions: Versions of what the result depends on, when the recipe was written.
+        sizes: Sizes of the inputs that costs and budgets are counted for, see ``Pipeline.run``.
         source: The file it was read from, for errors.
         allow: What its names may be imported from, beside kerasurgeon and installed packages of passes: packages,
             modules, or single objects as ``"module:name"``. Not part of the file.
@@ -46,16 +48,25 @@ class Recipe:
     seed: int = 0
     verify: str = "exact"
     versions: Mapping[str, str] = field(default_factory=dict)
+    sizes: Sizes | None = None
     source: str | None = field(default=None, compare=False)
     allow: tuple[str, ...] = field(default=(), compare=False)
     _text: str = field(default="", compare=False, repr=False)
 
     @classmethod
-    def of(cls, passes: Sequence[Pass], *, seed: int = 0, verify: str = "exact", allow: Sequence[str] = ()) -> Recipe:
+    def of(
+        cls,
+        passes: Sequence[Pass],
+        *,
+        seed: int = 0,
+        verify: str = "exact",
+        sizes: Sizes | None = None,
+        allow: Sequence[str] = (),
+    ) -> Recipe:
         """The recipe of these passes, with today's versions. It may import them, and what ``allow`` names."""
         steps = tuple((_name(type(item)), changed_options(item)) for item in passes)
         own = {name for name, _ in steps if is_name(name)}
-        return cls(steps, seed, verify, _versions(), allow=tuple(dict.fromkeys((*allow, *sorted(own)))))
+        return cls(steps, seed, verify, _versions(), sizes, allow=tuple(dict.fromkeys((*allow, *sorted(own)))))
 
     def make_passes(self) -> list[Pass]:
         """The passes, made.
@@ -105,7 +116,8 @@ class Recipe:
             {"name": name, **{key: _writable(value, f"{name}.{key}") for key, value in options.items()}}
             for name, options in self.steps
         ]
-        return {"seed": self.seed, "verify": self.verify, "pass": steps, "versions": dict(self.versions)}
+        sizes = {} if self.sizes is None else {"sizes": _writable(self.sizes, "sizes")}
+        return {"seed": self.seed, "verify": self.verify, **sizes, "pass": steps, "versions": dict(self.versions)}
 
     def to_toml(self) -> str:
         """The recipe as TOML, each pass in a table of its own.
@@ -211,6 +223,10 @@ def _parse(content: Any, source: str | None, text: str) -> Recipe:
         raise fail(
             "There is no such level of verification.", "verify", expected=" or ".join(VERIFY_LEVELS), got=repr(verify)
         )
+    try:
+        sizes = plain_sizes(content["sizes"]) if "sizes" in content else None
+    except OptionError as error:
+        raise fail("The sizes cannot be used.", "sizes", expected=error.expected, got=error.got) from error
     versions = content.get("versions", {})
     if not isinstance(versions, Mapping):
         raise fail("The versions are written as a table.", "versions", expected="[versions]", got=repr(versions))
@@ -224,7 +240,7 @@ def _parse(content: Any, source: str | None, text: str) -> Recipe:
                 f"Pass number {index + 1} has no name.", "pass", expected=f"one of {', '.join(sorted(catalogue()))}"
             )
         parsed.append((step["name"], {key: _tuples(value) for key, value in step.items() if key != "name"}))
-    return Recipe(tuple(parsed), seed, verify, dict(versions), source, _text=text)
+    return Recipe(tuple(parsed), seed, verify, dict(versions), sizes, source, _text=text)
 
 
 def _line_of(text: str, key: str) -> int | None:

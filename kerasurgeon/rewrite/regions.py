@@ -228,15 +228,23 @@ def _nest(flow: Flow, drafts: list[_Draft]) -> tuple[Region, ...]:
     for draft in drafts:
         inside.setdefault(parents[draft], []).append(draft)
 
-    def build(draft: _Draft, parent: str | None, depth: int) -> Region:
-        children = sorted(inside.get(draft, ()), key=lambda child: flow.order[child.exit])
-        name = for_name[draft]
-        region = _region(flow.graph, draft, kinds[draft], name)
-        below = tuple(build(child, name, depth + 1) for child in children)
-        return replace(region, parent=parent, depth=depth, children=below)
+    regions = {draft: _region(flow.graph, draft, kinds[draft], for_name[draft]) for draft in drafts}
+    return _trees(flow, regions, inside, None, 0)
 
-    tops = sorted(inside.get(None, ()), key=lambda draft: flow.order[draft.exit])
-    return tuple(build(draft, None, 0) for draft in tops)
+
+def _trees(
+    flow: Flow,
+    regions: dict[_Draft, Region],
+    inside: dict[_Draft | None, list[_Draft]],
+    around: _Draft | None,
+    depth: int,
+) -> tuple[Region, ...]:
+    """The regions directly in a draft's, or in none, with those in them."""
+    parent = None if around is None else regions[around].name
+    return tuple(
+        replace(regions[draft], parent=parent, depth=depth, children=_trees(flow, regions, inside, draft, depth + 1))
+        for draft in sorted(inside.get(around, ()), key=lambda draft: flow.order[draft.exit])
+    )
 
 
 def _parents(drafts: list[_Draft]) -> dict[_Draft, _Draft | None]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
+from kerasurgeon.costs import LeftOut
+from kerasurgeon.report.numbers import format_shape
 from kerasurgeon.report.passes import passes_table, reasons
 from kerasurgeon.report.tables import Printed
 from kerasurgeon.rewrite.context import Site
@@ -24,6 +27,7 @@ class Size:
         macs: Multiply-accumulates of one sample.
         weight_bytes: Bytes of all weights.
         peak_activation_bytes: Bytes of the tensors that must be held at once, for one sample.
+        left_out: The calls whose MACs cannot be told, which ``macs`` leaves out.
     """
 
     nodes: int
@@ -31,6 +35,7 @@ class Size:
     macs: int
     weight_bytes: int
     peak_activation_bytes: int
+    left_out: LeftOut = field(default_factory=LeftOut)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class PassReport:
         removed: Nodes that nothing used any more after it.
         plans: What it decided as plans, one a round, that can be saved,
             edited and applied again.
+        notes: What the user should know of what it did: a budget that was missed, say.
     """
 
     name: str
@@ -64,6 +70,7 @@ class PassReport:
     sites: tuple[Site, ...]
     removed: tuple[str, ...] = ()
     plans: tuple[Any, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def changed(self) -> tuple[Site, ...]:
@@ -85,12 +92,14 @@ class Report(Printed):
         passes: One report a pass, in order.
         seconds: Time of the whole run, lift and emit included.
         notes: What else the user should know, one sentence each.
+        sizes: The sizes of the inputs that costs are counted for, by their names; empty for the model's own.
     """
 
     model: str
     passes: tuple[PassReport, ...] = ()
     seconds: float = 0.0
     notes: tuple[str, ...] = field(default=())
+    sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain data."""
@@ -98,11 +107,13 @@ class Report(Printed):
             "model": self.model,
             "seconds": self.seconds,
             "notes": list(self.notes),
+            "sizes": {name: list(shape) for name, shape in self.sizes.items()},
             "passes": [
                 {
                     "name": item.name,
                     "options": {key: _plain(value) for key, value in item.options.items()},
                     "preserves": item.preserves,
+                    "notes": list(item.notes),
                     "plans": [json.loads(plan.to_json()) for plan in item.plans],
                     "before": _size(item.before),
                     "after": _size(item.after),
@@ -130,12 +141,21 @@ class Report(Printed):
         return reasons(self.passes)
 
     def lines(self) -> list[str]:
-        """Reasons, then notes."""
-        return [*self.reasons(), *self.notes]
+        """Reasons, then notes, then what costs are counted for and what they leave out."""
+        notes = [f"{item.name}: {note}" for item in self.passes for note in item.notes]
+        return [*self.reasons(), *notes, *self.notes, *self._counted()]
+
+    def _counted(self) -> list[str]:
+        shapes = ", ".join(f"{name} {format_shape(shape)}" for name, shape in self.sizes.items())
+        lines = [f"costs are counted for inputs of {shapes}"] if shapes else []
+        left = [self.passes[0].before.left_out, self.passes[-1].after.left_out] if self.passes else []
+        if len(left) == 2 and set(left[1].names) <= set(left[0].names):
+            left.pop()
+        return [*lines, *(one.said for one in left if one)]
 
 
-def _size(size: Size) -> dict[str, int]:
-    return {name: getattr(size, name) for name in Size.__slots__}
+def _size(size: Size) -> dict[str, Any]:
+    return {**{name: getattr(size, name) for name in Size.__slots__}, "left_out": size.left_out.to_dict()}
 
 
 def _plain(value: Any) -> Any:

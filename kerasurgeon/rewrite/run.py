@@ -23,6 +23,7 @@ from kerasurgeon.rewrite.failures import guarded
 from kerasurgeon.rewrite.outputs import require_finite
 from kerasurgeon.rewrite.passes import Pass, Preserves
 from kerasurgeon.rewrite.report import PassReport, Size
+from kerasurgeon.rules import Sizes
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class Run:
         data: For passes that use data.
         loss: For passes that use gradients.
         evaluate: For passes that search.
+        sizes: The sizes of the inputs that costs are counted for.
         seed: All random choices follow from it.
         progress: Told how far the run is.
     """
@@ -49,12 +51,13 @@ class Run:
         data: Any,
         loss: Any,
         evaluate: Callable[[keras.Model], float] | None,
+        sizes: Sizes | None,
         seed: int,
         progress: Progress,
     ) -> None:
         self.graph, self.verify = graph, verify
         self.data, self.loss, self.evaluate = data, loss, evaluate
-        self.seed, self.progress, self.fraction = seed, progress, 0.0
+        self.sizes, self.seed, self.progress, self.fraction = sizes, seed, progress, 0.0
         self.size: Size | None = None
         self.comparison = Comparison(model, seed, data)
         self._not_run: dict[str, list[str]] = {}  # why this machine cannot run the model, and after which passes
@@ -86,13 +89,14 @@ class Run:
         masked = self.verify in ("exact", "outputs") and item.preserves is Preserves.MASKED_EXACT
         if (compare or masked) and not self.comparison.begun:
             require_finite(self.graph.layers)
-        before = self.size or _size(self.graph)
+        before = self.size or _size(self.graph, self.sizes)
         work = self.graph.copy()
         seeds = np.random.SeedSequence([self.seed, index])
         context = Context(
             data=self.data,
             loss=self.loss,
             evaluate=self.evaluate,
+            sizes=self.sizes,
             seed=int(seeds.generate_state(1)[0]),
             rng=np.random.default_rng(seeds),
             progress=progress,
@@ -120,9 +124,11 @@ class Run:
             elif compare:
                 difference = self.comparison.with_before(item, self.graph, work)
         except CannotRunError as error:
-            self._not_run.setdefault(error.in_one_line(), []).append(item.name)
+            if work.revision != self.graph.revision:  # else there is nothing that should have been compared
+                self._not_run.setdefault(error.in_one_line(), []).append(item.name)
+        context.expected = None  # it holds the twin, and mostly the context too: a cycle
         self.graph = work
-        after = self.size = _size(work)
+        after = self.size = _size(work, self.sizes)
         verify_seconds = time.perf_counter() - started - seconds
         _LOG.info("%s: %s changed %d sites", work.name, item.name, sum(site.changed for site in context.sites))
         return PassReport(
@@ -137,6 +143,7 @@ class Run:
             tuple(context.sites),
             removed,
             tuple(context.plans),
+            tuple(context.notes),
         )
 
 
@@ -153,9 +160,10 @@ def _run(item: Pass, graph: Graph, context: Context) -> None:
     context.check()
 
 
-def _size(graph: Graph) -> Size:
-    total = cost(graph)
-    return Size(len(graph), total.parameters, total.macs, total.weight_bytes, total.peak_activation_bytes)
+def _size(graph: Graph, sizes: Sizes | None) -> Size:
+    total = cost(graph, sizes=sizes)
+    peak = total.peak_activation_bytes
+    return Size(len(graph), total.parameters, total.macs, total.weight_bytes, peak, total.left_out)
 
 
 __all__ = ["Run"]

@@ -36,7 +36,7 @@ from kerasurgeon.rules.positions import Border, Each, Enlarged, Gone, Resized, W
 from kerasurgeon.rules.reasons import Reason
 from kerasurgeon.rules.registry import has_rule, known_kinds, register_rule, rule_for, unregister_rule
 from kerasurgeon.rules.rule import Free, Rule
-from kerasurgeon.rules.sizes import resolve
+from kerasurgeon.rules.sizes import Sizes, input_shapes, plain_sizes, resolve
 
 __all__ = [
     "OPEN_SIZE",
@@ -62,6 +62,7 @@ __all__ = [
     "Regrouped",
     "Resized",
     "Rule",
+    "Sizes",
     "Statistics",
     "Sum",
     "Window",
@@ -74,6 +75,7 @@ __all__ = [
     "elements",
     "has_rule",
     "identity_of",
+    "input_shapes",
     "is_channelwise",
     "is_elementwise",
     "is_join",
@@ -84,6 +86,7 @@ __all__ = [
     "linear_kinds",
     "may_be_linear",
     "movement_of",
+    "plain_sizes",
     "positions_of",
     "register_rule",
     "resolve",

@@ -7,10 +7,12 @@ the shape.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
+from typing import Any, TypeAlias
 
-from kerasurgeon.errors import OptionError, VerificationError
+from kerasurgeon.errors import OptionError, VerificationError, did_you_mean
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import TensorSpec
@@ -20,12 +22,76 @@ from kerasurgeon.rules.registry import rule_for
 from kerasurgeon.rules.rule import Rule
 
 Specs = dict[str, tuple[TensorSpec, ...]]
+Sizes: TypeAlias = Sequence[int] | Mapping[str, Sequence[int]]
+"""Sizes of inputs without the batch: one shape for a model with one input, or shapes by the names of the inputs."""
+
+
+def plain_sizes(sizes: Any) -> Sizes:
+    """Sizes as plain data that a recipe can hold: a tuple of numbers, or such tuples by name.
+
+    Raises:
+        OptionError: They are no sizes.
+    """
+    several = sizes if isinstance(sizes, Mapping) else {"": sizes}
+    found = {name: _whole(shape) for name, shape in several.items()}
+    if not found or not all(isinstance(name, str) for name in found) or None in found.values():
+        raise OptionError(
+            "sizes= cannot be used.",
+            expected="whole numbers above 0, without the batch, as (224, 224, 3); or such by the names of the inputs",
+            got=repr(sizes)[:80],
+        )
+    plain = {name: shape for name, shape in found.items() if shape is not None}
+    return plain if isinstance(sizes, Mapping) else plain[""]
+
+
+def _whole(shape: Any) -> tuple[int, ...] | None:
+    if isinstance(shape, (str, bytes)) or not isinstance(shape, Iterable):
+        return None
+    sizes = tuple(shape)
+    fits = all(isinstance(size, Integral) and not isinstance(size, bool) and int(size) > 0 for size in sizes)
+    return tuple(map(int, sizes)) if fits else None
+
+
+def input_shapes(graph: Graph, sizes: Sizes) -> dict[str, tuple[Any, ...]]:
+    """Whole shapes of inputs, by the name of their node, from the sizes that a user gives.
+
+    Args:
+        graph: The graph.
+        sizes: One shape without the batch axis for a model with one input, or shapes by the names of the inputs.
+
+    Raises:
+        OptionError: They do not fit the inputs.
+    """
+    recorded = {node.name: node.spec.shape for node in graph.input_nodes()}
+    if not isinstance(sizes, Mapping):
+        if len(recorded) != 1:
+            raise OptionError(
+                f"The model has {len(recorded)} inputs; one shape does not say which it is for.",
+                expected=f"sizes by name: {', '.join(recorded)}",
+                got=repr(sizes),
+            )
+        sizes = {next(iter(recorded)): sizes}
+    shapes = {}
+    for name, wanted in sizes.items():
+        if name not in recorded:
+            raise OptionError(f"The model has no input {name!r}.", where="sizes", hint=did_you_mean(name, recorded))
+        shape = _whole(wanted)
+        if shape is None or len(shape) != len(recorded[name]) - 1:
+            raise OptionError(
+                f"The sizes of input {name!r} cannot be used.",
+                where="sizes",
+                expected=f"as many whole numbers above 0 as in {recorded[name][1:]}, no batch size",
+                got=repr(wanted),
+            )
+        shapes[name] = (recorded[name][0], *shape)
+    return shapes
 
 
 def resolve(
     graph: Graph,
     *,
     batch_size: int = 1,
+    sizes: Sizes | None = None,
     shapes: Mapping[str, Sequence[int | None]] | None = None,
 ) -> Specs:
     """The outputs of every node for given sizes of the inputs. The graph is only read.
@@ -33,17 +99,20 @@ def resolve(
     Args:
         graph: The graph.
         batch_size: Size of axis 0 of the inputs where the model leaves it open.
-        shapes: Whole shapes of inputs, by the name of their node, that differ from those recorded.
+        sizes: Sizes of the inputs without the batch, as a user gives them: see ``input_shapes``.
+        shapes: Instead: whole shapes of inputs, by the name of their node, that differ from those recorded.
 
     Returns:
         Specs by node, in the order of ``graph.nodes()``. Sizes that neither rules nor Keras can tell stay
         ``None``.
 
     Raises:
-        OptionError: The model cannot be called with these shapes.
+        OptionError: The sizes do not fit the inputs, or the model cannot be called with them.
     """
+    shapes = shapes if sizes is None else input_shapes(graph, sizes)
     order = graph.nodes()
-    resolver = _Resolver(graph, order, derive_all=bool(shapes))
+    others = [name for name, shape in (shapes or {}).items() if tuple(shape) != graph[name].spec.shape]
+    resolver = _Resolver(graph, order, derive_all=bool(others))
     layers = graph.layers
     for node in order:
         if layers[node.layer].kind == "InputLayer":

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kerasurgeon.ir.graph import Graph
-from kerasurgeon.ir.layer import Layer
+from kerasurgeon.ir.layer import Layer, sealed
 from kerasurgeon.rules.asking import affine_of, linear_form, may_be_linear
 from kerasurgeon.rules.linear import Kernel
 from kerasurgeon.sparsity.kernels import KernelChoice, KernelCriterion, importance, kernel_of
@@ -108,7 +108,7 @@ def zero_kernels(
             graph, site.key, np.asarray(~mask.any(axis=tuple(range(mask.ndim - 1))))
         )
         if not np.array_equal(result, kernel):
-            graph.set_weight(site.key, site.form.key, site.form.seen(result))
+            graph.set_weight(site.key, site.form.key, site.form.seen(sealed(result)))
             changed = True
         said[site.node] = changed, what if changed else f"{what} already"
     return said

@@ -310,15 +310,15 @@ def error(kind: type[Exception], model: keras.Model, **options: Any) -> str:
 
 def test_labels(model: keras.Model, data: Any) -> None:
     images, labels = data
-    assert "need an evaluation" in error(OptionError, model)
+    assert "An evaluation is needed" in error(OptionError, model)
     assert "has no labels" in error(OptionError, model, data=images)
     assert "has no labels" in error(OptionError, model, data=[images[:5], images[5:]])
     assert "only once" in error(OptionError, model, data=iter([(images, labels)]))
     text = error(OptionError, model, data=(images, labels + 3))
-    assert "classes that the model does not have" in text
+    assert "no class of the model" in text
     assert "from 0 to 3" in text
-    assert "classes that the model does not have" in error(OptionError, model, data=(images, labels - 1))
-    assert "no classes" in error(OptionError, model, data=(images, labels + 0.5))
+    assert "no class of the model" in error(OptionError, model, data=(images, labels - 1))
+    assert "no class ids" in error(OptionError, model, data=(images, labels + 0.5))
     text = error(OptionError, model, data=(images, np.zeros((150, 7), int)))
     assert "do not fit the model's output" in text
     for wrong in (labels[:-1], np.append(labels, 0)):

@@ -92,6 +92,17 @@ def test_accuracy_led(run: Run, model: keras.Model) -> None:
     assert ks.cost(small).macs > 0
 
 
+def test_labels_that_the_model_cannot_give(run: Run, model: keras.Model) -> None:
+    np.save("images.npy", np.zeros((6, 10, 10, 3), "float32"))
+    np.save("labels.npy", np.arange(6))
+    given = ("--method", "fixed-loss", "--data", "images.npy", "--labels", "labels.npy")
+    done = run("tucker", "model.keras", "-o", "small.keras", *given)
+    assert done.code == 2, done.err
+    assert "no class of the model" in done.err
+    assert "5 (1 of 6 labels)" in done.err
+    assert not Path("small.keras").exists()
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -118,7 +118,7 @@ def test_names_like_markup_are_shown_as_they_are() -> None:
 
 def test_summary(found: Cost) -> None:
     assert found.summary() == (
-        "small: 23.0 k MACs, 24.0 k parameters, weights 93.8 KiB, peak activations 7.81 KiB, 1 unknown"
+        "small: 23.0 k + ? MACs, 24.0 k parameters, weights 93.8 KiB, peak activations 7.81 KiB, ?: unknown for 1 call"
     )
 
 

@@ -118,10 +118,6 @@ def test_training_after_surgery(kind: str, dtype: str) -> None:
 def test_files_are_run_and_compared(suffix: str, kind: str, dtype: str, tmp_path: Path) -> None:
     model = network(kind, dtype)
     path = tmp_path / f"model.{suffix}"
-    if (suffix, kind) == ("tflite", "dilated_transposed"):
-        with pytest.raises(ks.ExportError, match="Conv2DBackpropInput"):  # TFLite has no dilation of those
-            ks.export(model, path)
-        return
     if (suffix, dtype) == ("onnx", "float64"):
         with pytest.raises(ks.ExportError, match="float32"):  # ONNX Runtime has no convolutions of those
             ks.export(model, path)

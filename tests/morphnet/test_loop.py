@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import kerasurgeon as ks
-from kerasurgeon.errors import OptionError, PlanError
+from kerasurgeon.errors import BudgetError, OptionError, PlanError
 from kerasurgeon.morphnet.loop import shrink_and_expand
 from kerasurgeon.passes import MorphNetShrink
 from tests.channels.networks import residual
@@ -91,7 +91,7 @@ def test_what_cannot_be_used() -> None:
         shrink_and_expand(residual(), lambda model, number: 3)
     with pytest.raises(OptionError, match="a function of a model"):
         shrink_and_expand(residual(), None)  # type: ignore[arg-type]
-    with pytest.raises(PlanError, match="below what can be reached"):
+    with pytest.raises(BudgetError, match="cannot be reached"):
         shrink_and_expand(residual(), nothing, macs=1000)
     with pytest.raises(PlanError, match="cuts the network in two"):
         shrink_and_expand(residual(), nothing, threshold=1e9)

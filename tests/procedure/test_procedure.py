@@ -204,6 +204,14 @@ def test_a_network_that_does_not_fit_the_data(tmp_path: Path) -> None:
         Procedure.from_recipe(tiny.RECIPE, allow="tests", functions={"original": lambda run: wrong}).run(
             tmp_path / "run"
         )
+    with pytest.raises(ZeroDivisionError) as caught:
+        Procedure.from_recipe(tiny.RECIPE, allow="tests", functions={"original": lambda run: 1 / 0}).run(
+            tmp_path / "other"
+        )
+    (note,) = caught.value.__notes__
+    assert "in step 'original'" in note
+    assert str(tmp_path / "other") in note
+    assert list(RunFolder(tmp_path / "other").done()) == ["data"]
 
 
 def test_folders(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

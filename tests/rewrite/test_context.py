@@ -115,7 +115,7 @@ def test_numbers_of_numpy_stay_numbers() -> None:
         (lambda model: [1.0, 2.0], "no finite number"),
         (lambda model: None, "no finite number"),
         (lambda model: float("nan"), "no finite number"),
-        (lambda model: 1 / 0, "evaluate= failed: ZeroDivisionError"),
+        (lambda model: 1 / 0, "evaluate= raised ZeroDivisionError"),
     ],
 )
 def test_what_an_evaluation_gives_is_checked(evaluate: Callable[[Any], Any], said: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import kerasurgeon as ks
-from kerasurgeon.errors import GraphError, LiftError, OptionError
+from kerasurgeon.errors import BudgetError, GraphError, LiftError, OptionError, RoundError
 from kerasurgeon.workflows.tuner import AutoCompress, CompressedAccuracy, Cuts
 from tests.tuner.networks import CLASSES, SIZE, images, inverted, separable
 
@@ -240,7 +240,7 @@ def test_labels_that_do_not_fit_the_classes() -> None:
     x, y = images(16)
     hp = values(translator="none", units=4, lr=1e-2)
     cases: tuple[tuple[Any, dict[str, Any], str], ...] = (
-        (y + 1, {}, "class ids from 1 to 3"),
+        (y + 1, {}, r"no class of the model[\s\S]*got: 3 \("),
         (np.eye(5)[y], {}, r"shape \(16, 5\)"),
         (np.eye(CLASSES)[y], {"labels": "sparse"}, "the kind of them"),
         (None, {}, "There are no labels"),
@@ -330,12 +330,21 @@ def test_what_goes_wrong_later() -> None:
     hp = values(translator="none", units=4, lr=1e-2)
     with pytest.raises(OptionError, match="no optimizer 'adamm'"):
         AutoCompress(separable(), CLASSES, optimizer="adamm").build(hp)
-    with pytest.raises(OptionError, match="a finite number from 0"):
+    with pytest.raises(RoundError, match="a finite number from 0"):
         AutoCompress(separable(), CLASSES, cost=lambda model: float("nan")).build(hp)
     with pytest.raises(OptionError, match="is no cut of this backbone"):
         AutoCompress(separable(), CLASSES).build(values(translator="dw_1,dw_2"))
     with pytest.raises(GraphError, match="dw_77"):
         AutoCompress(separable(), CLASSES, cuts=[("stem_relu", "dw_77")])
+
+
+def test_a_trial_that_diverges_is_no_success() -> None:
+    """The largest of some NaN is the first class, which would make every label of it right."""
+    x, y = images(16)
+    hp = values(translator="none", units=4, lr=1e-2)
+    hypermodel = AutoCompress(separable(), CLASSES, loss=lambda truth, given: keras.ops.mean(given) * float("nan"))
+    with pytest.raises(keras_tuner.errors.FailedTrialError, match="val_acc_comp is NaN in every epoch"):
+        hypermodel.fit(hp, hypermodel.build(hp), x, y * 0, validation_split=0.5, verbose=0)
 
 
 def test_macs_that_cannot_be_told() -> None:
@@ -344,8 +353,14 @@ def test_macs_that_cannot_be_told() -> None:
     x = keras.layers.Conv2D(16, 3, padding="same", name="two")(x)
     backbone = keras.Model(image, keras.layers.Conv2D(4, 3, name="three")(keras.layers.ReLU()(x)))
     cuts = [("one", "three")]
-    with pytest.raises(OptionError, match="fixed input shape"):
-        AutoCompress(backbone, CLASSES, cost="macs", cuts=cuts).build(values(units=4, lr=1e-2))
+    hp = values(translator="none", units=4, lr=1e-2)
+    with pytest.raises(BudgetError, match=r"cost='macs'[\s\S]*pass sizes="):
+        AutoCompress(backbone, CLASSES, cost="macs", cuts=cuts).build(hp)
+    with pytest.raises(BudgetError, match="AutoCompress: MACs cannot be budgeted"):
+        AutoCompress(backbone, CLASSES, cost="macs")
+    sized = AutoCompress(backbone, CLASSES, cost="macs", cuts=cuts, sizes=(12, 10, 3))
+    expected = 10 * 8 * (27 * 4 + 36 * 16) + 8 * 6 * 9 * 16 * 4 + 4 * 4 + 4 * CLASSES
+    assert sized.costs(hp, sized.build(hp))["cost"] == expected
     AutoCompress(backbone, CLASSES, cuts=cuts).build(values(translator="one,three", units=4, lr=1e-2))
 
 

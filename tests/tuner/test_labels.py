@@ -34,10 +34,10 @@ def test_kinds(labels: Any, kind: str) -> None:
 @pytest.mark.parametrize(
     ("labels", "kind", "got"),
     [
-        (IDS + 1, None, "class ids from 1 to 3"),
-        (IDS - 1, None, "class ids from -1 to 1"),
-        (IDS + 0.5, None, "dtype float64"),
-        (np.array(["a", "b"]), None, "dtype <U1"),
+        (IDS + 1, None, r"got: 3 \(2 of 4"),
+        (IDS - 1, None, r"got: -1 \(1 of 4"),
+        (IDS + 0.5, None, r"no class ids[\s\S]*0\.5"),
+        (np.array(["a", "b"]), None, r"shape \(2,\)|no class ids[\s\S]*'a'"),
         (np.eye(4)[IDS], None, r"shape \(4, 4\)"),
         (ONE_HOT, "sparse", r"shape \(4, 3\)"),
         (IDS, "one_hot", r"shape \(4,\)"),

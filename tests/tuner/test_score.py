@@ -81,3 +81,18 @@ def test_options_out_of_range(options: dict[str, object], said: str) -> None:
 def test_labels_of_another_shape() -> None:
     with pytest.raises(OptionError, match="cannot be told from their shape"):
         CompressedAccuracy(1.0, 2.0).update_state(np.zeros((5, 3)), np.zeros((5, CLASSES)))
+
+
+def test_what_cannot_be_told_is_no_number() -> None:
+    ids, scores, _ = predictions()
+    broken = scores.copy()
+    broken[7, 1] = np.nan
+    endless = scores.copy()
+    endless[7] = np.inf
+    for labels, given in ((ids, broken), (np.eye(CLASSES)[ids], endless), (ids + 1, scores), (ids - 1, scores)):
+        metric = CompressedAccuracy(500.0, 1000.0, 0.8)
+        metric.update_state(labels, given)
+        assert np.isnan(float(metric.result()))
+        metric.reset_state()
+        metric.update_state(ids, scores)
+        assert float(metric.result()) == pytest.approx(expected(ids, scores, None, 500.0, 1000.0, 0.8), abs=1e-6)

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from kerasurgeon.errors import OptionError
+from kerasurgeon.rewrite.class_ids import check_class_ids
 
 Array = np.ndarray[Any, Any]
 
@@ -145,18 +146,8 @@ def check_labels(labels: Array, *, classes: int, ignore: int | None, where: str)
     """
     if not np.issubdtype(labels.dtype, np.integer):
         raise OptionError("Labels must be whole numbers: class ids.", where=where, got=str(labels.dtype))
-    wrong = (labels < 0) | (labels >= classes)
-    if ignore is not None:
-        wrong &= labels != ignore
-    if wrong.any():
-        ids = np.unique(labels[wrong])
-        raise OptionError(
-            "There are labels that are no class.",
-            where=where,
-            expected=f"0 to {classes - 1}" + ("" if ignore is None else f", or {ignore} for what does not count"),
-            got=f"{', '.join(map(str, ids[:5]))} ({int(wrong.sum())} of {labels.size})",
-            hint="name the label that does not count as ignore_label=, or give the number of classes that there are",
-        )
+    hint = "name the label that does not count as ignore_label=, or give the number of classes that there are"
+    check_class_ids(labels, classes, ignored=ignore, where=where, hint=hint)
 
 
 def first_batch(data: Any, where: str = "the data") -> tuple[Array, Array]:

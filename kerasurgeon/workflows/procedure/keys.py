@@ -133,7 +133,7 @@ TABLES: dict[str, dict[str, Key]] = {
     "shunt": {
         **_step(),
         "regions": _texts(None, "names of regions, as 'first..last', or patterns of names"),
-        "choose": _table("a table with macs or params: the share that is kept by leaving regions out"),
+        "choose": _table("a table with macs or params: what is kept by leaving regions out; and unreachable"),
         "momentum": _number(None, "a number in [0, 1)", lambda value: 0 <= value < 1),
         "arch": Key("1", "the name of an architecture, or a table of them by region", lambda value: bool(value)),
     },

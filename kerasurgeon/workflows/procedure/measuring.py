@@ -10,6 +10,7 @@ import numpy as np
 
 from kerasurgeon.keras_io.machine import on_this_machine
 from kerasurgeon.recover import MeanIoU
+from kerasurgeon.rewrite.scores import require_finite_predictions
 from kerasurgeon.workflows.data import DataSet, Split
 
 _BATCH = 64
@@ -37,13 +38,18 @@ def measure(model: keras.Model, data: DataSet, part: str = "test") -> dict[str, 
     Returns:
         ``accuracy``, the share of images or pixels whose class is right, and for segmentation ``mean_iou``. Pixels of
         the ignored label count in neither, and the mean is over the other classes: see ``MeanIoU``.
+
+    Raises:
+        RoundError: Predictions are NaN or infinite.
     """
     classes = data.classes
     counts = np.zeros((classes, classes), np.int64)
     for images, labels in _batches(getattr(data, part), data.task):
         with on_this_machine(f"model {model.name!r}"):
             outputs = model(images, training=False)
-        predicted = keras.ops.convert_to_numpy(outputs).argmax(axis=-1).ravel()
+        predictions = keras.ops.convert_to_numpy(outputs)
+        require_finite_predictions(predictions, f"model {model.name!r}, part {part!r}")
+        predicted = predictions.argmax(axis=-1).ravel()
         wanted = np.asarray(labels).ravel()
         counted = np.ones(wanted.shape, bool) if data.ignore_label is None else wanted != data.ignore_label
         pairs = wanted[counted].astype(np.int64) * classes + predicted[counted]

@@ -226,11 +226,9 @@ def _logged(log: logging.Logger, folder: Path, number: int, step: str) -> Iterat
     except KeyboardInterrupt:
         log.info("interrupted in step %s; run it again with the folder %s to go on", step, folder)
         raise
-    except KerasurgeonError as error:
-        log.info("step %s failed: %s", step, error)
-        raise
-    except Exception:
-        log.exception("step %s failed", step)
+    except Exception as error:
+        log.info("step %s failed: %s", step, error, exc_info=not isinstance(error, KerasurgeonError))
+        error.add_note(f"in step {step!r}; what is done is kept: run it again with the folder {folder} to go on")
         raise
     log.info("%s done in %.1f s", step, time.perf_counter() - started)
 

@@ -11,7 +11,9 @@ from typing import Any
 
 import tomli_w
 
-from kerasurgeon.errors import RecipeError, did_you_mean
+from kerasurgeon.costs import check_unreachable
+from kerasurgeon.errors import OptionError, RecipeError, did_you_mean
+from kerasurgeon.rewrite.option_checks import check_budget
 from kerasurgeon.rewrite.recipe import read_content
 from kerasurgeon.trust import allow_imports, as_names, check_import, import_object, is_name, is_own, names_in
 from kerasurgeon.workflows.procedure.keys import NAMING, OPEN, STEPS, TABLES, TOP
@@ -172,12 +174,20 @@ class _Reader:
                 raise self.fail(f"[{step}]: two cycles need second_at and second_rate.", "schedule", step=step)
 
     def _check_choose(self, choose: Mapping[str, Any], tables: Any) -> None:
-        known = ("macs", "params")
-        for key in choose:
+        budgets = ("macs", "params")
+        known = (*budgets, "unreachable")
+        for key, value in choose.items():
             if key not in known:
                 raise self.fail(f"shunt.choose has no key {key!r}.", key, step="shunt", hint=did_you_mean(key, known))
-        if len(choose) != 1:
-            raise self.fail("shunt.choose needs one budget.", "choose", step="shunt", expected=" or ".join(known))
+            try:
+                if key in budgets:
+                    check_budget("shunt.choose", key, value)
+                else:
+                    check_unreachable("shunt.choose", value)
+            except OptionError as error:
+                raise self.fail(error.what, key, step="shunt", expected=error.expected, got=error.got) from error
+        if len([key for key in choose if key in budgets]) != 1:
+            raise self.fail("shunt.choose needs one budget.", "choose", step="shunt", expected=" or ".join(budgets))
         if not tables["quotients"]["run"]:
             raise self.fail(
                 "Regions are chosen by their quotients, which are not measured.",

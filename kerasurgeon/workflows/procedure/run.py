@@ -121,11 +121,16 @@ class Run:
         ignore = 255 if self.data.ignore_label is None else self.data.ignore_label
         return Augment(**{"ignore_label": ignore, **wanted})
 
-    def measure(self, model: keras.Model, part: str = "test") -> dict[str, float]:
+    def sizes(self, model: keras.Model) -> tuple[int, ...] | None:
+        """The sizes that costs are counted for where a model leaves sizes open: those of the data's images."""
+        return self.data.input_shape if None in model.inputs[0].shape[1:] else None
+
+    def measure(self, model: keras.Model, part: str = "test") -> dict[str, Any]:
         """How good a model is, and what it costs."""
-        size = cost(model)
+        size = cost(model, sizes=self.sizes(model))
         values = measure(model, self.data, part)
-        return {**values, "macs": size.macs, "parameters": size.parameters}
+        unknown: dict[str, Any] = {"macs_unknown": size.left_out.said} if size.left_out else {}
+        return {**values, "macs": size.macs, "parameters": size.parameters, **unknown}
 
     def _load_data(self) -> DataSet:
         made: Any

@@ -100,6 +100,7 @@ def quotients(run: Run) -> Facts:
             min_nodes=table["min_nodes"],
             samples=table["samples"],
             log=path,
+            sizes=run.sizes(run.original),
             seed=run.seed("quotients"),
             progress=run.tell,
         )
@@ -121,7 +122,8 @@ def shunt(run: Run) -> Facts:
             run.log.info("chosen: %s", chosen.summary())
             regions = tuple(chosen)
         regions = tuple(regions) if isinstance(regions, list) else regions
-        result = Pipeline([ReplaceWithShunt(regions, table["arch"])]).run(run.original, seed=run.seed("shunt"))
+        shunts = Pipeline([ReplaceWithShunt(regions, table["arch"])])
+        result = shunts.run(run.original, sizes=run.sizes(run.original), seed=run.seed("shunt"))
         plan = result.report.passes[0].plans[0]
         model = result.model if table["momentum"] is None else _with_momentum(result.model, plan, table["momentum"])
     model = run.keep("shunted", model, "shunt")

@@ -28,7 +28,7 @@ def summarise(found: Mapping[str, Mapping[str, Any]], metric: str, name: str) ->
         "name": name,
         "metric": metric,
         "rows": rows,
-        "macs_saved": 1 - last["macs"] / first["macs"],
+        "macs_saved": 1 - last["macs"] / max(first["macs"], 1),
         "parameters_saved": 1 - last["parameters"] / first["parameters"],
         "lost": first[metric] - last[metric],
         "shunts": [[item["entry"], item["exit"]] for item in found["shunt"]["bridges"]],
@@ -37,5 +37,5 @@ def summarise(found: Mapping[str, Mapping[str, Any]], metric: str, name: str) ->
     }
 
 
-def _sizes(facts: Mapping[str, Any]) -> dict[str, int]:
-    return {"macs": facts["macs"], "parameters": facts["parameters"]}
+def _sizes(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: facts[key] for key in ("macs", "parameters", "macs_unknown") if key in facts}

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from kerasurgeon.blocks.cuts import CutPair, between, cut_pairs
+from kerasurgeon.costs import cost, require_counted
 from kerasurgeon.errors import OptionError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.values import Value
 from kerasurgeon.rewrite.option_checks import check_count, check_flag, is_number, wrong_option
+from kerasurgeon.rules import Sizes
 from kerasurgeon.workflows.tuner.block_ends import block_ends
 
 NONE = "none"  # the choice that cuts nothing
@@ -46,17 +48,22 @@ class Cuts:
         check_count("Cuts", "most", self.most)
         check_flag("Cuts", "whole_blocks", self.whole_blocks)
 
-    def find(self, graph: Graph, *, by_macs: bool = False) -> tuple[CutPair, ...]:
+    def find(self, graph: Graph, *, by_macs: bool = False, sizes: Sizes | None = None) -> tuple[CutPair, ...]:
         """The cuts of a backbone, in the order of their beginnings.
 
         Args:
             graph: The backbone.
             by_macs: Count what is saved in MACs, not parameters.
+            sizes: Sizes of the inputs that MACs are counted for, as for ``kerasurgeon.cost``.
 
         Raises:
             OptionError: There are none.
+            BudgetError: Too many of the MACs are unknown.
         """
-        every = [pair for pair in cut_pairs(graph, saving=False) if saved_share(pair, by_macs=by_macs) > 0]
+        if by_macs:
+            require_counted("AutoCompress", cost(graph, sizes=sizes))
+        pairs = cut_pairs(graph, saving=False, sizes=sizes)
+        every = [pair for pair in pairs if saved_share(pair, by_macs=by_macs) > 0]
         ends = block_ends(graph) if self.whole_blocks else frozenset()
         whole = [pair for pair in every if not self.whole_blocks or {pair.entry, pair.exit} <= ends]
         left = [pair for pair in whole if self.least_saved <= saved_share(pair, by_macs=by_macs) <= self.most_saved]
@@ -90,13 +97,16 @@ def saved_share(pair: CutPair, *, by_macs: bool) -> float:
     return 1 - (pair.macs_kept_ratio if by_macs else pair.parameters_kept_ratio)
 
 
-def ends_by_label(graph: Graph, cuts: Any, *, by_macs: bool) -> dict[str, tuple[Value, Value]]:
+def ends_by_label(
+    graph: Graph, cuts: Any, *, by_macs: bool, sizes: Sizes | None = None
+) -> dict[str, tuple[Value, Value]]:
     """Between which tensors each choice of cut takes out what is there.
 
     Args:
         graph: The backbone.
         cuts: ``Cuts``, ``None`` for the usual ones, or pairs ``(A, B)`` of node names, also written ``"A,B"``.
         by_macs: Count what is saved in MACs.
+        sizes: Sizes of the inputs that MACs are counted for.
 
     Returns:
         The entry and the exit of each region, by the label ``"A,B"``.
@@ -106,7 +116,7 @@ def ends_by_label(graph: Graph, cuts: Any, *, by_macs: bool) -> dict[str, tuple[
         OptionError: There are none, or ``cuts`` is none of these.
     """
     if cuts is None or isinstance(cuts, Cuts):
-        found = (cuts or Cuts()).find(graph, by_macs=by_macs)
+        found = (cuts or Cuts()).find(graph, by_macs=by_macs, sizes=sizes)
         return {f"{pair.first},{pair.last}": (pair.entry, pair.exit) for pair in found}
     named = [_pair(cut) for cut in _several(cuts)]
     if not named:

@@ -9,11 +9,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasurgeon.costs import cost as count_costs
 from kerasurgeon.errors import OptionError, did_you_mean, missing_extra
 from kerasurgeon.keras_io.emit import emit
 from kerasurgeon.keras_io.machine import on_this_machine
 from kerasurgeon.keras_io.seeding import keras_seeded, python_seeded
 from kerasurgeon.rewrite.option_checks import check_choice, check_count, check_flag, is_count, is_number, wrong_option
+from kerasurgeon.rules import Sizes
 from kerasurgeon.workflows.tuner.backbone import Backbone, backbone_graph
 from kerasurgeon.workflows.tuner.costs import COSTS, CostFunction, cost_function
 from kerasurgeon.workflows.tuner.cuts import NONE, Cuts, ends_by_label
@@ -69,6 +71,8 @@ class AutoCompress(keras_tuner.HyperModel):
         compile_options: Further arguments of ``compile``, such as ``{"jit_compile": False}``.
         input_shape: For a backbone by name: ``(height, width, channels)``.
         weights: For a backbone by name: ``"imagenet"``, a file, or ``None``.
+        sizes: Sizes of the inputs that MACs are counted for, where the backbone leaves them open, as for
+            ``kerasurgeon.cost``.
         seed: Initial weights, the order of the data and dropout follow from it, in each trial alike; further executions
             of a trial get seeds of their own. ``None``: Keras's generators are left as they are.
         name: Name of the hypermodel.
@@ -77,6 +81,7 @@ class AutoCompress(keras_tuner.HyperModel):
     Attributes:
         objective: For the tuner: ``val_acc_comp``, the higher the better.
         choices: The choices of ``translator``, ``"none"`` first.
+        note: What costs leave out, where they are MACs of which some are unknown; else empty.
 
     Raises:
         MissingExtraError: keras-tuner is not installed (raised on import).
@@ -107,6 +112,7 @@ class AutoCompress(keras_tuner.HyperModel):
         compile_options: Mapping[str, Any] | None = None,
         input_shape: Sequence[int] | None = None,
         weights: str | None = "imagenet",
+        sizes: Sizes | None = None,
         seed: int | None = 0,
         name: str | None = None,
         tunable: bool = True,
@@ -124,10 +130,11 @@ class AutoCompress(keras_tuner.HyperModel):
         self.classes, self.tau, self.units, self.lr = classes, float(tau), tuple(units), tuple(lr)
         self.labels, self.freeze, self.optimizer, self.loss, self.seed = labels, freeze, optimizer, loss, seed
         self.compile_options = dict(compile_options or {})
-        self.cost_name, self._cost = cost_function(cost)
+        self.cost_name, self._cost = cost_function(cost, sizes)
         self._max_cost = None if max_cost is None else float(max_cost)
         self._graph = backbone_graph(backbone, weights=weights, input_shape=input_shape)
-        self._ends = ends_by_label(self._graph, cuts, by_macs=self.cost_name == "macs")
+        self._ends = ends_by_label(self._graph, cuts, by_macs=self.cost_name == "macs", sizes=sizes)
+        self.note = count_costs(self._graph, sizes=sizes).left_out.said if self.cost_name == "macs" else ""
         self._translators = Translators(self._graph, self._ends, fit_translators)
         self._costs: dict[tuple[Any, ...], dict[str, float]] = {}
         self._executions: dict[tuple[Any, ...], int] = {}
@@ -262,6 +269,7 @@ class AutoCompress(keras_tuner.HyperModel):
         if isinstance(history, keras.callbacks.History):
             epochs = max((len(values) for values in history.history.values()), default=0)
             history.history.update({name: [value] * epochs for name, value in costs.items()})
+            _require_a_score(history.history.get("val_acc_comp", []))
         return history
 
     def costs(self, hp: Any, model: keras.Model) -> dict[str, float]:
@@ -331,6 +339,14 @@ class AutoCompress(keras_tuner.HyperModel):
             return None
         sequence = np.random.SeedSequence([self.seed, self._executions.get(_own_values(hp), 0)])
         return int(sequence.generate_state(1)[0] >> 1)
+
+
+def _require_a_score(values: Sequence[float]) -> None:
+    """Fail a trial of which nothing can be said, with the reason for ``trials(tuner)``."""
+    if len(values) and not np.isfinite(np.asarray(values, "float64")).any():
+        raise keras_tuner.errors.FailedTrialError(
+            "val_acc_comp is NaN in every epoch: the training diverged, or labels of later batches are no class ids"
+        )
 
 
 def _own_values(hp: Any, without: Sequence[str] = ()) -> tuple[Any, ...]:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from kerasurgeon.errors import OptionError
+from kerasurgeon.rewrite.class_ids import check_class_ids, classes_of_rows
 
 Array = np.ndarray[Any, Any]
 
@@ -89,21 +90,17 @@ def check_labels(labels: Any, classes: int, kind: str | None = None, *, where: s
             hint="classes= is the number of classes" + ("" if kind is None else "; labels= says the kind of them"),
         )
     if found == "sparse":
-        _check_ids(array, classes, where, wanted)
+        check_class_ids(array, classes, where=where, hint=_holding(array))
+    else:
+        classes_of_rows(array, where=where)
     return found
 
 
-def _check_ids(array: Array, classes: int, where: str, wanted: str) -> None:
-    if array.dtype.kind not in "iubf" or (array.dtype.kind == "f" and not np.array_equal(array, np.floor(array))):
-        raise OptionError("The labels are no class ids.", where=where, expected=wanted, got=f"dtype {array.dtype}")
-    if array.size and (array.min() < 0 or array.max() >= classes):
-        raise OptionError(
-            f"The labels do not fit a model of {classes} classes.",
-            where=where,
-            expected=wanted,
-            got=f"class ids from {array.min():g} to {array.max():g}",
-            hint=f"classes={int(array.max()) + 1} would hold them" if array.min() >= 0 else None,
-        )
+def _holding(ids: Array) -> str:
+    counted = "classes count from 0"
+    if ids.dtype.kind not in "iuf" or not ids.size or not np.isfinite(ids).all() or ids.min() < 0:
+        return counted
+    return f"{counted}; classes={int(ids.max()) + 1} would hold them"
 
 
 def _array(labels: Any, where: str) -> Array:

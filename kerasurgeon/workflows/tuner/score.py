@@ -48,6 +48,8 @@ def check_tau(owner: str, tau: Any) -> None:
 class CompressedAccuracy(keras.metrics.Mean):
     """Accuracy and what is saved, as a metric: ``val_acc_comp`` in the logs, the higher the better.
 
+    NaN where predictions are NaN or infinite, or labels are no class ids: what cannot be told is nothing to choose by.
+
     Args:
         cost: What the model costs; 0 or more.
         max_cost: What it is compared with, in the same unit; above 0.
@@ -97,9 +99,16 @@ class CompressedAccuracy(keras.metrics.Mean):
                 hint="say labels='sparse' or labels='one_hot'",
             )
         one_hot = kind == "one_hot"
+        y_pred = keras.ops.convert_to_tensor(y_pred)
         right = (keras.metrics.categorical_accuracy if one_hot else keras.metrics.sparse_categorical_accuracy)(
             y_true, y_pred
         )
+        # The largest of some NaN is the first class: what gives NaN has no accuracy, and no trial may win by it.
+        told = keras.ops.all(keras.ops.isfinite(y_pred), axis=-1)
+        if not one_hot:
+            ids = keras.ops.reshape(keras.ops.convert_to_tensor(y_true), keras.ops.shape(told))
+            told = keras.ops.logical_and(told, keras.ops.logical_and(ids >= 0, ids < y_pred.shape[-1]))
+        right = keras.ops.where(told, right, float("nan"))
         return super().update_state(right, sample_weight)
 
     def result(self) -> Any:

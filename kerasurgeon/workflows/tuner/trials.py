@@ -55,11 +55,13 @@ class Trials(Printed):
         rows: The trials.
         cost_name: What the search saves: ``"params"``, ``"macs"``, or the name of the function.
         max_cost: What costs are compared with.
+        note: What costs leave out; empty if they are known.
     """
 
     rows: tuple[TrialRow, ...]
     cost_name: str
     max_cost: float
+    note: str = ""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -86,8 +88,9 @@ class Trials(Printed):
         return grid(heads, map(self._cells, self.rows), left=heads[:2], title=title)
 
     def lines(self) -> list[str]:
-        """Why trials failed."""
-        return [f"trial {row.trial} failed: {row.message}" for row in self.rows if row.message]
+        """Why trials failed, and what costs leave out."""
+        failed = [f"trial {row.trial} failed: {row.message}" for row in self.rows if row.message]
+        return [*failed, self.note] if self.note else failed
 
     def _heads(self) -> list[str]:
         own = [] if self.cost_name == "params" else [self.cost_name]
@@ -120,7 +123,7 @@ def trials(tuner: Any) -> Trials:
     hypermodel = _hypermodel(tuner)
     rows = [_row(trial) for trial in tuner.oracle.trials.values()]
     rows.sort(key=lambda row: -float("inf") if row.acc_comp is None else row.acc_comp, reverse=True)
-    return Trials(tuple(rows), hypermodel.cost_name, hypermodel.max_cost)
+    return Trials(tuple(rows), hypermodel.cost_name, hypermodel.max_cost, hypermodel.note)
 
 
 def best_model(tuner: Any, rank: int = 0) -> keras.Model:

@@ -8,10 +8,12 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
-from kerasurgeon.errors import OptionError
+from kerasurgeon.errors import OptionError, RoundError
+from kerasurgeon.rewrite.class_ids import check_class_ids, classes_of_rows
+from kerasurgeon.rewrite.evaluation_of import called, number_by
 
 Array = np.ndarray[Any, Any]
-_ELSE = "pass metric=, or evaluate=function (model to number, higher is better) for other tasks"
+_ELSE = "pass evaluate=function (model to number, higher is better) for other tasks"
 
 
 class Score(Protocol):
@@ -65,9 +67,13 @@ class Accuracy:
 
         Raises:
             OptionError: The labels are no classes of these predictions.
+            RoundError: The predictions hold NaN or infinity.
         """
-        found = predictions.argmax(axis=-1) if predictions.shape[-1] > 1 else predictions[..., 0] > 0.5
+        if predictions.ndim < 2:
+            predictions = predictions[:, None]
         wanted = _classes(labels, predictions.shape)
+        require_finite_predictions(predictions)
+        found = predictions.argmax(axis=-1) if predictions.shape[-1] > 1 else predictions[..., 0] > 0.5
         self.right += int(np.count_nonzero(found == wanted))
         self.count += wanted.size
 
@@ -76,11 +82,32 @@ class Accuracy:
         return self.right / max(self.count, 1)
 
 
+def require_finite_predictions(predictions: Array, of: str | None = None) -> None:
+    """Refuse what no class can be told from: the largest of some NaN is the first class, which would count as right.
+
+    Args:
+        predictions: The predictions.
+        of: What gave them.
+
+    Raises:
+        RoundError: They hold NaN or infinity.
+    """
+    if predictions.dtype.kind not in "iub" and not np.isfinite(predictions).all():
+        bad = int((~np.isfinite(predictions)).reshape(len(predictions), -1).any(axis=1).sum())
+        raise RoundError(
+            "The model gives NaN or infinity.",
+            where=of,
+            expected="finite predictions",
+            got=f"{bad} of {len(predictions)} samples of a batch without",
+            hint="its weights have diverged, or the inputs are not prepared as for predict",
+        )
+
+
 def _classes(labels: Array, shape: tuple[int, ...]) -> Array:
     """Labels as whole numbers, one for each prediction."""
     classes = shape[-1]
     if labels.shape == shape and classes > 1:
-        return np.asarray(labels.argmax(axis=-1))
+        return classes_of_rows(labels, hint=_ELSE)
     if labels.shape == (*shape[:-1], 1):
         labels = labels[..., 0]
     if labels.shape != shape[:-1]:
@@ -90,17 +117,7 @@ def _classes(labels: Array, shape: tuple[int, ...]) -> Array:
             got=f"shape {labels.shape}",
             hint=_ELSE,
         )
-    if labels.dtype.kind not in "iub" and not np.array_equal(labels, np.round(labels)):
-        raise OptionError("The labels are no classes.", expected="whole numbers, or one-hot rows", hint=_ELSE)
-    most = max(classes, 2)
-    outside = labels[(labels < 0) | (labels >= most)]
-    if outside.size:
-        raise OptionError(
-            "The labels name classes that the model does not have.",
-            expected=f"whole numbers from 0 to {most - 1}",
-            got=f"{outside.flat[0]}, and {outside.size - 1} more" if outside.size > 1 else str(outside.flat[0]),
-            hint="classes count from 0; for labels that are to be ignored pass a metric that does so",
-        )
+    check_class_ids(labels, max(classes, 2), hint=f"classes count from 0; {_ELSE}, or with labels to be ignored")
     return labels
 
 
@@ -110,10 +127,10 @@ class _KerasScore:
         self.metric.reset_state()
 
     def update(self, labels: Array, predictions: Array) -> None:
-        self.metric.update_state(labels, predictions)
+        called("metric=", "a batch", self.metric.update_state, labels, predictions)
 
     def result(self) -> float:
-        return float(np.asarray(keras.ops.convert_to_numpy(self.metric.result())))
+        return number_by(called("metric=", "all batches", self.metric.result), "metric=", "all batches")
 
 
 class _FunctionScore:
@@ -126,7 +143,7 @@ class _FunctionScore:
 
     def result(self) -> float:
         labels, predictions = (np.concatenate(parts) for parts in zip(*self.batches, strict=True))
-        return float(self.function(labels, predictions))
+        return number_by(called("metric=", "all batches", self.function, labels, predictions), "metric=", "all batches")
 
 
-__all__ = ["Accuracy", "Score", "metric_name", "score_maker"]
+__all__ = ["Accuracy", "Score", "metric_name", "require_finite_predictions", "score_maker"]

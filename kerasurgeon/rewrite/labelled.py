@@ -27,7 +27,7 @@ def check_labelled(data: Any) -> None:
     """
     if data is None:
         raise OptionError(
-            "Quotients need an evaluation.",
+            "An evaluation is needed.",
             hint="pass data=(inputs, labels), or evaluate=function: model to number, higher is better",
         )
     if isinstance(data, Iterator):
@@ -58,6 +58,8 @@ def labelled_batches(graph: Graph, data: Any, batch_size: int) -> Iterator[tuple
         if not _is_pair(block):
             raise _no_labels(block)
         inputs, labels = block[0], _array(block[1])
+        if not labels.ndim:
+            raise OptionError("There are not as many labels as samples.", expected=_FORMS, got="one label")
         start = 0
         size = max(len(labels), 1)
         for arrays in input_batches(graph, inputs, batch_size):
@@ -103,7 +105,13 @@ def _samples(inputs: Any) -> int | None:
 
 
 def _array(leaf: Any) -> Array:
-    return np.asarray(leaf if isinstance(leaf, list) else keras.ops.convert_to_numpy(leaf))
+    try:
+        # What Keras turns into a tensor would no longer be texts, or objects.
+        return np.asarray(leaf if isinstance(leaf, (list, np.ndarray)) else keras.ops.convert_to_numpy(leaf))
+    except (TypeError, ValueError) as error:
+        raise OptionError(
+            "The labels are no array.", expected="one label for each sample", got=str(error).splitlines()[0][:120]
+        ) from error
 
 
 def _no_labels(data: Any) -> OptionError:

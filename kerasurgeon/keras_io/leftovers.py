@@ -1,0 +1,25 @@
+"""What large models leave in reference cycles, found at once."""
+
+from __future__ import annotations
+
+import gc
+
+from kerasurgeon.ir.graph import Graph
+
+# Python finds cycles by itself once many small objects were made. A model is few objects, however large its weights.
+_LARGE = 50 * 2**20
+
+
+def sweep(weight_bytes: int) -> None:
+    """Free Keras models and TensorFlow traces that nothing uses any more, where that is worth the fraction of a second.
+
+    Args:
+        weight_bytes: Bytes of weights that they may hold.
+    """
+    if weight_bytes >= _LARGE:
+        gc.collect()
+
+
+def sweep_after(graph: Graph) -> None:
+    """``sweep`` after a model of a graph was handed to a user's function, who may keep it, and most do not."""
+    sweep(sum(layer.weight_bytes for layer in graph.layers.values()))
