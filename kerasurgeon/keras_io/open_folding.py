@@ -180,9 +180,8 @@ def _weights(graph: Graph, opened: Opened) -> dict[str, Any]:
     """The weights of the closed layer with the values that they have in the graph now."""
     weights = dict(opened.layer.weights)
     for path, ref in opened.weights.items():
-        now, before = graph.layers[ref.layer].weights[ref.key], opened.layers[ref.layer].weights[ref.key]
-        own = weights[path]
-        array = own.array if now.array is before.array else np.reshape(now.array, own.shape)
+        now, own = graph.layers[ref.layer].weights[ref.key], weights[path]
+        array = now.array if now.shape == own.shape else np.reshape(now.array, own.shape)  # scalars are held as one
         weights[path] = replace(own, array=array, trainable=now.trainable, tie=now.tie)
     return weights
 
