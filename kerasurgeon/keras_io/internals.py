@@ -15,7 +15,6 @@ import keras
 from kerasurgeon.keras_io.known_keras import optional, required
 
 CallSpec: Any = required("keras.src.layers.layer", "CallSpec")
-Function: Any = required("keras.src.ops.function", "Function")
 Functional: Any = required("keras.src.models.functional", "Functional")
 KerasNode: Any = required("keras.src.ops.node", "Node")
 name_scope: Any = required("keras.src.backend.common.name_scope", "name_scope")
@@ -29,7 +28,6 @@ _functional_like_constructor: Any = required("keras.src.models.functional", "fun
 __all__ = [
     "RANDOM_ATTRIBUTES",
     "CallSpec",
-    "Function",
     "Functional",
     "KerasNode",
     "additional_loss",

@@ -247,10 +247,20 @@ class _Lifter:
 
     def _record_openings(self) -> None:
         """Note what opened layers look like, so that unchanged ones can be told when the graph is emitted."""
+        everywhere: dict[int, list[WeightRef]] = defaultdict(list)
+        for operation in self.objects:
+            key = self.keys.get(id(operation))
+            if key is not None and isinstance(operation, keras.Layer):
+                names = self.graph.layers[key].weights
+                for variable, name in zip(self.openings.variables_of(operation), names, strict=True):
+                    everywhere[id(variable)].append(WeightRef(key, name))
         for scope in tuple(self.graph.scopes.values()):
             if scope.opened is not None:
-                keyed = self.openings.weights_of(scope.opened)
-                weights = {path: self.variables[id(one)] for path, one in keyed.items() if id(one) in self.variables}
+                weights = {}
+                inside = {node.layer for node in self.graph.nodes_in(scope.path)}
+                for path, variable in self.openings.weights_of(scope.opened).items():
+                    found = sorted(everywhere.get(id(variable), ()), key=lambda ref: ref.layer not in inside)
+                    weights |= {path: ref for ref in found[:1]}
                 opened = recorded(self.graph, scope, replace(scope.opened, weights=weights))
                 self.graph.set_scope(replace(scope, opened=opened))
         self.openings.refuse_unknown()

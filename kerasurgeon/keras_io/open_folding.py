@@ -46,7 +46,7 @@ def folded(graph: Graph) -> tuple[Graph, Moved]:
     for scope in scopes:
         assert scope.opened is not None
         if not any(in_scope(scope.path, path) for path in done) and _is_unchanged(graph, scope, scope.opened):
-            key = _fold(twin, twin.scopes[scope.path], scope.opened)
+            key = _fold(twin, graph, twin.scopes[scope.path], scope.opened)
             for path, ref in scope.opened.weights.items():
                 if (key, path) not in places.setdefault(ref, []):
                     places[ref].append((key, path))
@@ -94,6 +94,8 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _is_unchanged(graph: Graph, scope: Scope, opened: Opened) -> bool:
+    if any(ref.layer not in graph.layers for ref in opened.weights.values()):
+        return False
     for key, layer in opened.layers.items():
         if key not in graph.layers or not _same_layer(graph.layers[key], layer):
             return False
@@ -132,13 +134,13 @@ def _same_layer(layer: Layer, before: Layer) -> bool:
     )
 
 
-def _fold(twin: Graph, scope: Scope, opened: Opened) -> str:
-    """Put one call of the layer in place of the nodes of its scope. Returns the layer's key."""
+def _fold(twin: Graph, graph: Graph, scope: Scope, opened: Opened) -> str:
+    """Put one call of the layer in place of the nodes of its scope, with weights of ``graph``. Returns its key."""
     inside = twin.nodes_in(scope.path)
     checked = not any(node.name in twin.unchecked for node in inside)
     key = scope.model
     if key not in twin.layers:
-        twin.add_layer(replace(opened.layer, weights=_weights(twin, opened)), key)
+        twin.add_layer(replace(opened.layer, weights=_weights(graph, opened)), key)
     bound = _bound(scope)
     if opened.operands is None:
         args, kwargs = scope.args, dict(scope.kwargs)

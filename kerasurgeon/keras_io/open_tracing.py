@@ -26,9 +26,42 @@ from kerasurgeon.ir.kinds import op_name
 from kerasurgeon.ir.node import Slot
 from kerasurgeon.ir.structure import leaves, map_leaves
 from kerasurgeon.keras_io.foreign import said
-from kerasurgeon.keras_io.internals import Function, flatten_layers, keras_mask, nodes_of, set_keras_mask
+from kerasurgeon.keras_io.internals import flatten_layers, keras_mask, nodes_of, set_keras_mask
 from kerasurgeon.keras_io.open_redirects import CALL, NOW, REPLACED, Done, Training, takes_training
 from kerasurgeon.keras_io.open_sizes import FreeSize, UntraceableError, has_free
+
+
+class Walked:
+    """The calls between tensors, as Keras has them of a functional model, but that names may repeat.
+
+    Args:
+        inputs: The tensors that come in.
+        outputs: What is computed from them, nested.
+    """
+
+    def __init__(self, inputs: list[Any], outputs: Any) -> None:
+        self.inputs, self.outputs = inputs, list(leaves(outputs))
+        self._inputs_struct, self._outputs_struct = inputs, outputs
+        nodes = [tensor._keras_history.operation._inbound_nodes[0] for tensor in inputs]
+        done = {id(node) for node in nodes}
+        waiting = [(_node_of(tensor), False) for tensor in reversed(self.outputs)]
+        while waiting:
+            node, after = waiting.pop()
+            if id(node) in done:
+                continue
+            if after:
+                done.add(id(node))
+                nodes.append(node)
+            else:
+                waiting.append((node, True))
+                waiting += [(_node_of(tensor), False) for tensor in reversed(node.input_tensors)]
+        self._nodes_by_depth = {-place: [node] for place, node in enumerate(nodes)}
+        self.operations = list({id(node.operation): node.operation for node in nodes}.values())
+
+
+def _node_of(tensor: Any) -> Any:
+    history = tensor._keras_history
+    return history.operation._inbound_nodes[history.node_index]
 
 
 @dataclass
@@ -97,7 +130,7 @@ class Opener:
         outputs = frame.run(args, kwargs)
         outputs = map_leaves(lambda leaf: leaf if _is_symbolic(leaf) else frame.constant(leaf), outputs)
         frame.check(outputs, node)
-        function = Function(inputs, outputs)
+        function = Walked(inputs, outputs)
         frame.name_anew(function)
         return Traced(function, bound, recorded)
 
@@ -257,7 +290,7 @@ class _Frame:
         if not same:
             raise UntraceableError(f"it gives {given} when it is opened, {recorded} when it is not")
 
-    def name_anew(self, function: Any) -> None:
+    def name_anew(self, function: Walked) -> None:
         """Give what the trace has made names that are the same in every process; refuse what is left in operands."""
         counts: dict[str, int] = {}
         new = {id(layer) for layer in self.new}

@@ -102,7 +102,8 @@ def test_code_that_stays_closed(code: Callable[..., Any], why: str) -> None:
     assert why in graph.model.closed["odd"]
     assert f"{__file__}, line" in graph.model.closed["odd"]
     assert {name: id(value) for name, value in vars(layer).items()} == before
-    assert layer._inbound_nodes and not layer.dense._inbound_nodes
+    assert len(layer._inbound_nodes) == 1
+    assert not layer.dense._inbound_nodes
 
 
 def _called(x: Any, layer: Any, outputs: Any) -> keras.Model:
