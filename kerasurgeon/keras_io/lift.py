@@ -260,7 +260,8 @@ class _Lifter:
                 inside = {node.layer for node in self.graph.nodes_in(scope.path)}
                 for path, variable in self.openings.weights_of(scope.opened).items():
                     found = sorted(everywhere.get(id(variable), ()), key=lambda ref: ref.layer not in inside)
-                    weights |= {path: ref for ref in found[:1]}
+                    if found:
+                        weights[path] = found[0]
                 opened = recorded(self.graph, scope, replace(scope.opened, weights=weights))
                 self.graph.set_scope(replace(scope, opened=opened))
         self.openings.refuse_unknown()
