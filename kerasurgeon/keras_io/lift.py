@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from kerasurgeon.errors import LiftError
+from kerasurgeon.errors import LiftError, OptionError
 from kerasurgeon.ir.graph import Graph, ModelInfo
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.node import Scope
@@ -23,17 +23,13 @@ from kerasurgeon.keras_io.layers import capture, specs_of
 from kerasurgeon.keras_io.nesting import call_operand
 from kerasurgeon.keras_io.open_folding import recorded
 from kerasurgeon.keras_io.open_lifting import LOCK, Openings, reason
+from kerasurgeon.keras_io.open_root import root_graph
 from kerasurgeon.keras_io.open_sizes import UntraceableError
 from kerasurgeon.keras_io.quick import quick_keras
 from kerasurgeon.keras_io.ties import noted_ties, reached_by
 
-SUBCLASSED_HINT = (
-    "turn it into a functional model: inputs = keras.Input(shape); "
-    "functional = keras.Model(inputs, model.call(inputs)), which works where call() uses layers and keras.ops only"
-)
 
-
-def lift(model: keras.Model, *, open: Any = "auto") -> Graph:
+def lift(model: keras.Model, *, open: Any = "auto", inputs: Any = None) -> Graph:
     """Lift a Keras model into a graph that carries its weights. The model is only read.
 
     Nested Functional and Sequential models are inlined: their nodes keep the nested model's name as scope
@@ -42,7 +38,10 @@ def lift(model: keras.Model, *, open: Any = "auto") -> Graph:
     (docs/opening.md).
 
     Args:
-        model: A built Functional or Sequential model, or a subclass made through the functional constructor.
+        model: A built model. Of a subclassed one its ``call`` is run on symbolic tensors; it is emitted as
+            ``keras.Model``.
+        inputs: Inputs of a subclassed model (a batch, or ``keras.Input`` tensors), nested as it takes them, where what
+            it was built with does not say them or is not what is wanted. The batch size stays free, others are as here.
         open: Which layers from outside Keras are opened: ``"auto"`` for those that hold other layers and that no rule
             knows, ``"all"`` for all, ``"none"``, or names or paths of layers. Why one stayed closed stands in
             ``graph.model.closed``.
@@ -54,16 +53,20 @@ def lift(model: keras.Model, *, open: Any = "auto") -> Graph:
         LiftError: There is no functional graph (a subclassed or unbuilt model), or a layer cannot say how it was made.
         OptionError: ``open`` is none of these, or names a layer that is not there.
     """
-    return _lifted(model, open).graph
+    return _lifted(model, open, inputs).graph
 
 
-def _lifted(model: Any, option: Any) -> _Lifter:
+def _lifted(model: Any, option: Any, inputs: Any = None) -> _Lifter:
     require_known()
     openings = Openings(option)
-    functional = _require_functional(model)
+    functional = _functional_of(model)
+    if functional is not None and inputs is not None:
+        raise OptionError("inputs= is for subclassed models only; this one has inputs of its own.", got=model.name)
     with LOCK, quick_keras():
-        lifter = _Lifter(model, openings)
         try:
+            if functional is None:
+                functional = root_graph(model, inputs, openings)
+            lifter = _Lifter(model, openings)
             lifter.run(functional)
         finally:
             openings.opener.forget()
@@ -86,7 +89,8 @@ def lift_with_variables(model: keras.Model) -> tuple[Graph, dict[tuple[str, str]
     return lifter.graph, variables
 
 
-def _require_functional(model: Any) -> Any:
+def _functional_of(model: Any) -> Any:
+    """The functional graph of a model; ``None`` of a subclassed one."""
     if not isinstance(model, keras.Model):
         raise LiftError(
             f"{type(model).__name__!r} object is not a Keras model.",
@@ -95,18 +99,11 @@ def _require_functional(model: Any) -> Any:
             hint="load a file with keras.saving.load_model(path) first" if isinstance(model, (str, bytes)) else None,
         )
     functional = functional_graph(model)
-    if functional is None:
-        if isinstance(model, keras.Sequential):
-            raise LiftError(
-                f"Sequential model {model.name!r} is not built.",
-                expected="known input shapes",
-                hint="add keras.Input(shape) as its first layer, or call model.build(input_shape)",
-            )
+    if functional is None and isinstance(model, keras.Sequential):
         raise LiftError(
-            f"Model {model.name!r} ({type(model).__name__}) is a subclassed model: its call() is Python code, "
-            "so there is no graph to lift.",
-            expected="a functional or sequential model",
-            hint=SUBCLASSED_HINT,
+            f"Sequential model {model.name!r} is not built.",
+            expected="known input shapes",
+            hint="add keras.Input(shape) as its first layer, or call model.build(input_shape)",
         )
     return functional
 
