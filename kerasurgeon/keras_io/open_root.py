@@ -15,11 +15,6 @@ from kerasurgeon.keras_io.open_lifting import Openings, reason
 from kerasurgeon.keras_io.open_sizes import UntraceableError
 from kerasurgeon.keras_io.open_tracing import Walked
 
-SUBCLASSED_HINT = (
-    "turn it into a functional model: inputs = keras.Input(shape); "
-    "functional = keras.Model(inputs, model.call(inputs)), which works where call() uses layers and keras.ops only"
-)
-
 
 def root_graph(model: Any, inputs: Any, openings: Openings) -> Walked:
     """What a subclassed model does.
@@ -34,12 +29,12 @@ def root_graph(model: Any, inputs: Any, openings: Openings) -> Walked:
     """
     what = f"Model {model.name!r} ({type(model).__name__}) is a subclassed model: its call() is Python code"
     if openings.mode == "none":
-        raise LiftError(f"{what}, so there is no graph to lift.", hint=f'lift with open="auto", or {SUBCLASSED_HINT}')
+        raise LiftError(f"{what}, so there is no graph to lift.", hint='lift with open="auto"')
     if not model.built or not all(layer.built for layer in model._flatten_layers()):
         raise LiftError(
             f"{what}, and it has no weights yet.",
             expected="a model that was built",
-            hint=f"call it once on a batch of data first; or {SUBCLASSED_HINT}",
+            hint="call it once on a batch of data first",
         )
     problem: Exception | None = None
     for tensors in _tensors(model, inputs, what):
@@ -60,7 +55,8 @@ def root_graph(model: Any, inputs: Any, openings: Openings) -> Walked:
         f"{what} that cannot be told as layers and ops.",
         where=problem.where,
         got=reason(problem),
-        hint=SUBCLASSED_HINT if inputs is not None else f"lift(model, inputs=batch), or {SUBCLASSED_HINT}",
+        hint="let call() use layers and keras.ops only, and leave what else it does to the caller; if its inputs are "
+        "not those that it was built with, say them: lift(model, inputs=batch)",
     )
 
 
@@ -74,7 +70,7 @@ def _tensors(model: Any, inputs: Any, what: str) -> list[Any]:
         raise LiftError(
             f"{what}, and it does not say what inputs it takes.",
             expected="inputs of known shapes and dtypes",
-            hint=f"lift(model, inputs=batch) with a batch of data or keras.Input tensors; or {SUBCLASSED_HINT}",
+            hint="lift(model, inputs=batch) with a batch of data or keras.Input tensors",
         )
     return [_of_shapes(shapes, dtype) for dtype in (model.input_dtype or keras.config.floatx(), "int32")]
 
@@ -97,4 +93,4 @@ def _symbolic(leaf: Any) -> Any:
     return keras.KerasTensor((None, *leaf.shape[1:]), dtype="float32" if dtype == "float64" else dtype)
 
 
-__all__ = ["SUBCLASSED_HINT", "root_graph"]
+__all__ = ["root_graph"]
