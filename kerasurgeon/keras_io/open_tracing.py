@@ -357,5 +357,5 @@ def _put_back(layer: Any, before: dict[str, Any]) -> None:
             del now[name]
 
 
-_BY_KERAS = frozenset({"built", "_called", "_lock", "_parent_path"})
+_BY_KERAS = frozenset({"built", "_lock", "_parent_path"})
 _FOREIGN = (keras.KerasTensor, FreeSize, Training)
