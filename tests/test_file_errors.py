@@ -108,7 +108,7 @@ FOLDERS: dict[str, Act] = {
         verbose=0,
     ),
     "procedure": lambda given, path: ks.Procedure.from_recipe(
-        tiny.RECIPE, changes={"original.width": 64, "train_original.run": False}
+        tiny.RECIPE, allow="tests", changes={"original.width": 64, "train_original.run": False}
     ).run(path),
     "morphnet": widths,
 }

@@ -81,6 +81,7 @@ class _Rounds:
                 context.left(self.graph.name, "shortcuts='scatter': no branch ends in a sum")
         self._run(judge)
         close_and_log(self.graph, self.loose, context)
+        del self.targets  # it knows these rounds: the circle would hold what they are done with
 
     def _run(self, judge: Judge | None) -> None:
         options, context = self.options, self.context

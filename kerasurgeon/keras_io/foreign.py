@@ -54,11 +54,11 @@ def remedy(layer: Layer, otherwise: str) -> str:
 
 
 def said(error: BaseException) -> str:
-    """An error as one line: its type and the beginning of its message."""
+    """An error as one line: its type and its message, without the middle of a long one (Keras ends with the reason)."""
     text = " ".join(str(error).split())
-    return (
-        f"{type(error).__name__}: {text[:_MOST]}{'...' if len(text) > _MOST else ''}" if text else type(error).__name__
-    )
+    if len(text) > _MOST:
+        text = f"{text[: _MOST // 3]} ... {text[-(_MOST - _MOST // 3) :]}"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 @contextmanager

@@ -40,6 +40,7 @@ CHECKS: Mapping[str, Check] = {
     "reads_shape_only": flag,
     "commutes": flag,
     "onnx": written,
+    "tflite": written,
 }
 """What is checked of each method's result: a function of the result and what the rule was asked about."""
 

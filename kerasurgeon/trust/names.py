@@ -7,6 +7,7 @@ import importlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -80,10 +81,21 @@ def import_object(path: str, where: str = "the option") -> Any:
         raise
     except Exception as error:  # whatever a module does while it is imported
         got = str(error) if isinstance(error, (ImportError, AttributeError)) else f"{type(error).__name__}: {error}"
-        raise RecipeError(f"{where}: {path!r} cannot be imported.", got=got, expected="'module:name'") from error
+        raise RecipeError(
+            f"{where}: {path!r} cannot be imported.", got=got, expected="'module:name'", hint=_hint(module, error)
+        ) from error
     if path not in allowed():
         _check_home(found, path, where)
     return found
+
+
+def _hint(module: str, error: Exception) -> str | None:
+    """What to do where a module lies in the current folder, which is searched only if the user says so."""
+    top = module.partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or error.name != top:
+        return None
+    there = any(Path(candidate).exists() for candidate in (f"{top}.py", f"{top}/__init__.py"))
+    return "the current folder is searched for modules only if PYTHONPATH=. is set" if there else None
 
 
 def check_import(path: str, where: str = "the option") -> None:

@@ -45,6 +45,7 @@ class Custom(keras.Model):
 def user_passes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (folder / "user_passes.py").write_text(PASSES)
     monkeypatch.delitem(sys.modules, "user_passes", raising=False)
+    monkeypatch.syspath_prepend(folder)
     return "user_passes"
 
 
@@ -97,10 +98,17 @@ def test_a_model_without_a_graph(run: Run, folder: Path) -> None:
     assert not (folder / "out.keras").exists()
 
 
+def test_a_pass_in_the_current_folder_is_found_only_if_the_user_says_so(run: Run, models: Path, folder: Path) -> None:
+    (folder / "lying_here.py").write_text(PASSES)
+    done = run("compress", models / "small.keras", "-p", "lying_here:Raises", "-o", "out.keras")
+    assert done.code == 2
+    assert "PYTHONPATH=." in done.err
+
+
 def test_files_that_were_written_before_a_failure_are_named(run: Run, folder: Path) -> None:
-    strange = keras.Input((4,), name="strange")
-    keras.Model(strange, keras.layers.Dense(2, name="has space")(strange)).save("in.keras")
-    done = run("export", "in.keras", "-o", "a.keras", "-o", "b.tflite")
+    image = keras.Input((4, 4, 1), dtype="float64", name="image")  # ONNX Runtime convolves no float64
+    keras.Model(image, keras.layers.Conv2D(2, 3, dtype="float64")(image)).save("in.keras")
+    done = run("export", "in.keras", "-o", "a.keras", "-o", "b.onnx")
     assert done.code == 1
     assert "written before this failed: a.keras" in done.err
     assert sorted(item.name for item in folder.iterdir()) == ["a.keras", "in.keras"]

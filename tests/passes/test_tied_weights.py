@@ -91,7 +91,7 @@ PASSES: dict[str, tuple[Pass, dict[str, Any]]] = {
     "prune and compensate": (PruneChannels(ratio=0.3, scope="local", compensate="data"), {"data": IMAGES}),
     "prune and fit": (PruneChannels(ratio=0.3, scope="local", compensate="least_squares"), {"data": IMAGES}),
     "factorise": (Factorise(ratio=0.5), {}),
-    "factorise by outputs": (Factorise(macs=0.7, minimise="output"), {"data": IMAGES}),
+    "factorise by outputs": (Factorise(params=0.7, minimise="output"), {"data": IMAGES}),
     "tucker": (TuckerSplit(ratio=0.5), {}),
     "zeros": (Sparsify(0.5), {}),
     "zeros in all": (Sparsify(0.5, scope="global"), {}),

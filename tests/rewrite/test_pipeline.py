@@ -265,10 +265,14 @@ def test_an_endless_pass_ends(model: Any) -> None:
         apply_passes(model, [Endless()])
 
 
-def test_a_model_that_cannot_be_run_on_samples_says_so(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kerasurgeon.rewrite.comparing.sample_inputs", lambda graph, seed: np.zeros((2, 9), "float32"))
-    with pytest.raises(VerificationError, match=r"cannot be run to compare(.|\n)*verify='types'"):
-        apply_passes(model, [Liar(1.0)])
+def test_a_model_for_which_no_inputs_are_found_is_not_compared(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = np.zeros((2, 9), "float32")
+    monkeypatch.setattr("kerasurgeon.rewrite.outputs._candidates", lambda *_: [wrong])
+    report = Pipeline([Liar(1.0)]).run(model).report
+    assert report.passes[0].difference is None
+    (note,) = [note for note in report.notes if "not compared" in note]
+    assert "no inputs were found" in note
+    assert "give data=" in note
 
 
 def test_what_is_no_pass() -> None:

@@ -16,6 +16,7 @@ from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.rules import CannotTell, Factor, Free, Labels, Reason, Rule, rule_for, unregister_rule
 from kerasurgeon.rules.guard import CHECKS
 from kerasurgeon.rules.onnx_call import OnnxCall
+from kerasurgeon.rules.tflite_call import TfliteCall
 
 
 class Gate(keras.layers.Layer):
@@ -230,8 +231,9 @@ def test_every_method_is_checked(method: str, model: keras.Model) -> None:
     graph = ks.lift(model)
     call = ks.rules.call_of(graph, graph["gate"], {node.name: node.outputs for node in graph.nodes()})
     about: Any = call if method in ("macs", "output_specs", "identity") else graph.layer_of("gate")
-    if method == "onnx":
-        about = OnnxCall("gate", graph.layer_of("gate"), (), outputs=graph["gate"].outputs)
+    if method in ("onnx", "tflite"):
+        writing = {"onnx": OnnxCall, "tflite": TfliteCall}[method]
+        about = writing("gate", graph.layer_of("gate"), (), outputs=graph["gate"].outputs)
     more = {"positions": (4,), "combination": (1,), "movement": (4,), "statistics": (4,)}.get(method, ())
     for rule, said in ((by(**{method: object()}), "cannot be used"), (by(), "")):
         if not said:

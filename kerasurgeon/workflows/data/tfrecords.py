@@ -148,6 +148,7 @@ def read_records(files: str | Path | Sequence[str | Path]) -> Any:
 
 def _check_lengths(path: str) -> None:
     """Refuse a record that says that it is longer than its file: TensorFlow would take the memory for it, or abort."""
+    check_file(Path(path), "file of records", OptionError)
     size, place = os.path.getsize(path), 0
     with open(path, "rb", buffering=0) as file:
         while place < size:
@@ -183,7 +184,6 @@ def _of_known_size(tf: Any, encoded: Any) -> Any:
 
 
 def _check_record(tf: Any, path: str) -> None:
-    check_file(Path(path), "file of records", OptionError)
     try:
         record = next(iter(tf.data.TFRecordDataset([path]).take(1)), None)
     except tf.errors.OpError as error:
