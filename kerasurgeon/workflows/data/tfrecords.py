@@ -132,8 +132,10 @@ def read_records(files: str | Path | Sequence[str | Path]) -> Any:
 
     def parse(record: Any) -> Any:
         found = tf.io.parse_single_example(record, features)
-        image = tf.io.decode_image(_of_known_size(tf, found[IMAGE]), channels=3, expand_animations=False)
-        labels = tf.io.decode_png(_of_known_size(tf, found[LABELS]), channels=1)
+        picture, classes = (_of_known_size(tf, found[key]) for key in (IMAGE, LABELS))
+        with tf.control_dependencies([picture, classes]):  # both are looked at before either is decoded
+            image = tf.io.decode_image(picture, channels=3, expand_animations=False)
+            labels = tf.io.decode_png(classes, channels=1)
         return tf.ensure_shape(image, (None, None, 3)), tf.cast(labels[..., 0], tf.int32)
 
     made = tf.data.TFRecordDataset(names).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
