@@ -94,8 +94,14 @@ def _hint(module: str, error: Exception) -> str | None:
     top = module.partition(".")[0]
     if not isinstance(error, ModuleNotFoundError) or error.name != top:
         return None
-    there = any(Path(candidate).exists() for candidate in (f"{top}.py", f"{top}/__init__.py"))
-    return "the current folder is searched for modules only if PYTHONPATH=. is set" if there else None
+    for there in (f"{top}.py", f"{top}/__init__.py"):
+        if Path(there).exists():
+            named = top if "/" in there else there
+            return (
+                "the current folder is no import path: name it on the command line by "
+                f"--allow-import {named}, or set PYTHONPATH=."
+            )
+    return None
 
 
 def check_import(path: str, where: str = "the option") -> None:
