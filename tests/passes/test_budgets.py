@@ -109,6 +109,7 @@ OPEN: dict[str, Callable[..., Any]] = {
 }
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("case", OPEN)
 def test_open_sizes_are_refused_and_with_sizes_count_as_those_of_a_fixed_model(case: str) -> None:
     """The oracle: the same weights in a model whose input has that size."""
@@ -358,6 +359,7 @@ def test_what_unreachable_may_be_is_checked_by_all() -> None:
 # ---- recipes ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("sizes", [(LENGTH, 8), {"steps": (LENGTH, 8)}])
 @pytest.mark.parametrize("suffix", [".toml", ".json"])
 def test_recipes_hold_sizes(sizes: Any, suffix: str, tmp_path: Path) -> None:

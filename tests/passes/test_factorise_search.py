@@ -65,6 +65,7 @@ def search(model: keras.Model, evaluate: Any, **options: Any) -> Result:
     return run(Factorise(**{"max_accuracy_loss": 0.2, **options}), model, evaluate=evaluate)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("options", [{}, {"cost": "params"}, {"method": "tucker", "sparsity": "auto"}], ids=str)
 def test_the_bound_holds_for_the_model_that_comes_out(options: dict[str, Any]) -> None:
     model = network()
@@ -161,6 +162,7 @@ def test_a_second_run_asks_nothing(tmp_path: Path) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(
     ("failure", "said"),
     [

@@ -715,6 +715,7 @@ def names_of_outputs(model: keras.Model) -> Any:
     return getattr(model, "output_names", None)
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("name", [name for name in ZOO if name != "custom_without_config"])
 def test_zoo(name: str) -> None:
     model = build(name)
@@ -731,6 +732,7 @@ def test_zoo(name: str) -> None:
         assert not changed(run(ALL, result))
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("architecture", ["MobileNetV2", "ResNet50V2"])
 def test_some_applications(architecture: str) -> None:
     model = shared_application(architecture)

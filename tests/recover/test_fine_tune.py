@@ -90,6 +90,7 @@ def test_the_loss_is_that_of_the_labels_and_of_the_teacher() -> None:
     np.testing.assert_allclose(found["loss"], labels + dark + attention + matching + ace, rtol=1e-4)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("fused", [False, True])
 def test_what_lies_before_the_change_is_frozen(fused: bool) -> None:
     model, data = residual(3, fused=fused), images(16)

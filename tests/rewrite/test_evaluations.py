@@ -112,6 +112,7 @@ SEARCHES: dict[str, tuple[Search, list[str]]] = {
 }
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("search", SEARCHES)
 def test_what_is_no_number_is_refused_at_every_round(search: str) -> None:
     run, names = SEARCHES[search]

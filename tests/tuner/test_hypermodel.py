@@ -90,6 +90,7 @@ def test_a_cut_takes_out_what_is_between_and_puts_in_a_pooling_and_a_1x1_convolu
         assert np.array_equal(model.get_layer(name).kernel, backbone.get_layer(name).kernel)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("make", [separable, inverted])
 def test_every_choice_is_built_trained_and_leaves_the_backbone_alone(make: Any) -> None:
     backbone = make()
