@@ -78,6 +78,7 @@ def test_residual_nets(form: str, compensated: bool, pre_activation: bool) -> No
     assert small.count_params() < model.count_params()
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("form", ["gather", "conv"])
 def test_sequences_and_volumes(form: str) -> None:
     for rank in (1, 3):

@@ -51,6 +51,7 @@ def image_model(*calls: Callable[[Any], Any]) -> keras.Model:
     return called(chain, (13, 11, 4))
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(
     "call",
     [

@@ -41,7 +41,7 @@ def trip(request: pytest.FixtureRequest) -> Trip:
     return Trip(name, before, original, state(original), graph, emitted)
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(6)
 def test_computes_the_same_bit_for_bit(trip: Trip) -> None:
     inputs = sample_inputs(trip.original)
     assert bitwise_equal(predict(trip.original, inputs), predict(trip.emitted, inputs))
@@ -76,14 +76,14 @@ def test_shares_nothing_that_training_changes(trip: Trip) -> None:
     assert not [layer.name for layer in trip.emitted.layers if id(layer) in theirs]
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(6)
 def test_graph_holds_together(trip: Trip) -> None:
     verify_structure(trip.graph)
     assert not trip.graph.unchecked
     assert check_types(trip.graph, everything=True) == len(trip.graph)
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(6)
 def test_saves_and_loads(trip: Trip, tmp_path: Path) -> None:
     case = ZOO[trip.name]
     if "unsaveable" in case.tags:
@@ -104,7 +104,7 @@ def test_saves_and_loads(trip: Trip, tmp_path: Path) -> None:
     assert bitwise_equal(loaded, wanted) or "stateful" in case.tags
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(6)
 def test_trains_the_same(trip: Trip) -> None:
     """Dropout, noise, batch statistics, flags, regularisers and masks act alike. Last: it changes both models."""
     if "stateful" in ZOO[trip.name].tags:

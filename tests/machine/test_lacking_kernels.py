@@ -136,6 +136,7 @@ def test_files_are_run_and_compared(suffix: str, kind: str, dtype: str, tmp_path
     assert ks.compare(model, path, inputs=samples(model)[0]).relative_error < 1e-4
 
 
+@pytest.mark.spread(3)
 @every_kind
 def test_what_runs_networks_without_a_pipeline(kind: str) -> None:
     model = network(kind, "float64")

@@ -132,6 +132,7 @@ def test_attached_after_a_step_was_compiled() -> None:
     assert loss() == pytest.approx(plain, rel=1e-4)
 
 
+@pytest.mark.sweep
 def test_two_devices_train_as_one() -> None:
     """MirroredStrategy on two logical devices, in a process of its own, as TensorFlow is told of them at its start.
 

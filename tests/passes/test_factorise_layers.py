@@ -215,6 +215,7 @@ def test_layers_are_as_said() -> None:
 # ---- bias, activation, flags ------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("activation", [None, "softmax", wobble, layers.LeakyReLU(0.2)])

@@ -85,6 +85,7 @@ def test_a_looser_bound_makes_a_smaller_model() -> None:
     assert sizes[0] > sizes[-1]
 
 
+@pytest.mark.sweep
 def test_it_finds_more_than_one_ratio_for_all_layers_within_the_same_bound() -> None:
     model = network()
     evaluate = Fidelity(model)

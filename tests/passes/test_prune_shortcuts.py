@@ -83,6 +83,7 @@ def test_targets_hold_for_the_result(target: str) -> None:
     assert 0.47 * whole <= reached <= 0.5 * whole
 
 
+@pytest.mark.sweep
 def test_mobile_net(tmp_path: Path) -> None:
     model = shared_application("MobileNetV2")
     whole = ks.cost(model).macs

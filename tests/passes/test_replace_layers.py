@@ -104,6 +104,7 @@ SELECTED: dict[str, tuple[Any, Any, list[str]]] = {
 }
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", SELECTED)
 def test_selects(name: str) -> None:
     pattern, where, expected = SELECTED[name]

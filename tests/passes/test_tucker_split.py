@@ -125,6 +125,7 @@ def test_any_geometry_computes_the_factored_kernel(options: dict[str, Any], spar
     assert_computes_its_kernel(model, result, groups=options.get("groups", 1))
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("sparsity", [0.0, 0.05])
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("activation", [None, "relu", "softmax", wobble, layers.LeakyReLU(0.2)])

@@ -188,6 +188,7 @@ def test_several_outputs_by_name() -> None:
         ks.fine_tune(model, (data, labels), loss=None, teacher=model, distillation=[DarkKnowledge()], verbose=0)
 
 
+@pytest.mark.sweep
 def test_mixed_precision() -> None:
     keras.config.set_dtype_policy("mixed_float16")
     model, data = residual(4), images(16)

@@ -68,6 +68,7 @@ def test_fine_tuning_goes_on(place: tuple[int, int | None], best: bool, tmp_path
     assert "epochs: 4, now 6" in str(caught.value)
 
 
+@pytest.mark.sweep
 def test_training_of_bridges_goes_on(tmp_path: Path) -> None:
     model, data, held_out = residual(3), images(16)[0], images(16, seed=1)[0]
     student, first = bridged(model)

@@ -267,6 +267,7 @@ LABELLED: dict[str, Callable[[keras.Model, Any], Any]] = {
 }
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("search", LABELLED)
 def test_labels_that_the_model_cannot_give_are_refused(search: str) -> None:
     model = network()
