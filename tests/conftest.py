@@ -86,13 +86,16 @@ def _number(name: str) -> int:
 
 
 def _leave_cases_to_the_sweep(items: list[pytest.Item]) -> None:
-    """Mark what ``spread`` leaves out of the usual run. Where it begins to count follows from the test's name."""
+    """Mark what ``spread`` leaves out of the usual run. Where it begins to count follows from the file's name.
+
+    So the tests of a file take the same networks, which are built once, and those of other files take others.
+    """
     seen: Counter[str] = Counter()
     for item in items:
         spread = item.get_closest_marker("spread")
         if spread is not None:
             test = item.nodeid.split("[")[0]
-            if (_number(test) + seen[test]) % spread.args[0]:
+            if (_number(test.split("::")[0]) + seen[test]) % spread.args[0]:
                 item.add_marker("sweep")
             seen[test] += 1
 
@@ -115,9 +118,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Leave what is there now, TensorFlow and all tests, out of later collections: each would take half a second."""
+    """Leave what is there now, TensorFlow and all tests, out of later collections: each would take half a second.
+
+    Models are cycles of many thousand objects: to look for garbage with every 700 of them takes a twentieth of the time.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)

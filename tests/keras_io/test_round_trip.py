@@ -47,6 +47,7 @@ def test_computes_the_same_bit_for_bit(trip: Trip) -> None:
     assert bitwise_equal(predict(trip.original, inputs), predict(trip.emitted, inputs))
 
 
+@pytest.mark.spread(6)
 def test_is_configured_the_same(trip: Trip) -> None:
     one, other = facts(trip.original), facts(trip.emitted)
     if trip.name in CHANGED:
@@ -58,6 +59,7 @@ def test_is_configured_the_same(trip: Trip) -> None:
     assert difference(one, other) is None
 
 
+@pytest.mark.spread(6)
 def test_has_the_same_values(trip: Trip) -> None:
     # All variables, seed states too; the models were not called since (stateful ones would differ).
     assert difference(trip.before["variables"], values(trip.emitted.variables)) is None or (
@@ -65,10 +67,12 @@ def test_has_the_same_values(trip: Trip) -> None:
     )
 
 
+@pytest.mark.spread(6)
 def test_original_is_untouched(trip: Trip) -> None:
     assert difference(trip.before, trip.after) is None
 
 
+@pytest.mark.spread(6)
 def test_shares_nothing_that_training_changes(trip: Trip) -> None:
     theirs = {id(variable) for variable in trip.original.variables}
     assert not [variable.path for variable in trip.emitted.variables if id(variable) in theirs]

@@ -672,6 +672,7 @@ def check_application(name: str, folder: Path) -> None:
     assert difference(result.model, keras.saving.load_model(folder / "split.keras"), inputs) < 1e-5
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", ["ResNet50V2"])
 def test_one_application(name: str, tmp_path: Path) -> None:
     check_application(name, tmp_path)
