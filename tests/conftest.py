@@ -120,7 +120,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish() -> None:
     """Leave what is there now, TensorFlow and all tests, out of later collections: each would take half a second.
 
-    Models are cycles of many thousand objects: to look for garbage with every 700 of them takes a twentieth of the time.
+    Models are cycles of many thousand objects: to look through them with every 700 takes a twentieth of the time.
     """
     gc.collect()
     gc.freeze()
