@@ -17,6 +17,8 @@ from kerasurgeon.rewrite.pipeline import Pipeline
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = [path for path in sorted((ROOT / "docs").glob("*.md")) if "```python" in path.read_text(encoding="utf-8")]
+# These train and search for five seconds and more; CI runs them with the scripts of examples/.
+LONG = {"auto_compress", "blocks", "choosing_blocks", "factorise", "morphnet", "procedure", "recover"}
 
 
 def run_page(page: Path, folder: Path) -> dict[str, Any]:
@@ -44,7 +46,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             del sys.modules[name]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=pytest.mark.example if page.stem in LONG else (), id=page.name) for page in PAGES],
+)
 def test_the_code_of_a_page_runs(page: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_page(page, folder)
 

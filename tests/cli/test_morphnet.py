@@ -58,6 +58,7 @@ def test_a_network_without_scales_from_a_file(run: Run, tmp_path: Path) -> None:
     assert all(layer.__class__.__module__.startswith("keras.") for layer in small.layers)
 
 
+@pytest.mark.sweep
 def test_a_set_of_tensorflow_datasets(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The package need not be there: what is asked of it is one function for the parts, one for arrays."""
     rng = np.random.default_rng(0)

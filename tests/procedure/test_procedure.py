@@ -128,6 +128,7 @@ def test_interrupted_at_every_step(whole: Path, tmp_path: Path) -> None:
     assert_same_end(whole, folder)
 
 
+@pytest.mark.sweep
 def test_killed_in_the_middle_of_trainings(whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
