@@ -184,8 +184,8 @@ def morphnet(
     """Train a network with a regulariser under which channels that cost much and matter little die, and cut those off.
 
     In the folder afterwards: learned_structure/ with what was alive after each epoch, morphnet.keras as it was trained,
-    small.keras cut, plan.json (for ApplyPlan, MorphNetShrink), results.json, and event files for TensorBoard. A run that
-    was interrupted or killed goes on behind its last epoch: give the same command again.
+    small.keras cut, plan.json (for ApplyPlan, MorphNetShrink), results.json, and event files for TensorBoard. A run
+    that was interrupted or killed goes on behind its last epoch: give the same command again.
     """
     if hardware is not None and target_cost != Target.LATENCY:
         raise UsageError("--hardware is for --target-cost latency.", got=f"--target-cost {target_cost}")
