@@ -33,7 +33,7 @@ NODES = {"ConvNeXtTiny": 390, "DenseNet121": 440, "MobileNetV2": 101, "MobileNet
 
 
 def written(model: keras.Model, *, batch_size: int | None = None, opset: int = 17) -> Any:
-    proto = write_onnx(model, input_infos(model), output_infos(model), batch_size=batch_size, opset=opset)
+    proto = write_onnx(model, input_infos(model), output_infos(model), batch_size=batch_size, opset=opset).whole()
     onnx.checker.check_model(proto, full_check=True)
     return proto
 
