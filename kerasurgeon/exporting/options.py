@@ -193,9 +193,9 @@ def _check_writer(writer: Any, file_format: Format, quantize: Any) -> None:
         raise OptionError(
             "writer is of use for .tflite and .onnx files only.", got=f"writer={writer!r} and format {file_format}"
         )
-    if writer == "graph" and file_format == "tflite" and quantize in ("dynamic", "int8"):
+    if writer == "graph" and file_format == "tflite" and quantize == "dynamic":
         raise OptionError(
-            "The graph is written to TFLite in float32, or with float16 weights.",
+            "The graph is written to TFLite in float32, in int8, or with float16 weights.",
             got=f"writer={writer!r} and quantize={quantize!r}",
             hint="leave writer out: TensorFlow's converter quantises",
         )

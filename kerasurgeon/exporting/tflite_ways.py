@@ -17,10 +17,11 @@ from kerasurgeon.exporting.options import Options
 from kerasurgeon.exporting.signature import check_scope_names
 from kerasurgeon.exporting.tensors import Feeds
 from kerasurgeon.exporting.tflite_convert import TfliteOptions, convert_to_tflite
+from kerasurgeon.exporting.tflite_int8 import write_int8
 from kerasurgeon.exporting.tflite_writer import write_tflite
-from kerasurgeon.quiet import import_quietly, quiet
+from kerasurgeon.quiet import import_quietly, quiet, require
 
-FROM_THE_GRAPH = (None, "float16")
+FROM_THE_GRAPH = (None, "float16", "int8")
 """How a file may be quantised that is written from the graph."""
 
 
@@ -41,10 +42,15 @@ def to_tflite(reference: KerasRunner, path: Path, options: Options, calibration:
     """
     model, inputs, outputs = reference.model, reference.inputs, reference.outputs
     reasons: Mapping[str, str] = {}
+    wanted = TfliteOptions(options.quantize, calibration, options.integer_io, options.batch_size)
     if options.writer != "converter" and options.quantize in FROM_THE_GRAPH:
         half = options.quantize == "float16"
         try:
-            path.write_bytes(write_tflite(model, inputs, outputs, batch_size=options.batch_size, half=half))
+            if options.quantize == "int8":
+                require("tensorflow", package="tensorflow", extra="converters", needed_for="Quantising TFLite to int8")
+                path.write_bytes(write_int8(model, inputs, outputs, wanted))
+            else:
+                path.write_bytes(write_tflite(model, inputs, outputs, batch_size=options.batch_size, half=half))
             refused = _refused(path)
             if refused is None:
                 return ()
@@ -63,7 +69,6 @@ def to_tflite(reference: KerasRunner, path: Path, options: Options, calibration:
                 + ("; or leave writer='auto', which converts" if options.writer == "graph" else ""),
             )
     check_scope_names(model)
-    wanted = TfliteOptions(options.quantize, calibration, options.integer_io, options.batch_size)
     converted, notes = convert_to_tflite(model, inputs, outputs, wanted)
     path.write_bytes(converted)
     if reasons:

@@ -28,6 +28,11 @@ _FUSING = frozenset(
     ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "SUB", "MUL", "DIV", "AVERAGE_POOL_2D", "MAX_POOL_2D")
 )
 _BIASED = frozenset(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"))
+_MASKING = frozenset(("ADD", "MUL", "SELECT_V2", "SUB"))
+HUGE = 1e4
+"""What only masks add to scores, or put in their place."""
+VANISHING = 8.0
+"""How far below others a score counts as nothing: int8 holds no share of less than exp(-6)."""
 _REDUCING = frozenset(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN"))
 
 
@@ -38,6 +43,7 @@ def write_tflite(
     *,
     batch_size: int | None,
     half: bool = False,
+    scores: tuple[float, float] | None = None,
 ) -> memoryview:
     """Write a model from its graph.
 
@@ -47,6 +53,8 @@ def write_tflite(
         outputs: Its outputs.
         batch_size: The batch size to build in; None leaves it free.
         half: Whether large weights are stored as float16.
+        scores: Between what values lies what masks hide: they hide it by numbers just below, which int8 can hold, and
+            not by huge ones.
 
     Returns:
         The file's content.
@@ -69,6 +77,8 @@ def write_tflite(
     fuse(parts, results)
     if half:
         _halve(parts)
+    if scores is not None:
+        _narrow_masks(parts, *scores)
     titles = _titles(tensors, parts) | dict(zip(results, (info.name for info in outputs), strict=True))
     return packed(model.name, parts, inputs, outputs, results, titles)
 
@@ -83,6 +93,22 @@ def _result(tensor: Tensor, parts: TfliteParts, info: TensorInfo, others: Sequen
     if sizes.count(None) > 1:
         return call.native("TRANSPOSE", name, call.index(*range(len(sizes))), sizes=sizes)
     return call.native("RESHAPE", name, call.index(*(-1 if size is None else size for size in sizes)), sizes=sizes)
+
+
+def _narrow_masks(parts: TfliteParts, low: float, high: float) -> None:
+    """Let masks hide numbers of a range by others that are no further away than makes them vanish in a softmax."""
+    for operator in parts.operators:
+        if operator.kind not in _MASKING:
+            continue
+        below, above = low - VANISHING, high + VANISHING
+        if operator.kind != "SELECT_V2":  # what is added or taken away, not what is put in place
+            below, above = low - above, high - below
+        for place, name in enumerate(operator.inputs):
+            array = parts.constants.get(name)
+            if array is None or array.dtype != np.float32 or not np.abs(array).max(initial=0) >= HUGE:
+                continue
+            small = np.where(array <= -HUGE, below, np.where(array >= HUGE, above, array))
+            operator.inputs[place] = parts.constant(small.astype(np.float32), f"{name}/near")
 
 
 def _halve(parts: TfliteParts) -> None:
