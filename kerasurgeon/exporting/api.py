@@ -88,8 +88,8 @@ def export(
             converts to 8 to 18.
         writer: How a TFLite or ONNX file is made: from the ``graph``, by what the rules of its layers say, or by the
             ``converter``, TensorFlow's or tf2onnx, which needs TensorFlow. ``auto`` takes the graph, and the converter
-            where a layer has no rule that says how; a note then says which. ``dynamic`` and ``int8`` TFLite files are
-            made by the converter.
+            where a layer has no rule that says how; a note then says which. ``int8`` TFLite files need TensorFlow in
+            either way: its quantiser works on the file that is written from the graph.
         layout: The order of axes of an ONNX file's inputs and outputs of four axes: ``keras`` as in the model, ``nchw``
             with the last axis, the channels, at place 1. Arrays that are given here are in Keras' order always.
         inputs: The arrays to compare on; by default four random samples. Give real ones where sizes are free

@@ -77,7 +77,7 @@ def store_as_int8(model: OnnxModel) -> None:
         if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < SMALLEST_HALVED:
             continue
         name = tensor.name
-        integers, scale = _to_int8(model.values(tensor), axes[name])
+        integers, scale = to_int8(model.values(tensor), axes[name])
         model.put(tensor, f"{name}__int8", integers, onnx.TensorProto.INT8)
         scales = onnx.numpy_helper.from_array(scale, f"{name}__scale")
         graph.initializer.append(scales)
@@ -89,7 +89,7 @@ def store_as_int8(model: OnnxModel) -> None:
     _put_before(graph, decoders)
 
 
-def _to_int8(array: Array, kept: tuple[int, ...]) -> tuple[Array, Array]:
+def to_int8(array: Array, kept: tuple[int, ...]) -> tuple[Array, Array]:
     """Integers from -127 to 127, and the scales to multiply them by."""
     positive = {axis % array.ndim for axis in kept}
     others = tuple(axis for axis in range(array.ndim) if axis not in positive)

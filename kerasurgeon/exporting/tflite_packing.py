@@ -156,6 +156,11 @@ class _Filler:
             buffer.data = array
             made.buffer = len(self.buffers)
             self.buffers.append(buffer)
+        if name in self.parts.scales:
+            scales, axis = self.parts.scales[name]
+            made.quantization = self.schema.QuantizationParametersT()
+            made.quantization.scale, made.quantization.zeroPoint = scales.tolist(), [0] * len(scales)
+            made.quantization.quantizedDimension = axis
         return made
 
     def _type(self, dtype: str) -> int:
@@ -200,13 +205,13 @@ def _version(operator: Operator, parts: TfliteParts) -> int:
     kind, options = operator.kind, operator.attributes
     if kind == "CONV_2D":
         grouped = parts.shapes.get(operator.inputs[0], (0,))[-1] != _sizes(parts, operator.inputs[1])[-1]
-        return 6 if grouped else 1
+        return 6 if grouped or operator.inputs[1] in parts.scales else 1
     if kind == "DEPTHWISE_CONV_2D":
         return 2 if max(options["dilationHFactor"], options["dilationWFactor"]) > 1 else 1
     if kind == "FULLY_CONNECTED":
-        return 5 if options["keepNumDims"] else 1
+        return 12 if operator.inputs[1] in parts.scales else 5 if options["keepNumDims"] else 1
     if kind == "DEQUANTIZE":
-        return 3
+        return 5 if operator.inputs[0] in parts.scales else 3
     if kind == "BROADCAST_TO":
         return 2
     if kind == "TRANSPOSE_CONV":

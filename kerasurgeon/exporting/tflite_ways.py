@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
@@ -19,10 +19,14 @@ from kerasurgeon.exporting.tensors import Feeds
 from kerasurgeon.exporting.tflite_convert import TfliteOptions, convert_to_tflite
 from kerasurgeon.exporting.tflite_int8 import write_int8
 from kerasurgeon.exporting.tflite_writer import write_tflite
-from kerasurgeon.quiet import import_quietly, quiet, require
+from kerasurgeon.quiet import import_quietly, quiet
 
-FROM_THE_GRAPH = (None, "float16", "int8")
-"""How a file may be quantised that is written from the graph."""
+_WEIGHTS: Mapping[str | None, Literal["float32", "float16", "int8"]] = {
+    None: "float32",
+    "float16": "float16",
+    "dynamic": "int8",
+}
+"""How weights are stored, by how a file that computes with reals is quantised."""
 
 
 def to_tflite(reference: KerasRunner, path: Path, options: Options, calibration: Sequence[Feeds]) -> tuple[str, ...]:
@@ -43,17 +47,18 @@ def to_tflite(reference: KerasRunner, path: Path, options: Options, calibration:
     model, inputs, outputs = reference.model, reference.inputs, reference.outputs
     reasons: Mapping[str, str] = {}
     wanted = TfliteOptions(options.quantize, calibration, options.integer_io, options.batch_size)
-    if options.writer != "converter" and options.quantize in FROM_THE_GRAPH:
-        half = options.quantize == "float16"
+    if options.writer != "converter":
+        said: tuple[str, ...] = ()
         try:
             if options.quantize == "int8":
-                require("tensorflow", package="tensorflow", extra="converters", needed_for="Quantising TFLite to int8")
-                path.write_bytes(write_int8(model, inputs, outputs, wanted))
+                content, said = write_int8(model, inputs, outputs, wanted)
+                path.write_bytes(content)
             else:
-                path.write_bytes(write_tflite(model, inputs, outputs, batch_size=options.batch_size, half=half))
+                weights = _WEIGHTS[options.quantize]
+                path.write_bytes(write_tflite(model, inputs, outputs, batch_size=options.batch_size, weights=weights))
             refused = _refused(path)
             if refused is None:
-                return ()
+                return said
             reasons = {model.name: f"the runtime refuses what is written from the graph: {refused}"}
         except CannotWrite as cannot:
             reasons = cannot.reasons

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 
 from kerasurgeon.exporting.graph_writing import CannotWrite, written
-from kerasurgeon.exporting.onnx_quantize import LARGEST_FLOAT16, SMALLEST_HALVED
 from kerasurgeon.exporting.onnx_simplify import simplified
 from kerasurgeon.exporting.tensors import TensorInfo
 from kerasurgeon.exporting.tflite_packing import packed
+from kerasurgeon.exporting.tflite_storing import halve, narrow_masks, store_as_int8
 from kerasurgeon.ir.structure import leaves
 from kerasurgeon.keras_io import lift
 from kerasurgeon.layers.tflite_operators import BY_ELEMENT, TRANSLATIONS
@@ -28,11 +28,6 @@ _FUSING = frozenset(
     ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "SUB", "MUL", "DIV", "AVERAGE_POOL_2D", "MAX_POOL_2D")
 )
 _BIASED = frozenset(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"))
-_MASKING = frozenset(("ADD", "MUL", "SELECT_V2", "SUB"))
-HUGE = 1e4
-"""What only masks add to scores, or put in their place."""
-VANISHING = 8.0
-"""How far below others a score counts as nothing: int8 holds no share of less than exp(-6)."""
 _REDUCING = frozenset(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN"))
 
 
@@ -42,7 +37,7 @@ def write_tflite(
     outputs: Sequence[TensorInfo],
     *,
     batch_size: int | None,
-    half: bool = False,
+    weights: Literal["float32", "float16", "int8"] = "float32",
     scores: tuple[float, float] | None = None,
 ) -> memoryview:
     """Write a model from its graph.
@@ -52,7 +47,7 @@ def write_tflite(
         inputs: Its inputs.
         outputs: Its outputs.
         batch_size: The batch size to build in; None leaves it free.
-        half: Whether large weights are stored as float16.
+        weights: How large weights are stored.
         scores: Between what values lies what masks hide: they hide it by numbers just below, which int8 can hold, and
             not by huge ones.
 
@@ -75,10 +70,12 @@ def write_tflite(
     parts.drop_unused(results)
     parts.merge_equal(results)
     fuse(parts, results)
-    if half:
-        _halve(parts)
+    if weights == "float16":
+        halve(parts)
+    elif weights == "int8":
+        store_as_int8(parts)
     if scores is not None:
-        _narrow_masks(parts, *scores)
+        narrow_masks(parts, *scores)
     titles = _titles(tensors, parts) | dict(zip(results, (info.name for info in outputs), strict=True))
     return packed(model.name, parts, inputs, outputs, results, titles)
 
@@ -93,35 +90,6 @@ def _result(tensor: Tensor, parts: TfliteParts, info: TensorInfo, others: Sequen
     if sizes.count(None) > 1:
         return call.native("TRANSPOSE", name, call.index(*range(len(sizes))), sizes=sizes)
     return call.native("RESHAPE", name, call.index(*(-1 if size is None else size for size in sizes)), sizes=sizes)
-
-
-def _narrow_masks(parts: TfliteParts, low: float, high: float) -> None:
-    """Let masks hide numbers of a range by others that are no further away than makes them vanish in a softmax."""
-    for operator in parts.operators:
-        if operator.kind not in _MASKING:
-            continue
-        below, above = low - VANISHING, high + VANISHING
-        if operator.kind != "SELECT_V2":  # what is added or taken away, not what is put in place
-            below, above = low - above, high - below
-        for place, name in enumerate(operator.inputs):
-            array = parts.constants.get(name)
-            if array is None or array.dtype != np.float32 or not np.abs(array).max(initial=0) >= HUGE:
-                continue
-            small = np.where(array <= -HUGE, below, np.where(array >= HUGE, above, array))
-            operator.inputs[place] = parts.constant(small.astype(np.float32), f"{name}/near")
-
-
-def _halve(parts: TfliteParts) -> None:
-    """Store large float32 constants as float16, which are made float32 when the file is loaded."""
-    casts = []
-    for name, array in list(parts.constants.items()):
-        if array.dtype != np.float32 or array.size < SMALLEST_HALVED or np.abs(array).max() > LARGEST_FLOAT16:
-            continue
-        stored = parts.constant(array.astype(np.float16), f"{name}/float16")
-        parts.shapes[name], parts.types[name] = array.shape, "float32"
-        del parts.constants[name]
-        casts.append(Operator("DEQUANTIZE", name, [stored], [name], {}))
-    parts.operators = [*casts, *parts.operators]
 
 
 def fuse(parts: TfliteParts, results: Sequence[str]) -> None:

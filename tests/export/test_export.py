@@ -210,7 +210,7 @@ def test_quantised_recurrent_layers(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="unroll=True"):
         export(model, tmp_path / "model.tflite", quantize="int8", calibration=data, writer="converter")
     report = export(model, tmp_path / "model.tflite", quantize="int8", calibration=data)
-    assert report.relative_error < 0.2
+    assert report.outputs[0].rms_error < 0.4  # steps of 1/128 for tanh, of cells that hold less than .1 untrained
     assert not [note for note in report.notes if "converted" in note]
     with pytest.raises(ExportError, match="fixed batch size"):
         export(model, tmp_path / "model.tflite", batch_size=None, writer="converter")
