@@ -7,7 +7,7 @@ order, so that the graph comes last, and in it its initialisers, and in each of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -69,6 +69,19 @@ class OnnxModel:
             if tensor.name in self.arrays:
                 tensor.raw_data = self.arrays.pop(tensor.name).tobytes()
         return self.proto
+
+
+def describe(proto: Any, said: Mapping[str, str]) -> None:
+    """Write into a model what is to be known of it.
+
+    Args:
+        proto: An ``onnx.ModelProto``; changed in place.
+        said: Texts by key.
+    """
+    from onnx import helper
+
+    proto.producer_name, proto.producer_version = "kerasurgeon", said.get("kerasurgeon", "")
+    helper.set_model_props(proto, dict(said))
 
 
 def data_file(path: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from kerasurgeon.exporting.graph_writing import border_order, versions, written
+from kerasurgeon.exporting.graph_writing import border_order, written
 from kerasurgeon.exporting.onnx_rewrites import protect_pooling_pads
 from kerasurgeon.exporting.onnx_saving import OnnxModel
 from kerasurgeon.exporting.onnx_simplify import simplified
@@ -118,19 +118,16 @@ def _model(
         [_value_info(info, batch_size) for info in outputs],
     )
     opsets = [helper.make_opsetid("", parts.opset)]
-    said = versions()
     proto = helper.make_model(
         graph,
         opset_imports=opsets,
         ir_version=helper.find_min_ir_version_for(opsets),
         producer_name="kerasurgeon",
-        producer_version=said.get("kerasurgeon", ""),
     )
-    helper.set_model_props(proto, said)
-    made = OnnxModel(proto, {})
+    model = OnnxModel(proto, {})
     for constant, array in parts.constants.items():
-        made.put(proto.graph.initializer.add(), constant, array, onnx_type(array.dtype.name))
-    return made
+        model.put(proto.graph.initializer.add(), constant, array, onnx_type(array.dtype.name))
+    return model
 
 
 def _value_info(info: TensorInfo, batch_size: int | None) -> Any:

@@ -16,8 +16,10 @@ from kerasurgeon.exporting.converter_errors import digest
 from kerasurgeon.exporting.graph_writing import CannotWrite
 from kerasurgeon.exporting.inside import Inside, tflite_inside
 from kerasurgeon.exporting.onnx_int8 import iter_batches
+from kerasurgeon.exporting.origin import origin
 from kerasurgeon.exporting.tensors import Feeds, TensorInfo
 from kerasurgeon.exporting.tflite_convert import TfliteOptions
+from kerasurgeon.exporting.tflite_metadata import describe
 from kerasurgeon.exporting.tflite_names import packed
 from kerasurgeon.exporting.tflite_storing import HUGE
 from kerasurgeon.exporting.tflite_writer import write_tflite
@@ -29,7 +31,7 @@ _SAME = 0.01  # how far apart files may be, by an output's deviation, that hide 
 
 def write_int8(
     model: keras.Model, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo], options: TfliteOptions
-) -> tuple[bytes, tuple[str, ...]]:
+) -> tuple[memoryview, tuple[str, ...]]:
     """Write a model of int8: ranges found by running the float file, masks by numbers that leave them alone.
 
     Args:
@@ -58,8 +60,9 @@ def write_int8(
                 nearer = tflite_inside(narrow)
                 if _alike(runs, map(nearer, batches), [info.name for info in outputs]):
                     content, run = narrow, nearer
-            made = _quantised(_with_ranges(content, _ranges(run, batches)), options)
-            return made, _left(made)
+            made = _opened(_quantised(_with_ranges(content, _ranges(run, batches)), options))
+            describe(made, origin(model))
+            return packed(made), _left(made)
         except Exception as error:
             said = digest(str(error) or captured.tail(), lines=1, first=True) or type(error).__name__
             raise CannotWrite({model.name: f"TensorFlow's quantiser refuses what is written: {said}"}) from error
@@ -92,7 +95,7 @@ def _with_ranges(content: bytes, ranges: Mapping[str, tuple[float, float]]) -> b
     """A file that says the ranges of its tensors."""
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    model = _opened(content)
     for tensor in model.subgraphs[0].tensors:
         known = ranges.get(tensor.name.decode())
         if known is not None and tensor.type == schema.TensorType.FLOAT32:
@@ -122,11 +125,17 @@ def _alike(runs: Sequence[Inside], others: Iterator[Inside], names: Sequence[str
     )
 
 
-def _left(content: bytes) -> tuple[str, ...]:
+def _opened(content: bytes) -> Any:
+    """The schema's object for a file."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+
+
+def _left(model: Any) -> tuple[str, ...]:
     """What to say of operators that compute with reals still."""
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
     names = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
     graph = model.subgraphs[0]
     kinds = {

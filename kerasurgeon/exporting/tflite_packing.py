@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from kerasurgeon.errors import ExportError
-from kerasurgeon.exporting.graph_writing import versions
 from kerasurgeon.exporting.tensors import TensorInfo
+from kerasurgeon.exporting.tflite_metadata import describe
 from kerasurgeon.exporting.tflite_names import SIGNATURE
 from kerasurgeon.quiet import require
 from kerasurgeon.rules.onnx_parts import Operator
@@ -71,6 +71,7 @@ def packed(
     outputs: Sequence[TensorInfo],
     results: Sequence[str],
     titles: Mapping[str, str],
+    said: Mapping[str, str],
 ) -> memoryview:
     """The file's content.
 
@@ -81,6 +82,7 @@ def packed(
         outputs: The model's outputs.
         results: The tensors that they are.
         titles: What tensors are called in the file, where it is not as here.
+        said: What is to be known of the model, texts by key.
 
     Raises:
         ExportError: The file would be too large.
@@ -113,11 +115,12 @@ def packed(
         setattr(signature, key, entries)
     model = schema.ModelT()
     model.version = 3
-    model.description = f"kerasurgeon: {', '.join(f'{key} {each}' for key, each in versions().items())}".encode()
     model.subgraphs, model.signatureDefs = [graph], [signature]
     model.operatorCodes, model.buffers = filler.codes, filler.buffers
+    describe(model, said)
     parts.constants.clear()
-    builder = _builder(weight + 2**16 + 512 * (len(filler.tensors) + len(parts.operators)))
+    size = weight + sum(map(len, said.values()))
+    builder = _builder(size + 2**16 + 512 * (len(filler.tensors) + len(parts.operators)))
     builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
     return memoryview(builder.Bytes)[builder.Head() :]
 

@@ -67,7 +67,7 @@ def _axis(operator: Operator, name: str) -> int | None:
 
 def _grouped(operator: Operator, parts: TfliteParts) -> bool:
     kernel = parts.constants[operator.inputs[1]]
-    return parts.shapes.get(operator.inputs[0], (0,))[-1] != kernel.shape[-1]
+    return bool(parts.shapes.get(operator.inputs[0], (0,))[-1] != kernel.shape[-1])
 
 
 def _large(parts: TfliteParts) -> dict[str, np.ndarray]:

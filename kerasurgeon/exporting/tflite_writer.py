@@ -11,6 +11,7 @@ import numpy as np
 
 from kerasurgeon.exporting.graph_writing import CannotWrite, written
 from kerasurgeon.exporting.onnx_simplify import simplified
+from kerasurgeon.exporting.origin import origin
 from kerasurgeon.exporting.tensors import TensorInfo
 from kerasurgeon.exporting.tflite_packing import packed
 from kerasurgeon.exporting.tflite_storing import halve, narrow_masks, store_as_int8
@@ -77,7 +78,7 @@ def write_tflite(
     if scores is not None:
         narrow_masks(parts, *scores)
     titles = _titles(tensors, parts) | dict(zip(results, (info.name for info in outputs), strict=True))
-    return packed(model.name, parts, inputs, outputs, results, titles)
+    return packed(model.name, parts, inputs, outputs, results, titles, origin(model))
 
 
 def _result(tensor: Tensor, parts: TfliteParts, info: TensorInfo, others: Sequence[str]) -> str:

@@ -14,10 +14,11 @@ from kerasurgeon.exporting.inside import added_errors, named_after, run_onnx, ru
 from kerasurgeon.exporting.keras_runner import KerasRunner
 from kerasurgeon.exporting.onnx_int8 import quantize_int8
 from kerasurgeon.exporting.onnx_quantize import halve_weights, store_as_int8
-from kerasurgeon.exporting.onnx_saving import OnnxModel, save
+from kerasurgeon.exporting.onnx_saving import OnnxModel, describe, save
 from kerasurgeon.exporting.onnx_ways import to_onnx
 from kerasurgeon.exporting.opening import open_runner
 from kerasurgeon.exporting.options import Options
+from kerasurgeon.exporting.origin import origin
 from kerasurgeon.exporting.signature import custom_objects
 from kerasurgeon.exporting.tensors import Feeds
 from kerasurgeon.exporting.tflite_ways import to_tflite
@@ -64,6 +65,7 @@ def write_file(
     elif options.quantize is not None:
         tell(0.5, "quantising")
         halve_weights(made) if options.quantize == "float16" else store_as_int8(made)
+    describe(made.proto, origin(reference.model))
     save(made, path)
     return notes
 
@@ -84,7 +86,7 @@ def _save(model: keras.Model, path: Path) -> None:
         ) from error
 
 
-def run_file(model: keras.Model, path: Path, options: Options, feeds: Feeds) -> Feeds | None:
+def run_file(model: keras.Model, path: Path, options: Options, feeds: Feeds, *, optimise: bool = True) -> Feeds | None:
     """Load a file that was just written, and run it.
 
     Args:
@@ -92,6 +94,7 @@ def run_file(model: keras.Model, path: Path, options: Options, feeds: Feeds) -> 
         path: The file.
         options: How it was written.
         feeds: What to run on.
+        optimise: Whether the runtime may compute it in its own way, or operator by operator as the file says.
 
     Returns:
         The outputs by name; ``None`` for a .keras file that was loaded, but that this machine cannot run.
@@ -102,7 +105,8 @@ def run_file(model: keras.Model, path: Path, options: Options, feeds: Feeds) -> 
     # The custom classes are known here, and the file was written from this very model.
     custom = custom_objects(model) if options.format == "keras" else None
     try:
-        given = open_runner(path, custom_objects=custom, safe_mode=False).run(_as_stored(feeds, options))
+        runner = open_runner(path, custom_objects=custom, safe_mode=False, optimise=optimise)
+        given = runner.run(_as_stored(feeds, options))
         return _as_stored(given, options, (0, 2, 3, 1))
     except MissingExtraError:
         raise

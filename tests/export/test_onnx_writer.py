@@ -217,11 +217,6 @@ def test_weights_lie_beside_a_file_that_is_too_large(tmp_path: Path, monkeypatch
         export(model, tmp_path / "m.onnx", overwrite=False)
 
 
-def test_versions_are_in_the_file() -> None:
-    properties = {entry.key: entry.value for entry in written(image_network()).metadata_props}
-    assert properties["keras"] == keras.__version__
-
-
 def test_shared_weights_are_written_once() -> None:
     image = keras.Input((8, 8, 3))
     conv, dense = layers.Conv2D(3, 3, padding="same"), layers.Dense(40)

@@ -46,7 +46,12 @@ def test_weights_of_eight_bits(tmp_path: Path) -> None:
     axes = {"plain": 0, "dilated": 0, "grouped": 0, "depthwise": 3, "transposed": 0, "table": 0, "dense": 0}
     found = {layer: next(each for name, each in stored.items() if name.startswith(f"{layer}/")) for layer in axes}
     assert len([name for name in stored if name.startswith("recurrent/")]) >= 1
-    orders = {"plain": (3, 0, 1, 2), "dilated": (3, 0, 1, 2), "grouped": (3, 0, 1, 2), "depthwise": (3, 0, 1, 2)}
+    orders: dict[str, tuple[int, ...]] = {
+        "plain": (3, 0, 1, 2),
+        "dilated": (3, 0, 1, 2),
+        "grouped": (3, 0, 1, 2),
+        "depthwise": (3, 0, 1, 2),
+    }
     orders |= {"transposed": (2, 0, 1, 3), "dense": (1, 0), "table": (0, 1)}
     for layer, detail in found.items():
         known = detail["quantization_parameters"]
