@@ -7,6 +7,8 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
+import keras
+
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.structure import leaves
 from kerasurgeon.ir.values import TensorSpec
