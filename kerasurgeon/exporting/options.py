@@ -105,7 +105,7 @@ def check_options(
     if calibration is not None and quantize != "int8":
         raise OptionError("Calibration data is of use for quantize='int8' only.", got=f"quantize={quantize!r}")
     _check_int8_weights(int8_weights, quantize, file_format)
-    _check_writer(writer, file_format, quantize)
+    _check_writer(writer, file_format)
     if accept is not None:
         _check_accept(accept, quantize)
     _check_layout(layout, file_format, writer)
@@ -180,7 +180,7 @@ def _check_layout(layout: Any, file_format: Format, writer: Any) -> None:
         )
 
 
-def _check_writer(writer: Any, file_format: Format, quantize: Any) -> None:
+def _check_writer(writer: Any, file_format: Format) -> None:
     if writer not in WRITERS:
         raise OptionError(
             "Unknown way to write a file.",
@@ -192,12 +192,6 @@ def _check_writer(writer: Any, file_format: Format, quantize: Any) -> None:
     if writer != "auto" and file_format == "keras":
         raise OptionError(
             "writer is of use for .tflite and .onnx files only.", got=f"writer={writer!r} and format {file_format}"
-        )
-    if writer == "graph" and file_format == "tflite" and quantize in ("dynamic", "int8"):
-        raise OptionError(
-            "The graph is written to TFLite in float32, or with float16 weights.",
-            got=f"writer={writer!r} and quantize={quantize!r}",
-            hint="leave writer out: TensorFlow's converter quantises",
         )
 
 

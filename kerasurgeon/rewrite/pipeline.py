@@ -17,6 +17,7 @@ from kerasurgeon.keras_io.lift import lift
 from kerasurgeon.keras_io.remaking import fault_of_layers
 from kerasurgeon.keras_io.seeding import python_seeded
 from kerasurgeon.rewrite.context import Progress, Site, no_progress
+from kerasurgeon.rewrite.origins import came_of, in_json, recipes_of
 from kerasurgeon.rewrite.passes import VERIFY_LEVELS, Pass
 from kerasurgeon.rewrite.recipe import Recipe, read_recipe
 from kerasurgeon.rewrite.report import Report
@@ -152,6 +153,8 @@ class Pipeline:
         counted = {name: shape[1:] for name, shape in shapes.items()}
         report = Report(model.name, tuple(reports), time.perf_counter() - started, notes, counted)
         recipe = Recipe.of(self.passes, seed=seed, verify=verify, sizes=sizes, allow=self._allow)
+        if result is not model:
+            came_of(result, (*recipes_of(model), in_json(recipe)))
         return Result(result, report, recipe, run.graph)
 
     def dry_run(self, graph: Graph, *, sizes: Sizes | None = None, seed: int = 0) -> tuple[Site, ...]:

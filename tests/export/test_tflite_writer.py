@@ -14,7 +14,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from keras import layers
 
 import kerasurgeon as ks
-from kerasurgeon.errors import ExportError, OptionError
+from kerasurgeon.errors import ExportError
 from kerasurgeon.exporting.api import export
 from kerasurgeon.exporting.graph_writing import CannotWrite
 from kerasurgeon.exporting.signature import input_infos, output_infos
@@ -30,9 +30,9 @@ OPERATORS = {"MobileNetV2": 64}
 """How many operators a file may have: as many as TensorFlow's converter gives."""
 
 
-def written(model: keras.Model, *, batch_size: int | None = 1, half: bool = False) -> bytes:
+def written(model: keras.Model, *, batch_size: int | None = 1, weights: Any = "float32") -> bytes:
     infos = input_infos(model), output_infos(model)
-    return bytes(write_tflite(model, *infos, batch_size=batch_size, half=half))
+    return bytes(write_tflite(model, *infos, batch_size=batch_size, weights=weights))
 
 
 def interpreter(data: bytes, *, plain: bool = False) -> Any:
@@ -300,8 +300,6 @@ def test_a_layer_without_a_rule_is_named_with_the_ways_out(tmp_path: Path) -> No
         export(unknown(), tmp_path / "model.tflite", writer="graph")
     assert "thrice" in str(caught.value)
     assert not list(tmp_path.iterdir())
-    with pytest.raises(OptionError, match="float16"):
-        export(unknown(), tmp_path / "model.tflite", writer="graph", quantize="dynamic")
 
 
 def test_a_rule_of_ones_own_writes_both_formats(tmp_path: Path) -> None:
