@@ -76,19 +76,17 @@ def _found(before: Drawing, after: Drawing) -> list[tuple[dict[str, Any] | None,
 
 
 def _document(first: Path, second: Path, before: Drawing, after: Drawing, notes: list[str]) -> dict[str, Any]:
-    layers = [
-        {
-            "name": any_["name"],
-            "status": any_["status"],
-            "changes": any_["changes"],
-            **{
-                side: node and {key: node[key] for key in ("kind", "shape", "macs", "parameters")}
-                for side, node in both
-            },
-        }
-        for one, other in _found(before, after)
-        for any_, both in [(other or one or {}, (("before", one), ("after", other)))]
-    ]
+    said = ("kind", "shape", "macs", "parameters")
+    layers = []
+    for one, other in _found(before, after):
+        node = other or one or {}
+        sides = {"before": one, "after": other}
+        layers.append(
+            {
+                **{key: node[key] for key in ("name", "status", "changes")},
+                **{side: each and {key: each[key] for key in said} for side, each in sides.items()},
+            }
+        )
     totals = {"before": before["totals"], "after": after["totals"]}
     return {"before": str(first), "after": str(second), "totals": totals, "layers": layers, "notes": notes}
 

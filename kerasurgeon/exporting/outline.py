@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from kerasurgeon.quiet import quiet, require
 from kerasurgeon.report.drawing import Drawing, assemble, draw, mark, reweighed
 from kerasurgeon.report.files import finite
 
+_BROKEN = (ValueError, IndexError, TypeError, AttributeError, struct.error)  # what parsers raise at broken files
+_NUMBERS = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8")
 _NOT_COUNTED = "multiply-accumulates are counted of Keras models, not of this format"
 
 
@@ -88,7 +91,7 @@ def draw_both(before: Any, after: Any) -> tuple[Drawing, Drawing, list[str]]:
         ModelFileError: A file cannot be read.
         MissingExtraError: What reads it is not installed.
     """
-    one, other = (_opened(item, None) for item in (before, after))
+    one, other = (_opened(item) for item in (before, after))
     first = one if isinstance(one, _Outline) else draw(one, cost(one).to_dict())
     names = [str(getattr(item, "name", item)) for item in (before, after)]
     old = first.drawing(names[0], None) if isinstance(first, _Outline) else first
@@ -103,7 +106,7 @@ def draw_both(before: Any, after: Any) -> tuple[Drawing, Drawing, list[str]]:
     return old, new, ["The models are of different formats: nodes are compared by their names alone", _NOT_COUNTED]
 
 
-def _opened(model: Any, _: None) -> Graph | _Outline:
+def _opened(model: Any) -> Graph | _Outline:
     if isinstance(model, Graph):
         return model
     if not isinstance(model, (str, Path)):
@@ -112,7 +115,13 @@ def _opened(model: Any, _: None) -> Graph | _Outline:
     check_model_file(path)
     try:
         return _onnx(path) if path.suffix.lower() == ".onnx" else _tflite(path)
-    except (ValueError, IndexError, TypeError, AttributeError) as error:  # what parsers raise at broken files
+    except (
+        ValueError,
+        IndexError,
+        TypeError,
+        AttributeError,
+        struct.error,
+    ) as error:  # what parsers raise at broken files
         raise unreadable(path, f"a {path.suffix} file", error) from error
 
 
@@ -161,12 +170,8 @@ def _is_list(value: Any) -> bool:
 
 
 def _tflite(path: Path) -> _Outline:
-    schema = require(
-        "ai_edge_litert.schema_py_generated",
-        package="ai-edge-litert",
-        extra="tflite",
-        needed_for="Reading TFLite files",
-    )
+    module = "ai_edge_litert.schema_py_generated"
+    schema = require(module, package="ai-edge-litert", extra="tflite", needed_for="Reading TFLite files")
     content = path.read_bytes()
     if content[4:8] != b"TFL3":
         raise ValueError("the file does not begin as a TFLite file does")
@@ -179,9 +184,8 @@ def _tflite(path: Path) -> _Outline:
     for place, tensor in enumerate(graph.tensors):
         data = model.buffers[tensor.buffer].data
         if data is not None and len(data):
-            raw = np.asarray(data, np.uint8)
-            size = {"float32": 4, "float16": 2, "int32": 4, "int64": 8}.get(dtypes[tensor.type], 1)
-            arrays[place] = raw.view({4: np.float32, 2: np.float16, 8: np.int64}.get(size, np.uint8))
+            raw, dtype = np.asarray(data, np.uint8), dtypes[tensor.type]
+            arrays[place] = raw.view(dtype) if dtype in _NUMBERS else raw
     outline = _Outline()
     for place in graph.inputs:
         outline.add(names[place], "Input", [], [str(place)], _sizes(graph.tensors[place]), {}, {})
@@ -191,9 +195,7 @@ def _tflite(path: Path) -> _Outline:
         reads = [int(place) for place in operator.inputs if place >= 0]
         weights = {names[place]: arrays[place] for place in reads if place in arrays}
         first = int(operator.outputs[0])
-        options = {
-            key: value for key, value in vars(operator.builtinOptions or object).items() if not key.startswith("_")
-        }
+        options = {} if operator.builtinOptions is None else vars(operator.builtinOptions)
         makes = [str(int(place)) for place in operator.outputs]
         shape = _sizes(graph.tensors[first])
         outline.add(names[first], kind, map(str, reads), makes, shape, _plain(options), weights)

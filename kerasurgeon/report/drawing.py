@@ -6,11 +6,11 @@ A drawing is a dictionary that JSON can hold::
 
 where ``from`` and ``to`` are places in ``nodes``, and a node is a dictionary with
 
-- ``name``, ``kind``, ``folds``: what it is called, what it calls, and the labels of the folds around it, outermost first;
+- ``name``, ``kind``, ``folds``: what it is called, what it calls, and the folds around it, outermost first;
 - ``shape``: its first output, batch size 1, unknown sizes as null;
 - ``macs``, ``parameters``, ``weight_bytes``, ``activation_bytes``: what it costs; null where it cannot be told;
 - ``options``, ``weights``: plain options of the layer, and its weights as shape and dtype;
-- ``unknown``: why a cost cannot be told; ``origin``: nodes of the first graph that it came from, where these are others;
+- ``unknown``: why a cost cannot be told; ``origin``: what it came from, where that is another;
 - ``status`` and ``changes``, once ``mark`` has compared two drawings.
 """
 

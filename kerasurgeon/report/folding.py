@@ -1,4 +1,4 @@
-"""Which nodes of a network fold into one box: nested models, blocks by their names, blocks by the narrow places between.
+"""Which nodes of a network fold into one box: nested models, blocks by their names, blocks between narrow places.
 
 Names and edges are all that is looked at, so that graphs of any origin fold the same way.
 """
@@ -98,11 +98,8 @@ def _stems(own: Sequence[str], start: int) -> dict[str, tuple[str, ...]]:
 def _stems_of(name: str) -> list[str]:
     """What a name begins with, up to each part that has a number: ``conv2``, ``conv2_block1``."""
     parts = re.split(r"([_./-])", name)
-    stems = []
-    for place in range(0, len(parts) - 1, 2):
-        if any(c.isdigit() for c in parts[place]) and not _DIMENSIONS.fullmatch(parts[place]):
-            stems.append("".join(parts[: place + 1]))
-    return stems
+    numbered = [any(c.isdigit() for c in part) and not _DIMENSIONS.fullmatch(part) for part in parts]
+    return ["".join(parts[: place + 1]) for place in range(0, len(parts) - 1, 2) if numbered[place]]
 
 
 def _narrow(

@@ -2,9 +2,10 @@
 
 The page is data and one script (``page.js``, built from ``report_page/``). What it is given::
 
-    {"title": str, "before": drawing or None, "after": drawing or None, "passes": [...], "notes": [...], "tables": [...]}
+    {"title": str, "before": drawing, "after": drawing, "passes": [...], "notes": [...], "tables": [...]}
 
-with drawings as ``drawing`` makes them, passes as ``Report.to_dict`` has them, and tables as ``table`` makes them.
+with drawings, either of which may be None, as ``drawing`` makes them, passes as ``Report.to_dict`` has them, and tables
+as ``table`` makes them.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ _PAGE = """\
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' blob:; \
-worker-src blob:; style-src 'unsafe-inline'; img-src data:">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline' \
+'unsafe-eval' blob:; worker-src blob:; style-src 'unsafe-inline'; img-src data:">
 <title>{title}</title>
 </head>
 <body>

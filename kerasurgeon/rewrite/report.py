@@ -101,7 +101,7 @@ class Report(Printed):
         seconds: Time of the whole run, lift and emit included.
         notes: What else the user should know, one sentence each.
         sizes: The sizes of the inputs that costs are counted for, by their names; empty for the model's own.
-        before: The graph before the first pass, as data to be drawn (``kerasurgeon.report.drawing``); None without passes.
+        before: The graph before the first pass, to be drawn (``kerasurgeon.report.drawing``); None without passes.
         after: The graph after the last one.
     """
 

@@ -11,7 +11,7 @@ import keras
 import pytest
 
 import kerasurgeon as ks
-from kerasurgeon.passes import FoldBatchNorm, PruneChannels
+from kerasurgeon.passes import FoldBatchNorm, PruneChannels, TuckerSplit
 from kerasurgeon.report.drawing import assemble, mark
 from kerasurgeon.report.page import page, table
 from tests.cli.conftest import small_model
@@ -86,16 +86,16 @@ def large(blocks: int, *, changed: bool) -> dict[str, Any]:
 def test_a_run_is_shown_with_its_reasons(chromium: Page, tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     model = small_model()
-    result = ks.Pipeline([FoldBatchNorm(), PruneChannels(ratio=0.5, ignore="second", compensate="none")]).run(model)
+    passes = [FoldBatchNorm(), PruneChannels(ratio=0.5, compensate="none"), TuckerSplit(energy=0.5)]
+    result = ks.Pipeline(passes).run(model)
     accuracy = table("Accuracy", ("model", "accuracy"), [("before", "99 %"), ("after", "98 %")])
     opened(chromium, tmp_path, page(result.report.to_page([accuracy])))
     assert boxes(chromium, 1) == len(model.layers)
     assert boxes(chromium, 2) == len(result.model.layers)
     assert chromium.look("document.querySelectorAll('.pane:nth-of-type(1) .box.gone').length") == len(
-        set(layer.name for layer in model.layers) - set(layer.name for layer in result.model.layers)
+        {layer.name for layer in model.layers} - {layer.name for layer in result.model.layers}
     )
-    site = result.report.passes[1].left[0]
-    assert site.node in {layer.name for layer in model.layers}
+    site = next(site for site in result.report.passes[2].left if site.node in result.graph)
     click(chromium, f'.pane .box[data-name="{site.node}"]')
     assert f"left alone: {site.what}" in chromium.look("document.querySelector('.details').textContent")
     assert chromium.look("document.querySelectorAll('.box.chosen').length") == 2
@@ -136,7 +136,7 @@ def test_a_thousand_layers_are_folded_searched_and_opened(chromium: Page, tmp_pa
 
 
 def test_it_is_walked_through_with_keys(chromium: Page, tmp_path: Path) -> None:
-    before = large(12, changed=False)
+    before = large(20, changed=False)
     data = {"title": "keys", "before": None, "after": before, "passes": [], "notes": [], "tables": []}
     opened(chromium, tmp_path, page(data))
     folded = boxes(chromium)

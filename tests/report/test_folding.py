@@ -87,6 +87,6 @@ def test_two_sides_of_equal_width_all_along_end() -> None:
     for side in "ab":
         for place in range(70):
             reads[f"{side}{chr(97 + place % 26)}{'x' * (place // 26)}"] = [list(reads)[-1] if place else "in"]
-    reads["sum"] = [name for name in ("arxx", "brxx")]
+    reads["sum"] = ["arxx", "brxx"]
     names = list(reads)
     assert set(fold((names, reads))) == set(names)

@@ -105,7 +105,10 @@ def test_what_became_of_each_layer(pruned: tuple[Any, Any]) -> None:
             assert found[layer.name] == "gone"
             continue
         other = left[layer.name]
-        same = [a.shape == b.shape and np.array_equal(a, b) for a, b in zip(layer.get_weights(), other.get_weights())]
+        same = [
+            a.shape == b.shape and np.array_equal(a, b)
+            for a, b in zip(layer.get_weights(), other.get_weights(), strict=False)
+        ]
         if len(layer.weights) != len(other.weights) or not all(same):
             assert found[layer.name] == "changed"
         elif layer.output.shape != other.output.shape:
