@@ -12,6 +12,7 @@ MANY = 60
 """So many boxes are looked at with ease: where there are more, blocks are looked for."""
 _FEW = 3
 _PIECE = 25
+_MOST = 0.8  # of a level that a fold may hold
 _DIMENSIONS = re.compile(r"[A-Za-z_]*[123]d")
 
 Folds = dict[str, tuple[str, ...]]
@@ -85,7 +86,7 @@ def _stems(own: Sequence[str], start: int) -> dict[str, tuple[str, ...]]:
     good = {
         stem
         for stem, found in places.items()
-        if _FEW <= len(found) < 0.8 * len(own) and found[-1] - found[0] + 1 == len(found)
+        if _FEW <= len(found) < _MOST * len(own) and found[-1] - found[0] + 1 == len(found)
     }
     folds = {name: [stem for stem in paths[name] if stem in good] for name in own}
     # A fold with nothing but another one in it is one fold too many.
@@ -122,9 +123,10 @@ def _narrow(
             if end - begin == high - low:
                 cut(low, high, around, width)
             elif end - begin >= _FEW:
-                label = own[end - 1][start:]
-                folds.update({name: (*around, label) for name in own[begin:end] if name in loose})
-                cut(begin, end, (*around, label))
+                # What holds nearly all of a level is no fold: what is in it stands in its place.
+                inside = (*around, own[end - 1][start:]) if end - begin < _MOST * (high - low) else around
+                folds.update({name: inside for name in own[begin:end] if name in loose})
+                cut(begin, end, inside)
             begin = end
 
     cut(0, len(own), ())

@@ -56,33 +56,34 @@ const OPTIONS = {
   "elk.layered.spacing.nodeNodeBetweenLayers": "26",
   "elk.spacing.nodeNode": "22",
   "elk.spacing.edgeNode": "14",
-  "elk.layered.considerModelOrder.strategy": "NODES_AND_EDGES",
-  "elk.layered.nodePlacement.strategy": "BRANDES_KOEPF",
-  "elk.layered.nodePlacement.bk.fixedAlignment": "BALANCED",
 };
+const PADDING = { "elk.padding": "[top=34,left=14,bottom=14,right=14]" };
+
+// Of many boxes only the outermost frames are drawn, and places are found by quicker ways: seconds instead of minutes.
+const MANY = 400;
+const QUICK = { "elk.layered.thoroughness": "1", "elk.layered.nodePlacement.strategy": "SIMPLE" };
 
 export async function layout(view) {
-  const made = new Map();
-  const root = { id: "root", layoutOptions: { ...OPTIONS }, children: [], edges: [] };
-  if (view.boxes.length > 400) root.layoutOptions["elk.layered.thoroughness"] = "2";
-  for (const frame of view.frames) {
-    made.set(frame.id, {
-      id: `frame:${frame.id}`,
-      frame,
-      children: [],
-      edges: [],
-      layoutOptions: { ...OPTIONS, "elk.padding": "[top=34,left=14,bottom=14,right=14]" },
-    });
-  }
-  for (const frame of view.frames) (made.get(frame.parent) ?? root).children.push(made.get(frame.id));
-  for (const box of view.boxes) {
-    (made.get(box.parent) ?? root).children.push({ id: box.key, box, width: width(box), height: BOX.height });
-  }
-  view.edges.forEach(([from, to], number) => root.edges.push({ id: `e${number}`, sources: [from], targets: [to] }));
-  const plain = JSON.parse(JSON.stringify(root, (key, value) => (key === "box" || key === "frame" ? undefined : value)));
+  const many = view.boxes.length > MANY;
   const elk = view.boxes.length > WORKER_FROM ? workerElk() : pageElk();
-  const placed = await elk.layout(plain);
-  return gather(placed, view);
+  const options = many ? { ...OPTIONS, ...QUICK } : OPTIONS;
+  const frames = many ? view.frames.filter((frame) => !frame.parent) : view.frames;
+  try {
+    return gather(await elk.layout(asked(view, frames, options)), view);
+  } catch {
+    return gather(await elk.layout(asked(view, [], options)), view); // frames are what it may stumble over
+  }
+}
+
+// The graph that ELK is given: frames that are left out give what is in them to the ones around them.
+function asked(view, frames, options) {
+  const root = { id: "root", layoutOptions: options, children: [], edges: [] };
+  const made = new Map(frames.map(({ id }) => [id, { id: `frame:${id}`, children: [], layoutOptions: { ...options, ...PADDING } }]));
+  const around = (path) => made.get([...path].reverse().find((id) => made.has(id))) ?? root;
+  for (const frame of frames) (made.get(frame.parent) ?? root).children.push(made.get(frame.id));
+  for (const box of view.boxes) around(box.path).children.push({ id: box.key, width: width(box), height: BOX.height });
+  view.edges.forEach(([from, to], number) => root.edges.push({ id: `e${number}`, sources: [from], targets: [to] }));
+  return root;
 }
 
 // Everything in coordinates of the whole drawing.

@@ -42,16 +42,18 @@ export class Pane {
     const round = ++this.round;
     const before = anchor && this.at(anchor);
     this.said.text("placing…");
-    const placed = await layout(this.tree.view(open));
+    const placed = await layout(this.tree.view(open)).catch((error) => {
+      this.said.text(`this cannot be placed: ${error}`);
+      throw error;
+    });
     if (round !== this.round) return; // meanwhile something else was asked for
     this.placed = placed;
     this.open = open;
     this.render();
     const count = `${placed.boxes.length} of ${this.tree.drawing.nodes.length} shown`;
     this.said.text(placed.boxes.length === this.tree.drawing.nodes.length ? `${placed.boxes.length} layers` : count);
-    if (!this.drawn) this.fit(SHRUNK);
-    else if (before) this.hold(anchor, before);
-    this.drawn = true;
+    if (before) this.hold(anchor, before);
+    else this.fit(SHRUNK);
   }
 
   render() {

@@ -132,9 +132,10 @@ export function groups(parent, host) {
   const rows = host.data.passes.flatMap((item) => (item.groups ?? []).map((group) => ({ ...group, pass: item.name })));
   if (!rows.length) return;
   const root = section(parent, "Groups of channels", "groups");
-  root.append("p").attr("class", "note").text("Channels of a group go together. Scores run from the least to the greatest, dark what was removed.");
+  root.append("p").attr("class", "note").text("Channels of a group go together. Scores run from the least to the greatest; red ones were removed.");
   const table = root.append("div").attr("class", "scroll").append("table").attr("class", "plain");
-  const heads = ["group", "layers", "channels", "kept", "importance", "why none may go"];
+  const reasons = rows.some((row) => row.why) ? ["why none may go"] : [];
+  const heads = ["group", "layers", "channels", "kept", "importance", ...reasons];
   table.append("thead").append("tr").selectAll("th").data(heads).join("th").attr("scope", "col").text((d) => d);
   const row = table.append("tbody").selectAll("tr").data(rows).join("tr");
   row.append("td").append("button").attr("type", "button").text((d) => d.name).on("click", (_, d) => host.go(d.layers[0], true));
@@ -144,7 +145,7 @@ export function groups(parent, host) {
   row.append("td").each(function (d) {
     spark(select(this), d);
   });
-  row.append("td").text((d) => d.why);
+  if (reasons.length) row.append("td").text((d) => d.why);
 }
 
 // Sorted scores as columns; those below the cut are filled.

@@ -16,7 +16,14 @@ export class Tree {
         this.folds.get(id).nodes.push(node);
       });
     }
-    for (const fold of this.folds.values()) summarise(fold);
+    // What a fold gives is what its last node gives that is read outside of it.
+    for (const [from, to] of drawing.edges) {
+      const reader = new Set(drawing.nodes[to].path);
+      for (const id of drawing.nodes[from].path) {
+        if (!reader.has(id)) this.folds.get(id).exit = Math.max(from, this.folds.get(id).exit ?? 0);
+      }
+    }
+    for (const fold of this.folds.values()) summarise(fold, drawing.nodes[fold.exit] ?? fold.nodes.at(-1));
   }
 
   // Boxes in the order of the network, each with the open fold around it, and edges between boxes.
@@ -29,7 +36,7 @@ export class Tree {
       if (!boxes.has(key)) {
         const fold = closed === undefined ? null : this.folds.get(closed);
         const parents = fold ? node.path.slice(0, node.path.indexOf(closed)) : node.path;
-        boxes.set(key, { key, node: fold ? null : node, fold, parent: parents.at(-1) ?? null });
+        boxes.set(key, { key, node: fold ? null : node, fold, path: parents, parent: parents.at(-1) ?? null });
         for (const id of parents) frames.set(id, this.folds.get(id));
       }
       return key;
@@ -42,7 +49,7 @@ export class Tree {
   }
 }
 
-function summarise(fold) {
+function summarise(fold, exit) {
   const statuses = {};
   for (const node of fold.nodes) if (node.status) statuses[node.status] = (statuses[node.status] ?? 0) + 1;
   const most = ["changed", "new", "gone", "resized"].filter((each) => statuses[each]);
@@ -56,7 +63,7 @@ function summarise(fold) {
           ? "resized"
           : "changed"
         : "same";
-  fold.shape = fold.nodes.at(-1).shape;
+  fold.shape = exit.shape;
   for (const key of ["macs", "parameters", "weight_bytes", "activation_bytes"]) {
     fold[key] = fold.nodes.reduce((sum, node) => sum + (node[key] ?? 0), 0);
   }
