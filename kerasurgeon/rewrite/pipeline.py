@@ -151,7 +151,7 @@ class Pipeline:
             run.advance(1.0, "done")
         notes = (*graph.model.notes, *run.notes)
         counted = {name: shape[1:] for name, shape in shapes.items()}
-        report = Report(model.name, tuple(reports), time.perf_counter() - started, notes, counted)
+        report = Report(model.name, tuple(reports), time.perf_counter() - started, notes, counted, *run.drawings(graph))
         recipe = Recipe.of(self.passes, seed=seed, verify=verify, sizes=sizes, allow=self._allow)
         if result is not model:
             came_of(result, (*recipes_of(model), in_json(recipe)))
