@@ -72,6 +72,7 @@ class Opened:
         weights: Where the graph has its weights, by their paths.
         content: What the nodes of the scope were: see ``keras_io.open_folding``.
         layers: The layers that they called.
+        needs: The scopes of opened layers that must be closed too, since masks come from them.
     """
 
     layer: Layer
@@ -79,6 +80,7 @@ class Opened:
     weights: Mapping[str, WeightRef] = field(default_factory=lambda: MappingProxyType({}))
     content: Any = None
     layers: Mapping[str, Layer] = field(default_factory=lambda: MappingProxyType({}))
+    needs: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ class Scope:
         outputs: Nested outputs of the model, as values of inlined nodes; ``None`` where one was removed.
         dtype: The model's own dtype policy, serialised, where it has one.
         opened: The closed layer that stands in its place while nothing of it has changed.
+        masked: Whether a tensor that it is called on carries a mask. Keras' models do not support masks: it is emitted
+            flat.
     """
 
     path: str
@@ -112,6 +116,7 @@ class Scope:
     outputs: Any
     dtype: Any = None
     opened: Opened | None = None
+    masked: bool = False
 
     @property
     def parent(self) -> str:

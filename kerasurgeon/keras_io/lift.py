@@ -23,8 +23,10 @@ from kerasurgeon.keras_io.layers import capture, specs_of
 from kerasurgeon.keras_io.nesting import call_operand
 from kerasurgeon.keras_io.open_folding import recorded
 from kerasurgeon.keras_io.open_lifting import LOCK, Openings, reason
+from kerasurgeon.keras_io.open_masks import Lost, MustStayClosedError, carry_masks
 from kerasurgeon.keras_io.open_root import root_graph
 from kerasurgeon.keras_io.open_sizes import UntraceableError
+from kerasurgeon.keras_io.open_tracing import Walked
 from kerasurgeon.keras_io.quick import quick_keras
 from kerasurgeon.keras_io.ties import noted_ties, reached_by
 
@@ -58,19 +60,23 @@ def lift(model: keras.Model, *, open: Any = "auto", inputs: Any = None) -> Graph
 
 def _lifted(model: Any, option: Any, inputs: Any = None) -> _Lifter:
     require_known()
-    openings = Openings(option)
     functional = _functional_of(model)
     if functional is not None and inputs is not None:
         raise OptionError("inputs= is for subclassed models only; this one has inputs of its own.", got=model.name)
+    kept: dict[str, str] = {}
     with LOCK, quick_keras():
-        try:
-            if functional is None:
-                functional = root_graph(model, inputs, openings)
-            lifter = _Lifter(model, openings)
-            lifter.run(functional)
-        finally:
-            openings.opener.forget()
-    return lifter
+        while True:
+            openings = Openings(option, kept)
+            try:
+                root = root_graph(model, inputs, openings) if functional is None else functional
+                lifter = _Lifter(model, openings)
+                lifter.run(root)
+                return lifter
+            except MustStayClosedError as error:
+                why = f"Keras hands a mask that it gives on to {error.why}, which layers and ops would not"
+                kept |= {lifter.graph.scopes[path].model: why for path in error.scopes}
+            finally:
+                openings.opener.forget()
 
 
 def lift_with_variables(model: keras.Model) -> tuple[Graph, dict[tuple[str, str], Any]]:
@@ -108,15 +114,6 @@ def _functional_of(model: Any) -> Any:
     return functional
 
 
-def _held_and_called(operation: Any, functional: Any) -> str | None:
-    """The name of a layer that another one holds as an attribute and the model calls as well."""
-    called = {id(other) for other in functional.operations}
-    return next(
-        (value.name for value in vars(operation).values() if isinstance(value, keras.Layer) and id(value) in called),
-        None,
-    )
-
-
 class _Lifter:
     """Carries what one lift collects: which layer object became which layer, which variable belongs where."""
 
@@ -144,6 +141,7 @@ class _Lifter:
         self.variables: dict[int, WeightRef] = {}
         self.objects: list[Any] = []  # keeps the layer objects alive while their ids are keys
         self.calls: dict[str, int] = defaultdict(int)
+        self.lost = Lost()
 
     def run(self, functional: Any) -> None:
         self._capture_layers(functional, "")
@@ -154,6 +152,7 @@ class _Lifter:
         to_value = values.__getitem__
         self.graph.inputs = map_leaves(lambda tensor: to_value(id(tensor)), functional._inputs_struct)
         self.graph.outputs = map_leaves(lambda tensor: to_value(id(tensor)), functional._outputs_struct)
+        self.lost.refuse(functional.outputs, "the loss")
         self.graph.mark_checked(*self.graph.unchecked)
         self._refine()
         self._record_openings()
@@ -193,13 +192,17 @@ class _Lifter:
             key = self.keys.get(id(operation))
             if key is None or not isinstance(operation, keras.Layer) or functional_graph(operation) is not None:
                 continue  # what a functional model calls is in its graph, whatever its attributes hold
-            parts = {
-                attribute: self.keys[id(value)]
-                for attribute, value in vars(operation).items()
-                if isinstance(value, keras.Layer) and id(value) in self.keys
-            }
+            parts = self._parts_of(operation)
             if parts:
                 self.graph.update_layer(key, replace(self.graph.layers[key], parts=parts))
+
+    def _parts_of(self, operation: Any) -> dict[str, str]:
+        """The layers of the graph that a layer holds, by attribute."""
+        return {
+            attribute: self.keys[id(value)]
+            for attribute, value in vars(operation).items()
+            if isinstance(value, keras.Layer) and id(value) in self.keys
+        }
 
     def _refine(self) -> None:
         """Specs inside a nested model are those of its own inputs; a call may know more."""
@@ -209,8 +212,14 @@ class _Lifter:
                     self.graph.expect_change(value)
         infer(self.graph)
 
-    def _capture_layers(self, functional: Any, scope: str) -> None:
-        """Give every layer object a key, before any operand can refer to its weights."""
+    def _capture_layers(self, functional: Any, scope: str, *, veiled: bool = False) -> None:
+        """Give every layer object a key, before any operand can refer to its weights.
+
+        Args:
+            functional: The calls.
+            scope: Where they stand.
+            veiled: Whether masks may come in that the recorded calls do not show.
+        """
         calls: dict[int, list[Any]] = defaultdict(list)
         for node, _ in nodes_of(functional):
             calls[id(node.operation)].append(node)
@@ -224,14 +233,14 @@ class _Lifter:
                 self.models[id(operation)] = path
                 if not has_plain_constructor(operation):
                     self.openings.note(operation)
-                self._capture_layers(inner, path)
+                masked = any(carry_masks(node.input_tensors) for node in calls[id(operation)])
+                self._capture_layers(inner, path, veiled=veiled or masked)
                 continue
             if scope and isinstance(operation, keras.layers.InputLayer):
                 continue  # stands in the scope's record, see _scope
             if self.openings.wants(operation, path):
-                held = _held_and_called(operation, functional)
-                if held is not None:
-                    self.openings.closed[path] = f"it holds layer {held!r}, which the model calls by itself"
+                if veiled:
+                    self.openings.closed[path] = "it is in a model that is called on a tensor with a mask"
                 elif self._open(operation, path, calls.get(id(operation), [])):
                     continue
             layer = self.openings.captured(operation)
@@ -258,7 +267,8 @@ class _Lifter:
     def _record_openings(self) -> None:
         """Note what opened layers look like, so that unchanged ones can be told when the graph is emitted."""
         everywhere: dict[int, list[WeightRef]] = defaultdict(list)
-        for operation in self.objects:
+        any_opened = any(scope.opened is not None for scope in self.graph.scopes.values())
+        for operation in self.objects if any_opened else ():
             key = self.keys.get(id(operation))
             if key is not None and isinstance(operation, keras.Layer):
                 names = self.graph.layers[key].weights
@@ -266,13 +276,14 @@ class _Lifter:
                     everywhere[id(variable)].append(WeightRef(key, name))
         for scope in tuple(self.graph.scopes.values()):
             if scope.opened is not None:
-                weights = {}
+                weights, (owner, keyed) = {}, self.openings.owner_of(scope.opened)
                 inside = {node.layer for node in self.graph.nodes_in(scope.path)}
-                for path, variable in self.openings.weights_of(scope.opened).items():
+                for path, variable in keyed.items():
                     found = sorted(everywhere.get(id(variable), ()), key=lambda ref: ref.layer not in inside)
                     if found:
                         weights[path] = found[0]
-                opened = recorded(self.graph, scope, replace(scope.opened, weights=weights))
+                layer = replace(scope.opened.layer, parts=self._parts_of(owner))
+                opened = recorded(self.graph, scope, replace(scope.opened, layer=layer, weights=weights))
                 self.graph.set_scope(replace(scope, opened=opened))
         self.openings.refuse_unknown()
         self.graph.model = replace(self.graph.model, closed=self.openings.closed)
@@ -285,13 +296,19 @@ class _Lifter:
                 continue
             if scope and node.is_input:
                 continue  # bound to the caller's operands by _inline
-            self._add_node(node, scope, values)
+            if all(id(tensor) in values for tensor in node.outputs):
+                continue  # a mask that was needed earlier
+            self._add_node(node, scope, values, traced=isinstance(functional, Walked))
 
-    def _add_node(self, node: Any, scope: str, values: dict[int, Value]) -> None:
+    def _add_node(self, node: Any, scope: str, values: dict[int, Value], *, traced: bool = False) -> None:
         operation = node.operation
         key = self.keys[id(operation)]
         self._refuse_hidden_ties(node)
-        args, kwargs = self._operands(node, values)
+        told = self.lost.told(node, traced=traced)
+        for leaf in leaves(told):
+            if isinstance(leaf, keras.KerasTensor):
+                self._add_mask(leaf, scope, values)
+        args, kwargs = self._operands(node.arguments.args, told, values)
         count = self.calls[f"{scope}>{key}"]
         self.calls[f"{scope}>{key}"] += 1
         base = f"{scope}/{operation.name}" if scope else operation.name
@@ -328,16 +345,23 @@ class _Lifter:
             count += 1
             path = f"{base}:{count}"
         if traced is None:
-            args, kwargs = self._operands(node, values)
+            self.lost.refuse(node.input_tensors, f"model {model.name!r}")
+            args, kwargs = self._operands(node.arguments.args, node.arguments.kwargs, values)
         else:
+            self.lost.enter(traced.bound, inner.inputs)
             args, kwargs = ([self._add_mask(tensor, scope, values) for tensor in traced.bound],), {}
         bound = list(leaves(args[0] if args else kwargs.get("inputs")))
         inner_values = {id(tensor): value for tensor, value in zip(inner.inputs, bound, strict=True)}
         record = self._scope(model, inner, path, args, kwargs)
         if traced is not None:
-            record = replace(record, cls=keras.Model, dtype=None)
-        self.graph.set_scope(replace(record, opened=self.openings.opened(model, traced)))
+            record = replace(record, cls=keras.Model, dtype=None, masked=carry_masks(traced.bound))
+        opened = self.openings.opened(model, traced)
+        if opened is not None:
+            opened = replace(opened, needs=self.lost.of(node.input_tensors))
+        self.graph.set_scope(replace(record, opened=opened))
         self._add_nodes(inner, path, inner_values)
+        if traced is not None:
+            self.lost.leave(path, node.outputs, inner.outputs)
         outputs = map_leaves(lambda tensor: inner_values[id(tensor)], inner._outputs_struct)
         self.graph.set_scope(replace(self.graph.scopes[path], outputs=outputs))
         for tensor, value in zip(node.outputs, values_in(outputs), strict=True):
@@ -360,7 +384,7 @@ class _Lifter:
             dtype=own_dtype(model),
         )
 
-    def _operands(self, node: Any, values: dict[int, Value]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def _operands(self, args: Any, kwargs: Any, values: dict[int, Value]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         def translate(leaf: Any) -> Any:
             if isinstance(leaf, keras.KerasTensor):
                 return values[id(leaf)]
@@ -370,4 +394,4 @@ class _Lifter:
                 return keras.ops.convert_to_tensor(leaf) if reference is None else reference
             return leaf
 
-        return map_leaves(translate, node.arguments.args), map_leaves(translate, node.arguments.kwargs)
+        return map_leaves(translate, args), map_leaves(translate, kwargs)

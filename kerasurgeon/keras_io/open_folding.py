@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -40,20 +40,37 @@ def folded(graph: Graph) -> tuple[Graph, Moved]:
     scopes = sorted((scope for scope in graph.scopes.values() if scope.opened is not None), key=_depth)
     if not scopes:
         return graph, {}
-    twin = graph.copy()
-    done: list[str] = []
-    places: dict[WeightRef, list[tuple[str, str]]] = {}
+    chosen: dict[str, Opened] = {}
     for scope in scopes:
         assert scope.opened is not None
-        if not any(in_scope(scope.path, path) for path in done) and _is_unchanged(graph, scope, scope.opened):
-            key = _fold(twin, graph, twin.scopes[scope.path], scope.opened)
-            for path, ref in scope.opened.weights.items():
-                if (key, path) not in places.setdefault(ref, []):
-                    places[ref].append((key, path))
-            done.append(scope.path)
+        if not any(in_scope(scope.path, path) for path in chosen) and _is_unchanged(graph, scope, scope.opened):
+            chosen[scope.path] = scope.opened
+    while lacking := [path for path, opened in chosen.items() if not _has_masks(opened, chosen)]:
+        for path in lacking:
+            del chosen[path]
+    if not chosen:
+        return graph, {}
+    twin = graph.copy()
+    places: dict[WeightRef, list[tuple[str, str]]] = {}
+    for path, opened in chosen.items():
+        parts = {attribute: key for attribute, key in opened.layer.parts.items() if _is_called(graph, key, chosen)}
+        key = _fold(twin, graph, twin.scopes[path], replace(opened, layer=replace(opened.layer, parts=parts)))
+        for weight, ref in opened.weights.items():
+            if (key, weight) not in places.setdefault(ref, []):
+                places[ref].append((key, weight))
     _tie(twin, places)
     moved = {(ref.layer, ref.key): several[0] for ref, several in places.items() if ref.layer not in twin.layers}
-    return (twin, moved) if done else (graph, {})
+    return twin, moved
+
+
+def _has_masks(opened: Opened, chosen: Iterable[str]) -> bool:
+    """Whether the layers whose masks a layer takes are closed again too."""
+    return all(any(in_scope(need, path) for path in chosen) for need in opened.needs)
+
+
+def _is_called(graph: Graph, key: str, chosen: Iterable[str]) -> bool:
+    """Whether a layer is called outside of some scopes."""
+    return not all(any(in_scope(node.scope, path) for path in chosen) for node in graph.calls(key))
 
 
 def _depth(scope: Scope) -> int:

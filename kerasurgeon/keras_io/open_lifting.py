@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +32,7 @@ class Openings:
 
     Args:
         option: ``"auto"``, ``"all"``, ``"none"``, or names.
+        kept: Why layers must stay closed whatever the option says, by path.
 
     Attributes:
         closed: Why layers stayed closed, by path.
@@ -42,7 +43,7 @@ class Openings:
         OptionError: The option is none of these.
     """
 
-    def __init__(self, option: Any) -> None:
+    def __init__(self, option: Any, kept: Mapping[str, str]) -> None:
         names = {option} if isinstance(option, str) else option
         if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
             raise OptionError(
@@ -50,6 +51,7 @@ class Openings:
             )
         self.names = frozenset(names) - {"auto", "all", "none"}
         self.mode = option if isinstance(option, str) and not self.names else "names"
+        self.kept = kept
         self.found: set[str] = set()
         self.seen: set[str] = set()
         self.opener = Opener()
@@ -57,7 +59,7 @@ class Openings:
         self.traces: dict[int, Traced] = {}
         self.records: dict[int, tuple[Layer | None, dict[str, Any]]] = {}
         self._kept: list[Any] = []
-        self._keyed: dict[int, dict[str, Any]] = {}
+        self._owners: dict[int, tuple[Any, dict[str, Any]]] = {}
 
     def wants(self, operation: Any, path: str) -> bool:
         """Whether to open a layer."""
@@ -67,12 +69,15 @@ class Openings:
         if self.mode == "names":
             named = self.names & {path, operation.name}
             self.found |= named
-            return bool(named) or any(path.startswith(f"{name}/") for name in self._opened_names())
-        if self.mode == "all":
-            return True
-        return not any(answered(type(operation)) for answered in ANSWERED) and (
-            "/" in path or len(flatten_layers(operation)) > 1
-        )
+            wanted = bool(named) or any(path.startswith(f"{name}/") for name in self.found)
+        else:
+            wanted = self.mode == "all" or (
+                not any(answered(type(operation)) for answered in ANSWERED)
+                and ("/" in path or len(flatten_layers(operation)) > 1)
+            )
+        if wanted and path in self.kept:
+            self.closed[path] = self.kept[path]
+        return wanted and path not in self.kept
 
     def trace(self, operation: Any, nodes: Iterable[Any]) -> list[Traced]:
         """What a layer does in each of its calls.
@@ -131,15 +136,12 @@ class Openings:
         if definition is None:
             return None
         found = Opened(definition, None if traced is None else traced.operands)
-        self._keyed[id(definition)] = keyed
+        self._owners[id(definition)] = operation, keyed
         return found
 
-    def weights_of(self, opened: Opened) -> dict[str, Any]:
-        """The variables of an opened layer by path."""
-        return self._keyed[id(opened.layer)]
-
-    def _opened_names(self) -> Iterable[str]:
-        return self.found
+    def owner_of(self, opened: Opened) -> tuple[Any, dict[str, Any]]:
+        """The layer that was opened, and its variables by path."""
+        return self._owners[id(opened.layer)]
 
 
 def reason(error: UntraceableError | LiftError) -> str:

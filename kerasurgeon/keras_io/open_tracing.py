@@ -27,6 +27,7 @@ from kerasurgeon.ir.node import Slot
 from kerasurgeon.ir.structure import leaves, map_leaves
 from kerasurgeon.keras_io.foreign import said
 from kerasurgeon.keras_io.internals import flatten_layers, keras_mask, nodes_of, set_keras_mask
+from kerasurgeon.keras_io.open_masks import take_away, with_masks
 from kerasurgeon.keras_io.open_redirects import CALL, NOW, REPLACED, Done, Training, takes_training
 from kerasurgeon.keras_io.open_sizes import FreeSize, UntraceableError, has_free
 
@@ -232,7 +233,9 @@ class _Frame:
             args, kwargs = map_leaves(self._symbolic, (args, kwargs))
         known = layer.built and id(layer) in self.parts
         with self.aside():
+            kwargs = with_masks(layer, args, kwargs)
             outputs = CALL.original(layer, *args, **kwargs)
+            take_away(layer, leaves((args, kwargs)))
         node = layer._inbound_nodes[-1] if layer._inbound_nodes else None
         if node is None or not any(out is one for out in leaves(outputs) for one in node.outputs):
             raise UntraceableError(f"the call of the layer {layer.name!r} is not recorded by Keras")
