@@ -190,14 +190,16 @@ class _Lifter:
         """Note which layers hold, as an attribute, a layer that the graph calls by itself."""
         for operation in self.objects:
             key = self.keys.get(id(operation))
-            if key is None or not isinstance(operation, keras.Layer) or functional_graph(operation) is not None:
-                continue  # what a functional model calls is in its graph, whatever its attributes hold
+            if key is None or not isinstance(operation, keras.Layer):
+                continue
             parts = self._parts_of(operation)
             if parts:
                 self.graph.update_layer(key, replace(self.graph.layers[key], parts=parts))
 
     def _parts_of(self, operation: Any) -> dict[str, str]:
         """The layers of the graph that a layer holds, by attribute."""
+        if functional_graph(operation) is not None:
+            return {}  # what a functional model calls is in its graph, whatever its attributes hold
         return {
             attribute: self.keys[id(value)]
             for attribute, value in vars(operation).items()
