@@ -86,7 +86,7 @@ class Bidirectional(layers.Layer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Gated(layers.Layer):
-    """A block of Llama: RMS norms by hand, rotary positions, two heads of keys for four of queries, a gated inner layer."""
+    """A block of Llama: RMS norms by hand, rotary places, two heads of keys for four queries, a gated layer."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
