@@ -122,8 +122,14 @@ def _emitted(graph: Graph, *, fold: bool = True) -> tuple[keras.Model, _Emitter]
         # Putting nested models together may drop scopes, which is for this emission only.
         try:
             closed, moved = folded(graph) if fold else (graph, {})
-            emitter = _Emitter(closed.copy() if closed is graph and graph.scopes else closed, unchecked, moved)
-            model = emitter.run()
+            try:
+                emitter = _Emitter(closed.copy() if closed is graph and graph.scopes else closed, unchecked, moved)
+                model = emitter.run()
+            except EmitError:
+                if closed is graph:
+                    raise
+                emitter = _Emitter(graph.copy(), unchecked, {})  # what is closed cannot be made again
+                model = emitter.run()
         except Exception:
             check_types(graph)  # says better what is wrong, if this is it
             raise

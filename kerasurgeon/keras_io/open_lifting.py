@@ -10,12 +10,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasurgeon.errors import LiftError, OptionError, did_you_mean
+from kerasurgeon.errors import EmitError, LiftError, OptionError, did_you_mean
 from kerasurgeon.ir.layer import Layer, Weight
 from kerasurgeon.ir.node import Opened
 from kerasurgeon.keras_io.foreign import is_foreign
-from kerasurgeon.keras_io.internals import flatten_layers
-from kerasurgeon.keras_io.layers import capture, keyed_variables
+from kerasurgeon.keras_io.internals import flatten_layers, functional_graph
+from kerasurgeon.keras_io.layers import capture, construct, keyed_variables
 from kerasurgeon.keras_io.open_sizes import UntraceableError
 from kerasurgeon.keras_io.open_tracing import Opener, Traced
 from kerasurgeon.keras_io.tensors import array_of
@@ -95,10 +95,12 @@ class Openings:
         return [traced for _, traced in found]
 
     def note(self, operation: Any) -> None:
-        """Remember a layer as it is closed."""
+        """Remember a layer as it is closed, if it can be made again from what it says of itself."""
         try:
             definition: Layer | None = capture(operation)
-        except LiftError:
+            if definition is not None and functional_graph(operation) is None:
+                construct(definition)
+        except (LiftError, EmitError):
             definition = None
         self.records[id(operation)] = definition, keyed_variables(operation, operation.weights)
 
