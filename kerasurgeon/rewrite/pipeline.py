@@ -13,6 +13,8 @@ import keras
 
 from kerasurgeon.errors import KerasurgeonError, OptionError
 from kerasurgeon.ir.graph import Graph
+from kerasurgeon.keras_io.emit import emit
+from kerasurgeon.keras_io.internals import is_functional
 from kerasurgeon.keras_io.lift import lift
 from kerasurgeon.keras_io.remaking import fault_of_layers
 from kerasurgeon.keras_io.seeding import python_seeded
@@ -138,6 +140,8 @@ class Pipeline:
         with python_seeded(seed), allow_imports(*self._allow):
             graph = lift(model)
             shapes = {} if sizes is None else input_shapes(graph, sizes)
+            if not is_functional(model):
+                model = emit(graph)  # what passes do is held against what its code was opened to
             run = Run(model, graph, verify, data, loss, evaluate, sizes, seed, progress or no_progress)
             try:
                 reports = [run.one(item, index, self.passes) for index, item in enumerate(self.passes)]
