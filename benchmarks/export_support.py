@@ -11,7 +11,7 @@ Per network, at the smallest input, with calibrated random weights, one after th
   how far the outputs move when the last bit of every weight does: no file can be held to less.
 
 With ``--write`` the rows replace those of the same networks in the file; ``--missing`` measures those it lacks.
-``--counts`` counts the operators of files from the graph anew, with weights as Keras makes them; all else in the rows stays.
+``--counts`` counts the operators of files from the graph anew, with weights as Keras makes them; all else stays.
 """
 
 from __future__ import annotations
