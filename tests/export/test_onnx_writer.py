@@ -26,6 +26,7 @@ from kerasurgeon.passes import FoldBatchNorm, PruneChannels, TuckerSplit
 from kerasurgeon.rewrite.outputs import rounding_sensitivity
 from kerasurgeon.rules import Rule, register_rule, unregister_rule
 from tests.applications import application_inputs, shared_application
+from tests.export.runtimes import difference, expected
 from tests.zoo.sampling import randomise
 
 NODES = {"ConvNeXtTiny": 390, "DenseNet121": 440, "MobileNetV2": 101, "MobileNetV3Small": 143, "ResNet50V2": 161}
@@ -48,21 +49,8 @@ def run(proto: Any, *inputs: np.ndarray, optimised: bool = True) -> list[np.ndar
     return list(session.run(None, dict(zip(names, inputs, strict=True))))
 
 
-def expected(model: keras.Model, *inputs: np.ndarray) -> list[np.ndarray]:
-    packed = inputs[0] if len(inputs) == 1 else list(inputs)
-    return [np.asarray(each) for each in keras.tree.flatten(model(packed, training=False))]
-
-
 def error(model: keras.Model, proto: Any, *inputs: np.ndarray) -> float:
     return difference(expected(model, *inputs), run(proto, *inputs))
-
-
-def difference(expected: list[np.ndarray], found: list[np.ndarray]) -> float:
-    worst = 0.0
-    for wanted, got in zip(expected, found, strict=True):
-        assert wanted.shape == got.shape
-        worst = max(worst, float(np.abs(wanted - got).max() / np.abs(wanted).max()))
-    return worst
 
 
 def operators(proto: Any) -> Counter[str]:
@@ -195,7 +183,7 @@ def test_channels_before_positions(tmp_path: Path, quantize: Any) -> None:
     ("name", "options"), [("m.tflite", {}), ("m.onnx", {"writer": "converter"}), ("m.onnx", {"layout": "nhwc"})]
 )
 def test_an_order_of_axes_that_cannot_be(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
-    with pytest.raises(OptionError, match=r"layout|order of axes"):
+    with pytest.raises(OptionError, match="layout"):
         export(image_network(), tmp_path / name, **({"layout": "nchw"} | options))
 
 

@@ -24,6 +24,7 @@ from kerasurgeon.passes import FoldBatchNorm, PruneChannels
 from kerasurgeon.rewrite.outputs import rounding_sensitivity
 from kerasurgeon.rules import Rule, register_rule, unregister_rule
 from tests.applications import application_inputs, shared_application
+from tests.export.runtimes import difference, expected
 from tests.zoo.sampling import randomise
 
 OPERATORS = {"MobileNetV2": 64}
@@ -53,18 +54,8 @@ def run(data: bytes, *inputs: np.ndarray, plain: bool = False) -> list[np.ndarra
     return [runtime.get_tensor(detail["index"]) for detail in runtime.get_output_details()]
 
 
-def expected(model: keras.Model, *inputs: np.ndarray) -> list[np.ndarray]:
-    packed = inputs[0] if len(inputs) == 1 else list(inputs)
-    return [np.asarray(each) for each in keras.tree.flatten(model(packed, training=False))]
-
-
 def error(model: keras.Model, data: bytes, *inputs: np.ndarray, plain: bool = False) -> float:
-    worst = 0.0
-    for wanted, got in zip(expected(model, *inputs), run(data, *inputs, plain=plain), strict=True):
-        assert wanted.shape == got.shape
-        assert wanted.dtype == got.dtype
-        worst = max(worst, float(np.abs(wanted - got).max() / np.abs(wanted).max()))
-    return worst
+    return difference(expected(model, *inputs), run(data, *inputs, plain=plain))
 
 
 def operators(data: bytes) -> Counter[str]:
