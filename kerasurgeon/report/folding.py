@@ -109,7 +109,7 @@ def _narrow(
     """Folds between the places where the fewest tensors pass: named for the node that they end in."""
     crossing = _crossing(own, operands)
     folds: dict[str, tuple[str, ...]] = {}
-    # Stretches of nodes, from the first to before the last, with the folds around them and a width that is no narrow one.
+    # Stretches of nodes, the last one left out, with the folds around them and the width above which places are sought.
     stretches: list[tuple[int, int, tuple[str, ...], int]] = [(0, len(own), (), -1)]
     while stretches:
         low, high, around, above = stretches.pop()
