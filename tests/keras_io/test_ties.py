@@ -256,6 +256,7 @@ def assert_same_and_tied(model: keras.Model, other: keras.Model) -> None:
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max())
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", MODELS)
 def test_one_variable_stays_one(name: str) -> None:
     model = made(name)
@@ -370,6 +371,7 @@ HELD: dict[str, Callable[[], keras.Model]] = {
 }
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("make", HELD.values(), ids=HELD)
 def test_one_variable_is_held_once(make: Callable[[], keras.Model], monkeypatch: pytest.MonkeyPatch) -> None:
     """By every weight of the graph that is tied to it, and by all models emitted from it."""
@@ -391,6 +393,7 @@ def test_one_variable_is_held_once(make: Callable[[], keras.Model], monkeypatch:
         assert weight.array.__array_interface__["data"][0] in where
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("make", HELD.values(), ids=HELD)
 def test_a_brief_model_of_tied_layers_gives_its_weights_back(make: Callable[[], keras.Model]) -> None:
     model = make()
