@@ -109,27 +109,26 @@ def _narrow(
     """Folds between the places where the fewest tensors pass: named for the node that they end in."""
     crossing = _crossing(own, operands)
     folds: dict[str, tuple[str, ...]] = {}
-
-    def cut(low: int, high: int, around: tuple[str, ...], above: int = -1) -> None:
-        """Fold what lies between the narrowest places among nodes ``low`` to ``high``, the last one left out."""
+    # Stretches of nodes, the last one left out, with the folds around them and the width above which places are sought.
+    stretches: list[tuple[int, int, tuple[str, ...], int]] = [(0, len(own), (), -1)]
+    while stretches:
+        low, high, around, above = stretches.pop()
         widths = [width for width in crossing[low : high - 1] if width > above]
         if high - low <= _PIECE or not widths:
-            return
+            continue
         width, begin = min(widths), low
         for end in range(low + 1, high + 1):
             # A few nodes in a row, with narrow places between all of them, go with the block that follows.
             if end != high and (crossing[end - 1] > width or end - begin < 2 * _FEW):
                 continue
             if end - begin == high - low:
-                cut(low, high, around, width)
+                stretches.append((low, high, around, width))
             elif end - begin >= _FEW:
                 # What holds nearly all of a level is no fold: what is in it stands in its place.
                 inside = (*around, own[end - 1][start:]) if end - begin < _MOST * (high - low) else around
                 folds.update({name: inside for name in own[begin:end] if name in loose})
-                cut(begin, end, inside)
+                stretches.append((begin, end, inside, -1))
             begin = end
-
-    cut(0, len(own), ())
     return folds
 
 

@@ -13,7 +13,8 @@ Network = tuple[list[str], dict[str, list[str]]]
 
 def residual(names: Sequence[str], inner: int = 5) -> Network:
     """Blocks with a shortcut, each node called as its block and its place say."""
-    order, reads = ["in"], {"in": []}
+    order = ["in"]
+    reads: dict[str, list[str]] = {"in": []}
     for block in names:
         entry = order[-1]
         for place in range(inner):
