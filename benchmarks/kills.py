@@ -266,9 +266,10 @@ def _digest(data: Any) -> str:
 
 
 def hidden_in(folder: Path) -> list[Path]:
-    """What the library has hidden, here and in the folder for temporary files."""
+    """What the library has hidden, here and in the folder for temporary files, where ONNX Runtime keeps a `.ses`."""
     places = (folder, folder.with_name(f"{folder.name}.tmp"))
-    return [path for place in places for path in place.rglob(".*") if path.parent.suffix != ".kerasurgeon"]
+    found = [path for place in places for path in place.rglob(".*") if path.parent.suffix != ".kerasurgeon"]
+    return [path for path in found if path.name != ".ses"]
 
 
 # One command.

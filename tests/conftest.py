@@ -8,11 +8,13 @@ marked ``bare`` gets no such help: it is about what the library itself does on s
 The rule for pruning without data: tests do not wait for inputs to be generated, batch-norm means take their place as
 where the time is too short. A test that is about generated inputs is marked ``generates``.
 
-The rule for sweeps: a test that takes ``application`` runs over ``COMPUTED``, as part of every run. With
-``--all-architectures`` it runs over all of keras.applications instead and is marked ``sweep``, so that
-``pytest -m sweep --all-architectures`` runs every architecture and nothing else. A test that is itself marked
-``sweep`` runs only with that option or with a ``-m`` expression that names sweep; one marked ``example``
-only with a ``-m`` expression that names example.
+The rule for sweeps: a test that takes ``application`` runs on one of ``COMPUTED``, as part of every run; which one
+follows from its name. With ``--all-architectures`` it runs over all of keras.applications instead and is marked
+``sweep``. Of the cases of a test marked ``spread(n)`` every n-th is part of every run, and the others are marked
+``sweep``: with all of them, what is built and computed again and again takes an hour. So
+``pytest -m sweep --all-architectures`` runs every architecture and all cases that the usual run leaves out. A test that
+is itself marked ``sweep`` runs only with that option or with a ``-m`` expression that names sweep; one marked
+``example`` only with a ``-m`` expression that names example. Cases that are named one by one are run.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from __future__ import annotations
 import gc
 import os
 import platform
+import zlib
+from collections import Counter
 from collections.abc import Iterator
 
 import tests.environment  # noqa: F401  before TensorFlow is imported, by whatever imports it first
@@ -49,7 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--all-architectures",
         action="store_true",
-        help="run the tests marked sweep: every keras.applications architecture, not the spread alone",
+        help="run the tests marked sweep: every keras.applications architecture and every case, not the spread alone",
     )
 
 
@@ -72,11 +76,34 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if metafunc.config.getoption("--all-architectures"):
             names = [pytest.param(name, marks=pytest.mark.sweep) for name in ARCHITECTURES]
         else:
-            names = [pytest.param(name) for name in COMPUTED]
+            names = [pytest.param(COMPUTED[_number(metafunc.definition.nodeid) % len(COMPUTED)])]
         metafunc.parametrize("application", names)
 
 
+def _number(name: str) -> int:
+    """One that follows from a name, on every machine."""
+    return zlib.crc32(name.encode())
+
+
+def _leave_cases_to_the_sweep(items: list[pytest.Item]) -> None:
+    """Mark what ``spread`` leaves out of the usual run. Where it begins to count follows from the file's name.
+
+    So the tests of a file take the same networks, which are built once, and those of other files take others.
+    """
+    seen: Counter[str] = Counter()
+    for item in items:
+        spread = item.get_closest_marker("spread")
+        if spread is not None:
+            test = item.nodeid.split("[")[0]
+            if (_number(test.split("::")[0]) + seen[test]) % spread.args[0]:
+                item.add_marker("sweep")
+            seen[test] += 1
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at `-m`
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not any("[" in name for name in config.args):
+        _leave_cases_to_the_sweep(items)
     expression = config.getoption("-m")
     asked_for = {
         "sweep": config.getoption("--all-architectures") or "sweep" in expression,
@@ -91,9 +118,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Leave what is there now, TensorFlow and all tests, out of later collections: each would take half a second."""
+    """Leave what is there now, TensorFlow and all tests, out of later collections: each would take half a second.
+
+    Models are cycles of many thousand objects: to look through them with every 700 takes a twentieth of the time.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)

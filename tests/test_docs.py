@@ -1,26 +1,45 @@
-"""The code in docs/ runs: each page's Python blocks in order, in one namespace, in a folder of its own."""
+"""The code in docs/ runs: each page's Python blocks in order, in one namespace, in a folder of its own.
+
+Blocks marked ``sh`` hold commands, which run between them.
+"""
 
 from __future__ import annotations
 
 import importlib
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+import kerasurgeon as ks
+from kerasurgeon import passes
+from kerasurgeon.cli.app import app
 from kerasurgeon.rewrite import catalogue as catalogue_module
 from kerasurgeon.rewrite.pipeline import Pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PAGES = [path for path in sorted((ROOT / "docs").glob("*.md")) if "```python" in path.read_text(encoding="utf-8")]
+PAGES = [path for path in sorted((ROOT / "docs").rglob("*.md")) if "```python" in path.read_text(encoding="utf-8")]
+# These train and search for five seconds and more; CI runs them with the scripts of examples/.
+LONG = {"auto_compress", "blocks", "choosing_blocks", "factorise", "morphnet", "procedure", "recover"}
+LONG |= {"tour", "latency", "transfer"}
+
+
+def is_long(page: Path) -> bool:
+    return page.stem in LONG
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT / "docs").as_posix()
 
 
 def run_page(page: Path, folder: Path) -> dict[str, Any]:
-    """Write the page's files, run its Python blocks, return their namespace."""
+    """Write the page's files, run its Python blocks and commands, return the namespace of the blocks."""
     blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
     for _, name, text in blocks:
         if name:
@@ -30,6 +49,12 @@ def run_page(page: Path, folder: Path) -> dict[str, Any]:
     for language, name, text in blocks:
         if language == "python" and not name:
             exec(compile(text, f"{page.name}", "exec"), namespace)  # the page is ours
+        elif language == "sh":
+            for line in text.splitlines():
+                program, *arguments = shlex.split(line, comments=True)
+                assert program == "kerasurgeon", line
+                done = CliRunner().invoke(app, arguments, prog_name=program)
+                assert done.exit_code == 0, f"{line}\n{done.stdout}\n{done.stderr}"
     return namespace
 
 
@@ -44,7 +69,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             del sys.modules[name]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=pytest.mark.example if is_long(page) else (), id=name_of(page)) for page in PAGES],
+)
 def test_the_code_of_a_page_runs(page: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_page(page, folder)
 
@@ -72,3 +100,14 @@ def test_the_pass_of_the_guide_works_as_an_entry_point(folder: Path, monkeypatch
         catalogue_module.catalogue.cache_clear()
     assert [layer.name for layer in result.model.layers] == ["features", "scores"]
     assert result.report.passes[0].name == "FoldRescaling"
+
+
+def test_every_page_is_in_the_site() -> None:
+    listed = set(re.findall(r"([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE))
+    assert listed == {name_of(path) for path in (ROOT / "docs").rglob("*.md")}
+
+
+def test_every_public_name_has_its_entry_in_the_reference() -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "api").glob("*.md"))
+    entries = [entry.rsplit(".", 1)[-1] for entry in re.findall(r"^::: (\S+)$", text, re.MULTILINE)]
+    assert sorted(entries) == sorted({*ks.__all__, *passes.__all__} - {"recover", "__version__"})

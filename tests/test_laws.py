@@ -94,6 +94,7 @@ def made(name: str) -> Any:
     return find_pass(name)(**REQUIRED.get(name, {}))
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", [name for name in sorted(catalogue()) if find_pass(name).preserves is Preserves.EXACT])
 @pytest.mark.parametrize("case", [*MANY, "residual", "no_weights", "nested_unused_output", "tied_embedding"])
 def test_law_3_what_claims_to_be_exact_is(name: str, case: str) -> None:
@@ -180,6 +181,7 @@ def test_law_6_a_failed_export_leaves_nothing(tmp_path: Path) -> None:
 # 7. No silent no-op.
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", sorted(catalogue()))
 def test_law_7_every_built_in_pass_says_why_it_changed_nothing(name: str) -> None:
     pass_ = made(name)

@@ -61,6 +61,8 @@ def given() -> Given:
     # What is imported, and what TensorFlow starts, when it is first needed, stays.
     for call in ("export", "Quotients", "fine_tune", "Procedure"):
         CALLS[call](made, Path(tempfile.mkdtemp()))
+    gc.collect()
+    gc.freeze()  # what all tests before have left is not looked through twice per call
     return made
 
 
@@ -363,6 +365,7 @@ def untraced(request: pytest.FixtureRequest) -> Iterator[None]:
     tf.config.run_functions_eagerly(False)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("threads", [1, 4])
 @pytest.mark.parametrize("name", sorted(CALLS))
 def test_public(name: str, threads: int, given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

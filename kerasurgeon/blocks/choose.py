@@ -11,13 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, final
 
+from kerasurgeon.blocks.pareto import Choice, both, worth_keeping
 from kerasurgeon.blocks.quotient import Quotient
 from kerasurgeon.costs import UNITS, Allowance, LeftOut, check_unreachable, require_counted
 from kerasurgeon.errors import OptionError
 from kerasurgeon.rewrite.option_checks import check_budget
-
-_MOST = 20_000
-"""Sets of a subtree that are kept. Beyond it those that save nearly the same are one: within 1/20,000 of the budget."""
 
 
 class Measured(Protocol):
@@ -134,15 +132,15 @@ def choose_regions(
     check_unreachable("choose_regions", unreachable)
     left = require_counted("choose_regions", quotients.left_out) if measure == "macs" else LeftOut()
     allowance = Allowance("choose_regions", measure, float(target), total, unreachable)
-    trees = _trees(quotients.rows)
+    trees = trees_of(quotients.rows)
     least = total - sum(_most(tree, saving) for tree in trees)
     why = "measure quotients of larger regions too: which=, or a smaller min_nodes="
     need = (total - allowance.reachable(least, why)) * (1 - 1e-9)  # not to fail by rounding
-    sets = [_Set(0.0, 0.0, 0, ())]
+    sets = [Choice()]
     for tree in trees:
-        sets = _both(sets, _options(tree, saving, need), need)
+        sets = both(sets, _options(tree, saving, need), need)
     best = min((one for one in sets if one.saved >= need), key=lambda one: (one.loss, one.count, one.saved))
-    taken = set(map(id, best.rows()))
+    taken = set(map(id, best.items()))
     rows = [row for row in quotients.rows if id(row) in taken]
     reached = total - sum(saving(row) for row in rows)
     notes = [note for note in (allowance.missed(reached), left.said) if note]
@@ -150,33 +148,13 @@ def choose_regions(
     return Chosen(names, rows, measure, reached / total, notes)
 
 
-@dataclass(frozen=True, slots=True)
-class _Set:
-    """Some regions that may go together."""
-
-    saved: float
-    loss: float
-    count: int
-    parts: tuple[Any, ...]  # a row, or two sets
-
-    def rows(self) -> list[Quotient]:
-        found, waiting = list[Quotient](), [self]
-        while waiting:
-            for part in waiting.pop().parts:
-                if isinstance(part, _Set):
-                    waiting.append(part)
-                else:
-                    found.append(part)
-        return found
-
-
 @dataclass(slots=True)
-class _Tree:
+class Tree:
     """A region's rows, and the trees of the regions inside it."""
 
     nodes: frozenset[str]
     rows: list[Quotient]
-    inside: list[_Tree]
+    inside: list[Tree]
 
 
 def _measure(quotients: Measured, measure: str) -> tuple[float, Callable[[Quotient], float]]:
@@ -192,14 +170,14 @@ def _measure(quotients: Measured, measure: str) -> tuple[float, Callable[[Quotie
     return quotients.latency, lambda row: row.latency_saved or 0.0
 
 
-def _trees(rows: Sequence[Quotient]) -> list[_Tree]:
+def trees_of(rows: Sequence[Quotient]) -> list[Tree]:
     """The regions as trees, by what nodes they hold."""
-    by_nodes: dict[frozenset[str], _Tree] = {}
+    by_nodes: dict[frozenset[str], Tree] = {}
     for row in rows:
         nodes = frozenset(row.nodes)
-        by_nodes.setdefault(nodes, _Tree(nodes, [], [])).rows.append(row)
-    tops: list[_Tree] = []
-    placed: list[_Tree] = []
+        by_nodes.setdefault(nodes, Tree(nodes, [], [])).rows.append(row)
+    tops: list[Tree] = []
+    placed: list[Tree] = []
     for tree in sorted(by_nodes.values(), key=lambda tree: -len(tree.nodes)):
         around = [other for other in placed if other.nodes & tree.nodes]
         for other in around:
@@ -214,51 +192,18 @@ def _trees(rows: Sequence[Quotient]) -> list[_Tree]:
     return tops
 
 
-def _most(tree: _Tree, saving: Callable[[Quotient], float]) -> float:
+def _most(tree: Tree, saving: Callable[[Quotient], float]) -> float:
     """The most that can be saved of a region."""
     return max(0.0, *(saving(row) for row in tree.rows), sum(_most(child, saving) for child in tree.inside))
 
 
-def _options(tree: _Tree, saving: Callable[[Quotient], float], need: float) -> list[_Set]:
+def _options(tree: Tree, saving: Callable[[Quotient], float], need: float) -> list[Choice]:
     """The sets inside a region that are worth keeping, the empty one among them."""
-    sets = [_Set(0.0, 0.0, 0, ())]
+    sets = [Choice()]
     for child in tree.inside:
-        sets = _both(sets, _options(child, saving, need), need)
-    own = [_Set(saving(row), max(row.quotient, 0.0), 1, (row,)) for row in tree.rows if saving(row) > 0]
-    return _kept([*sets, *own], need)
-
-
-def _both(some: list[_Set], others: list[_Set], need: float) -> list[_Set]:
-    """Every set of the one kind with every set of the other."""
-    found = [
-        one
-        if not other.count
-        else other
-        if not one.count
-        else _Set(one.saved + other.saved, one.loss + other.loss, one.count + other.count, (one, other))
-        for one in some
-        for other in others
-    ]
-    return _kept(found, need)
-
-
-def _kept(sets: list[_Set], need: float) -> list[_Set]:
-    """Those of which no other saves as much, or enough, for less loss."""
-    enough = [one for one in sets if one.saved >= need]
-    short = [one for one in sets if one.saved < need]
-    kept = [min(enough, key=lambda one: (one.loss, one.count, one.saved))] if enough else []
-    limit = (kept[0].loss, kept[0].count) if kept else (float("inf"), 0)
-    result: list[_Set] = []
-    for one in sorted(short, key=lambda one: (-one.saved, one.loss, one.count)):
-        if (one.loss, one.count) < limit:
-            result.append(one)
-            limit = (one.loss, one.count)
-    if len(result) > _MOST:
-        bins: dict[int, _Set] = {}
-        for one in result:  # the later, the less loss
-            bins[int(_MOST * one.saved / need)] = one
-        result = [result[0], *(one for one in bins.values() if one is not result[0])]  # the most is never left out
-    return [*kept, *result]
+        sets = both(sets, _options(child, saving, need), need)
+    own = [Choice(saving(row), max(row.quotient, 0.0), 1, (row,)) for row in tree.rows if saving(row) > 0]
+    return worth_keeping([*sets, *own], need)
 
 
 def _joined(rows: Sequence[Quotient]) -> list[str]:
@@ -273,4 +218,4 @@ def _joined(rows: Sequence[Quotient]) -> list[str]:
     return [group[0].region if len(group) == 1 else f"{group[0].entry}->{group[-1].exit}" for group in groups]
 
 
-__all__ = ["Chosen", "choose_regions"]
+__all__ = ["Chosen", "Tree", "choose_regions", "trees_of"]

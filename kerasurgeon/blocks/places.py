@@ -156,10 +156,20 @@ def _by_text(graph: Graph, text: str, known: tuple[Region, ...]) -> Region:
     ends = _ARROW.split(text)
     if len(ends) == 2:
         return region_between(graph, as_value(graph, ends[0]), as_value(graph, ends[1]))
-    first, dots, last = text.partition("..")
-    if dots and first and last:
+    first, last = _ends_of_pair(graph, text, known)
+    if first and last:
         return _by_pair(graph, first, last, known)
     raise _no_region(graph, text, known)
+
+
+def _ends_of_pair(graph: Graph, text: str, known: tuple[Region, ...]) -> tuple[str, str]:
+    """What stands before and behind the dots of a run; regions' own names may have dots, as ``a..b..c``."""
+    parts = text.split("..")
+    pairs = [("..".join(parts[:end]), "..".join(parts[end:])) for end in range(1, len(parts))]
+    for pair in pairs:
+        if all(name in graph or _region_named(name, known) is not None for name in pair):
+            return pair
+    return pairs[0] if pairs else (text, "")
 
 
 def _region_named(name: Any, known: tuple[Region, ...]) -> Region | None:

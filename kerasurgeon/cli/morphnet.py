@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from kerasurgeon.cli.errors import UsageError
 from kerasurgeon.cli.files import KERAS_SUFFIXES, check_folder, check_input, claimed
 from kerasurgeon.cli.groups import Loading, grouped
 from kerasurgeon.cli.models import load_model
+from kerasurgeon.cli.morphnet_state import begin, forget, unfinished
 from kerasurgeon.cli.startup import start_keras
 from kerasurgeon.report.files import write_json
 
@@ -41,6 +43,23 @@ class Data(StrEnum):
     DIGITS = "digits"
     CIFAR10 = "cifar10"
     CIFAR100 = "cifar100"
+
+
+class Optimizer(StrEnum):
+    """What makes the steps."""
+
+    ADAM = "adam"
+    ADAMW = "adamw"
+    RMSPROP = "rmsprop"
+    SGD = "sgd"
+
+
+class Precision(StrEnum):
+    """What layers compute in."""
+
+    FLOAT32 = "float32"
+    MIXED_FLOAT16 = "mixed_float16"
+    MIXED_BFLOAT16 = "mixed_bfloat16"
 
 
 _MORPH = "How widths are learned"
@@ -92,6 +111,27 @@ def morphnet(
         ),
     ] = None,
     unreachable: options.IfUnreachable = options.Unreachable.REFUSE,
+    l1_fraction: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="For group-lasso: share of the mean beside the root mean square.",
+            rich_help_panel=_MORPH,
+        ),
+    ] = 0.0,
+    ignore: Annotated[
+        list[str] | None,
+        options.option("Leave the channels of these layers alone. May be repeated.", metavar="PATTERN", panel=_MORPH),
+    ] = None,
+    floors: Annotated[
+        list[str] | None,
+        options.option(
+            "Fewest channels of a layer that stay alive, of all or of those that a pattern names. May be repeated.",
+            metavar="[PATTERN=]N",
+            panel=_MORPH,
+        ),
+    ] = None,
     data: Annotated[Data, typer.Option(help="What it is trained on.", rich_help_panel=_TRAINING)] = Data.DIGITS,
     records: Annotated[
         Path | None,
@@ -114,7 +154,17 @@ def morphnet(
         int, typer.Option(min=0, help="Epochs of the cut network after that.", rich_help_panel=_TRAINING)
     ] = 0,
     batch_size: Annotated[int, typer.Option(min=1, rich_help_panel=_TRAINING, help="Images a step.")] = 64,
-    learning_rate: Annotated[float, typer.Option(min=0.0, rich_help_panel=_TRAINING, help="Adam's.")] = 3e-3,
+    optimizer: Annotated[Optimizer, typer.Option(rich_help_panel=_TRAINING, help="What makes the steps.")] = (
+        Optimizer.ADAM
+    ),
+    learning_rate: Annotated[float, typer.Option(min=0.0, rich_help_panel=_TRAINING, help="The optimizer's.")] = 3e-3,
+    precision: Annotated[
+        Precision, typer.Option(rich_help_panel=_TRAINING, help="What layers compute in; weights are float32.")
+    ] = Precision.FLOAT32,
+    devices: Annotated[
+        int,
+        typer.Option(min=1, rich_help_panel=_TRAINING, help="Train on so many GPUs, or logical devices, at once."),
+    ] = 1,
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="All random choices follow from it.", rich_help_panel=_TRAINING)
     ] = 0,
@@ -124,6 +174,9 @@ def morphnet(
             "--log-dir", "-o", metavar="DIR", help="Where structures, TensorBoard events and models go: new or empty."
         ),
     ] = Path("morphnet-run"),
+    resume: Annotated[
+        bool, typer.Option(help="Go on with a run of these options in --log-dir that was interrupted or killed.")
+    ] = True,
     overwrite: options.Overwrite = False,
     loading: Loading,
     json: options.Json = False,
@@ -131,7 +184,8 @@ def morphnet(
     """Train a network with a regulariser under which channels that cost much and matter little die, and cut those off.
 
     In the folder afterwards: learned_structure/ with what was alive after each epoch, morphnet.keras as it was trained,
-    small.keras cut, plan.json (for ApplyPlan, MorphNetShrink), results.json, and event files for TensorBoard.
+    small.keras cut, plan.json (for ApplyPlan, MorphNetShrink), results.json, and event files for TensorBoard. A run
+    that was interrupted or killed goes on behind its last epoch: give the same command again.
     """
     if hardware is not None and target_cost != Target.LATENCY:
         raise UsageError("--hardware is for --target-cost latency.", got=f"--target-cost {target_cost}")
@@ -140,7 +194,8 @@ def morphnet(
     if records is not None and tfds is not None:
         raise UsageError("--records and --tfds both say what is trained on.", hint="leave one out")
     hint = "choose another one with --log-dir, or add --overwrite"
-    check_folder(log_dir, overwrite=overwrite, hint=hint)
+    goes_on = resume and not overwrite and unfinished(log_dir)
+    check_folder(log_dir, overwrite=overwrite or goes_on, hint=hint)
     if Path(base_model).suffix.lower() in KERAS_SUFFIXES:
         check_input(Path(base_model), KERAS_SUFFIXES, "model file")
     with activity() as now:
@@ -150,6 +205,7 @@ def morphnet(
         from kerasurgeon.cli.morphnet_run import Run, data_set, network
 
         keras.utils.set_random_seed(seed)
+        keras.config.set_dtype_policy(str(precision))
         now.phase("reading the data")
         images = data_set(str(data), records, tfds, seed)
 
@@ -163,27 +219,54 @@ def morphnet(
             epochs=epochs,
             tuning_epochs=tuning_epochs,
             batch_size=batch_size,
+            optimizer=str(optimizer),
             rate=learning_rate,
+            devices=devices,
             kept=kept,
             unreachable=str(unreachable),
             tell=now.tell,
             phase=now.phase,
-            overwrite=overwrite,
+            overwrite=overwrite or goes_on,
         )
         settings: dict[str, Any] = {
             "target": str(target_cost),
             "hardware": hardware,
             "threshold": threshold,
             "strength": multiplier,
+            "l1_fraction": l1_fraction,
+            "ignore": tuple(ignore or ()),
+            "floors": _floors(floors or ()),
         }
         given = {"base_model": base_model, "data": str(records or tfds or data), "seed": seed, "folder": str(log_dir)}
-        with claimed(log_dir, overwrite=overwrite, hint=hint):
+        told = {
+            **{key.replace("_", "-"): given[key] for key in ("base_model", "data", "seed")},
+            **{key.replace("_", "-"): value for key, value in settings.items() if key != "strength"},
+            "ignore": list(ignore or ()), "multiplier": multiplier, "algorithm": str(algorithm), "kept": kept,
+            "epochs": epochs, "batch-size": batch_size, "optimizer": str(optimizer), "learning-rate": learning_rate,
+            "precision": str(precision), "devices": devices,
+        }  # fmt: skip
+        with claimed(log_dir, overwrite=overwrite or goes_on, hint=hint):
+            if overwrite:
+                forget(log_dir)
+            begin(log_dir, told)
             result = run.carry_out(model, str(algorithm).replace("-", "_"), settings) | given
             write_json(log_dir / "results.json", result, overwrite=overwrite)
+            forget(log_dir)
     if json:
         show_json(result)
     else:
         show(*_lines(result, log_dir))
+
+
+def _floors(given: Sequence[str]) -> int | dict[str, int] | None:
+    """Numbers by pattern, as ``MorphNet`` takes them."""
+    found: dict[str, int] = {}
+    for text in given:
+        pattern, _, number = text.rpartition("=")
+        if not number.isdecimal():
+            raise UsageError("--floors cannot be used.", expected="N or PATTERN=N, a whole number", got=text)
+        found[pattern or "*"] = int(number)
+    return found or None
 
 
 def _lines(result: dict[str, Any], folder: Path) -> list[str]:

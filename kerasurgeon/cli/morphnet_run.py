@@ -13,6 +13,7 @@ import numpy as np
 from kerasurgeon.atomic import staged
 from kerasurgeon.cli.errors import UsageError
 from kerasurgeon.cli.files import KERAS_SUFFIXES, read_arrays
+from kerasurgeon.cli.morphnet_kept import Kept
 from kerasurgeon.costs import cost
 from kerasurgeon.errors import OptionError, PlanError, did_you_mean
 from kerasurgeon.keras_io.machine import on_this_machine
@@ -152,7 +153,9 @@ class Run:
         epochs: Epochs with the regulariser.
         tuning_epochs: Epochs of the cut network.
         batch_size: Images a step.
-        rate: Learning rate.
+        optimizer: Its name.
+        rate: Its learning rate.
+        devices: How many train at once.
         kept: Share of the cost to steer to; ``None`` for a fixed strength.
         tell: Told how far it is.
         phase: Told what begins.
@@ -164,7 +167,9 @@ class Run:
     epochs: int
     tuning_epochs: int
     batch_size: int
+    optimizer: str
     rate: float
+    devices: int
     kept: float | None
     unreachable: str
     tell: Callable[[float, str], None]
@@ -173,12 +178,17 @@ class Run:
 
     def carry_out(self, model: keras.Model, algorithm: str, settings: dict[str, Any]) -> dict[str, Any]:
         """Train, cut, train on, and write. Returns what was found, as plain data."""
+        strategy = strategy_for(self.devices)
+        if strategy is not None:
+            with strategy.scope():
+                model = keras.models.clone_model(model)
         model, morph = self._attached(model, algorithm, settings)
-        callbacks: list[Any] = [morph.callback(self.folder, tensorboard=_has_tensorboard())]
+        kept_state = Kept(self.folder, morph)
+        callbacks: list[Any] = [morph.callback(self.folder, tensorboard=_has_tensorboard()), kept_state]
         if self.kept is not None:
             callbacks.insert(0, SteerStrength(morph, self.kept, until=0.8))
         self.phase("training with the regulariser")
-        self._train(model, self.epochs, callbacks)
+        self._train(model, self.epochs, callbacks, kept_state)
         accuracy = self._accuracy(model)
         over = self.kept is not None and morph.cost() > self.kept * morph.initial_cost
         kept = self.kept if over else None
@@ -231,9 +241,13 @@ class Run:
         model = with_scales(model)
         return model, MorphNet(model, algorithm, **settings)
 
-    def _train(self, model: keras.Model, epochs: int, callbacks: list[Any]) -> None:
+    def _train(self, model: keras.Model, epochs: int, callbacks: list[Any], kept: Kept | None = None) -> None:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=not _ends_in_softmax(model))
-        model.compile(keras.optimizers.Adam(self.rate), loss, metrics=["accuracy"])
+        made = keras.optimizers.get({"class_name": self.optimizer, "config": {"learning_rate": self.rate}})
+        model.compile(made, loss, metrics=["accuracy"])
+        done = 0 if kept is None else kept.restore(model)
+        if done:
+            self.phase(f"going on behind epoch {done}")
 
         def told(epoch: int, logs: dict[str, float]) -> None:
             kept = f", {logs['morphnet_kept']:.0%} of the cost alive" if "morphnet_kept" in logs else ""
@@ -243,14 +257,35 @@ class Run:
         train = self.data.train
         with on_this_machine(f"the training of model {model.name!r}"):
             model.fit(
-                train.images, train.labels, batch_size=self.batch_size, epochs=epochs, callbacks=callbacks, verbose=0
-            )
+                train.images, train.labels, batch_size=self.batch_size, epochs=epochs, initial_epoch=done,
+                callbacks=callbacks, verbose=0,
+            )  # fmt: skip
 
     def _accuracy(self, model: keras.Model) -> float:
         with on_this_machine(f"model {model.name!r}"):
             scores = np.asarray(model.predict(self.data.test.images, batch_size=self.batch_size, verbose=0))
         require_finite_predictions(scores, f"model {model.name!r}")
         return float((scores.argmax(-1) == np.asarray(self.data.test.labels).ravel()).mean())
+
+
+def strategy_for(devices: int) -> Any:
+    """What trains on several devices at once; ``None`` for one.
+
+    Raises:
+        UsageError: There are not so many, or the backend is not TensorFlow.
+    """
+    if devices == 1:
+        return None
+    if keras.backend.backend() != "tensorflow":
+        raise UsageError("--devices needs TensorFlow.", got=f"the backend {keras.backend.backend()}")
+    import tensorflow as tf
+
+    there = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if len(there) < devices:
+        raise UsageError(
+            "There are not so many devices (--devices).", expected=f"at most {len(there)}", got=str(devices)
+        )
+    return tf.distribute.MirroredStrategy([device.name for device in there[:devices]])
 
 
 def _ends_in_softmax(model: keras.Model) -> bool:

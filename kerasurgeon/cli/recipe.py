@@ -27,15 +27,19 @@ def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A recipe: .toml or .json.", show_default=False)],
     json: options.Json = False,
 ) -> None:
-    """Check that a recipe can be run: its keys, passes, options and their values.
+    """Check that a recipe of passes, or of `kerasurgeon shunt`, can be run: its keys, passes, options and their values.
 
     Nothing is imported that is not kerasurgeon's; what was not checked for that reason is named.
     """
     check_input(file, (".toml", ".json"), "recipe")
     with activity() as now:
         start_keras(now)
-        from kerasurgeon.rewrite.recipe import read_recipe
+        from kerasurgeon.rewrite.recipe import read_content, read_recipe
 
+        content, _, _ = read_content(file)
+        if isinstance(content, dict) and content and "pass" not in content and not content.keys() - _procedure_keys():
+            _show_procedure(file, json)
+            return
         recipe = read_recipe(file)
         passes, unseen = recipe.check()
         refuse_idle(recipe, passes)
@@ -54,12 +58,71 @@ def check(
         show(f"not checked: {name}, since checking a recipe imports nothing that is not kerasurgeon's")
 
 
+def _procedure_keys() -> set[str]:
+    from kerasurgeon.workflows.procedure.keys import TABLES, TOP
+
+    return {*TABLES, *TOP}
+
+
+def _show_procedure(file: Path, json: bool) -> None:
+    """Check a recipe of the shunt procedure, and show its steps."""
+    from kerasurgeon.trust import is_own, names_in
+    from kerasurgeon.workflows.procedure.keys import NAMING, STEPS
+    from kerasurgeon.workflows.procedure.recipe import read_procedure
+
+    recipe = read_procedure(file)
+    keys = {step: {**recipe[step], **recipe.arguments[step]} for step in STEPS}
+    named = [name for step in STEPS for key in NAMING if key in recipe[step] for name in names_in(recipe[step][key])]
+    unseen = sorted({name for name in named if ":" in name and not is_own(name)})
+    if json:
+        steps = [{"name": step, "runs": recipe.runs(step), "keys": keys[step]} for step in STEPS]
+        show_json({"recipe": str(file), "seed": recipe.seed, "steps": steps, "not_checked": unseen})
+        return
+    given = {step: recipe.given.get(step, {}) for step in STEPS}
+    rows = [
+        (step, ", ".join(f"{key}={value!r}" for key, value in given[step].items()) or "as by default")
+        if recipe.runs(step)
+        else (step, "left out")
+        for step in STEPS
+    ]
+    so_far = ", as far as it was checked" if unseen else ""
+    show(
+        f"{file} can be run by kerasurgeon shunt{so_far}: seed {recipe.seed}",
+        grid(("step", "keys"), rows, left=("step", "keys")),
+    )
+    for name in unseen:
+        show(f"not checked: {name}, since checking a recipe imports nothing that is not kerasurgeon's")
+
+
+# What a recipe of passes begins with, by what it is for.
+_BEGINNINGS = {
+    "compress": ("PruneChannels", "FoldBatchNorm", "Simplify"),
+    "tucker": ("TuckerSplit", "FoldBatchNorm"),
+    "morphnet": ("MorphNetShrink", "Expand"),
+}
+
+
 @app.command()
 def new(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="The passes, in order.", show_default=False)],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME...",
+            help=f"The passes, in order; or what it is for: shunt, {', '.join(_BEGINNINGS)}.",
+            show_default=False,
+        ),
+    ],
     allow_import: options.AllowImport = None,
 ) -> None:
-    """Print a recipe with these passes, all their options as comments: redirect it to a file and edit it."""
+    """Print a recipe with these passes, or for this purpose, with all that may stand there: redirect it to a file."""
+    if names == ["shunt"]:
+        with activity() as now:
+            start_keras(now)
+            from kerasurgeon.workflows.procedure.starting import starting_recipe
+        show(starting_recipe().rstrip("\n"))
+        return
+    if len(names) == 1:
+        names = list(_BEGINNINGS.get(names[0], names))
     lines = ["seed = 0", 'verify = "exact"  # structure, types, exact, outputs']
     for name in names:
         check_pass_name(name)

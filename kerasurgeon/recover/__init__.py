@@ -9,6 +9,7 @@ from kerasurgeon.recover.bridges import Bridge
 from kerasurgeon.recover.distillation import ACE, AttentionTransfer, DarkKnowledge, FeatureMatching, GraphLoss
 from kerasurgeon.recover.fine_tuning import fine_tune
 from kerasurgeon.recover.learning_rate import LearningRate, Plateau, Poly, TwoCycles
+from kerasurgeon.recover.lessons import check_distillation
 from kerasurgeon.recover.pairing import Pair
 from kerasurgeon.recover.result import TrainResult
 from kerasurgeon.recover.segmentation import MeanIoU, SegmentationCrossEntropy
@@ -28,6 +29,7 @@ __all__ = [
     "SegmentationCrossEntropy",
     "TrainResult",
     "TwoCycles",
+    "check_distillation",
     "fine_tune",
     "recalibrate_batch_norm",
     "recalibrate_graph",

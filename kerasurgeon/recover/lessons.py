@@ -83,6 +83,24 @@ def _frozen_layers(graph: Graph, changes: Sequence[str]) -> set[str]:
     }
 
 
+def check_distillation(
+    student: keras.Model, teacher: keras.Model, distillation: Any, *, freeze_before: Any = None
+) -> None:
+    """Check, without training, that a student can learn from a teacher what ``fine_tune`` would be asked to teach.
+
+    Args:
+        student: The model that would be trained.
+        teacher: The one that it would learn from.
+        distillation: As for ``fine_tune``; may be empty.
+        freeze_before: As for ``fine_tune``.
+
+    Raises:
+        OptionError: Something cannot be compared, or is named that is not there.
+    """
+    terms = checked_terms(distillation, teacher) if distillation else []
+    prepare(lift(student), teacher, terms, freeze_before)
+
+
 def checked_terms(distillation: Any, teacher: Any) -> list[tuple[Any, float]]:
     """Distillation losses with their factors.
 
@@ -121,4 +139,4 @@ def _snake(loss: Any) -> str:
     return "".join("_" + letter.lower() if letter.isupper() else letter for letter in name).strip("_")
 
 
-__all__ = ["checked_terms", "prepare"]
+__all__ = ["check_distillation", "checked_terms", "prepare"]

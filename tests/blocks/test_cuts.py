@@ -48,6 +48,7 @@ def saved_by_hand(model: keras.Model, start: int, end: int) -> int:
     return between_them - int((channels_in + 1) * channels_out)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_published_cuts_are_among_those_found(name: str) -> None:
     size = 456 if name == "EfficientNetB5" else 224

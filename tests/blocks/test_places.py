@@ -72,6 +72,8 @@ def test_a_run_that_is_no_canonical_region(graph: Graph) -> None:
     assert region.name == "block1_a..block3_add"
     assert len(region) == 17
     assert find_region(graph, ("block1", "block3")).nodes == region.nodes  # by regions
+    assert find_region(graph, "block1..block3").nodes == region.nodes
+    assert find_region(graph, "block1_a..block1_b_bn..block3").nodes == region.nodes  # the first of them called a..b
 
 
 def test_one_layer_alone(graph: Graph) -> None:

@@ -89,6 +89,7 @@ def accuracy(model: keras.Model, data: tuple[np.ndarray, np.ndarray]) -> float:
 WHICH = ("one", "two", "down_conv..down_conv")
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("way", ["data", "batches", "evaluate"])
 def test_quotients_are_those_of_networks_rebuilt_by_hand(model: keras.Model, data: Any, way: str) -> None:
     images, labels = data

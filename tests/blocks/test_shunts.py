@@ -97,6 +97,7 @@ CASES = [
 ]
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(("arch", "size", "wanted", "steps"), CASES)
 def test_a_shunt_computes_what_its_paper_says(arch: str, size: Any, wanted: Any, steps: Any) -> None:
     dilations = ((2, 2), (3, 3))

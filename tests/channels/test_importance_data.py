@@ -135,6 +135,7 @@ def test_channels_inside_a_layer_are_left_to_other_criteria() -> None:
         score(group, criterion_for("apoz"), Evidence(channels, data))
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(
     ("group", "weights", "axes"),
     [

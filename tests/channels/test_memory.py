@@ -93,6 +93,7 @@ RUNS: dict[str, list[Any]] = {
 }
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("passes", RUNS.values(), ids=RUNS)
 def test_a_run_leaves_nothing_but_its_result(passes: list[Any]) -> None:
     model = network()

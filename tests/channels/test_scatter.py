@@ -67,6 +67,7 @@ def assert_scatter_is_exact(model: keras.Model, *, form: str = "auto", compensat
     return small, len(made)
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("form", ["gather", "conv"])
 @pytest.mark.parametrize("compensated", [False, True])
 @pytest.mark.parametrize("pre_activation", [False, True])
@@ -77,6 +78,7 @@ def test_residual_nets(form: str, compensated: bool, pre_activation: bool) -> No
     assert small.count_params() < model.count_params()
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("form", ["gather", "conv"])
 def test_sequences_and_volumes(form: str) -> None:
     for rank in (1, 3):
@@ -93,6 +95,7 @@ def test_vectors() -> None:
         assert_scatter_is_exact(model, form=form, compensated=True)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", ["MobileNetV2", "ResNet50V2"])
 def test_applications(name: str) -> None:
     model = shared_application(name)

@@ -200,6 +200,7 @@ def outputs(model: keras.Model) -> list[np.ndarray[Any, Any]]:
     return [np.asarray(keras.ops.convert_to_numpy(leaf)) for leaf in keras.tree.flatten(model(data))]
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", LONG)
 def test_a_long_branch_goes_as_a_whole(name: str) -> None:
     build, readers, gone = LONG[name]

@@ -106,6 +106,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes_are_explained_and_nothing_is_written(mistake: str, run: Run, models: Path, folder: Path) -> None:
     command, code, parts = MISTAKES[mistake]

@@ -74,6 +74,7 @@ def test_plot_and_log(run: Run, model: keras.Model) -> None:
     assert done.code == 0, done.err
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -179,6 +179,29 @@ def test_recipe_new_can_be_checked_and_run(run: Run, models: Path, folder: Path)
     assert run("compress", models / "small.keras", "-r", "new.toml", "-o", "out.keras").code == 0
 
 
+def test_recipes_of_all_purposes_begin_and_are_checked(run: Run, models: Path, folder: Path) -> None:
+    for purpose, first in (("compress", "PruneChannels"), ("tucker", "TuckerSplit"), ("morphnet", "MorphNetShrink")):
+        new = run("recipe", "new", purpose)
+        assert new.code == 0, new.err
+        assert f'name = "{first}"' in new.out
+    shunt = run("recipe", "new", "shunt")
+    assert shunt.code == 0, shunt.err
+    (folder / "shunt.toml").write_text(shunt.out)
+    checked = run("recipe", "check", "shunt.toml", "--json")
+    assert checked.code == 0, checked.err
+    assert [step["name"] for step in checked.json["steps"]][:2] == ["data", "original"]
+    (folder / "ran.py").write_text("open('ran', 'w').write('x')\ndef net(): ...\n")
+    (folder / "own.toml").write_text('[original]\nnetwork = "ran:net"\n')
+    own = run("recipe", "check", "own.toml")
+    assert own.code == 0, own.err
+    assert "not checked: ran:net" in own.out
+    assert not (folder / "ran").exists()
+    (folder / "wrong.toml").write_text("[train_final]\nepoch = 3\n")
+    wrong = run("recipe", "check", "wrong.toml")
+    assert wrong.code == 2
+    assert "'epochs'" in wrong.err
+
+
 def test_plan_show_says_what_would_go_also_of_numbers(run: Run, models: Path, folder: Path) -> None:
     (folder / "plan.json").write_text('{"first": 3}')
     done = run("plan", "show", models / "small.keras", "plan.json", "--importance", "fpgm")

@@ -21,6 +21,7 @@ SHOWN_ELSEWHERE = {
 """Blocks and learned widths have commands and examples of their own."""
 
 
+@pytest.mark.example
 def test_the_demo_runs_and_tells_the_truth(script: Run, folder: Path) -> None:
     pytest.importorskip("sklearn")
     done = script("demo", "--quick", "-o", "out", "--json")

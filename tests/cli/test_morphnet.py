@@ -58,6 +58,7 @@ def test_a_network_without_scales_from_a_file(run: Run, tmp_path: Path) -> None:
     assert all(layer.__class__.__module__.startswith("keras.") for layer in small.layers)
 
 
+@pytest.mark.sweep
 def test_a_set_of_tensorflow_datasets(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The package need not be there: what is asked of it is one function for the parts, one for arrays."""
     rng = np.random.default_rng(0)
@@ -96,3 +97,61 @@ def test_bad_options(run: Run, tmp_path: Path, options: tuple[str, ...], match: 
     assert done.code != 0
     assert match in done.err.replace("\n", " ")
     assert "Traceback" not in done.err
+
+
+class Stop(keras.callbacks.Callback):
+    """As a kill in the middle of the third epoch."""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+
+def test_it_goes_on_after_a_kill(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "out"
+    command = ("morphnet", "--epochs", "4", "--batch-size", "400", "--log-dir", str(folder))
+    plain = keras.Model.fit
+    seen: list[int] = []
+
+    def watched(self: keras.Model, *args: Any, callbacks: Any, **options: Any) -> Any:
+        epochs = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: seen.append(epoch))
+        return plain(self, *args, callbacks=[*callbacks, epochs, *([Stop()] if not resumed else [])], **options)
+
+    resumed = False
+    monkeypatch.setattr(keras.Model, "fit", watched)
+    assert run(*command).code != 0
+    assert (folder / "training" / "state.npz").is_file()
+    assert not (folder / "results.json").exists()
+    resumed = True
+    other = run(*command, "--learning-rate", "0.5")
+    assert other.code == 2
+    assert "--learning-rate 0.003" in other.err
+    done = run(*command)
+    assert done.code == 0, done.err
+    assert seen == [0, 1, 2, 2, 3]
+    assert {path.name for path in folder.iterdir()} >= {"small.keras", "results.json", "plan.json"}
+    assert not (folder / "training").exists()
+
+
+def test_options_reach_the_training(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: dict[str, Any] = {}
+
+    def watched(self: keras.Model, *args: Any, callbacks: Any, **options: Any) -> None:
+        made.update(optimizer=self.optimizer, policy=self.layers[3].dtype_policy.name, morph=callbacks[0].morph)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(keras.Model, "fit", watched)
+    options = ("--algorithm", "group-lasso", "--l1-fraction", "0.25", "--ignore", "stem", "--floors", "block1_*=3")
+    options += ("--optimizer", "sgd", "--learning-rate", "0.25", "--precision", "mixed_bfloat16")
+    run("morphnet", *options, "--log-dir", str(tmp_path / "out"))
+    assert isinstance(made["optimizer"], keras.optimizers.SGD)
+    assert float(made["optimizer"].learning_rate) == 0.25
+    assert made["policy"] == "mixed_bfloat16"
+    assert made["morph"].floors == {"block1_*": 3}
+    assert "stem" in made["morph"].left
+    wrong = run("morphnet", "--floors", "three", "--log-dir", str(tmp_path / "other"))
+    assert wrong.code == 2
+    assert "--floors" in wrong.err
+    many = run("morphnet", "--devices", "99", "--log-dir", str(tmp_path / "many"))
+    assert many.code == 2
+    assert "not so many devices" in many.err

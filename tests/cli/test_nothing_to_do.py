@@ -123,6 +123,7 @@ NOTHING = {
 }
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("what", NOTHING)
 def test_status_2_and_nothing_written(what: str, run: Run, models: Path, folder: Path) -> None:
     name, text, command, parts = NOTHING[what]

@@ -67,6 +67,7 @@ def test_tensorflow_is_not_heard(script: Run, models: Path, folder: Path) -> Non
     assert [Path(item["path"]).name for item in json.loads(done.out)["files"]] == ["a.keras", "b.tflite", "c.onnx"]
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_leaves_nothing_behind(number: int, folder: Path) -> None:
     save_custom_model(folder / "in.keras", module="slow_layer", source=SLOW_LAYER)

@@ -59,6 +59,7 @@ def test_an_interruption_says_how_to_go_on(run: Run, recipe: Path, monkeypatch: 
     assert "kerasurgeon shunt --folder runs/" in named.err
 
 
+@pytest.mark.sweep
 def test_control_c_leaves_what_can_be_gone_on_with(folder: Path, recipe: Path) -> None:
     long = settings("train_original.epochs=100000")
     process = subprocess.Popen(

@@ -54,6 +54,7 @@ def inputs(folder: Path) -> None:
     (folder / "run" / "history.csv").write_text("epoch,loss\n0,1.0\n1,0.5\n")
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("what", WRITES)
 def test_it_stays(what: str, run: Run, models: Path, folder: Path, other: list[Path]) -> None:
     command, name = WRITES[what]

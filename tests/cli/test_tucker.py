@@ -103,6 +103,7 @@ def test_labels_that_the_model_cannot_give(run: Run, model: keras.Model) -> None
     assert not Path("small.keras").exists()
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -26,6 +26,7 @@ def out_positions(rank: int, kernel: int, stride: int, padding: str, dilation: i
     return prod(positions(size, kernel, stride, padding, dilation) for size in SIZES[:rank])
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
 @pytest.mark.parametrize("groups", [1, 2, 4])
@@ -68,6 +69,7 @@ def test_causal_convolution_counts_padding_too() -> None:
     assert macs_of(layers.Conv1D(5, 3, padding="causal", dilation_rate=2), (11, 4)) == 11 * 5 * 3 * 4
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
 @pytest.mark.parametrize("multiplier", [1, 3])
 @pytest.mark.parametrize("padding", ["valid", "same"])

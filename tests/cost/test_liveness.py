@@ -110,6 +110,7 @@ def random_model(seed: int) -> keras.Model:
     return keras.Model(inputs, [layers.Identity()(tensor) for tensor in outputs])
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("seed", range(12))
 def test_peak_is_that_of_a_simulation(seed: int) -> None:
     graph = lift(random_model(seed))

@@ -29,6 +29,7 @@ def check(model: keras.Model) -> None:
     assert found.macs == profiled_macs(model)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", COMPUTED)
 def test_spread_of_architectures(name: str) -> None:
     check(build(name, larger=29 if name == "MobileNetV2" else 0))
@@ -51,6 +52,7 @@ def image_model(*calls: Callable[[Any], Any]) -> keras.Model:
     return called(chain, (13, 11, 4))
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(
     "call",
     [

@@ -23,6 +23,7 @@ def bytes_of(model: Any) -> int:
     return sum(keras.ops.convert_to_numpy(variable).nbytes for variable in model.weights)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", COMPUTED)
 def test_applications(name: str) -> None:
     size = SMALLEST_OTHERWISE.get(name, SMALLEST)
@@ -39,6 +40,7 @@ def test_applications(name: str) -> None:
 LIFTED = {name: case for name, case in ZOO.items() if name != "custom_without_config"}
 
 
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("case", LIFTED.values(), ids=LIFTED.keys())
 def test_zoo(case: ZooCase) -> None:
     model = case.build()

@@ -13,12 +13,14 @@ Arrays = dict[str, np.ndarray]
 
 
 def run_tflite(path: Path, feeds: Mapping[str, np.ndarray]) -> Arrays:
-    """Run a float-interface TFLite file sample by sample through its signature."""
+    """Run a float-interface TFLite file sample by sample through its signature, floats as it takes them."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(path))
     runner = interpreter.get_signature_runner("serving_default")
     samples = len(next(iter(feeds.values())))
+    takes = {name: detail["dtype"] for name, detail in runner.get_input_details().items()}
+    feeds = {name: array.astype(takes[name]) if array.dtype.kind == "f" else array for name, array in feeds.items()}
     parts = [runner(**{name: array[i : i + 1] for name, array in feeds.items()}) for i in range(samples)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

@@ -33,6 +33,7 @@ def _free_models() -> object:
     gc.collect()
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("family", [_marked(family, ALWAYS["tflite"]) for family in FAMILIES])
 def test_tflite_parity(family: str, tmp_path: Path) -> None:
     model = shared_application(FAMILIES[family])
@@ -60,6 +61,7 @@ def test_onnx_parity(family: str, tmp_path: Path) -> None:
     assert report.relative_error < 1e-4
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("family", [_marked(family, (INT8_ALWAYS,)) for family in INT8])
 def test_int8_is_as_good_as_tensorflows_own(family: str, tmp_path: Path) -> None:
     """Random networks quantise badly (noise of 0.5 to 33 % here), so what counts is the noise that must be."""

@@ -274,6 +274,7 @@ CASES = [
 ]
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_images(case: Case) -> None:
     check(case)

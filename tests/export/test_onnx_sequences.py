@@ -349,6 +349,7 @@ CASES = [
 ]
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_sequences(case: Case) -> None:
     check(case)

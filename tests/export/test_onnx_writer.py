@@ -85,6 +85,7 @@ def test_applications(application: str) -> None:
     assert all(node.name.split("/")[0] in names or node.name in names for node in proto.graph.node)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(
     "passes",
     [[PruneChannels(macs=0.5)], [TuckerSplit(ratio=0.5)], [FoldBatchNorm(), PruneChannels(ratio=0.3)]],

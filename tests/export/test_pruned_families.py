@@ -15,8 +15,8 @@ from kerasurgeon.passes import PruneChannels
 from tests.applications import CLASSES, FAMILIES, application_inputs, shared_application
 from tests.export.runtimes import relative_error, run_keras, run_onnx, run_tflite
 
-# Those that are quick to convert and differ most; the others in the sweep.
-ALWAYS = ("MobileNet", "MobileNetV2", "MobileNetV3")
+# The one that is quick to convert and has most in it; the others in the sweep.
+ALWAYS = ("MobileNetV3",)
 
 
 @pytest.fixture(autouse=True)

@@ -88,7 +88,7 @@ class Construction:
             return self.made[step.shares]
         if step.kind.startswith("ops."):
             return getattr(keras.ops, step.kind.removeprefix("ops."))
-        name = f"{step.kind.lower()}_{number}"
+        name = f"{step.kind.lower()}_of_{number}"  # unlike the names that Keras gives to ops, as `reshape_2`
         if "model" in step.options and step.kind in ("Functional", "Sequential"):
             return self._nested(number, step, name)
         return self._layer(Made(step.kind, step.options), name)

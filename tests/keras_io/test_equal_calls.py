@@ -68,6 +68,7 @@ def value_and_slopes(layer: Any, inputs: Any) -> list[Any]:
     return [result, *tape.gradient(total, [inputs, *(variable.value for variable in layer.trainable_variables)])]
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("case", CASES)
 def test_an_equal_call_gives_the_same_values_and_gradients(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     layer, inputs = made(*CASES[case], "float64")
@@ -88,6 +89,7 @@ def test_an_equal_call_gives_the_same_values_and_gradients(case: str, monkeypatc
         np.testing.assert_allclose(other, one, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("case", CASES)
 def test_whatever_the_machine_lacks_can_be_run(case: str) -> None:
     """In every type of numbers, on whatever machine the tests run; sizes may be open when the call is traced."""

@@ -165,6 +165,7 @@ FAULTS: dict[str, tuple[Callable[[], Any], str]] = {
 }
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", FAULTS)
 def test_whose_fault_it_is(name: str) -> None:
     make, said = FAULTS[name]

@@ -137,6 +137,7 @@ def run(before: str, between: str = "") -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(
     "before",
     [
@@ -150,6 +151,7 @@ def test_what_is_not_needed_may_be_missing(before: str) -> None:
     assert run(before) == "SAME"
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(
     ("before", "between", "missing"),
     [

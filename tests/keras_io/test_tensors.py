@@ -59,6 +59,7 @@ WRITES = {
 }
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("writes", WRITES)
 @pytest.mark.parametrize("trained", ["source", "emitted"])
 def test_training_one_leaves_the_others(writes: str, trained: str) -> None:
@@ -127,6 +128,7 @@ MADE: dict[str, Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]] = {
 }
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("writes", ["in place", "adam"])
 @pytest.mark.parametrize("made", MADE)
 def test_nobody_sees_writes_to_weights_that_were_made(made: str, writes: str, monkeypatch: pytest.MonkeyPatch) -> None:

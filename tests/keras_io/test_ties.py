@@ -252,6 +252,7 @@ def assert_same_and_tied(model: keras.Model, other: keras.Model) -> None:
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max())
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", MODELS)
 def test_one_variable_stays_one(name: str) -> None:
     model = made(name)

@@ -33,6 +33,7 @@ HELD: dict[str, Callable[[], keras.Model]] = {
 }
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("make", HELD.values(), ids=HELD)
 def test_one_variable_is_held_once(make: Callable[[], keras.Model], monkeypatch: pytest.MonkeyPatch) -> None:
     """By every weight of the graph that is tied to it, and by all models emitted from it."""
@@ -54,6 +55,7 @@ def test_one_variable_is_held_once(make: Callable[[], keras.Model], monkeypatch:
         assert weight.array.__array_interface__["data"][0] in where
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("make", HELD.values(), ids=HELD)
 def test_a_brief_model_of_tied_layers_gives_its_weights_back(make: Callable[[], keras.Model]) -> None:
     model = make()

@@ -75,6 +75,7 @@ def outputs(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
         return np.asarray(model(inputs, training=False))
 
 
+@pytest.mark.spread(4)
 @every_network
 @every_kind
 @pytest.mark.parametrize("name", EXACT)
@@ -90,6 +91,7 @@ def test_outputs_are_compared_after_exact_passes(name: str, kind: str, dtype: st
     assert all(WORDS[kind] in line for line in lines)
 
 
+@pytest.mark.spread(3)
 @every_network
 @every_kind
 @pytest.mark.parametrize("name", WITH_DATA)
@@ -100,6 +102,7 @@ def test_passes_that_run_the_network_on_data(name: str, kind: str, dtype: str) -
     assert np.isfinite(outputs(result.model, samples(model)[0])).all()
 
 
+@pytest.mark.spread(3)
 @every_network
 @every_kind
 def test_training_after_surgery(kind: str, dtype: str) -> None:
@@ -112,6 +115,7 @@ def test_training_after_surgery(kind: str, dtype: str) -> None:
     assert np.isfinite(trained.history["loss"]).all()
 
 
+@pytest.mark.spread(3)
 @every_network
 @every_kind
 @pytest.mark.parametrize("suffix", ["keras", "onnx", "tflite"])
@@ -132,6 +136,7 @@ def test_files_are_run_and_compared(suffix: str, kind: str, dtype: str, tmp_path
     assert ks.compare(model, path, inputs=samples(model)[0]).relative_error < 1e-4
 
 
+@pytest.mark.spread(3)
 @every_kind
 def test_what_runs_networks_without_a_pipeline(kind: str) -> None:
     model = network(kind, "float64")

@@ -36,6 +36,7 @@ def gradients(model: keras.Model) -> tuple[float, dict[str, np.ndarray]]:
     return float(loss), named
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("algorithm", ["group_lasso", "gamma"])
 @pytest.mark.parametrize("name", CASES)
 def test_value_and_gradient(name: str, algorithm: str) -> None:

@@ -81,6 +81,7 @@ def test_own_regularisers_still_count_and_nothing_is_left() -> None:
     morph.detach()
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("way", ["sgd", "lion", "tf.data", "mixed", "jit", "eager", "nested"])
 def test_ways_of_training(way: str) -> None:
     """The same penalty acts whatever trains the model: under a loss that asks for nothing, it falls."""
@@ -131,6 +132,7 @@ def test_attached_after_a_step_was_compiled() -> None:
     assert loss() == pytest.approx(plain, rel=1e-4)
 
 
+@pytest.mark.sweep
 def test_two_devices_train_as_one() -> None:
     """MirroredStrategy on two logical devices, in a process of its own, as TensorFlow is told of them at its start.
 

@@ -30,6 +30,7 @@ def own(model: keras.Model) -> list[str]:
     return [layer.name for layer in model.layers if isinstance(layer, (ChannelScale, ChannelGate))]
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", CASES)
 def test_scales_change_nothing(name: str) -> None:
     model = CASES[name]().model
@@ -66,6 +67,7 @@ def test_scales_make_gamma_possible() -> None:
     close(before, small(images))  # tanh(0) is 0, so that nothing is lost
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", [name for name in CASES if name != "shared"])
 def test_gates(name: str) -> None:
     """What is shut gives nothing: the cut and folded model equals the twin in inference.

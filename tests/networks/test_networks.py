@@ -19,6 +19,7 @@ def tensor(model: keras.Model, name: str) -> Any:
     return model.get_layer(name).output
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("stride", [8, 16, 32])
 @pytest.mark.parametrize("size", [(64, 96), (61, 81)])
 def test_segmentation_of_any_size(stride: int, size: tuple[int, int]) -> None:
@@ -58,6 +59,7 @@ def test_the_head() -> None:
     np.testing.assert_allclose(found["probabilities"].sum(-1), 1, rtol=1e-5)
 
 
+@pytest.mark.sweep
 def test_weights_do_not_depend_on_the_output_stride() -> None:
     models = [mobilenet_v3("large", input_shape=(64, 64, 3), output_stride=stride) for stride in (32, 8)]
     assert [model.output.shape[1:3] for model in models] == [(2, 2), (8, 8)]

@@ -109,6 +109,7 @@ OPEN: dict[str, Callable[..., Any]] = {
 }
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("case", OPEN)
 def test_open_sizes_are_refused_and_with_sizes_count_as_those_of_a_fixed_model(case: str) -> None:
     """The oracle: the same weights in a model whose input has that size."""
@@ -120,6 +121,7 @@ def test_open_sizes_are_refused_and_with_sizes_count_as_those_of_a_fixed_model(c
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("option", ["params", "bytes"])
 def test_what_does_not_depend_on_sizes_needs_none(option: str) -> None:
     kept: dict[str, Any] = {option: 0.5}
@@ -181,6 +183,7 @@ UNKNOWN: dict[str, Callable[[keras.Model], Any]] = {
 }
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("case", UNKNOWN)
 def test_more_than_a_twentieth_unknown_is_refused(case: str) -> None:
     with pytest.raises(BudgetError, match=r"unknown for 1 call\.[\s\S]*odd[\s\S]*5\.66 % of all MACs[\s\S]*register"):
@@ -358,6 +361,7 @@ def test_what_unreachable_may_be_is_checked_by_all() -> None:
 # ---- recipes ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("sizes", [(LENGTH, 8), {"steps": (LENGTH, 8)}])
 @pytest.mark.parametrize("suffix", [".toml", ".json"])
 def test_recipes_hold_sizes(sizes: Any, suffix: str, tmp_path: Path) -> None:

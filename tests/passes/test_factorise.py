@@ -385,6 +385,7 @@ COMPOSED: dict[str, list[Any]] = {
 }
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", COMPOSED)
 def test_with_other_passes(name: str) -> None:
     model = network(norms=True)

@@ -127,6 +127,7 @@ def assert_computes_and_costs(model: keras.Model, *, seed: int = 0) -> int:
     return tried
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     "options", [*GEOMETRIES, *(pytest.param(slow, marks=pytest.mark.sweep) for slow in SLOW)], ids=str
 )
@@ -214,6 +215,7 @@ def test_layers_are_as_said() -> None:
 # ---- bias, activation, flags ------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("activation", [None, "softmax", wobble, layers.LeakyReLU(0.2)])
@@ -271,6 +273,7 @@ def test_regularisers_constraints_and_flags() -> None:
             assert not result.trainable_weights
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("policy", ["mixed_float16", "bfloat16", "float64", "mixed_bfloat16"])
 @pytest.mark.parametrize("form", ["three", "separable", "cp"])
 def test_dtype_policies_are_carried(policy: str, form: str, tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def search(model: keras.Model, evaluate: Any, **options: Any) -> Result:
     return run(Factorise(**{"max_accuracy_loss": 0.2, **options}), model, evaluate=evaluate)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("options", [{}, {"cost": "params"}, {"method": "tucker", "sparsity": "auto"}], ids=str)
 def test_the_bound_holds_for_the_model_that_comes_out(options: dict[str, Any]) -> None:
     model = network()
@@ -84,6 +85,7 @@ def test_a_looser_bound_makes_a_smaller_model() -> None:
     assert sizes[0] > sizes[-1]
 
 
+@pytest.mark.sweep
 def test_it_finds_more_than_one_ratio_for_all_layers_within_the_same_bound() -> None:
     model = network()
     evaluate = Fidelity(model)
@@ -161,6 +163,7 @@ def test_a_second_run_asks_nothing(tmp_path: Path) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(
     ("failure", "said"),
     [

@@ -211,6 +211,7 @@ def split_all(model: keras.Model, form: str, *, residual: bool) -> Graph:
     return graph
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("form", ["three", "first", "last", "separable", "cp", "spatial"])
 def test_factors_are_told_from_layers(form: str, residual: bool, tmp_path: Path) -> None:
@@ -285,6 +286,7 @@ def test_linear_bottlenecks_are_no_factors() -> None:
     assert len(sites(model)) == 6
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("fold", [False, True])
 @pytest.mark.parametrize("name", ["ResNet50", "MobileNetV2"])
 def test_nothing_in_these_is_taken_for_a_factor(name: str, fold: bool) -> None:

@@ -333,6 +333,7 @@ def check(model: keras.Model, rtol: float = 1e-5) -> None:
     assert difference(model, result.model) < rtol
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("name", AFTER)
 def test_after(name: str, use_bias: bool) -> None:
@@ -348,6 +349,7 @@ def test_after_channels_first(name: str) -> None:
     check(model_of(x, Norm(axis=1)(make(data_format="channels_first")(x))))
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("name", UNPADDED)
 def test_before(name: str, use_bias: bool) -> None:
@@ -467,6 +469,7 @@ def test_the_result_lives_and_stays_compiled(tmp_path: Path) -> None:
     assert_lives(result, tmp_path)
 
 
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("name", [name for name in ZOO if name != "custom_without_config"])
 def test_zoo(name: str) -> None:
     model = build(name)

@@ -40,6 +40,7 @@ def images() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(5, 8, 8, 3)).astype("float32")
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize(
     ("at", "block", "made"),
     [

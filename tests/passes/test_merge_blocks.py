@@ -95,6 +95,7 @@ def test_two_layers_become_one_that_computes_the_same(name: str) -> None:
     assert state_of(model) == before
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", CHANNELS_FIRST)
 def test_channels_first(name: str) -> None:
     model = pair(name, "channels_first")
@@ -190,6 +191,7 @@ def test_a_quantised_layer_is_left() -> None:
     assert "more than a kernel and a bias" in reasons(run(MergeBlocks(), model))["b"]
 
 
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("name", [name for name in ZOO if name != "custom_without_config"])
 def test_zoo(name: str) -> None:
     model = build(name)
@@ -203,6 +205,7 @@ def test_zoo(name: str) -> None:
         assert np.abs(one - other).max(initial=0.0) <= allowed * np.abs(one).max(initial=1e-6)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", ["MobileNetV2", "ConvNeXtTiny"])
 def test_small_applications(name: str) -> None:
     model = shared_application(name)

@@ -36,6 +36,7 @@ def trained() -> keras.Model:
     return model
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("compensate", ["none", "batch_norm"])
 def test_dead_filters_go_from_all_that_is_added(compensate: str, tmp_path: Path) -> None:
     model = trained()

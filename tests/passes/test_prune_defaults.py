@@ -44,6 +44,7 @@ def test_labelled_data_is_used_for_all_that_it_can_do() -> None:
     assert error(made, explicit, data) < 1e-6
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("form", ["array", "generator", "labels of a loss that nobody knows"])
 def test_without_labels_that_do_importance_is_magnitude(form: str) -> None:
     data = pictures(64, 0)

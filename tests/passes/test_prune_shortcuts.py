@@ -53,6 +53,7 @@ def is_plain(model: keras.Model) -> bool:
     return not any(type(layer).__module__.startswith("kerasurgeon") for layer in model._flatten_layers())
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("compensate", ["none", "batch_norm"])
 def test_branches_shrink_and_sums_do_not(tmp_path: Path, compensate: str) -> None:
     model = residual()
@@ -72,6 +73,7 @@ def test_branches_shrink_and_sums_do_not(tmp_path: Path, compensate: str) -> Non
     assert_lives(result.model, tmp_path)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("target", ["macs", "params", "bytes"])
 def test_targets_hold_for_the_result(target: str) -> None:
     attribute = {"params": "parameters", "bytes": "weight_bytes"}.get(target, target)
@@ -81,6 +83,7 @@ def test_targets_hold_for_the_result(target: str) -> None:
     assert 0.47 * whole <= reached <= 0.5 * whole
 
 
+@pytest.mark.sweep
 def test_mobile_net(tmp_path: Path) -> None:
     model = shared_application("MobileNetV2")
     whole = ks.cost(model).macs

@@ -61,6 +61,7 @@ def original() -> keras.Model:
     return resnet()
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("weights", ["sliced", "fresh"])
 def test_the_example_of_the_model_zoo(original: keras.Model, weights: str, tmp_path: Path) -> None:
     counts = example()

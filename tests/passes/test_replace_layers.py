@@ -104,6 +104,7 @@ SELECTED: dict[str, tuple[Any, Any, list[str]]] = {
 }
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", SELECTED)
 def test_selects(name: str) -> None:
     pattern, where, expected = SELECTED[name]
@@ -673,6 +674,7 @@ def test_the_result_lives_and_stays_compiled(tmp_path: Path) -> None:
     assert_lives(result, tmp_path)
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("name", [name for name, case in ZOO.items() if "unsaveable" not in case.tags][::3])
 def test_zoo_layers_replaced_by_themselves(name: str) -> None:
     model = build(name)

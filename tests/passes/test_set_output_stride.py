@@ -58,6 +58,7 @@ def chain(*steps: Any, shape: tuple[int, ...] = (16, 24, 3)) -> keras.Model:
     return keras.Model(inputs, x)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize("kernel", [1, 2, 3, 5])
 def test_strided_convolutions_one_after_the_other(padding: str, kernel: int) -> None:

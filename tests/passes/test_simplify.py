@@ -105,6 +105,7 @@ NOTHING: dict[str, Make] = {
 }
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", NOTHING)
 def test_removes_what_does_nothing(name: str) -> None:
     assert left_kinds(NOTHING[name], Simplify()) == []
@@ -589,6 +590,7 @@ def same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[in
     return total // 2, total - total // 2
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("size", [7, 8, 9])
 @pytest.mark.parametrize(
     ("kernel", "stride", "dilation"), [(3, 1, 1), (4, 1, 1), (3, 2, 1), (5, 3, 1), (3, 1, 2), (1, 2, 1)]
@@ -715,6 +717,7 @@ def names_of_outputs(model: keras.Model) -> Any:
     return getattr(model, "output_names", None)
 
 
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("name", [name for name in ZOO if name != "custom_without_config"])
 def test_zoo(name: str) -> None:
     model = build(name)
@@ -731,6 +734,7 @@ def test_zoo(name: str) -> None:
         assert not changed(run(ALL, result))
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("architecture", ["MobileNetV2", "ResNet50V2"])
 def test_some_applications(architecture: str) -> None:
     model = shared_application(architecture)

@@ -105,6 +105,7 @@ PASSES: dict[str, tuple[Pass, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", PASSES)
 def test_what_is_tied_stays_tied(name: str) -> None:
     model = network()

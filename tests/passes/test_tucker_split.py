@@ -116,6 +116,7 @@ GEOMETRIES: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("sparsity", [0.0, 0.05])
 @pytest.mark.parametrize("options", GEOMETRIES, ids=str)
 def test_any_geometry_computes_the_factored_kernel(options: dict[str, Any], sparsity: float) -> None:
@@ -124,6 +125,7 @@ def test_any_geometry_computes_the_factored_kernel(options: dict[str, Any], spar
     assert_computes_its_kernel(model, result, groups=options.get("groups", 1))
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("sparsity", [0.0, 0.05])
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("activation", [None, "relu", "softmax", wobble, layers.LeakyReLU(0.2)])
@@ -670,6 +672,7 @@ def check_application(name: str, folder: Path) -> None:
     assert difference(result.model, keras.saving.load_model(folder / "split.keras"), inputs) < 1e-5
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", ["ResNet50V2"])
 def test_one_application(name: str, tmp_path: Path) -> None:
     check_application(name, tmp_path)

@@ -18,7 +18,8 @@ import kerasurgeon as ks
 from kerasurgeon.errors import OptionError, RecipeError
 from kerasurgeon.passes import ReplaceWithShunt
 from kerasurgeon.rewrite.pipeline import Pipeline
-from kerasurgeon.workflows.procedure import STEPS, Procedure, Run, RunFolder
+from kerasurgeon.workflows.networks import application
+from kerasurgeon.workflows.procedure import STEPS, Procedure, Run, RunFolder, read_procedure
 from tests.procedure import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -128,6 +129,7 @@ def test_interrupted_at_every_step(whole: Path, tmp_path: Path) -> None:
     assert_same_end(whole, folder)
 
 
+@pytest.mark.sweep
 def test_killed_in_the_middle_of_trainings(whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
@@ -195,6 +197,70 @@ def test_what_a_step_gives_is_checked(tmp_path: Path) -> None:
         Procedure.from_recipe(tiny.RECIPE, allow="tests", functions={"shunts": tiny.twice})
     with pytest.raises(OptionError, match="is no function"):
         Procedure.from_recipe(tiny.RECIPE, allow="tests", functions={"shunt": 3})  # type: ignore[dict-item]
+
+
+def test_a_step_of_ones_own_may_time_networks_in_its_own_way(tmp_path: Path) -> None:
+    off = {f"{step}.run": False for step in ("train_original", "train_shunt", "train_final", "quotients")}
+    rows = [{"device": "phone", "ms": 1.5}]
+    for number, (made, kept) in enumerate([(rows, {"rows": rows}), ({"note": "none"}, {"note": "none"})]):
+        functions = {"latency": lambda run, made=made: made}
+        procedure = Procedure.from_recipe(tiny.RECIPE, allow="tests", changes=off, functions=functions)
+        result = procedure.run(tmp_path / str(number))
+        assert result.summary["latency_ms"] == {}
+        assert result.summary["latency"] == kept
+    procedure = Procedure.from_recipe(
+        tiny.RECIPE, allow="tests", changes=off, functions={"latency": lambda run: {"model": run.original}}
+    )
+    with pytest.raises(OptionError, match="something else than plain data"):
+        procedure.run(tmp_path / "other")
+
+
+def test_options_of_later_trainings_are_looked_at_before_the_first(tmp_path: Path) -> None:
+    for key, value, step in (
+        ("train_final.dark_knowledge", {"temperature": -1}, "original"),
+        ("train_final.attention_transfer", {"layers": ["nowhere"]}, "shunt"),
+    ):
+        changes = {key: value, "train_original.run": False, "quotients.run": False, "latency.run": False}
+        folder = tmp_path / step
+        with pytest.raises(ks.KerasurgeonError):
+            Procedure.from_recipe(tiny.RECIPE, allow="tests", changes=changes).run(folder)
+        assert step not in RunFolder(folder).done()
+        assert not (folder / "training").exists()
+
+
+def test_steps_that_have_not_begun_may_be_changed(whole: Path, tmp_path: Path) -> None:
+    off = {f"{step}.run": False for step in ("train_original", "train_shunt", "quotients", "latency")}
+    wrong = {**off, "train_final.feature_matching": {"layers": ["nowhere"]}}
+    with pytest.raises(ks.KerasurgeonError, match="nowhere"):
+        Procedure.from_recipe(tiny.RECIPE, allow="tests", changes=wrong).run(tmp_path / "run")
+    right = Procedure.from_recipe(tiny.RECIPE, allow="tests", changes={**off, "train_final.run": False})
+    done = right.run(tmp_path / "run")
+    assert done.summary["macs_saved"] > 0
+    assert RunFolder(tmp_path / "run").recipe() == right.recipe
+    earlier = Procedure.from_recipe(tiny.RECIPE, allow="tests", changes={**off, "original.width": 4})
+    with pytest.raises(RecipeError, match=r"original\.width = 8"):
+        earlier.run(tmp_path / "run")
+
+
+def test_a_network_that_has_become_larger_is_told_of(tmp_path: Path) -> None:
+    off = {f"{step}.run": False for step in ("train_original", "train_shunt", "train_final", "quotients", "latency")}
+    changes = {**off, "shunt.arch": "tests.procedure.tiny:large_shunt"}
+    Procedure.from_recipe(tiny.RECIPE, allow="tests", changes=changes).run(tmp_path / "run")
+    assert "has MORE macs than the original" in (tmp_path / "run" / "output.log").read_text()
+
+
+def test_networks_of_keras_by_name(tmp_path: Path) -> None:
+    off = {f"{step}.run": False for step in ("train_original", "train_shunt", "train_final", "quotients", "latency")}
+    recipe = {
+        "data": {"name": "digits"},
+        "original": {"network": "MobileNetV2", "alpha": 0.35},
+        "shunt": {"regions": "block_4"},
+    }
+    built = application("MobileNetV2", (32, 32, 3), 5, alpha=0.35)
+    assert built.output_shape == (None, 5)
+    assert read_procedure(recipe, changes=off)["original"]["network"] == "MobileNetV2"
+    with pytest.raises(RecipeError, match="no original 'MobileNetV4'"):
+        read_procedure(recipe, changes={"original.network": "MobileNetV4"})
 
 
 def test_a_network_that_does_not_fit_the_data(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ import pytest
 
 from kerasurgeon.errors import RecipeError
 from kerasurgeon.workflows.procedure import read_procedure
+from kerasurgeon.workflows.procedure.keys import TABLES
+from kerasurgeon.workflows.procedure.starting import starting_recipe
 
 BASE: dict[str, Any] = {"shunt": {"regions": "a..b"}}
 
@@ -66,8 +70,7 @@ def test_a_file_and_back(tmp_path: Path) -> None:
         ('"shapes"', '"shape"', ["no data 'shape'", "'shapes'"]),
         ('"shapes"', '"nowhere:"', ["data.name cannot be 'nowhere:'", "module:function"]),
         ('"shapes"', '"kerasurgeon.nowhere:shapes"', ["cannot be imported"]),
-        ('regions = ["a..b", "c"]', "", ["where shunts go", "regions"]),
-        ('regions = ["a..b", "c"]', "choose = {macs = 0.5}", ["not measured", "run = true"]),
+        ('regions = ["a..b", "c"]', 'regions = "a"\nchoose = {macs = 0.5}', ["says twice where shunts go"]),
         ('regions = ["a..b", "c"]', "choose = {mac = 0.5}", ["shunt.choose has no key 'mac'", "'macs'"]),
         ("regions", "region", ["[shunt] has no key 'region'", "'regions'"]),
         ("seed = 4", "seed = -4", ["'seed' cannot be -4"]),
@@ -82,6 +85,29 @@ def test_mistakes(tmp_path: Path, old: str, new: str, messages: list[str]) -> No
         read_procedure(path)
     for message in messages:
         assert message in str(caught.value)
+
+
+def test_where_nothing_is_said_of_shunts_regions_are_chosen() -> None:
+    recipe = read_procedure({"data": {"name": "digits"}})
+    assert recipe["shunt"]["choose"] == {"macs": 0.7}
+    assert recipe.runs("quotients")
+    assert not read_procedure(BASE).runs("quotients")
+    with pytest.raises(RecipeError, match="not measured"):
+        read_procedure({"shunt": {"choose": {"macs": 0.5}}, "quotients": {"run": False}})
+
+
+def test_a_starting_recipe_says_what_is_in_force() -> None:
+    text = starting_recipe()
+    assert read_procedure(tomllib.loads(text)).tables == read_procedure({"shunt": {"choose": {"macs": 0.7}}}).tables
+    # Every key is there, and what is not set but shown may stand there.
+    entry = re.compile(r"^# (\w+ = (?!\.\.\.).*)$", re.MULTILINE)
+    whole = tomllib.loads(entry.sub(r"\1", text))
+    missing = {step: set(keys) - set(whole[step]) for step, keys in TABLES.items()}
+    assert set().union(*missing.values()) == {"second_at", "second_rate", "recalibrate", "momentum"}
+    assert set(re.findall(r"^# (\w+) = \.\.\.", text, re.MULTILINE)) == {*set().union(*missing.values())}
+    for step, keys in TABLES.items():
+        for key, value in whole[step].items():
+            assert keys[key].allows(value), (step, key, value)
 
 
 def test_changes_and_mappings(tmp_path: Path) -> None:

@@ -65,6 +65,12 @@ def small_shunt(entry: Any, exit: Any) -> keras.Model:
     return keras.Model(x, keras.layers.Conv2D(exit.shape[-1], 1, kernel_initializer=kernel)(x))
 
 
+def large_shunt(entry: Any, exit: Any) -> keras.Model:
+    """A shunt that costs more than what it takes the place of."""
+    x = keras.Input(batch_shape=entry.shape)
+    return keras.Model(x, keras.layers.Conv2D(exit.shape[-1], 5, padding="same")(x))
+
+
 def twice(run: Run) -> keras.Model:
     """In place of a training: the model as it is."""
     return run.model("original")

@@ -90,6 +90,7 @@ def test_the_loss_is_that_of_the_labels_and_of_the_teacher() -> None:
     np.testing.assert_allclose(found["loss"], labels + dark + attention + matching + ace, rtol=1e-4)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("fused", [False, True])
 def test_what_lies_before_the_change_is_frozen(fused: bool) -> None:
     model, data = residual(3, fused=fused), images(16)
@@ -187,6 +188,7 @@ def test_several_outputs_by_name() -> None:
         ks.fine_tune(model, (data, labels), loss=None, teacher=model, distillation=[DarkKnowledge()], verbose=0)
 
 
+@pytest.mark.sweep
 def test_mixed_precision() -> None:
     keras.config.set_dtype_policy("mixed_float16")
     model, data = residual(4), images(16)

@@ -38,6 +38,7 @@ class Never(keras.callbacks.Callback):
         raise AssertionError("nothing is to be trained any more")
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(("place", "best"), [((1, None), False), ((2, 0), True)])
 def test_fine_tuning_goes_on(place: tuple[int, int | None], best: bool, tmp_path: Path) -> None:
     model, data, held_out = residual(2, drop=0.5), images(32), images(16, seed=1)
@@ -67,6 +68,7 @@ def test_fine_tuning_goes_on(place: tuple[int, int | None], best: bool, tmp_path
     assert "epochs: 4, now 6" in str(caught.value)
 
 
+@pytest.mark.sweep
 def test_training_of_bridges_goes_on(tmp_path: Path) -> None:
     model, data, held_out = residual(3), images(16)[0], images(16, seed=1)[0]
     student, first = bridged(model)

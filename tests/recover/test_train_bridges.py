@@ -69,6 +69,7 @@ def test_a_bridge_that_can_make_the_features_does() -> None:
         assert (array == before[path]).all() == (not path.startswith("second")), path
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("cache", ["memory", "disk", None])
 def test_two_bridges_are_trained_and_nothing_else(cache: str | None, tmp_path: Path) -> None:
     model = residual(4, drop=0.5)

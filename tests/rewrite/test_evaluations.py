@@ -112,6 +112,7 @@ SEARCHES: dict[str, tuple[Search, list[str]]] = {
 }
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("search", SEARCHES)
 def test_what_is_no_number_is_refused_at_every_round(search: str) -> None:
     run, names = SEARCHES[search]
@@ -266,6 +267,7 @@ LABELLED: dict[str, Callable[[keras.Model, Any], Any]] = {
 }
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("search", LABELLED)
 def test_labels_that_the_model_cannot_give_are_refused(search: str) -> None:
     model = network()

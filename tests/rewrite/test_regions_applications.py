@@ -47,6 +47,7 @@ NETWORKS = (
 )
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_nothing_else_crosses_the_border_of_any_region(name: str) -> None:
     graph, found = network(name)

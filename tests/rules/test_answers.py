@@ -197,6 +197,7 @@ def _changed(graph: Graph, shape: tuple[int, ...], place: tuple[int, ...], chann
     return np.asarray(np.abs(run(graph, other) - run(graph, x))[0] > 1e-6)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("case", ALONG)
 def test_positions_reach_as_far_as_the_rule_says(case: str) -> None:
     make, shape = ALONG[case]
@@ -229,6 +230,7 @@ def test_positions_reach_as_far_as_the_rule_says(case: str) -> None:
         assert not sizes
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("case", ALONG)
 def test_channels_meet_where_the_rule_does_not_deny_it(case: str) -> None:
     make, shape = ALONG[case]

@@ -248,6 +248,7 @@ def test_several_operands_and_a_tie_in_the_wrong_order() -> None:
             assert_rule(Shift(name="shift"), [(4, 6), (4, 6)], call=two, seed=1)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("layer", "shape"),
     [

@@ -63,6 +63,7 @@ def test_when_masks_are_made_anew() -> None:
     assert [constant.at(step) for step in (0, 2, 3, 50)] == [0.0, 0.0, 0.9, 0.9]
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("optimizer", ["adam", "ema"])
 def test_gradual_sparsity_reaches_its_end(optimizer: str, tmp_path: Path) -> None:
     model = small_net()
@@ -82,6 +83,7 @@ def test_gradual_sparsity_reaches_its_end(optimizer: str, tmp_path: Path) -> Non
     assert_lives(model, tmp_path)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("structure", ["filter", "2:4"])
 def test_gradual_structures(structure: str) -> None:
     model = small_net()
@@ -96,6 +98,7 @@ def test_gradual_structures(structure: str) -> None:
         assert (array.reshape(3, 3, 2, 4, 8).sum(axis=3) == 2).all()
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_zeros_stay_zero(optimizer: str) -> None:
     model = ks.apply_passes(small_net(), [Sparsify(0.6, pointwise=True)])

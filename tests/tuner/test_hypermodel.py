@@ -90,6 +90,7 @@ def test_a_cut_takes_out_what_is_between_and_puts_in_a_pooling_and_a_1x1_convolu
         assert np.array_equal(model.get_layer(name).kernel, backbone.get_layer(name).kernel)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("make", [separable, inverted])
 def test_every_choice_is_built_trained_and_leaves_the_backbone_alone(make: Any) -> None:
     backbone = make()
@@ -160,6 +161,7 @@ def test_a_cost_of_ones_own_is_asked_for_once_for_each_model() -> None:
     assert hypermodel.max_cost == 100
 
 
+@pytest.mark.sweep
 def test_seeds() -> None:
     x, y = images(16)
 
@@ -219,6 +221,7 @@ def test_overriding() -> None:
     assert model.get_layer("drop").rate == pytest.approx(0.1)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("kind", ["sparse", "one_hot"])
 def test_the_kind_of_the_labels_is_told_from_the_data(kind: str) -> None:
     x, y = images(16)
@@ -303,6 +306,7 @@ def test_what_is_no_backbone(backbone: Any, error: type[Exception], said: str) -
         AutoCompress(backbone, CLASSES, weights=None)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("options", "said"),
     [

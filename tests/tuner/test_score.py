@@ -26,6 +26,7 @@ def expected(
     return float(tau * accuracy + (1.0 - tau) * (1.0 - cost / most))
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("tau", [0.0, 0.3, 0.8, 1.0])
 @pytest.mark.parametrize("cost", [0.0, 250.0, 1000.0, 2500.0])
 def test_the_metric_is_the_formula(tau: float, cost: float) -> None:

@@ -54,6 +54,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     return folder, search(folder)
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize(
     ("kind", "cost"), [("random", "params"), ("bayesian", "macs"), ("hyperband", "params"), ("grid", "macs")]
 )

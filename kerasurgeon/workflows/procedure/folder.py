@@ -51,7 +51,7 @@ class RunFolder:
 
         Raises:
             OptionError: The folder holds something else.
-            RecipeError: It holds a run of another recipe; the message names what differs.
+            RecipeError: It holds a run of another recipe, as far as it has come; the message names what differs.
         """
         if path is None:
             path = _new_folder(Path("runs"))
@@ -59,7 +59,8 @@ class RunFolder:
         with writing(path, "folder"):
             there = (path / RECIPE).exists()
         if there:
-            folder.check_same(recipe)
+            with folder.locked():
+                folder.go_on_with(recipe)
             return folder
         if path.exists() and not (path.is_dir() and is_empty(path)):
             raise OptionError(
@@ -68,7 +69,7 @@ class RunFolder:
         make_folder(path)
         with folder.locked():
             if (path / RECIPE).exists():  # another process was quicker
-                folder.check_same(recipe)
+                folder.go_on_with(recipe)
             else:
                 write_text(path / RECIPE, recipe.to_toml(), what="recipe")
         return folder
@@ -94,22 +95,32 @@ class RunFolder:
         """The recipe of the run; ``allow`` as for ``read_procedure``."""
         return read_procedure(self.path / RECIPE, allow=allow)
 
-    def check_same(self, recipe: ProcedureRecipe) -> None:
-        """Check that a recipe is that of the run.
+    def go_on_with(self, recipe: ProcedureRecipe) -> None:
+        """Take a recipe as that of the run. Keys of steps that have not begun may have changed.
 
         Raises:
-            RecipeError: It is not.
+            RecipeError: What steps that have begun were done by differs; the message names it.
         """
         old, new = _flat(self.recipe().given), _flat(recipe.given)
         differ = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-        if differ:
+        begun = {step for step in STEPS if step in self.done() or self._has_begun(step)}
+        fixed = [key for key in differ if begun and (key.split(".")[0] in begun or key.split(".")[0] not in STEPS)]
+        if fixed:
             raise RecipeError(
                 "The folder holds a run of another recipe.",
                 where=str(self.path),
-                expected="; ".join(f"{key} = {old.get(key, 'not set')!r}" for key in differ[:5]),
-                got="; ".join(f"{key} = {new.get(key, 'not set')!r}" for key in differ[:5]),
-                hint="leave the recipe out to go on with the run as it was begun, or name another folder",
+                expected="; ".join(f"{key} = {old.get(key, 'not set')!r}" for key in fixed[:5]),
+                got="; ".join(f"{key} = {new.get(key, 'not set')!r}" for key in fixed[:5]),
+                hint="leave the recipe out to go on with the run as it was begun, change keys of steps that have not "
+                "begun, or name another folder",
             )
+        if differ:
+            write_text(self.path / RECIPE, recipe.to_toml(), what="recipe")
+
+    def _has_begun(self, step: str) -> bool:
+        """Whether a training that is not done has left something to go on from."""
+        place = self.path / "training" / step.removeprefix("train_")
+        return step.startswith("train_") and place.is_dir() and not is_empty(place)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

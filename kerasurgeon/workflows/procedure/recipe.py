@@ -16,7 +16,7 @@ from kerasurgeon.errors import OptionError, RecipeError, did_you_mean
 from kerasurgeon.rewrite.option_checks import check_budget
 from kerasurgeon.rewrite.recipe import read_content
 from kerasurgeon.trust import allow_imports, as_names, check_import, import_object, is_name, is_own, names_in
-from kerasurgeon.workflows.procedure.keys import NAMING, OPEN, STEPS, TABLES, TOP
+from kerasurgeon.workflows.procedure.keys import CHOICE, NAMING, OPEN, STEPS, TABLES, TOP
 from kerasurgeon.workflows.procedure.sources import DATA_SETS, NETWORKS
 
 
@@ -158,13 +158,13 @@ class _Reader:
             self.check_function(step, tables, arguments)
         shunt = tables["shunt"]
         if shunt["function"] is None:
-            if (shunt["regions"] is None) == (shunt["choose"] is None):
+            if shunt["regions"] is not None and shunt["choose"] is not None:
                 raise self.fail(
-                    "[shunt] must say where shunts go: by regions, or by choose.",
-                    "shunt",
-                    expected='regions = "first..last", or choose = {macs = 0.6}',
+                    "[shunt] says twice where shunts go.", "choose", step="shunt", expected="regions, or choose"
                 )
-            if shunt["choose"] is not None:
+            if shunt["regions"] is None:
+                if shunt["choose"] is None:
+                    shunt["choose"] = dict(CHOICE)
                 self._check_choose(shunt["choose"], tables)
         for step in ("train_original", "train_final", "train_shunt"):
             if tables[step]["schedule"] == "two_cycles" and None in (
@@ -188,12 +188,14 @@ class _Reader:
                 raise self.fail(error.what, key, step="shunt", expected=error.expected, got=error.got) from error
         if len([key for key in choose if key in budgets]) != 1:
             raise self.fail("shunt.choose needs one budget.", "choose", step="shunt", expected=" or ".join(budgets))
+        if "run" not in self.given.get("quotients", {}):
+            tables["quotients"]["run"] = True
         if not tables["quotients"]["run"]:
             raise self.fail(
                 "Regions are chosen by their quotients, which are not measured.",
                 "choose",
                 step="shunt",
-                hint="add run = true to [quotients], or name regions",
+                hint="take run = false out of [quotients], or name regions",
             )
 
     def check_function(self, step: str, tables: Any, arguments: Any) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from kerasurgeon.workflows.data import cifar, digits, segmentation_records, shapes
-from kerasurgeon.workflows.networks import inverted_bottlenecks, lraspp
+from kerasurgeon.workflows.networks import application, application_names, inverted_bottlenecks, lraspp
 
 
 @dataclass(frozen=True)
@@ -34,4 +34,5 @@ DATA_SETS = {
 NETWORKS = {
     "inverted_bottlenecks": Source(inverted_bottlenecks, ("input_shape", "classes", "name")),
     "lraspp": Source(lraspp, ("input_shape", "classes", "name")),
+    **{name: Source(partial(application, name), ("name", "input_shape", "classes")) for name in application_names()},
 }

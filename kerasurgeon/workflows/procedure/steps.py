@@ -7,6 +7,7 @@ plain data. A user's function in its place only makes: see ``Procedure``.
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,20 +15,20 @@ from typing import Any
 
 import keras
 
-from kerasurgeon.blocks.choose import choose_regions
 from kerasurgeon.blocks.measuring import knowledge_quotients
 from kerasurgeon.blocks.plan import BlockPlan
 from kerasurgeon.blocks.quotients import Quotients
-from kerasurgeon.errors import ModelFileError, OptionError
+from kerasurgeon.errors import KerasurgeonError, ModelFileError, OptionError
 from kerasurgeon.exporting.benchmark import latency
 from kerasurgeon.exporting.opening import open_runner
 from kerasurgeon.keras_io import emit, lift
 from kerasurgeon.keras_io.loading import load_model
-from kerasurgeon.recover import fine_tune, recalibrate_batch_norm, train_bridges
+from kerasurgeon.recover import Bridge, check_distillation, fine_tune, recalibrate_batch_norm, train_bridges
 from kerasurgeon.recover.batches import EpochOrder
 from kerasurgeon.rewrite.pipeline import Pipeline
 from kerasurgeon.trust import import_object
 from kerasurgeon.workflows.networks.backbones import set_momentum
+from kerasurgeon.workflows.procedure.choosing import regions_for_shunts
 from kerasurgeon.workflows.procedure.measuring import metric_name, metric_of
 from kerasurgeon.workflows.procedure.run import Run, call_with
 from kerasurgeon.workflows.procedure.sources import NETWORKS
@@ -65,7 +66,25 @@ def original(run: Run) -> Facts:
         model = call_with(build, run.recipe.arguments["original"], **offered)
     model = run.keep("original", model, "original")
     _check_fit(model, run)
+    _check_trainings(model, run)
     return run.measure(model)
+
+
+def _check_trainings(model: keras.Model, run: Run) -> None:
+    """Make what all trainings are made with once, so that options that cannot be used are told of before the first."""
+    for step in ("train_original", "train_shunt", "train_final"):
+        table = run.recipe[step]
+        if run.recipe.runs(step) and run.function(step) is None:
+            try:
+                optimizer_of(table)
+                schedule_of(table)
+                if step != "train_shunt":
+                    loss_of(model, run.data, table["class_weights"])
+                if step == "train_final":
+                    distillation_of(table, run.data, ())
+            except KerasurgeonError as error:
+                error.add_note(f"asked for by [{step}], which is looked at before the first training")
+                raise
 
 
 def train_original(run: Run) -> Facts:
@@ -116,22 +135,45 @@ def shunt(run: Run) -> Facts:
     else:
         from kerasurgeon.passes import ReplaceWithShunt
 
+        sizes = run.sizes(run.original)
         regions = table["regions"]
-        if table["choose"] is not None:
-            chosen = choose_regions(Quotients.load(run.folder.path / "quotients.json"), **table["choose"], join=True)
-            run.log.info("chosen: %s", chosen.summary())
-            regions = tuple(chosen)
+        if regions is None:
+            found = Quotients.load(run.folder.path / "quotients.json")
+            passed = ReplaceWithShunt("*", table["arch"])  # which reads names of architectures
+            regions, said = regions_for_shunts(
+                lift(run.original), found, table["choose"], passed.arch, sizes=sizes, tell=run.tell
+            )
+            run.log.info("chosen: %s: %s", ", ".join(regions), said)
         regions = tuple(regions) if isinstance(regions, list) else regions
-        shunts = Pipeline([ReplaceWithShunt(regions, table["arch"])])
-        result = shunts.run(run.original, sizes=run.sizes(run.original), seed=run.seed("shunt"))
+        result = Pipeline([ReplaceWithShunt(regions, table["arch"])]).run(
+            run.original, sizes=sizes, seed=run.seed("shunt")
+        )
         plan = result.report.passes[0].plans[0]
         model = result.model if table["momentum"] is None else _with_momentum(result.model, plan, table["momentum"])
     model = run.keep("shunted", model, "shunt")
     plan.save(run.folder.path / "shunts.json")
     for line in str(plan).splitlines():
         run.log.info("%s", line)
+    check_lessons(run, model, plan.bridges)
     bridges = [dataclasses.asdict(bridge) for bridge in plan.bridges]
-    return {**run.measure(model), "bridges": [{**item, "layers": list(item["layers"])} for item in bridges]}
+    facts = {**run.measure(model), "bridges": [{**item, "layers": list(item["layers"])} for item in bridges]}
+    before = run.found["train_original"]
+    for what in ("macs", "parameters"):
+        if facts[what] > before[what]:
+            run.log.warning(
+                "WARNING: with its shunts the network has MORE %s than the original: %s instead of %s",
+                what, f"{facts[what]:,}", f"{before[what]:,}",
+            )  # fmt: skip
+    return facts
+
+
+def check_lessons(run: Run, student: keras.Model, bridges: Sequence[Bridge]) -> None:
+    """Check, before anything is trained on, that the last training can compare what it is to compare."""
+    table = run.recipe["train_final"]
+    if run.recipe.runs("train_final") and run.function("train_final") is None:
+        lessons = distillation_of(table, run.data, tuple(bridges))
+        freeze = tuple(bridges) if table["freeze_before_shunt"] else None
+        check_distillation(student, run.original, lessons, freeze_before=freeze)
 
 
 def train_shunt(run: Run) -> Facts:
@@ -198,11 +240,25 @@ def measure_latency(run: Run) -> Facts:
     if not run.recipe.runs("latency"):
         return {}
     if function is not None:
-        return dict(function(run))
+        return _plain_rows(function(run))
     runners = {"original": open_runner(run.original), "final": open_runner(run.model("final"))}
     times = latency(runners, rounds=table["rounds"], batch_size=table["batch_size"], seed=run.seed("latency"))
     run.log.info("%s", times)
     return {"rows": times.to_dict()["rows"], "batch_size": table["batch_size"]}
+
+
+def _plain_rows(made: Any) -> Facts:
+    """What a user's step ``latency`` gives: any data that JSON can hold, rows or a mapping."""
+    facts = {"rows": list(made)} if isinstance(made, (list, tuple)) else made
+    try:
+        return dict(json.loads(json.dumps(facts)))
+    except (TypeError, ValueError) as error:
+        raise OptionError(
+            "The step 'latency' gave something else than plain data.",
+            expected="a list of rows or a mapping, of numbers, texts, lists and mappings; rows with name and median_ms "
+            "are shown in the summary",
+            got=f"{type(made).__name__}: {error}",
+        ) from error
 
 
 def summary(run: Run) -> Facts:

@@ -23,7 +23,12 @@ def summarise(found: Mapping[str, Mapping[str, Any]], metric: str, name: str) ->
     """
     rows = [{"stage": text, metric: found[step][metric], **_sizes(found[step])} for step, text in STAGES]
     first, last = rows[0], rows[-1]
-    times = {row["name"]: row["median_ms"] for row in found.get("latency", {}).get("rows", [])}
+    latency = {key: value for key, value in found.get("latency", {}).items() if key != "seconds"}
+    times = {
+        row["name"]: row["median_ms"]
+        for row in latency.get("rows", ())
+        if isinstance(row, Mapping) and {"name", "median_ms"} <= row.keys()  # a user's own step may give others
+    }
     return {
         "name": name,
         "metric": metric,
@@ -33,6 +38,7 @@ def summarise(found: Mapping[str, Mapping[str, Any]], metric: str, name: str) ->
         "lost": first[metric] - last[metric],
         "shunts": [[item["entry"], item["exit"]] for item in found["shunt"]["bridges"]],
         "latency_ms": times,
+        **({"latency": latency} if latency and not times else {}),
         "seconds": sum(facts.get("seconds", 0.0) for facts in found.values()),
     }
 

@@ -94,7 +94,8 @@ def distillation_of(table: Mapping[str, Any], data: DataSet, bridges: tuple[Brid
     Args:
         table: The step's keys.
         data: The data set, for the label that does not count.
-        bridges: The shunts: features are matched at their ends unless layers are named.
+        bridges: The shunts: features are matched at their ends unless layers are named. Empty where there are none
+            yet: such a loss is then left out.
 
     Raises:
         RecipeError: A loss has no such option.
@@ -111,6 +112,8 @@ def distillation_of(table: Mapping[str, Any], data: DataSet, bridges: tuple[Brid
                     f"{name} has no option {key!r}.", where=f"[train_final.{name}]", hint=did_you_mean(key, known)
                 )
         if name == "feature_matching":
+            if not bridges and "layers" not in options:
+                continue
             options.setdefault("layers", bridges)
         if name == "ace":
             options.setdefault("ignore_label", data.ignore_label)

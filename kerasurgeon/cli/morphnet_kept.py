@@ -1,0 +1,55 @@
+"""The state of a training with a MorphNet, after each epoch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasurgeon.array_files import load_arrays
+from kerasurgeon.atomic import staged
+from kerasurgeon.cli.morphnet_state import FOLDER, STATE
+from kerasurgeon.morphnet import MorphNet
+
+
+class Kept(keras.callbacks.Callback):
+    """Writes all that changes in a training after each epoch.
+
+    Args:
+        folder: The run's folder.
+        morph: Its MorphNet, whose strength changes too.
+    """
+
+    def __init__(self, folder: Path, morph: MorphNet) -> None:
+        super().__init__()
+        self.path, self.morph = folder / FOLDER / STATE, morph
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Write the state."""
+        arrays = {f"v{place}": keras.ops.convert_to_numpy(v) for place, v in enumerate(_variables(self.model))}
+        with staged(self.path, overwrite=True) as temporary, temporary.open("wb") as file:
+            np.savez(file, epoch=np.array(epoch + 1), strength=np.array(self.morph.strength), **arrays)
+
+    def restore(self, model: keras.Model) -> int:
+        """Put a compiled model back where it was.
+
+        Returns:
+            How many epochs are done; 0 if none was kept.
+        """
+        if not self.path.is_file():
+            return 0
+        model.optimizer.build(model.trainable_variables)
+        found: Any = load_arrays(self.path)
+        for place, variable in enumerate(_variables(model)):
+            variable.assign(found[f"v{place}"])
+        self.morph.set_strength(float(found["strength"]))
+        return int(found["epoch"])
+
+
+def _variables(model: keras.Model) -> list[Any]:
+    return [*model.variables, *(v for v in model.optimizer.variables if all(v is not one for one in model.variables))]
+
+
+__all__ = ["Kept"]
