@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,8 +15,10 @@ from kerasurgeon.cli.groups import Loading, grouped
 from kerasurgeon.cli.models import load_model
 from kerasurgeon.cli.startup import start_keras
 from kerasurgeon.report import format_bytes, format_count, format_ratio, format_shape, grid
-from kerasurgeon.report.drawing import Drawing
 from kerasurgeon.report.page import SUFFIXES, write_page
+
+if TYPE_CHECKING:
+    from kerasurgeon.report.drawing import Drawing
 
 _FILE = "A model file: .keras, .h5 (or .hdf5), .tflite or .onnx."
 _SHOWN = 60  # layers that are listed in the terminal

@@ -264,9 +264,11 @@ def test_one_variable_stays_one(name: str) -> None:
     assert_same_and_tied(emitted, ks.emit(ks.lift(emitted)))  # what came out can be lifted again
 
 
-def test_a_layer_that_does_not_say_what_it_borrows_is_refused() -> None:
+def test_a_layer_that_does_not_say_what_it_borrows_is_refused_where_it_stays_closed() -> None:
+    model = kernel_borrowed(listed=True)
     with pytest.raises(ks.KerasurgeonError, match="'other'"):
-        ks.emit(ks.lift(kernel_borrowed(listed=True)))
+        ks.emit(ks.lift(model, open=False))
+    assert_same_and_tied(model, ks.emit(ks.lift(model)))
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
