@@ -267,7 +267,7 @@ def test_one_variable_stays_one(name: str) -> None:
 def test_a_layer_that_does_not_say_what_it_borrows_is_refused_where_it_stays_closed() -> None:
     model = kernel_borrowed(listed=True)
     with pytest.raises(ks.KerasurgeonError, match="'other'"):
-        ks.emit(ks.lift(model, open=False))
+        ks.emit(ks.lift(model, open="none"))
     assert_same_and_tied(model, ks.emit(ks.lift(model)))
 
 
