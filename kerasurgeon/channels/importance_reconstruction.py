@@ -38,8 +38,11 @@ from kerasurgeon.rules.labels import Ids
 MOST_SAMPLES = 512
 _MEMORY = 2**29
 _ROWS = 4096
-# Columns of which all products are looked at; of more, the taps of a kernel are taken as if each had its own inputs.
+# Columns of which all products are looked at; of more, the taps of a kernel, or the positions behind a Flatten, are
+# taken as if each had its own inputs.
 _COLUMNS = 1024
+# Beyond it products would take more than half a gigabyte, and minutes to invert.
+_MOST_COLUMNS = 8192
 # How many steps a group takes at least; larger groups lose several channels in each.
 _STEPS = 64
 _RIDGE = 1e-3
@@ -181,13 +184,26 @@ def _readers(
         own = slice(group * size, (group + 1) * size)
         rows = np.asarray(patches(layer.config, inputs[..., own], positions), np.float64)
         part = matrix[..., group * filters : (group + 1) * filters]
-        if taps * size <= _COLUMNS:
+        width, read = size, units[own]
+        if taps * size > _COLUMNS:
+            width = _period(read)
+        if width < size:  # behind a Flatten every position has all channels: each is taken as a tap
+            rows = rows.reshape(-1, width)
+            part, read = part.reshape(-1, width, filters).transpose(1, 0, 2).reshape(width, -1), read[:width]
+        elif taps * size <= _COLUMNS:
             rows, part = rows.reshape(len(rows), -1), part.reshape(taps * size, -1)
         else:
             rows, part = rows.reshape(-1, size), part.transpose(1, 0, 2).reshape(size, -1)
         rows -= rows.mean(axis=0)
-        found.append(Reader(rows.T @ rows / len(rows), part, np.tile(units[own], len(part) // size)))
+        found.append(Reader(rows.T @ rows / len(rows), part, np.tile(read, len(part) // width)))
     return found
+
+
+def _period(units: Ids) -> int:
+    """After how many columns the same units come again; all of them where they do not."""
+    period = len(np.unique(units))
+    rest = len(units) % period
+    return len(units) if rest or (units.reshape(-1, period) != units[:period]).any() else period
 
 
 def _read(channels: Channels, consumer: Consumer) -> Ids | None:
@@ -197,7 +213,10 @@ def _read(channels: Channels, consumer: Consumer) -> Ids | None:
         return None
     labels = channels.labels[consumer.value.node][consumer.value.index]
     factor = labels.factor(form.axis(labels.rank))
-    return None if factor is None or len(factor.axes) != 1 else channels.unit[factor.ids.ravel()]
+    if factor is None or len(factor.axes) != 1:
+        return None
+    units = channels.unit[factor.ids.ravel()]
+    return units if min(len(units), _period(units)) <= _MOST_COLUMNS else None
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,20 @@ def test_what_convolutions_read_is_measured(data_format: str) -> None:
     np.testing.assert_allclose(found[order], np.maximum.accumulate(np.diff(lost, prepend=0.0)), rtol=0.02, atol=1e-3)
 
 
+def test_behind_a_wide_flatten_positions_are_taps() -> None:
+    inputs = keras.Input((20, 20, 2))
+    x = layers.Conv2D(5, 3, activation="relu", name="makes")(inputs)
+    model = keras.Model(inputs, layers.Dense(3, name="reads")(layers.Flatten()(x)))
+    data = np.random.default_rng(0).normal(size=(24, 20, 20, 2)).astype("float32")
+    channels = analyse(model)
+    found = score(groups(channels)["makes"], criterion_for("reconstruction"), Evidence(channels, data), None)
+    rows = np.asarray(model.layers[1](data), np.float64).reshape(-1, 5)
+    wanted = np.asarray(model.get_layer("reads").kernel, np.float64).reshape(18 * 18, 5, 3)
+    order, lost = by_brute_force([(rows, wanted.transpose(1, 0, 2).reshape(5, -1), np.arange(5))], 5)
+    assert np.argsort(found, kind="stable").tolist() == order
+    np.testing.assert_allclose(found[order], np.maximum.accumulate(np.diff(lost, prepend=0.0)), rtol=0.02, atol=1e-3)
+
+
 def test_growth_is_told_by_what_a_channel_costs() -> None:
     inputs = keras.Input((6, 6, 2))
     x = layers.Conv2D(8, 3, name="makes", activation="relu")(inputs)
