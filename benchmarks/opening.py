@@ -75,7 +75,7 @@ def networks() -> dict[str, Callable[[], keras.Model]]:
     }
 
 
-def sizes_of(graph: ks.Graph) -> tuple[dict[str, tuple[int, ...]], list[tuple[int, ...]]]:
+def sizes_of(graph: ks.Graph) -> tuple[dict[str, tuple[int, ...]], list[tuple[int | None, ...]]]:
     """The sizes that a network is costed for, by input, and the shapes that it is run on."""
     length = 16 if any("mel" in str(leaf) or "encoder_features" in str(leaf) for leaf in _values(graph)) else LENGTH
     names, shapes = {}, []

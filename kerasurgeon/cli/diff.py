@@ -94,7 +94,7 @@ def _document(first: Path, second: Path, before: Drawing, after: Drawing, notes:
 
 
 def _totals(before: Drawing, after: Drawing) -> Any:
-    rows = [("layers", str(len(before["nodes"])), str(len(after["nodes"])), "")]
+    rows: list[tuple[str, ...]] = [("layers", str(len(before["nodes"])), str(len(after["nodes"])), "")]
     for label, key, shown in (*_TOTALS, *_SIZES):
         old, new = before["totals"][key], after["totals"][key]
         cells = ["?" if size is None else shown(size) for size in (old, new)]

@@ -113,7 +113,7 @@ class Looks(layers.Layer):
         return self.lstm(x) * (2.0 if training else 1.0)
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config()
+        return dict(super().get_config())
 
 
 def test_a_layer_whose_mask_is_needed_where_no_operand_brings_it_stays_closed() -> None:

@@ -213,7 +213,7 @@ class Tied(layers.Layer):
         return ops.matmul(self.block(self.table(ids)), ops.transpose(self.table.embeddings))
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config()
+        return dict(super().get_config())
 
 
 def test_tied_weights_stay_tied_and_layers_inside_are_opened() -> None:

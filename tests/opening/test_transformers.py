@@ -54,7 +54,7 @@ class Causal(layers.Layer):
         return x + self.drop(self.outer(self.inner(self.second(x))), training=training)
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config()
+        return dict(super().get_config())
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -81,7 +81,7 @@ class Bidirectional(layers.Layer):
         return self.second(x + self.outer(self.inner(x)))
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config()
+        return dict(super().get_config())
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -125,7 +125,7 @@ class Gated(layers.Layer):
         return x + self.down(ops.silu(self.gate(h)) * self.up(h))
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config()
+        return dict(super().get_config())
 
 
 def text(block: Callable[..., Any]) -> keras.Model:
@@ -147,7 +147,7 @@ MODELS: dict[str, Callable[[], keras.Model]] = {
 NAMES = {"GPT2": "inner", "BERT": "inner", "Llama": "gate", "ViT": "inner"}
 
 
-@pytest.fixture(scope="module", params=MODELS, ids=MODELS)
+@pytest.fixture(scope="module", params=list(MODELS))
 def opened(request: pytest.FixtureRequest) -> tuple[str, keras.Model, ks.Graph]:
     """A model and its graph."""
     model = MODELS[request.param]()

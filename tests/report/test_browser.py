@@ -137,7 +137,7 @@ def test_a_thousand_layers_are_folded_searched_and_opened(chromium: Page, tmp_pa
 
 def test_it_is_walked_through_with_keys(chromium: Page, tmp_path: Path) -> None:
     before = large(20, changed=False)
-    data = {"title": "keys", "before": None, "after": before, "passes": [], "notes": [], "tables": []}
+    data: dict[str, Any] = {"title": "keys", "before": None, "after": before, "passes": [], "notes": [], "tables": []}
     opened(chromium, tmp_path, page(data))
     folded = boxes(chromium)
     chromium.look("document.querySelector('.box').focus()")
