@@ -4,7 +4,9 @@ Asserts that the installed files are used, not the source tree, and that what ne
 """
 
 import importlib
+import importlib.resources
 import os
+import pathlib
 import pkgutil
 import sys
 
@@ -30,6 +32,10 @@ inputs = keras.Input((8, 8, 3), name="image")
 x = keras.layers.BatchNormalization(name="bn")(keras.layers.Conv2D(4, 3, name="conv")(inputs))
 small = kerasurgeon.apply_passes(keras.Model(inputs, x), [kerasurgeon.passes.FoldBatchNorm()])
 assert [layer.name for layer in small.layers] == ["image", "bn"], [layer.name for layer in small.layers]
+kerasurgeon.Pipeline([kerasurgeon.passes.FoldBatchNorm()]).run(small).report.save("report.html")
+page = pathlib.Path("report.html").read_text(encoding="utf-8")
+assert "elk" in page, "the wheel must hold the script of the report's page"
+assert importlib.resources.files("kerasurgeon.report").joinpath("page.NOTICE.txt").is_file()
 
 said = ""
 try:

@@ -78,7 +78,7 @@ def ways_of(file_format: str, model: Any) -> tuple[dict[str, Callable[[], Any]],
     border = input_infos(model), output_infos(model)
     if file_format == "onnx":
         return {
-            "graph": lambda: write_onnx(model, *border, batch_size=None, opset=17),
+            "graph": lambda: write_onnx(model, *border, batch_size=None, opset=17).whole(),
             "converter": lambda: convert_to_onnx(model, *border, batch_size=None, opset=17),
         }, onnx_run
     options = TfliteOptions(None, (), False, 1)

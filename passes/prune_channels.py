@@ -30,7 +30,8 @@ class PruneChannels(Pass):
         their mean. Where channels are normalised over, the report says so.
 
     Args:
-        ratio: Share of the channels to remove, in [0, 1), counted over the groups that may shrink. A dict gives shares
+        ratio: Share of the channels to remove, in [0, 1), counted over the groups that may shrink, in every scope:
+            where some are held back, others lose more. A dict gives shares
             by name pattern, ``{"block1_*": 0.2}``: each group that a pattern names by a layer, nested model or region
             loses that share of its own; the first pattern counts; the rest is left alone.
         macs: MACs to keep: a fraction up to 1 of what there is, or a number above 1 (docs/budgets.md).
@@ -39,12 +40,16 @@ class PruneChannels(Pass):
         latency: Latency to keep, likewise: a fraction, or above 1 the unit of ``latency_of``.
         threshold: Remove what has a normalised score below this; a dict gives thresholds by name pattern.
         importance: What matters least: ``"l1"``, ``"l2"``, ``"fpgm"``, ``"lamp"``, ``"batch_norm"``, ``"random"``; with
-            data ``"apoz"``, ``"mean_activation"``; with data and labels ``"taylor"``, ``"taylor_rectified"``,
-            ``"hessian"``; or a function of a group and the evidence that gives one score per unit, or its
-            ``"module:name"``. ``"auto"``: ``"taylor"`` where kernels are fitted to labelled data, else ``"l2"``.
-        scope: ``"global"`` ranks all channels in one row, ``"local"`` takes the same share of every group; ``"auto"``:
-            local, but global where ``compensate`` is given and fits no kernels. Patterns of names rank what they name,
-            and the rest, each by itself; a dict of patterns gives each its own ratio.
+            data ``"reconstruction"``, ``"apoz"``, ``"mean_activation"``; with data and labels ``"taylor"``,
+            ``"taylor_rectified"``, ``"hessian"``; or a function of a group and the evidence that gives one score per
+            unit, or its ``"module:name"``. ``"auto"``: ``"reconstruction"`` where kernels are fitted to data and
+            convolutions or Dense layers read all groups; else ``"taylor"`` by 512 labels, where there are any; else
+            ``"l2"``.
+        scope: ``"global"`` ranks all channels in one row, ``"local"`` takes the same share of every group,
+            ``"isomorphic"`` ranks groups of equal structure together and takes the same share of each ranking;
+            ``"auto"``: global with ``"reconstruction"`` and where ``compensate`` is given and fits no kernels, else
+            local. Patterns of names rank what they name, and the rest, each by itself; a dict of patterns gives each
+            its own ratio.
         ignore: Patterns of names of layers whose channels are left alone: those that the layers make or work on; of
             layers without weights, those that pass through. ``"conv1"`` names ``backbone/conv1`` too; ``"backbone"``
             all that is in it.

@@ -10,7 +10,11 @@
   graphs; ``loosen_shortcuts``, ``close_shortcuts`` and ``close_and_log`` for branches of sums that shrink alone.
 """
 
-from kerasurgeon.channels import importance_data, importance_weights  # criteria are registered there
+from kerasurgeon.channels import (  # criteria are registered there
+    importance_data,
+    importance_reconstruction,
+    importance_weights,
+)
 from kerasurgeon.channels.analysis import Channels, Source, analyse
 from kerasurgeon.channels.api import CutReport, cut, cut_channels, masked
 from kerasurgeon.channels.budget import Budget
@@ -73,6 +77,7 @@ __all__ = [
     "cut_channels",
     "groups",
     "importance_data",
+    "importance_reconstruction",
     "importance_weights",
     "known_criteria",
     "log_compensation",

@@ -1,8 +1,9 @@
 """What PruneChannels does where nobody says how: the best that is known for what is there.
 
-Measured (docs/pruning_defaults.md): kernels that are fitted by least squares keep far more than means do. They want the
-same share of every group gone, and where there are labels, what the loss loses by Taylor's formula as importance. Data
-is best; inputs that are generated from the statistics of batch norms come next, then these statistics alone.
+Measured (docs/pruning_defaults.md): kernels that are fitted by least squares keep far more than means do, most of all
+where what goes is chosen by what such a fit leaves of the error. Where that cannot be measured, the same share of every
+group goes, and where there are labels, what the loss loses by Taylor's formula. Data is best; inputs that are generated
+from the statistics of batch norms come next, then these statistics alone.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from typing import Any
 
 from kerasurgeon.channels.analysis import analyse
 from kerasurgeon.channels.gradients import gradients
+from kerasurgeon.channels.groups import groups
 from kerasurgeon.channels.importance import Evidence
+from kerasurgeon.channels.importance_data import Taylor
+from kerasurgeon.channels.importance_reconstruction import unread
 from kerasurgeon.channels.prune_options import AUTO, PruneOptions
 from kerasurgeon.errors import CannotRunError, OptionError
 from kerasurgeon.generating import TooLittleTime, checked_range, find_anchors, made_inputs
@@ -29,6 +33,11 @@ _FITS = ("least_squares", "generated")
 _CACHED = "generated inputs"
 _FEW = 4
 
+MOST_LABELS = 512
+"""Samples that the default importance looks at: its order is that of 1,200 then, to a rank correlation of 0.97."""
+
+RECONSTRUCTION = "reconstruction"
+
 
 def settled(graph: Graph, options: PruneOptions, context: Context) -> PruneOptions:
     """The options with what "auto" stands for, by what there is; said in the report.
@@ -42,17 +51,32 @@ def settled(graph: Graph, options: PruneOptions, context: Context) -> PruneOptio
     importance, scope = options.importance, options.scope
     if importance == AUTO:
         importance = "l2"
-        if compensate == "least_squares":
-            problem = _no_gradients(graph, context)
-            importance = "l2" if problem else "taylor"
-            why += f"; importance {importance!r}" + (f": {problem}" if problem else ", by the labels")
+        if compensate in _FITS:
+            importance, said = _by_data(graph, context)
+            why += f"; importance {said}"
     if scope == AUTO:
-        scope = "local" if compensate in _FITS or options.compensate == AUTO else "global"
+        local = compensate in _FITS or options.compensate == AUTO
+        scope = "local" if local and importance != RECONSTRUCTION else "global"
     if options.compensate == AUTO and why:
         context.changed(graph.name, why)
     if options.compensate == AUTO and compensate == "batch_norm":
         context.note(f"without data and trained batch norms little is made up for what goes; {_ADDS}")
     return replace(options, compensate=compensate, importance=importance, scope=scope)
+
+
+def _by_data(graph: Graph, context: Context) -> tuple[Any, str]:
+    """The importance where kernels are fitted to data, and what is said of it."""
+    if hasattr(context.data, "__next__"):
+        return "l2", "'l2': the data can be read only once"
+    channels = analyse(graph)
+    left = unread(channels, groups(channels))
+    if not left:
+        return RECONSTRUCTION, f"{RECONSTRUCTION!r}: what a fit leaves of the error, over all groups"
+    why = f"no convolution and no Dense layer reads the channels of {left!r}"
+    problem = _no_gradients(graph, context) if context.data is not None else "there are no labels"
+    if problem:
+        return "l2", f"'l2': {why}, and {problem}"
+    return Taylor(most=MOST_LABELS), f"'taylor', by the labels of at most {MOST_LABELS} samples: {why}"
 
 
 def _compensation(graph: Graph, options: PruneOptions, context: Context) -> tuple[str, str]:
@@ -126,8 +150,6 @@ def calibration(
 def _no_gradients(graph: Graph, context: Context) -> str:
     """Why gradients of the loss cannot be had, by a trial on a few samples; empty if they can."""
     data = context.data
-    if hasattr(data, "__next__"):
-        return "the data can be read only once"
     if isinstance(data, Mapping) or hasattr(data, "__array__"):
         return "there are no labels"
     if isinstance(data, (tuple, list)) and bound_inputs(graph, data) is not None:

@@ -42,7 +42,7 @@ def activations(graph: Graph, values: Sequence[Value], data: Any, batch_size: in
 
 
 def gradients(
-    evidence: Evidence, values: Sequence[Value], batch_size: int
+    evidence: Evidence, values: Sequence[Value], batch_size: int, most: int | None = None
 ) -> Iterator[tuple[list[Array], list[Array]]]:
     """Tensors of a graph and the gradients of each sample's loss by them, batch by batch, in inference.
 
@@ -51,6 +51,7 @@ def gradients(
             Without one it is a crossentropy as the labels tell, and the notes say which.
         values: Which tensors.
         batch_size: Samples at once.
+        most: Samples in all at most: spread evenly over labelled arrays, the first ones of batches.
 
     Raises:
         OptionError: There are no labels, the loss cannot be told or fails, or the backend is not TensorFlow.
@@ -60,7 +61,7 @@ def gradients(
 
     graph = evidence.graph
     model = _probed(graph, values)
-    for batch, labels in _labelled_batches(graph, evidence.data, batch_size):
+    for batch, labels in _labelled_batches(graph, evidence.data, batch_size, most):
         inputs = [tf.convert_to_tensor(array) for array in batch]
         with (
             on_this_machine(f"model {graph.name!r}, and its gradients"),
@@ -79,12 +80,15 @@ def gradients(
         yield [_numpy(tensor) for tensor in found], [_numpy(tensor) for tensor in slopes]
 
 
-def weight_gradients(evidence: Evidence, weights: Sequence[tuple[str, str]]) -> Iterator[list[Array]]:
+def weight_gradients(
+    evidence: Evidence, weights: Sequence[tuple[str, str]], most: int | None = None
+) -> Iterator[list[Array]]:
     """The gradients of each sample's loss by weights, sample by sample, in inference.
 
     Args:
         evidence: As for ``gradients``.
         weights: Which weights: layers and paths.
+        most: As for ``gradients``.
 
     Raises:
         OptionError: As for ``gradients``.
@@ -95,7 +99,7 @@ def weight_gradients(evidence: Evidence, weights: Sequence[tuple[str, str]]) -> 
     graph = evidence.graph
     model, variables = emit_with_variables(graph)
     watched = [variables[name].value for name in weights]
-    for sample, label in _labelled_batches(graph, evidence.data, 1):
+    for sample, label in _labelled_batches(graph, evidence.data, 1, most):
         with (
             on_this_machine(f"model {graph.name!r}, and its gradients"),
             tf.GradientTape(watch_accessed_variables=False) as tape,
@@ -132,10 +136,18 @@ def _numpy(tensor: Any) -> Array:
     return array.astype("float32") if array.dtype.itemsize < 4 else array
 
 
-def _labelled_batches(graph: Graph, data: Any, batch_size: int) -> Iterator[tuple[list[Array], Any]]:
+def _labelled_batches(
+    graph: Graph, data: Any, batch_size: int, most: int | None = None
+) -> Iterator[tuple[list[Array], Any]]:
     from kerasurgeon.keras_io.batches import input_batches
 
+    left = most
     for inputs, labels in _pairs(data):
+        if left is not None:
+            if left <= 0:
+                return
+            inputs, labels = _spread((inputs, labels), left)
+            left -= len(next(iter(leaves(labels))))
         whole = [np.asarray(keras.ops.convert_to_numpy(leaf)) for leaf in leaves(labels)]
         start = 0
         for batch in input_batches(graph, inputs, batch_size):
@@ -147,6 +159,19 @@ def _labelled_batches(graph: Graph, data: Any, batch_size: int) -> Iterator[tupl
             start = end
         if any(len(array) != start for array in whole):
             raise _wrong_count(whole, start)
+
+
+def _spread(pair: tuple[Any, Any], most: int) -> tuple[Any, Any]:
+    """Inputs and labels of some samples at most, spread evenly: data is often sorted by its labels."""
+    arrays = [leaf for leaf in leaves(pair) if getattr(leaf, "shape", ())]
+    counts = {int(array.shape[0]) for array in arrays}
+    if len(counts) != 1 or len(arrays) != len(list(leaves(pair))) or max(counts) <= most:
+        return pair  # what is wrong with it is said where it is read
+    chosen = np.arange(most) * max(counts) // most
+    found: tuple[Any, Any] = keras.tree.map_structure(
+        lambda array: np.asarray(keras.ops.convert_to_numpy(array))[chosen], pair
+    )
+    return found
 
 
 def _wrong_count(labels: Sequence[Array], samples: int) -> OptionError:

@@ -39,6 +39,8 @@ class Evidence:
         reduction: How the scores that a unit has in several weights or tensors become one.
         memory: For criteria that compute something once for all groups.
         notes: What criteria want the report to say of how they judged.
+        target: What the choice is about: ``"macs"``, ``"params"``, ``"bytes"``, ``"latency"``, ``"ratio"``,
+            ``"threshold"``; empty where it is not known.
     """
 
     channels: Channels
@@ -48,6 +50,7 @@ class Evidence:
     reduction: str = "mean"
     memory: dict[Any, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    target: str = ""
 
     @property
     def graph(self) -> Graph:

@@ -150,9 +150,11 @@ class _FromActivations(_FromData):
 
 
 class _FromGradients(_FromData):
+    most: int | None
+
     def _batches(self, evidence: Evidence, found: tuple[Probe, ...]) -> Iterator[list[tuple[int, Array]]]:
         values = [probe.value for probe in found]
-        for tensors, slopes in gradients(evidence, values, self.batch_size):
+        for tensors, slopes in gradients(evidence, values, self.batch_size, self.most):
             yield [
                 (len(tensor), self._statistic(_by_channel(tensor * slope, probe.factor).astype("float64")))
                 for probe, tensor, slope in zip(found, tensors, slopes, strict=True)
@@ -178,7 +180,7 @@ class _FromGradients(_FromData):
         arrays = [evidence.graph.layers[layer].weights[path].array.astype("float64") for layer, path in names]
         sums = {group.name: np.zeros(group.size) for group, several in unseen if several}
         samples = 0
-        for slopes in weight_gradients(evidence, names):
+        for slopes in weight_gradients(evidence, names, self.most):
             samples += 1
             products = {name: array * slope for name, array, slope in zip(names, arrays, slopes, strict=True)}
             for group, several in unseen:
@@ -213,6 +215,7 @@ class Taylor(_FromGradients):
 
     Args:
         batch_size: Samples at once.
+        most: Samples in all at most, ``None`` for all: spread evenly over labelled arrays, the first ones of batches.
 
     Reference:
         Molchanov et al., "Pruning Convolutional Neural Networks for Resource Efficient Inference", ICLR 2017,
@@ -220,6 +223,7 @@ class Taylor(_FromGradients):
     """
 
     batch_size: int = 16
+    most: int | None = None
     normalise: ClassVar[str] = "l2"
 
     def _statistic(self, products: Array) -> Array:
@@ -235,6 +239,7 @@ class TaylorRectified(_FromGradients):
 
     Args:
         batch_size: Samples at once.
+        most: Samples in all at most, ``None`` for all: spread evenly over labelled arrays, the first ones of batches.
 
     Reference:
         Valada, Mohan and Burgard, "Self-Supervised Model Adaptation for Multimodal Semantic Segmentation", IJCV 2019,
@@ -242,6 +247,7 @@ class TaylorRectified(_FromGradients):
     """
 
     batch_size: int = 16
+    most: int | None = None
     normalise: ClassVar[str] = "max"
 
     def _statistic(self, products: Array) -> Array:
@@ -260,6 +266,7 @@ class Hessian(_FromGradients):
 
     Args:
         batch_size: Samples at once.
+        most: Samples in all at most, ``None`` for all: spread evenly over labelled arrays, the first ones of batches.
 
     Reference:
         Theis et al., "Faster gaze prediction with dense networks and Fisher pruning", 2018, arXiv:1801.05787,
@@ -267,6 +274,7 @@ class Hessian(_FromGradients):
     """
 
     batch_size: int = 16
+    most: int | None = None
     normalise: ClassVar[str] = "none"
 
     def _statistic(self, products: Array) -> Array:

@@ -29,7 +29,7 @@ from kerasurgeon.channels.consumers import Consumer, put
 from kerasurgeon.channels.linear_part import linear_part, run_linear, to_bias
 from kerasurgeon.channels.masked import mask_units
 from kerasurgeon.channels.measured import samples_at_once
-from kerasurgeon.channels.patches import channels_last, patches
+from kerasurgeon.channels.patches import channels_last, drawn, numpy_of, output_positions, patches
 from kerasurgeon.channels.ridge import fitted
 from kerasurgeon.channels.scatter_layer import SCATTER
 from kerasurgeon.ir.graph import Graph
@@ -109,7 +109,8 @@ class _Fit:
         by_node = {consumer.node.name: consumer for several in self.consumers.values() for consumer in several}
         left = set(by_node)
         originals = {node.name: node for node in self.whole.nodes()}
-        one, other = Runner(self.whole), Runner(self.twin)
+        one = Runner(self.whole)
+        other = Runner(self.twin, like=one)
         before = one.feed(batch)
         after = dict(before)
         order = [node for node in self.twin.nodes() if self.twin.kind(node) != "InputLayer"]
@@ -157,25 +158,32 @@ class _Fit:
                 graph.set_weight(key, "fill", layer.weights["fill"].array + mean)
             self.notes.append(f"{key!r} takes up what {consumer.count} channels gave")
             return
-        target = _linear(self.whole, self.whole[node.name], before[consumer.value])
-        given = _linear(self.twin, self.twin[node.name], after[current])
-        error = target - given
         form = channel_form(layer)
         fits = form is not None and form.by_patches and len(self.graph.calls(key)) == 1
-        if not fits:
-            shift = to_bias(layer, error)
-            why = "" if len(self.graph.calls(key)) == 1 else " (it has several calls)"
-            self._shift(key, shift, f"{key!r} takes up what {consumer.count} channels gave in its bias{why}")
+        if fits and self.kernels:
+            self._fit(consumer, before[consumer.value], after[current])
             return
-        if not self.kernels:
+        target = _linear(self.whole, self.whole[node.name], before[consumer.value])
+        given = _linear(self.twin, self.twin[node.name], after[current])
+        if fits:
             ends = channels_last(layer.config, target), channels_last(layer.config, given)
             self._rescale(key, *ends, consumer.count)
             return
-        inputs = channels_last(layer.config, np.asarray(keras.ops.convert_to_numpy(after[current])))
-        change, shift = self._solved(layer.config, inputs, channels_last(layer.config, error), ~consumer.gone.ravel())
+        why = "" if len(self.graph.calls(key)) == 1 else " (it has several calls)"
+        shift = to_bias(layer, target - given)
+        self._shift(key, shift, f"{key!r} takes up what {consumer.count} channels gave in its bias{why}")
+
+    def _fit(self, consumer: Consumer, before: Any, after: Any) -> None:
+        """Fit the kernel and the bias of a layer by what it read in the whole network, and reads now."""
+        key = consumer.node.layer
+        layer = self.graph.layers[key]
+        form = channel_form(layer)
         assert form is not None
         assert form.single is not None
         own = form.single
+        kernel = own.seen(self.whole.layers[key].weights[own.key].array)
+        had, has = (channels_last(layer.config, numpy_of(tensor)) for tensor in (before, after))
+        change, shift = self._solved(layer.config, kernel, had, has, ~consumer.gone.ravel())
         for graph in (self.graph, self.twin):
             kernel = own.seen(graph.layers[key].weights[own.key].array)
             graph.set_weight(key, own.key, own.seen(_sum(kernel, change.reshape(kernel.shape))))
@@ -204,35 +212,36 @@ class _Fit:
             problem = put(graph, self.channels, key, shift)
         self.notes.append(note if not problem else f"{key!r} is not compensated: {problem}")
 
-    def _solved(self, config: Any, inputs: Array, error: Array, kept: Array) -> tuple[Array, Array]:
-        """The change of the kernel, zero for channels that go, and of the bias."""
+    def _solved(self, config: Any, kernel: Array, before: Array, after: Array, kept: Array) -> tuple[Array, Array]:
+        """The change of the kernel, zero for channels that go, and of the bias, by what is read before and after.
+
+        What the layer gives is computed only where it is looked at: a convolution at some thousand positions costs a
+        small part of that at all of them.
+        """
         groups = int(config.get("groups", 1))
-        filters = error.shape[-1]
+        filters = kernel.shape[-1]
         taps = int(np.prod(config.get("kernel_size", (1,))))
-        size = inputs.shape[-1] // groups
-        change = np.zeros((taps, size, filters))
-        positions = self._positions(error.shape[:-1], taps * size)
-        wanted = error[tuple(positions.T)]
-        shift = wanted.mean(axis=0)
-        held_out = positions[:, 0] >= int(0.75 * len(inputs)) if self.ridge is None else None
+        size = after.shape[-1] // groups
+        matrix = kernel.reshape(taps, size, filters)
+        change = np.zeros(matrix.shape)
+        most = max(_FEWEST_ROWS, min(2 * taps * size, _MOST_ROWS))
+        positions = drawn(output_positions(config, after.shape), most, self.rng)
+        held_out = positions[:, 0] >= int(0.75 * len(after)) if self.ridge is None else None
+        shift = np.zeros(filters)
         for group in range(groups):
             columns = np.flatnonzero(kept.reshape(groups, size)[group])
-            if not len(columns):
-                continue
             own = slice(group * filters // groups, (group + 1) * filters // groups)
-            part = inputs[..., group * size + columns]
-            rows = patches(config, part, positions).reshape(len(positions), -1)
-            mean, solution = fitted(rows, wanted[:, own], held_out, self.ridge)
-            change[:, columns, own] = solution.reshape(taps, len(columns), -1)
-            shift[own] -= mean @ solution
+            every = slice(group * size, (group + 1) * size)
+            whole = patches(config, before[..., every], positions).reshape(len(positions), -1)
+            rows = patches(config, after[..., group * size + columns], positions).reshape(len(positions), -1)
+            had = whole @ matrix[..., own].reshape(taps * size, -1)
+            wanted = had.astype(np.float64) - rows @ matrix[:, columns, own].reshape(rows.shape[1], -1)
+            shift[own] = wanted.mean(axis=0)
+            if len(columns):
+                mean, solution = fitted(rows, wanted, held_out, self.ridge)
+                change[:, columns, own] = solution.reshape(taps, len(columns), -1)
+                shift[own] -= mean @ solution
         return change, shift
-
-    def _positions(self, shape: tuple[int, ...], unknowns: int) -> Array:
-        """Output positions to look at, drawn without repetition."""
-        total = int(np.prod(shape))
-        wanted = min(total, max(_FEWEST_ROWS, min(2 * unknowns, _MOST_ROWS)))
-        chosen = np.arange(total) if wanted == total else np.sort(self.rng.choice(total, wanted, replace=False))
-        return np.stack(np.unravel_index(chosen, shape), axis=1)
 
 
 def _sum(kernel: Array, change: Array) -> Array:

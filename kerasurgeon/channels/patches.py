@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
+import keras
 import numpy as np
 
 Array = np.ndarray[Any, Any]
@@ -43,6 +44,34 @@ def patches(config: Mapping[str, Any], array: Array, positions: Array) -> Array:
     samples = np.broadcast_to(positions[:, :1], inside.shape)
     found = array[(samples, *(clipped[..., axis] for axis in range(len(sizes))))]
     return np.asarray(found * inside[..., None])
+
+
+def output_positions(config: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """How many output positions there are, along the axis of samples and each that is no axis of channels.
+
+    Args:
+        config: Of a Conv1D, Conv2D, Conv3D or Dense.
+        shape: Of the layer's input, channels last.
+    """
+    if "kernel_size" not in config:
+        return shape[:-1]
+    cut = [(size - 1) * rate for size, rate in zip(config["kernel_size"], config["dilation_rate"], strict=True)]
+    valid = config["padding"] == "valid"
+    lengths = [length - gone * valid for length, gone in zip(shape[1:-1], cut, strict=True)]
+    return (shape[0], *(-(-length // stride) for length, stride in zip(lengths, config["strides"], strict=True)))
+
+
+def drawn(shape: tuple[int, ...], most: int, rng: np.random.Generator) -> Array:
+    """Positions in an array of some shape, ``(rows, axes)``: all, or some without repetition where there are more."""
+    total = int(np.prod(shape))
+    chosen = np.arange(total) if total <= most else np.sort(rng.choice(total, most, replace=False))
+    return np.stack(np.unravel_index(chosen, shape), axis=1)
+
+
+def numpy_of(tensor: Any) -> Array:
+    """A tensor as an array of single precision or finer."""
+    array = np.asarray(keras.ops.convert_to_numpy(tensor))
+    return array.astype(np.float32) if array.dtype.itemsize < 4 else array
 
 
 def _padding_before(padding: str, length: int, size: int, stride: int, dilation: int) -> int:

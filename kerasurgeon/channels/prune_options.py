@@ -11,6 +11,7 @@ from typing import Any
 from kerasurgeon.channels.candidates import round_to_number
 from kerasurgeon.channels.importance import NORMALISERS, REDUCTIONS, criterion_for
 from kerasurgeon.channels.plan import ChannelPlan
+from kerasurgeon.channels.selection import SCOPES
 from kerasurgeon.costs import check_unreachable
 from kerasurgeon.errors import OptionError
 from kerasurgeon.generating import checked_range
@@ -73,7 +74,7 @@ class PruneOptions:
                 object.__setattr__(self, option, shares(name, option, getattr(self, option), below=below))
         if isinstance(self.scope, Mapping):
             object.__setattr__(self, "scope", shares(name, "scope", self.scope))
-        elif self.scope not in (AUTO, "global", "local"):
+        elif self.scope not in (AUTO, *SCOPES):
             object.__setattr__(self, "scope", check_patterns(name, "scope", self.scope))
         object.__setattr__(self, "ignore", check_patterns(name, "ignore", self.ignore))
         if self.round_to != AUTO:

@@ -14,9 +14,11 @@ from kerasurgeon.channels.masked import mask_units
 from kerasurgeon.channels.scatter import close_shortcuts
 from kerasurgeon.channels.selection import Chosen
 from kerasurgeon.ir.graph import Graph
-from kerasurgeon.rewrite.context import Context
+from kerasurgeon.rewrite.context import Context, RankedGroup
 
 Array = np.ndarray[Any, Any]
+
+_SCORES = 32  # of a group in the report
 
 FORM = "gather"
 """How passes put channels back: without weights and MACs, so that what a budget says is what the result has."""
@@ -81,6 +83,7 @@ def log_choice(context: Context, candidates: Sequence[Candidate], chosen: Chosen
         group = candidate.group
         node = group.sources[0].node
         each = group.granularity
+        context.groups.append(_ranked(candidate, count, prefix))
         if candidate.why:
             context.left(node, candidate.why)
         elif not count:
@@ -95,6 +98,21 @@ def log_choice(context: Context, candidates: Sequence[Candidate], chosen: Chosen
             if count == candidate.levels[-1] and candidate.limit:
                 text += f"; no more because of {candidate.limit}"
             context.changed(node, text)
+
+
+def _ranked(candidate: Candidate, gone: int, prefix: str) -> RankedGroup:
+    """What the report shows of a group."""
+    group, scores = candidate.group, np.sort(candidate.scores)
+    shown = scores[np.unique(np.linspace(0, len(scores) - 1, _SCORES).round().astype(int))] if len(scores) else scores
+    return RankedGroup(
+        prefix + group.name,
+        tuple(source.node for source in group.sources),
+        group.size * group.granularity,
+        (group.size - gone) * group.granularity,
+        tuple(float(f"{score:.4g}") for score in shown.tolist()),
+        gone / len(scores) if len(scores) else 0.0,
+        candidate.why,
+    )
 
 
 def log_inexact(context: Context, report: CutReport, graph: Graph) -> None:

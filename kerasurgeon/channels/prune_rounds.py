@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import keras
 
@@ -11,7 +13,7 @@ from kerasurgeon.channels.analysis import analyse
 from kerasurgeon.channels.api import cut_channels
 from kerasurgeon.channels.candidates import Limits, candidates, round_to_number
 from kerasurgeon.channels.compensate import compensate
-from kerasurgeon.channels.defaults import calibration, settled
+from kerasurgeon.channels.defaults import RECONSTRUCTION, calibration, settled
 from kerasurgeon.channels.groups import groups
 from kerasurgeon.channels.importance import Evidence, criterion_for
 from kerasurgeon.channels.masked import mask_units
@@ -44,7 +46,7 @@ def prune(graph: Graph, options: PruneOptions, context: Context) -> None:
         BudgetError: The target cannot be reached, or too much of it is unknown.
         RoundError: The evaluation or the callback fails in a round; ``found`` is ``FinishedRounds``, or ``None``.
     """
-    _Rounds(settled(graph, options, context), graph, context, fallback=options.compensate == AUTO).run()
+    _Rounds(settled(graph, options, context), graph, context, asked=options).run()
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ class FinishedRounds:
 class _Rounds:
     """The rounds of one run: see ``prune``."""
 
-    def __init__(self, options: PruneOptions, graph: Graph, context: Context, *, fallback: bool) -> None:
-        self.options, self.graph, self.context, self.fallback = options, graph, context, fallback
+    def __init__(self, options: PruneOptions, graph: Graph, context: Context, *, asked: PruneOptions) -> None:
+        self.options, self.graph, self.context, self.asked = options, graph, context, asked
         self.loose: list[str] = []
         self.callback = check_function(options.name, "callback", options.callback)
         self.widths: dict[str, int] = {}
@@ -118,10 +120,16 @@ class _Rounds:
         return found, f"{said} finished: .found of this error has the model, and the plans for ApplyPlan"
 
     def _round(self, step: int) -> None:
-        options, context = self.options, self.context
+        context = self.context
         channels = analyse(self.graph)
         found = groups(channels)
         self.widths = self.widths or {group.name: group.size for group in found}
+
+        def progress(fraction: float, name: str) -> None:
+            context.progress((step - 1 + 0.7 * fraction) / self.options.steps, f"{self.options.name}: {name}")
+
+        data = self._evidence_data(progress)
+        options = self.options
         limits = Limits(
             tuple(options.ignore),
             AUTO if options.round_to == AUTO else round_to_number(options.round_to),
@@ -130,11 +138,7 @@ class _Rounds:
             options.exact_only,
             self.widths,
         )
-        evidence = Evidence(channels, context.data, context.loss, context.rng, options.reduction)
-
-        def progress(fraction: float, name: str) -> None:
-            context.progress((step - 1 + 0.7 * fraction) / options.steps, f"{options.name}: {name}")
-
+        evidence = Evidence(channels, data, context.loss, context.rng, options.reduction, target=options.target)
         usable = candidates(found, limits, criterion_for(options.importance), evidence, options.normalise, progress)
         if found and all(candidate.why for candidate in usable):
             first = usable[0]
@@ -149,7 +153,7 @@ class _Rounds:
             return
         if options.compensate != "none" and not options.try_zeros:
             seed = int(context.rng.integers(2**31))
-            method, data = calibration(self.graph, options, context, progress, self.fallback)
+            method, data = calibration(self.graph, options, context, progress, self.asked.compensate == AUTO)
             notes = compensate(self.graph, channels, chosen.gone, method=method, data=data, seed=seed)
             log_compensation(context, self.graph, notes, self.loose)
         reference = self.graph.copy()
@@ -167,6 +171,22 @@ class _Rounds:
             context.expect(twin)
         log_inexact(context, report, self.graph)
         context.changed(self.graph.name, said)
+
+    def _evidence_data(self, progress: Callable[[float, str], None]) -> Any:
+        """What criteria look at: the data, or for what a fit leaves of the error the inputs that it will be made on.
+
+        Where no inputs can be generated and nobody asked for more, size decides, and batch-norm means are taken.
+        """
+        options, asked = self.options, self.asked
+        if options.importance != RECONSTRUCTION or options.compensate != "generated":
+            return self.context.data
+        method, data = calibration(self.graph, options, self.context, progress, asked.compensate == AUTO)
+        if method == "batch_norm":
+            importance = "l2" if asked.importance == AUTO else options.importance
+            scope = "local" if asked.scope == AUTO else options.scope
+            self.options = replace(options, compensate=method, importance=importance, scope=scope)
+            self.targets.options = self.options
+        return data
 
     def _judged(self, judge: Judge, of: str) -> float:
         found = judge(emit(self._plain(self.graph)), of)

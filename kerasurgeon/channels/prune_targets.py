@@ -69,19 +69,29 @@ class Targets:
             own = sections(channels, usable, wanted, f"{target}=")
             if target == "ratio":
                 own = [Section(one.name, [place], one.ratio) for one in own for place in one.places]
-            for one in own:
-                one.ratio = self._rest(one.ratio or 0.0, step)
             chooser = Chooser(channels, usable, own)
+            for one in own:
+                if step == 1:
+                    self._may_lose(chooser, one)
+                one.ratio = self._rest(one.ratio or 0.0, step)
             chosen = chooser.by_ratio()
             return chosen, f"target {target}={wanted}; {_removed(chooser, chosen)}"
         assert isinstance(wanted, float)
         chooser = Chooser(channels, usable, sections(channels, usable, options.scope))
         ratio = self._rest(wanted, step)
-        if options.scope == "local":
-            chosen = chooser.by_ratio(ratio)
-        else:
-            chosen = self._share_of_all(chooser, wanted, ratio, step)
+        chosen = self._share_of_all(chooser, wanted, ratio, step)
         return chosen, f"target: {wanted:.1%} of the channels removed; reached: {_removed(chooser, chosen)}"
+
+    def _may_lose(self, chooser: Chooser, section: Section) -> None:
+        """Refuse a share that a section cannot lose, or say so where the nearest will do."""
+        several = [chooser.candidates[place] for place in section.places]
+        whole = sum(one.group.granularity * one.size for one in several)
+        least = float(whole - sum(one.group.granularity * one.most for one in several))
+        option, kept = f"{self.target}[{section.name!r}]", 1 - (section.ratio or 0.0)
+        unreachable = self.options.unreachable
+        allowance = Allowance(self.options.name, option, kept, float(whole), unreachable, unit="channels", removed=True)
+        if least > _nearly(allowance.amount):
+            self.context.note(allowance.missed(allowance.reachable(least, chooser.held_back())))
 
     def _rest(self, ratio: float, step: int) -> float:
         """The share to take of what the rounds before have left."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -10,6 +11,7 @@ import numpy as np
 
 from kerasurgeon.channels.analysis import Channels
 from kerasurgeon.channels.candidates import Candidate
+from kerasurgeon.channels.groups import Group
 from kerasurgeon.channels.importance import Array
 from kerasurgeon.channels.named import Names
 from kerasurgeon.errors import OptionError, did_you_mean
@@ -18,6 +20,7 @@ Scope: TypeAlias = "str | Sequence[str] | Mapping[str, float]"
 CostOf: TypeAlias = Callable[[Array], float]
 """What is left of something, by which units go."""
 
+SCOPES = ("global", "local", "isomorphic")
 CLOSE = 0.01
 _HALVINGS = 40
 
@@ -78,7 +81,9 @@ def sections(
     Args:
         channels: The analysis.
         candidates: What may go.
-        scope: ``"global"``: one ranking. ``"local"``: one for each group. Patterns of names (of layers, nested models
+        scope: ``"global"``: one ranking. ``"local"``: one for each group. ``"isomorphic"``: one for all groups that
+            weights of the same kinds of layers hold along the same axes (Fang et al., "Isomorphic Pruning for Vision
+            Models", ECCV 2024). Patterns of names (of layers, nested models
             or regions): a ranking for each, and one for all the rest. Patterns with numbers: the numbers are the
             sections' own; the rest is left out.
         option: What the option is called.
@@ -92,10 +97,15 @@ def sections(
             return [Section("global", usable)]
         if scope == "local":
             return [Section(candidates[place].group.name, [place]) for place in usable]
+        if scope == "isomorphic":
+            alike: dict[Any, list[int]] = {}
+            for place in usable:
+                alike.setdefault(_form(channels, candidates[place].group), []).append(place)
+            return [Section(candidates[several[0]].group.name, several) for several in alike.values()]
         raise OptionError(
             f"{option}{scope!r} is not known.",
-            expected="'global', 'local', or patterns of names",
-            hint=did_you_mean(scope, ["global", "local"]),
+            expected="'global', 'local', 'isomorphic', or patterns of names",
+            hint=did_you_mean(scope, SCOPES),
         )
     names = Names(channels)
     groups = [candidate.group for candidate in candidates]
@@ -109,6 +119,15 @@ def sections(
     if left and not isinstance(scope, Mapping):
         found.append(Section("the rest", sorted(left)))
     return found
+
+
+def _form(channels: Channels, group: Group) -> Any:
+    """What groups of equal structure have in common: how many weights of which layers hold them, and how."""
+    held = Counter(
+        (channels.graph.layers[member.layer].kind, member.weight, member.axis, member.contracted)
+        for member in group.members
+    )
+    return group.granularity, frozenset(held.items())
 
 
 @dataclass(eq=False)

@@ -12,6 +12,7 @@ from kerasurgeon.cli import (
     compare,
     compress,
     demo,
+    diff,
     explain,
     export,
     inspect,
@@ -85,6 +86,7 @@ app.command("morphnet")(morphnet.morphnet)
 app.command("plot")(plot.plot)
 app.command("export")(export.export)
 app.command("compare")(compare.compare)
+app.command("diff")(diff.diff)
 app.command("explain")(explain.explain)
 app.command("passes")(passes.passes)
 app.add_typer(recipe.app, name="recipe")

@@ -11,7 +11,9 @@ from kerasurgeon.cli.groups import Loading, Records
 from kerasurgeon.cli.models import load_model
 from kerasurgeon.cli.startup import start_keras
 from kerasurgeon.cli.writing import Writing, file_notes, files_table, telling, write_all
+from kerasurgeon.report.exports import file_tables
 from kerasurgeon.report.files import write_json
+from kerasurgeon.report.page import SUFFIXES
 
 if TYPE_CHECKING:
     from kerasurgeon.costs import CostComparison
@@ -57,7 +59,10 @@ def carry_out(
         files = write_all(result.model, writing, now)
         document = _document(model, result, costs, files)
         with telling(files):
-            if records.report:
+            if records.report and records.report.suffix.lower() in SUFFIXES:
+                tables = file_tables([item.to_dict() for item in files])
+                result.report.save(records.report, tables=tables, overwrite=writing.overwrite)
+            elif records.report:
                 write_json(records.report, document, overwrite=writing.overwrite)
             if records.save_recipe:
                 result.recipe.save(records.save_recipe, overwrite=writing.overwrite)
@@ -70,7 +75,7 @@ def carry_out(
 
 
 def _document(model: Path, result: Result, costs: CostComparison, files: list[ExportReport]) -> dict[str, object]:
-    """What ``--json`` prints and ``--report`` writes."""
+    """What ``--json`` prints and ``--report FILE.json`` writes."""
     return {
         "model": str(model),
         "report": result.report.to_dict(),

@@ -58,7 +58,7 @@ class Records:
     """What is written of a run beside its models.
 
     Attributes:
-        report: Where to write what ``--json`` prints.
+        report: Where to write the page of the run, or what ``--json`` prints.
         save_recipe: Where to write the recipe.
     """
 
@@ -67,7 +67,7 @@ class Records:
 
     def files(self) -> list[tuple[Path | None, tuple[str, ...]]]:
         """The files, with the suffixes that each may have."""
-        return [(self.report, (".json",)), (self.save_recipe, (".toml", ".json"))]
+        return [(self.report, (".html", ".json")), (self.save_recipe, (".toml", ".json"))]
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json as json_text
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,7 +30,7 @@ def inspect(
         Path,
         typer.Argument(
             metavar="MODEL",
-            help="A model file: .keras or .h5 (.hdf5); of .tflite and .onnx, the inputs and outputs.",
+            help="A model file: .keras or .h5 (.hdf5); of .tflite and .onnx, inputs, outputs, versions and recipe.",
             show_default=False,
         ),
     ],
@@ -155,7 +157,30 @@ def _of_file(path: Path) -> tuple[dict[str, Any], list[Any]]:
         }
         for side, info in rows
     ]
-    return {"kind": runner.kind, "tensors": data}, [
+    said, lines = _metadata(runner.metadata)
+    return {"kind": runner.kind, "tensors": data, "metadata": said}, [
         f"{path}: {runner.kind}, {format_bytes(path.stat().st_size)}",
         table,
+        *lines,
     ]
+
+
+def _metadata(found: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """What a file says of itself, as data and as lines: recipes one line a pass."""
+    said: dict[str, Any] = dict(found)
+    try:
+        said["recipe"] = recipes = json_text.loads(found["recipe"])
+        steps = [step for recipe in recipes for step in recipe["pass"]]
+        passes = [
+            f"  {step['name']}" + "".join(f" {key}={value!r}" for key, value in step.items() if key != "name")
+            for step in steps
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError):  # there is none, or another's
+        said, passes = dict(found), []
+    plain = [f"{key}: {value}" for key, value in said.items() if isinstance(value, str)]
+    return said, [_printable(line) for line in [*plain, *(["recipe:"] if passes else []), *passes]]
+
+
+def _printable(line: str) -> str:
+    """A line of a file from anywhere, without what a terminal would act on."""
+    return "".join(character if character.isprintable() else "?" for character in line[:500])

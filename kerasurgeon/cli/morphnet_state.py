@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ FOLDER, OPTIONS, STATE, RESULTS = "training", "options.json", "state.npz", "resu
 
 def unfinished(folder: Path) -> bool:
     """Whether a folder holds a run that has not come to its end."""
-    return (folder / FOLDER / OPTIONS).is_file() and not (folder / RESULTS).exists()
+    return os.path.isfile(folder / FOLDER / OPTIONS) and not os.path.exists(folder / RESULTS)
 
 
 def begin(folder: Path, options: Mapping[str, Any]) -> None:

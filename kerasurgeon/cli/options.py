@@ -192,7 +192,14 @@ VerifyLevel = Annotated[
     Verify | None,
     typer.Option("--verify", help="How each pass's result is checked.", show_default="the recipe's, else exact"),
 ]
-ReportFile = Annotated[Path | None, option("Also write what --json prints to a file.", "--report", metavar="FILE.json")]
+ReportFile = Annotated[
+    Path | None,
+    option(
+        "Also write a report: .html is a page with the network before and after, .json what --json prints.",
+        "--report",
+        metavar="FILE",
+    ),
+]
 SaveRecipe = Annotated[
     Path | None, option("Also write what was run as a recipe: .toml or .json.", "--save-recipe", metavar="FILE")
 ]

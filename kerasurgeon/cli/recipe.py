@@ -37,7 +37,7 @@ def check(
         from kerasurgeon.rewrite.recipe import read_content, read_recipe
 
         content, _, _ = read_content(file)
-        if isinstance(content, dict) and content and "pass" not in content and not content.keys() - _procedure_keys():
+        if isinstance(content, dict) and "pass" not in content and content.keys() & _steps():
             _show_procedure(file, json)
             return
         recipe = read_recipe(file)
@@ -58,10 +58,10 @@ def check(
         show(f"not checked: {name}, since checking a recipe imports nothing that is not kerasurgeon's")
 
 
-def _procedure_keys() -> set[str]:
-    from kerasurgeon.workflows.procedure.keys import TABLES, TOP
+def _steps() -> set[str]:
+    from kerasurgeon.workflows.procedure.keys import STEPS
 
-    return {*TABLES, *TOP}
+    return set(STEPS)
 
 
 def _show_procedure(file: Path, json: bool) -> None:

@@ -11,8 +11,7 @@ What cannot be exported yet, and why:
 * Layers without a rule that says how they are written, unless a converter can: operations beyond TFLite's or ONNX's own
   set (FFT, SVD, ``erfinv``, hashing and lookup layers). Flex and custom operations are never written.
 * By the converters, which need TensorFlow as Keras' backend: layers whose names hold spaces, colons or letters beyond
-  ASCII. TFLite of ``int8`` and ``dynamic`` goes by the converter; it dies on int8 of recurrent layers that are not
-  unrolled, and needs a fixed batch size for them.
+  ASCII; int8 TFLite of recurrent layers that are not unrolled.
 * TFLite: models quantised by ``model.quantize("int8")``; more than 2 GiB.
 * ONNX: more than 2 GiB.
 

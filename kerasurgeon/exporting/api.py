@@ -19,6 +19,7 @@ from kerasurgeon.exporting.float_twin import float32_twin, other_precision_layer
 from kerasurgeon.exporting.floor import check_floor, hold_out
 from kerasurgeon.exporting.keras_runner import KerasRunner
 from kerasurgeon.exporting.onnx_saving import data_file
+from kerasurgeon.exporting.optimised import BY, disagreement
 from kerasurgeon.exporting.options import Options, check_options, check_quantised_layers
 from kerasurgeon.exporting.parity import OutputParity, measure
 from kerasurgeon.exporting.report import ExportReport
@@ -31,6 +32,7 @@ from kerasurgeon.keras_io.equal_calls import equal_calls
 from kerasurgeon.keras_io.leftovers import sweep
 from kerasurgeon.keras_io.machine import by_equal_calls
 from kerasurgeon.keras_io.seeding import python_kept
+from kerasurgeon.rewrite.origins import came_of, recipes_of
 from kerasurgeon.rewrite.outputs import CONSTANT_OUTPUTS, differ_between_samples
 
 logger = logging.getLogger(__name__)
@@ -88,8 +90,8 @@ def export(
             converts to 8 to 18.
         writer: How a TFLite or ONNX file is made: from the ``graph``, by what the rules of its layers say, or by the
             ``converter``, TensorFlow's or tf2onnx, which needs TensorFlow. ``auto`` takes the graph, and the converter
-            where a layer has no rule that says how; a note then says which. ``dynamic`` and ``int8`` TFLite files are
-            made by the converter.
+            where a layer has no rule that says how; a note then says which. ``int8`` TFLite files need TensorFlow in
+            either way: its quantiser works on the file that is written from the graph.
         layout: The order of axes of an ONNX file's inputs and outputs of four axes: ``keras`` as in the model, ``nchw``
             with the last axis, the channels, at place 1. Arrays that are given here are in Keras' order always.
         inputs: The arrays to compare on; by default four random samples. Give real ones where sizes are free
@@ -156,9 +158,15 @@ def export(
             notes = (*notes, "outputs were not compared: this machine cannot run what was loaded from the file")
         tell(0.95, "comparing the outputs")
         outputs = measure(expected, got) if expected is not None and got is not None else ()
+        fault = None
+        if options.format in BY and got is not None:
+            plain = run_file(source, temporary, options, feeds, optimise=False) or {}
+            tolerance = TOLERANCE if quantize is None else None
+            fault = disagreement(outputs, got, plain, expected, BY[options.format], tolerance)
+            notes = (*notes, fault) if fault else notes
         if quantize is None and outputs:
             half = options.format == "keras" and other_precision_layers(source, "keras")
-            check_parity(outputs, target, HALF_TOLERANCE if half else TOLERANCE)
+            check_parity(outputs, target, HALF_TOLERANCE if half else TOLERANCE, fault)
         elif quantize is not None:
             check_floor(outputs, target, quantize, accept, partial(far_off, reference, temporary, options, feeds))
         size = temporary.stat().st_size
@@ -187,13 +195,16 @@ def export(
     return report
 
 
-def check_parity(outputs: tuple[OutputParity, ...], path: Path, tolerance: float = TOLERANCE) -> None:
+def check_parity(
+    outputs: tuple[OutputParity, ...], path: Path, tolerance: float = TOLERANCE, fault: str | None = None
+) -> None:
     """Check that a float32 file computes what the model does.
 
     Args:
         outputs: The measured differences.
         path: The file, for the error.
         tolerance: The largest relative error allowed.
+        fault: What the runtime is known to do wrong.
 
     Raises:
         ExportError: An output differs by more than that.
@@ -206,7 +217,10 @@ def check_parity(outputs: tuple[OutputParity, ...], path: Path, tolerance: float
             where=f"{path}, output {worst.name!r}",
             expected=f"a relative difference of at most {tolerance:g}",
             got=f"{worst.relative_error:.3g} (largest absolute difference {worst.max_abs_error:.3g})",
-            hint="look for randomness or state at inference in custom layers, else report this",
+            hint="the runtime computes it right without that, so that its users have to switch it off; report this"
+            if fault
+            else "look for randomness or state at inference in custom layers, else report this",
+            context=fault,
         )
 
 
@@ -232,7 +246,9 @@ def _exportable(model: Any, options: Options) -> tuple[keras.Model, tuple[str, .
         return model, notes
     count = len(layers)
     note = f"{count} layers do not compute in float32; the file does, and was compared with a copy that does"
-    return float32_twin(model), (*notes, note)
+    twin = float32_twin(model)
+    came_of(twin, recipes_of(model))
+    return twin, (*notes, note)
 
 
 def _run_reference(reference: KerasRunner, given: Feeds | None, seed: int) -> tuple[Feeds, Feeds]:

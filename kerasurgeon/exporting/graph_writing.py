@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
-
-import keras
 
 from kerasurgeon.exporting.tensors import TensorInfo
 from kerasurgeon.ir.graph import Graph
@@ -76,12 +73,3 @@ def shown(reasons: Mapping[str, str]) -> str:
     """The first reasons, one per layer."""
     lines = [f"{name}: {reason}" for name, reason in list(reasons.items())[:3]]
     return "; ".join(lines) + (f"; and {len(reasons) - 3} more calls" if len(reasons) > 3 else "")
-
-
-def versions() -> dict[str, str]:
-    """What a file was written with: the versions of the library, where it is installed, and of Keras."""
-    found = {"keras": str(keras.__version__)}
-    try:
-        return {"kerasurgeon": version("kerasurgeon")} | found
-    except PackageNotFoundError:
-        return found

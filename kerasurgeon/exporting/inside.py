@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,11 +52,15 @@ def run_onnx(proto: Any, feeds: Feeds) -> Inside:
 
 
 def run_tflite(content: bytes, feeds: Feeds) -> Inside:
-    """Run a TFLite model and keep all tensors, integers as the reals that they stand for.
+    """Run a TFLite model once and keep all tensors; see `tflite_inside`."""
+    return tflite_inside(content)(feeds)
+
+
+def tflite_inside(content: bytes) -> Callable[[Feeds], Inside]:
+    """What runs a TFLite model on a batch and keeps all tensors, integers as the reals that they stand for.
 
     Args:
         content: The file's content.
-        feeds: What to run on: a batch of the size that it takes.
     """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -67,29 +71,38 @@ def run_tflite(content: bytes, feeds: Feeds) -> Inside:
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
     given = interpreter.get_signature_runner().get_input_details()
-    for name, detail in given.items():
-        interpreter.resize_tensor_input(detail["index"], feeds[name].shape)
-    interpreter.allocate_tensors()
-    for name, detail in given.items():
-        scale, zero = detail["quantization"]
-        array = feeds[name]
-        if scale and array.dtype.kind == "f":
-            array = np.clip(np.round(array / scale) + zero, -128, 127)
-        interpreter.set_tensor(detail["index"], np.ascontiguousarray(array.astype(detail["dtype"])))
-    interpreter.invoke()
     details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
-    steps: list[Step] = []
-    values: dict[str, Array] = {}
-    for operator in _operators(content):
-        steps.append(
-            ([str(details[i]["name"]) for i in operator[0] if i >= 0], [details[i]["name"] for i in operator[1]])
-        )
-        for index in operator[1]:
+    operators = list(_operators(content))
+    steps: list[Step] = [
+        ([str(details[i]["name"]) for i in reads if i >= 0], [str(details[i]["name"]) for i in makes])
+        for reads, makes in operators
+    ]
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def run(feeds: Feeds) -> Inside:
+        if shapes != (wanted := {name: feeds[name].shape for name in given}):
+            for name, detail in given.items():
+                interpreter.resize_tensor_input(detail["index"], feeds[name].shape)
+            interpreter.allocate_tensors()
+            shapes.update(wanted)
+        for name, detail in given.items():
+            scale, zero = detail["quantization"]
+            array = feeds[name]
+            if scale and array.dtype.kind == "f":
+                array = np.clip(np.round(array / scale) + zero, -128, 127)
+            interpreter.set_tensor(detail["index"], np.ascontiguousarray(array.astype(detail["dtype"])))
+        interpreter.invoke()
+        values: dict[str, Array] = {}
+        for index in (index for _, makes in operators for index in makes):
             scale, zero = details[index]["quantization"]
             array = interpreter.get_tensor(index)
-            if scale or array.dtype.kind == "f":
-                values[details[index]["name"]] = (array.astype(np.float32) - zero) * (scale or 1.0)
-    return Inside(steps, values)
+            if scale:
+                values[str(details[index]["name"])] = (array.astype(np.float32) - zero) * scale
+            elif array.dtype.kind == "f":
+                values[str(details[index]["name"])] = array
+        return Inside(steps, values)
+
+    return run
 
 
 def _operators(content: bytes) -> Iterable[tuple[list[int], list[int]]]:

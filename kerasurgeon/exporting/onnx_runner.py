@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +27,7 @@ class OnnxRunner(Runner):
     Args:
         path: The file.
         threads: How many threads one operator may use; None leaves it to the runtime.
+        optimise: Whether the runtime may rewrite the graph, or computes operator by operator as the file says.
 
     Raises:
         ModelFileError: The file cannot be read.
@@ -35,11 +36,13 @@ class OnnxRunner(Runner):
 
     kind: ClassVar[str] = "onnx"
 
-    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None, optimise: bool = True) -> None:
         self.source = str(path)
         runtime = require("onnxruntime", package="onnxruntime", extra="onnx", needed_for="Running ONNX files")
         options = runtime.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
+        if not optimise:
+            options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
         if threads is not None:
             options.intra_op_num_threads = threads
             options.inter_op_num_threads = 1
@@ -52,6 +55,11 @@ class OnnxRunner(Runner):
             raise unreadable(path, "an ONNX file", error) from error
         self.inputs = tuple(_info(argument) for argument in self._session.get_inputs())
         self.outputs = tuple(_info(argument) for argument in self._session.get_outputs())
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The model's properties; see `Runner.metadata`."""
+        return dict(self._session.get_modelmeta().custom_metadata_map)
 
     def run_batch(self, feeds: Feeds) -> Feeds:
         """Run once; see `Runner.run_batch`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import Any
 
 import keras
 
@@ -12,13 +11,13 @@ from kerasurgeon.errors import ExportError, LiftError
 from kerasurgeon.exporting.graph_writing import CannotWrite, shown
 from kerasurgeon.exporting.keras_runner import KerasRunner
 from kerasurgeon.exporting.onnx_convert import CONVERTED, convert_to_onnx
-from kerasurgeon.exporting.onnx_saving import LARGEST_FILE
+from kerasurgeon.exporting.onnx_saving import LARGEST_FILE, OnnxModel
 from kerasurgeon.exporting.onnx_writer import WRITTEN, write_onnx
 from kerasurgeon.exporting.options import Options
 from kerasurgeon.exporting.signature import check_scope_names, weight_bytes
 
 
-def to_onnx(reference: KerasRunner, options: Options) -> tuple[Any, tuple[str, ...]]:
+def to_onnx(reference: KerasRunner, options: Options) -> tuple[OnnxModel, tuple[str, ...]]:
     """Make the ONNX model, from the graph if every layer has a rule that says how, else by the converter.
 
     Args:
@@ -26,7 +25,7 @@ def to_onnx(reference: KerasRunner, options: Options) -> tuple[Any, tuple[str, .
         options: What to write; ``writer`` says which way.
 
     Returns:
-        An ``onnx.ModelProto``, and notes for the report.
+        The ONNX model, and notes for the report.
 
     Raises:
         ExportError: It is too large, or cannot be made in the way that was asked for, or in none.
@@ -58,10 +57,10 @@ def to_onnx(reference: KerasRunner, options: Options) -> tuple[Any, tuple[str, .
             size, f"the converter needs it in one file, and it cannot be written otherwise: {shown(reasons)}"
         )
     check_scope_names(model)
-    proto = convert_to_onnx(model, *border, batch_size=batch_size, opset=opset)
+    made = OnnxModel(convert_to_onnx(model, *border, batch_size=batch_size, opset=opset), {})
     if not reasons:
-        return proto, ()
-    return proto, (f"converted by way of tf2onnx, not written from the graph: {shown(reasons)}",)
+        return made, ()
+    return made, (f"converted by way of tf2onnx, not written from the graph: {shown(reasons)}",)
 
 
 def _too_large(size: int, hint: str) -> ExportError:

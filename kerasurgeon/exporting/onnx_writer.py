@@ -8,8 +8,9 @@ from typing import Any
 
 import keras
 
-from kerasurgeon.exporting.graph_writing import border_order, versions, written
+from kerasurgeon.exporting.graph_writing import border_order, written
 from kerasurgeon.exporting.onnx_rewrites import protect_pooling_pads
+from kerasurgeon.exporting.onnx_saving import OnnxModel
 from kerasurgeon.exporting.onnx_simplify import simplified
 from kerasurgeon.exporting.tensors import TensorInfo
 from kerasurgeon.ir.graph import Graph
@@ -33,7 +34,7 @@ def write_onnx(
     batch_size: int | None,
     opset: int,
     turned: bool = False,
-) -> Any:
+) -> OnnxModel:
     """Write a model from its graph.
 
     Args:
@@ -45,7 +46,7 @@ def write_onnx(
         turned: Whether inputs and outputs of four axes have their channels at place 1, and not last as in Keras.
 
     Returns:
-        An ``onnx.ModelProto``.
+        The ONNX model.
 
     Raises:
         CannotWrite: Some calls have no rule that knows how.
@@ -62,9 +63,9 @@ def write_onnx(
     parts.merge_equal(results)
     if turned:
         inputs, outputs = [_turned(info) for info in inputs], [_turned(info) for info in outputs]
-    proto = _proto(model.name, parts, inputs, outputs, results, batch_size)
-    protect_pooling_pads(proto)
-    return proto
+    made = _model(model.name, parts, inputs, outputs, results, batch_size)
+    protect_pooling_pads(made.proto)
+    return made
 
 
 def _outputs(graph: Graph, outputs: Sequence[TensorInfo]) -> list[tuple[Value, TensorInfo]]:
@@ -82,14 +83,14 @@ def _result(tensor: Tensor, parts: Parts, name: str, *, turned: bool) -> str:
     return call.read(tensor, border_order(tensor.rank, turned=turned), dtype=tensor.dtype)
 
 
-def _proto(
+def _model(
     name: str,
     parts: Parts,
     inputs: Sequence[TensorInfo],
     outputs: Sequence[TensorInfo],
     results: Sequence[str],
     batch_size: int | None,
-) -> Any:
+) -> OnnxModel:
     from onnx import helper
 
     renamed: dict[str, str] = {}
@@ -116,23 +117,17 @@ def _proto(
         [_value_info(info, batch_size) for info in inputs],
         [_value_info(info, batch_size) for info in outputs],
     )
-    for constant, array in parts.constants.items():
-        tensor = graph.initializer.add()
-        tensor.name, tensor.data_type = constant, onnx_type(array.dtype.name)
-        tensor.dims.extend(array.shape)
-        tensor.raw_data = array.tobytes()
-    parts.constants.clear()
     opsets = [helper.make_opsetid("", parts.opset)]
-    said = versions()
     proto = helper.make_model(
         graph,
         opset_imports=opsets,
         ir_version=helper.find_min_ir_version_for(opsets),
         producer_name="kerasurgeon",
-        producer_version=said.get("kerasurgeon", ""),
     )
-    helper.set_model_props(proto, said)
-    return proto
+    model = OnnxModel(proto, {})
+    for constant, array in parts.constants.items():
+        model.put(proto.graph.initializer.add(), constant, array, onnx_type(array.dtype.name))
+    return model
 
 
 def _value_info(info: TensorInfo, batch_size: int | None) -> Any:

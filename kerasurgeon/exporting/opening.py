@@ -23,6 +23,7 @@ def open_runner(
     threads: int | None = None,
     custom_objects: Mapping[str, Any] | None = None,
     safe_mode: bool = True,
+    optimise: bool = True,
 ) -> Runner:
     """Open a model or a model file for running.
 
@@ -32,6 +33,8 @@ def open_runner(
             TensorFlow's and cannot be set here.
         custom_objects: The custom classes that a .keras file needs, by name.
         safe_mode: Whether to refuse .keras files that carry Python code (Lambda layers).
+        optimise: Whether the TFLite and ONNX runtimes may compute in their own way (XNNPACK, a rewritten graph), or
+            operator by operator as the file says.
 
     Raises:
         ModelFileError: The file is missing, of an unknown kind, truncated or otherwise unreadable.
@@ -45,9 +48,9 @@ def open_runner(
     check_model_file(path)
     match path.suffix.lower():
         case ".tflite":
-            return TfliteRunner(path, threads=threads)
+            return TfliteRunner(path, threads=threads, optimise=optimise)
         case ".onnx":
-            return OnnxRunner(path, threads=threads)
+            return OnnxRunner(path, threads=threads, optimise=optimise)
         case _:
             return open_keras_file(path, custom_objects=custom_objects, safe_mode=safe_mode)
 

@@ -13,6 +13,7 @@ from kerasurgeon.exporting.onnx_convert import CONVERTED
 from kerasurgeon.exporting.onnx_int8 import FORMS
 from kerasurgeon.exporting.onnx_writer import WRITTEN
 from kerasurgeon.keras_io import flatten_layers
+from kerasurgeon.rewrite.option_checks import check_choice
 
 Format = Literal["keras", "tflite", "onnx"]
 FORMATS: dict[str, Format] = {".keras": "keras", ".tflite": "tflite", ".onnx": "onnx"}
@@ -105,7 +106,7 @@ def check_options(
     if calibration is not None and quantize != "int8":
         raise OptionError("Calibration data is of use for quantize='int8' only.", got=f"quantize={quantize!r}")
     _check_int8_weights(int8_weights, quantize, file_format)
-    _check_writer(writer, file_format, quantize)
+    _check_writer(writer, file_format)
     if accept is not None:
         _check_accept(accept, quantize)
     _check_layout(layout, file_format, writer)
@@ -122,14 +123,7 @@ def check_options(
 
 
 def _check_quantize(quantize: Any, file_format: Format) -> None:
-    if quantize is not None and quantize not in QUANTIZATIONS:
-        raise OptionError(
-            "Unknown way to quantise.",
-            where="quantize",
-            expected=", ".join(map(repr, QUANTIZATIONS)) + " or None",
-            got=repr(quantize),
-            hint=did_you_mean(str(quantize), QUANTIZATIONS),
-        )
+    check_choice("", "quantize", quantize, (*QUANTIZATIONS, None))
     if quantize is not None and file_format == "keras":
         raise OptionError(
             f".keras files are not quantised (quantize={quantize!r}): they keep the model to train on.",
@@ -138,15 +132,7 @@ def _check_quantize(quantize: Any, file_format: Format) -> None:
 
 
 def _check_int8_weights(int8_weights: Any, quantize: Any, file_format: Format) -> None:
-    known = ("auto", *FORMS)
-    if int8_weights not in known:
-        raise OptionError(
-            "Unknown way to store int8 weights.",
-            where="int8_weights",
-            expected=", ".join(map(repr, known)),
-            got=repr(int8_weights),
-            hint=did_you_mean(str(int8_weights), known),
-        )
+    check_choice("", "int8_weights", int8_weights, ("auto", *FORMS))
     if int8_weights != "auto" and (quantize != "int8" or file_format != "onnx"):
         raise OptionError(
             "int8_weights is of use for int8 ONNX files only.", got=f"quantize={quantize!r} and format {file_format}"
@@ -165,14 +151,7 @@ def _check_accept(accept: Any, quantize: Any) -> None:
 
 
 def _check_layout(layout: Any, file_format: Format, writer: Any) -> None:
-    if layout not in LAYOUTS:
-        raise OptionError(
-            "Unknown order of axes.",
-            where="layout",
-            expected=", ".join(map(repr, LAYOUTS)),
-            got=repr(layout),
-            hint=did_you_mean(str(layout), LAYOUTS),
-        )
+    check_choice("", "layout", layout, LAYOUTS)
     if layout != "keras" and (file_format != "onnx" or writer == "converter"):
         raise OptionError(
             "layout='nchw' is of use for ONNX files that are written from the graph.",
@@ -180,24 +159,11 @@ def _check_layout(layout: Any, file_format: Format, writer: Any) -> None:
         )
 
 
-def _check_writer(writer: Any, file_format: Format, quantize: Any) -> None:
-    if writer not in WRITERS:
-        raise OptionError(
-            "Unknown way to write a file.",
-            where="writer",
-            expected=", ".join(map(repr, WRITERS)),
-            got=repr(writer),
-            hint=did_you_mean(str(writer), WRITERS),
-        )
+def _check_writer(writer: Any, file_format: Format) -> None:
+    check_choice("", "writer", writer, WRITERS)
     if writer != "auto" and file_format == "keras":
         raise OptionError(
             "writer is of use for .tflite and .onnx files only.", got=f"writer={writer!r} and format {file_format}"
-        )
-    if writer == "graph" and file_format == "tflite" and quantize in ("dynamic", "int8"):
-        raise OptionError(
-            "The graph is written to TFLite in float32, or with float16 weights.",
-            got=f"writer={writer!r} and quantize={quantize!r}",
-            hint="leave writer out: TensorFlow's converter quantises",
         )
 
 

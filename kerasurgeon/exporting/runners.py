@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -64,6 +64,11 @@ class Runner(abc.ABC):
         if len(parts) == 1:
             return parts[0]
         return {i.name: np.concatenate([np.atleast_1d(p[i.name]) for p in parts]) for i in self.outputs}
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the file says of itself, texts by key."""
+        return {}
 
     @property
     def batch_size(self) -> int | None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from kerasurgeon.errors import ExportError
 from kerasurgeon.exporting.converter_errors import converter_error
+from kerasurgeon.exporting.origin import origin
 from kerasurgeon.exporting.signature import weight_bytes
 from kerasurgeon.exporting.tensors import Feeds, TensorInfo
 from kerasurgeon.exporting.tflite_names import name_tensors, packed
@@ -99,7 +100,7 @@ def convert_to_tflite(
             except Exception as second:
                 raise converter_error("TFLite", second, captured.tail()) from second
             notes = ("some operations have no int8 kernel and stay float32",)
-    return name_tensors(data, [i.name for i in inputs], [o.name for o in outputs]), notes
+    return name_tensors(data, [i.name for i in inputs], [o.name for o in outputs], origin(model)), notes
 
 
 def _refuse_loops(function: Any) -> None:

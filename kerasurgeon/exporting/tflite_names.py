@@ -6,12 +6,13 @@ function, writes no signature at all, without which tools cannot address inputs 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from kerasurgeon.errors import ExportError
+from kerasurgeon.exporting.tflite_metadata import describe
 from kerasurgeon.exporting.trace import input_name, output_name
 from kerasurgeon.quiet import require
 
@@ -21,13 +22,16 @@ _IDENTIFIER = b"TFL3"
 _BUFFER_ALIGNMENT = 16
 
 
-def name_tensors(data: bytes | memoryview, inputs: Sequence[str], outputs: Sequence[str]) -> memoryview:
+def name_tensors(
+    data: bytes | memoryview, inputs: Sequence[str], outputs: Sequence[str], said: Mapping[str, str]
+) -> memoryview:
     """Name a file's inputs and outputs, in its tensors and in its signature.
 
     Args:
         data: A TFLite file of a traced function (see `kerasurgeon.exporting.trace`).
         inputs: The inputs' names, in the traced order.
         outputs: The outputs' names, in the traced order.
+        said: What is to be known of the model, texts by key.
 
     Returns:
         The file with the names.
@@ -54,6 +58,7 @@ def name_tensors(data: bytes | memoryview, inputs: Sequence[str], outputs: Seque
     for name, index in zip([*outputs, *inputs], [*found_outputs, *found_inputs], strict=True):
         graph.tensors[index].name = name.encode()
     graph.inputs, graph.outputs = found_inputs, found_outputs
+    describe(model, said)
     return packed(model)
 
 

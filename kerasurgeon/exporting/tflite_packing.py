@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from kerasurgeon.errors import ExportError
-from kerasurgeon.exporting.graph_writing import versions
 from kerasurgeon.exporting.tensors import TensorInfo
+from kerasurgeon.exporting.tflite_metadata import describe
 from kerasurgeon.exporting.tflite_names import SIGNATURE
 from kerasurgeon.quiet import require
 from kerasurgeon.rules.onnx_parts import Operator
@@ -71,6 +71,7 @@ def packed(
     outputs: Sequence[TensorInfo],
     results: Sequence[str],
     titles: Mapping[str, str],
+    said: Mapping[str, str],
 ) -> memoryview:
     """The file's content.
 
@@ -81,6 +82,7 @@ def packed(
         outputs: The model's outputs.
         results: The tensors that they are.
         titles: What tensors are called in the file, where it is not as here.
+        said: What is to be known of the model, texts by key.
 
     Raises:
         ExportError: The file would be too large.
@@ -113,11 +115,12 @@ def packed(
         setattr(signature, key, entries)
     model = schema.ModelT()
     model.version = 3
-    model.description = f"kerasurgeon: {', '.join(f'{key} {each}' for key, each in versions().items())}".encode()
     model.subgraphs, model.signatureDefs = [graph], [signature]
     model.operatorCodes, model.buffers = filler.codes, filler.buffers
+    describe(model, said)
     parts.constants.clear()
-    builder = _builder(weight + 2**16 + 512 * (len(filler.tensors) + len(parts.operators)))
+    size = weight + sum(map(len, said.values()))
+    builder = _builder(size + 2**16 + 512 * (len(filler.tensors) + len(parts.operators)))
     builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
     return memoryview(builder.Bytes)[builder.Head() :]
 
@@ -156,6 +159,11 @@ class _Filler:
             buffer.data = array
             made.buffer = len(self.buffers)
             self.buffers.append(buffer)
+        if name in self.parts.scales:
+            scales, axis = self.parts.scales[name]
+            made.quantization = self.schema.QuantizationParametersT()
+            made.quantization.scale, made.quantization.zeroPoint = scales.tolist(), [0] * len(scales)
+            made.quantization.quantizedDimension = axis
         return made
 
     def _type(self, dtype: str) -> int:
@@ -200,13 +208,13 @@ def _version(operator: Operator, parts: TfliteParts) -> int:
     kind, options = operator.kind, operator.attributes
     if kind == "CONV_2D":
         grouped = parts.shapes.get(operator.inputs[0], (0,))[-1] != _sizes(parts, operator.inputs[1])[-1]
-        return 6 if grouped else 1
+        return 6 if grouped or operator.inputs[1] in parts.scales else 1
     if kind == "DEPTHWISE_CONV_2D":
         return 2 if max(options["dilationHFactor"], options["dilationWFactor"]) > 1 else 1
     if kind == "FULLY_CONNECTED":
-        return 5 if options["keepNumDims"] else 1
+        return 12 if operator.inputs[1] in parts.scales else 5 if options["keepNumDims"] else 1
     if kind == "DEQUANTIZE":
-        return 3
+        return 5 if operator.inputs[0] in parts.scales else 3
     if kind == "BROADCAST_TO":
         return 2
     if kind == "TRANSPOSE_CONV":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import mmap
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ import numpy as np
 from kerasurgeon.errors import ModelFileError, missing_extra
 from kerasurgeon.exporting.runners import Runner, dequantise, on_runtime, quantise, unreadable
 from kerasurgeon.exporting.tensors import Feeds, TensorInfo, unique_names
+from kerasurgeon.exporting.tflite_metadata import description
 from kerasurgeon.quiet import import_quietly, quiet
 
 
@@ -20,6 +22,7 @@ class TfliteRunner(Runner):
     Args:
         path: The file.
         threads: How many threads to use; None leaves it to the interpreter.
+        optimise: Whether it may hand operators to its XNNPACK delegate.
 
     Raises:
         ModelFileError: The file cannot be read, or needs ops that the interpreter does not have.
@@ -28,13 +31,16 @@ class TfliteRunner(Runner):
 
     kind: ClassVar[str] = "tflite"
 
-    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None, optimise: bool = True) -> None:
         self.source = str(path)
-        interpreter_class = _interpreter_class()
+        interpreter_class, resolvers = _interpreter_classes()
+        kind = resolvers.AUTO if optimise else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         _check_identifier(path)
         try:
             with quiet():
-                self._interpreter = interpreter_class(model_path=str(path), num_threads=threads)
+                self._interpreter = interpreter_class(
+                    model_path=str(path), num_threads=threads, experimental_op_resolver_type=kind
+                )
                 inputs, outputs = _border(self._interpreter)
                 if all(-1 not in detail["shape_signature"] for _, detail in inputs):
                     self._interpreter.allocate_tensors()
@@ -46,6 +52,15 @@ class TfliteRunner(Runner):
         self._output_index = {name: int(detail["index"]) for name, detail in outputs}
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._spoken = False
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What kerasurgeon wrote into the file; see `Runner.metadata`."""
+        with open(self.source, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            try:
+                return description(content)
+            except (ValueError, AttributeError, ImportError, TypeError):  # another's metadata by our name
+                return {}
 
     def run_batch(self, feeds: Feeds) -> Feeds:
         """Run once; see `Runner.run_batch`."""
@@ -83,13 +98,16 @@ class TfliteRunner(Runner):
             self._interpreter.set_tensor(self._input_index[info.name], np.ascontiguousarray(array))
 
 
-def _interpreter_class() -> Any:
+def _interpreter_classes() -> tuple[Any, Any]:
+    """The interpreter, and the kinds of kernels that it can be made with."""
     try:
-        return import_quietly("ai_edge_litert.interpreter").Interpreter
+        found = import_quietly("ai_edge_litert.interpreter")
+        return found.Interpreter, found.OpResolverType
     except ModuleNotFoundError:
         pass
     try:
-        return import_quietly("tensorflow").lite.Interpreter
+        lite = import_quietly("tensorflow").lite
+        return lite.Interpreter, lite.experimental.OpResolverType
     except ModuleNotFoundError as error:
         raise missing_extra("ai-edge-litert", "tflite", "Running TFLite files") from error
 

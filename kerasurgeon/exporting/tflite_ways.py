@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
@@ -17,11 +17,16 @@ from kerasurgeon.exporting.options import Options
 from kerasurgeon.exporting.signature import check_scope_names
 from kerasurgeon.exporting.tensors import Feeds
 from kerasurgeon.exporting.tflite_convert import TfliteOptions, convert_to_tflite
+from kerasurgeon.exporting.tflite_int8 import write_int8
 from kerasurgeon.exporting.tflite_writer import write_tflite
 from kerasurgeon.quiet import import_quietly, quiet
 
-FROM_THE_GRAPH = (None, "float16")
-"""How a file may be quantised that is written from the graph."""
+_WEIGHTS: Mapping[str | None, Literal["float32", "float16", "int8"]] = {
+    None: "float32",
+    "float16": "float16",
+    "dynamic": "int8",
+}
+"""How weights are stored, by how a file that computes with reals is quantised."""
 
 
 def to_tflite(reference: KerasRunner, path: Path, options: Options, calibration: Sequence[Feeds]) -> tuple[str, ...]:
@@ -41,13 +46,19 @@ def to_tflite(reference: KerasRunner, path: Path, options: Options, calibration:
     """
     model, inputs, outputs = reference.model, reference.inputs, reference.outputs
     reasons: Mapping[str, str] = {}
-    if options.writer != "converter" and options.quantize in FROM_THE_GRAPH:
-        half = options.quantize == "float16"
+    wanted = TfliteOptions(options.quantize, calibration, options.integer_io, options.batch_size)
+    if options.writer != "converter":
+        said: tuple[str, ...] = ()
         try:
-            path.write_bytes(write_tflite(model, inputs, outputs, batch_size=options.batch_size, half=half))
+            if options.quantize == "int8":
+                content, said = write_int8(model, inputs, outputs, wanted)
+                path.write_bytes(content)
+            else:
+                weights = _WEIGHTS[options.quantize]
+                path.write_bytes(write_tflite(model, inputs, outputs, batch_size=options.batch_size, weights=weights))
             refused = _refused(path)
             if refused is None:
-                return ()
+                return said
             reasons = {model.name: f"the runtime refuses what is written from the graph: {refused}"}
         except CannotWrite as cannot:
             reasons = cannot.reasons
@@ -63,7 +74,6 @@ def to_tflite(reference: KerasRunner, path: Path, options: Options, calibration:
                 + ("; or leave writer='auto', which converts" if options.writer == "graph" else ""),
             )
     check_scope_names(model)
-    wanted = TfliteOptions(options.quantize, calibration, options.integer_io, options.batch_size)
     converted, notes = convert_to_tflite(model, inputs, outputs, wanted)
     path.write_bytes(converted)
     if reasons:

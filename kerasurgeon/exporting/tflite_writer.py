@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 
 from kerasurgeon.exporting.graph_writing import CannotWrite, written
-from kerasurgeon.exporting.onnx_quantize import LARGEST_FLOAT16, SMALLEST_HALVED
 from kerasurgeon.exporting.onnx_simplify import simplified
+from kerasurgeon.exporting.origin import origin
 from kerasurgeon.exporting.tensors import TensorInfo
 from kerasurgeon.exporting.tflite_packing import packed
+from kerasurgeon.exporting.tflite_storing import halve, narrow_masks, store_as_int8
 from kerasurgeon.ir.structure import leaves
 from kerasurgeon.keras_io import lift
 from kerasurgeon.layers.tflite_operators import BY_ELEMENT, TRANSLATIONS
@@ -37,7 +38,8 @@ def write_tflite(
     outputs: Sequence[TensorInfo],
     *,
     batch_size: int | None,
-    half: bool = False,
+    weights: Literal["float32", "float16", "int8"] = "float32",
+    scores: tuple[float, float] | None = None,
 ) -> memoryview:
     """Write a model from its graph.
 
@@ -46,7 +48,9 @@ def write_tflite(
         inputs: Its inputs.
         outputs: Its outputs.
         batch_size: The batch size to build in; None leaves it free.
-        half: Whether large weights are stored as float16.
+        weights: How large weights are stored.
+        scores: Between what values lies what masks hide: they hide it by numbers just below, which int8 can hold, and
+            not by huge ones.
 
     Returns:
         The file's content.
@@ -67,10 +71,14 @@ def write_tflite(
     parts.drop_unused(results)
     parts.merge_equal(results)
     fuse(parts, results)
-    if half:
-        _halve(parts)
+    if weights == "float16":
+        halve(parts)
+    elif weights == "int8":
+        store_as_int8(parts)
+    if scores is not None:
+        narrow_masks(parts, *scores)
     titles = _titles(tensors, parts) | dict(zip(results, (info.name for info in outputs), strict=True))
-    return packed(model.name, parts, inputs, outputs, results, titles)
+    return packed(model.name, parts, inputs, outputs, results, titles, origin(model))
 
 
 def _result(tensor: Tensor, parts: TfliteParts, info: TensorInfo, others: Sequence[str]) -> str:
@@ -83,19 +91,6 @@ def _result(tensor: Tensor, parts: TfliteParts, info: TensorInfo, others: Sequen
     if sizes.count(None) > 1:
         return call.native("TRANSPOSE", name, call.index(*range(len(sizes))), sizes=sizes)
     return call.native("RESHAPE", name, call.index(*(-1 if size is None else size for size in sizes)), sizes=sizes)
-
-
-def _halve(parts: TfliteParts) -> None:
-    """Store large float32 constants as float16, which are made float32 when the file is loaded."""
-    casts = []
-    for name, array in list(parts.constants.items()):
-        if array.dtype != np.float32 or array.size < SMALLEST_HALVED or np.abs(array).max() > LARGEST_FLOAT16:
-            continue
-        stored = parts.constant(array.astype(np.float16), f"{name}/float16")
-        parts.shapes[name], parts.types[name] = array.shape, "float32"
-        del parts.constants[name]
-        casts.append(Operator("DEQUANTIZE", name, [stored], [name], {}))
-    parts.operators = [*casts, *parts.operators]
 
 
 def fuse(parts: TfliteParts, results: Sequence[str]) -> None:

@@ -14,10 +14,11 @@ from kerasurgeon.exporting.inside import added_errors, named_after, run_onnx, ru
 from kerasurgeon.exporting.keras_runner import KerasRunner
 from kerasurgeon.exporting.onnx_int8 import quantize_int8
 from kerasurgeon.exporting.onnx_quantize import halve_weights, store_as_int8
-from kerasurgeon.exporting.onnx_saving import save
+from kerasurgeon.exporting.onnx_saving import OnnxModel, describe, save
 from kerasurgeon.exporting.onnx_ways import to_onnx
 from kerasurgeon.exporting.opening import open_runner
 from kerasurgeon.exporting.options import Options
+from kerasurgeon.exporting.origin import origin
 from kerasurgeon.exporting.signature import custom_objects
 from kerasurgeon.exporting.tensors import Feeds
 from kerasurgeon.exporting.tflite_ways import to_tflite
@@ -55,16 +56,17 @@ def write_file(
         tell(0.15, "tracing, converting and calibrating" if both else "writing the graph")
         return to_tflite(reference, path, options, calibration)
     tell(0.15, "writing the graph")
-    proto, notes = to_onnx(reference, options)
+    made, notes = to_onnx(reference, options)
     if options.quantize == "int8":
         tell(0.5, "calibrating")
         batches = [_as_stored(feeds, options) for feeds in calibration]
-        proto, said = quantize_int8(proto, batches, options.batch_size, options.int8_weights)
-        notes += said
+        proto, said = quantize_int8(made.whole(), batches, options.batch_size, options.int8_weights)
+        made, notes = OnnxModel(proto, {}), notes + said
     elif options.quantize is not None:
         tell(0.5, "quantising")
-        proto = halve_weights(proto) if options.quantize == "float16" else store_as_int8(proto)
-    save(proto, path)
+        halve_weights(made) if options.quantize == "float16" else store_as_int8(made)
+    describe(made.proto, origin(reference.model))
+    save(made, path)
     return notes
 
 
@@ -84,7 +86,7 @@ def _save(model: keras.Model, path: Path) -> None:
         ) from error
 
 
-def run_file(model: keras.Model, path: Path, options: Options, feeds: Feeds) -> Feeds | None:
+def run_file(model: keras.Model, path: Path, options: Options, feeds: Feeds, *, optimise: bool = True) -> Feeds | None:
     """Load a file that was just written, and run it.
 
     Args:
@@ -92,6 +94,7 @@ def run_file(model: keras.Model, path: Path, options: Options, feeds: Feeds) -> 
         path: The file.
         options: How it was written.
         feeds: What to run on.
+        optimise: Whether the runtime may compute it in its own way, or operator by operator as the file says.
 
     Returns:
         The outputs by name; ``None`` for a .keras file that was loaded, but that this machine cannot run.
@@ -102,7 +105,8 @@ def run_file(model: keras.Model, path: Path, options: Options, feeds: Feeds) -> 
     # The custom classes are known here, and the file was written from this very model.
     custom = custom_objects(model) if options.format == "keras" else None
     try:
-        given = open_runner(path, custom_objects=custom, safe_mode=False).run(_as_stored(feeds, options))
+        runner = open_runner(path, custom_objects=custom, safe_mode=False, optimise=optimise)
+        given = runner.run(_as_stored(feeds, options))
         return _as_stored(given, options, (0, 2, 3, 1))
     except MissingExtraError:
         raise
@@ -145,7 +149,8 @@ def far_off(reference: KerasRunner, path: Path, options: Options, feeds: Feeds) 
             if options.format == "onnx":
                 import onnx
 
-                return added_errors(run_onnx(to_onnx(reference, exact)[0], few), run_onnx(onnx.load(path), few).values)
+                whole = to_onnx(reference, exact)[0].whole()
+                return added_errors(run_onnx(whole, few), run_onnx(onnx.load(path), few).values)
             infos = reference.inputs, reference.outputs
             run = run_tflite(bytes(write_tflite(reference.model, *infos, batch_size=options.batch_size)), few)
             return added_errors(run, named_after(run.values, run_tflite(path.read_bytes(), few)))

@@ -9,7 +9,7 @@ from typing import Any
 
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.structure import values_in
-from kerasurgeon.ir.values import TensorSpec, Value
+from kerasurgeon.ir.values import TensorSpec, Value, WeightRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,34 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Slot:
+    """In the operands of a call that is kept for later: the ``index``-th of the tensors that it reads."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opened:
+    """The closed layer that the nodes of a scope were made from, by running its code or walking its graph.
+
+    Attributes:
+        layer: The layer, as it was.
+        operands: ``(args, kwargs)`` of its call, tensors as ``Slot``.
+        weights: Where the graph has its weights, by their paths.
+        content: What the nodes of the scope were: see ``keras_io.open_folding``.
+        layers: The layers that they called.
+        needs: The scopes of opened layers that must be closed too, since masks come from them.
+    """
+
+    layer: Layer
+    operands: Any
+    weights: Mapping[str, WeightRef] = field(default_factory=lambda: MappingProxyType({}))
+    content: Any = None
+    layers: Mapping[str, Layer] = field(default_factory=lambda: MappingProxyType({}))
+    needs: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Scope:
     """One call of a nested model. Its nodes are inlined in the graph; this is what puts them back together.
 
@@ -71,6 +99,9 @@ class Scope:
         kwargs: Keyword operands of the call (``training=False``).
         outputs: Nested outputs of the model, as values of inlined nodes; ``None`` where one was removed.
         dtype: The model's own dtype policy, serialised, where it has one.
+        opened: The closed layer that stands in its place while nothing of it has changed.
+        masked: Whether a tensor that it is called on carries a mask. Keras' models do not support masks: it is emitted
+            flat.
     """
 
     path: str
@@ -84,6 +115,8 @@ class Scope:
     kwargs: Mapping[str, Any]
     outputs: Any
     dtype: Any = None
+    opened: Opened | None = None
+    masked: bool = False
 
     @property
     def parent(self) -> str:

@@ -37,6 +37,7 @@ class ModelInfo:
         custom_objects: Unregistered objects that the compile configuration names.
         dtype: The model's own dtype policy, serialised.
         notes: What could not be carried over, one sentence each.
+        closed: Why layers from outside Keras were not opened, by path.
     """
 
     name: str
@@ -46,6 +47,7 @@ class ModelInfo:
     custom_objects: Mapping[str, Any] = field(default_factory=dict)
     dtype: Any = None
     notes: tuple[str, ...] = ()
+    closed: Mapping[str, str] = field(default_factory=dict)
 
 
 class GraphReader:

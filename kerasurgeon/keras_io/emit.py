@@ -31,6 +31,7 @@ from kerasurgeon.keras_io.internals import KerasNode, has_functional_constructor
 from kerasurgeon.keras_io.known_keras import require_known
 from kerasurgeon.keras_io.layers import aligned, keyed_variables, symbolic
 from kerasurgeon.keras_io.nesting import Level, nest, twins
+from kerasurgeon.keras_io.open_folding import Moved, folded
 from kerasurgeon.keras_io.quick import quick_keras
 from kerasurgeon.keras_io.recursion import room_for
 from kerasurgeon.keras_io.ties import hold_once, tie
@@ -38,7 +39,7 @@ from kerasurgeon.keras_io.ties import hold_once, tie
 _LOG = logging.getLogger(__name__)
 
 
-def emit(graph: Graph, *, compile: bool = True) -> keras.Model:
+def emit(graph: Graph, *, compile: bool = True, fold: bool = True) -> keras.Model:
     """Turn a graph into a new Keras model. The graph is not changed.
 
     The names of layers, inputs and outputs, nesting, trainable flags and dtype policies are the graph's. The model is
@@ -50,6 +51,8 @@ def emit(graph: Graph, *, compile: bool = True) -> keras.Model:
     Args:
         graph: The graph.
         compile: Whether to carry the compile state over.
+        fold: Whether opened layers in which nothing has changed are emitted as the layers that they were; else they
+            come out as models of layers and ops, for which the package that they are from is not needed.
 
     Returns:
         A plain Keras model: Sequential if the lifted one was and the graph still is a chain, else Functional, or the
@@ -59,7 +62,7 @@ def emit(graph: Graph, *, compile: bool = True) -> keras.Model:
         VerificationError: The graph was changed and does not hold together.
         EmitError: A layer cannot be rebuilt.
     """
-    model = _emitted(graph)[0]
+    model = _emitted(graph, fold=fold)[0]
     if compile:
         _compile(model, graph)
     return model
@@ -94,7 +97,7 @@ def emit_frozen(graph: Graph, frozen: Collection[str]) -> tuple[keras.Model, dic
         graph: The graph.
         frozen: Keys of those layers.
     """
-    model, emitter = _emitted(graph)
+    model, emitter = _emitted(graph, fold=False)
     for key in frozen:
         if isinstance(emitter.made.get(key), keras.Layer):
             emitter.made[key].trainable = False
@@ -108,8 +111,8 @@ def _compile(model: keras.Model, graph: Graph) -> None:
             _LOG.warning("%s: %s", graph.name, note)
 
 
-def _emitted(graph: Graph) -> tuple[keras.Model, _Emitter]:
-    """The model, and what made it."""
+def _emitted(graph: Graph, *, fold: bool = True) -> tuple[keras.Model, _Emitter]:
+    """The model, and what made it; opened layers that have not changed are closed again if ``fold`` says so."""
     require_known()
     unchecked = graph.unchecked
     if unchecked and (graph.scopes or graph.model.cls is keras.Sequential):
@@ -118,8 +121,15 @@ def _emitted(graph: Graph) -> tuple[keras.Model, _Emitter]:
     with quick_keras(), room_for(len(graph)):
         # Putting nested models together may drop scopes, which is for this emission only.
         try:
-            emitter = _Emitter(graph.copy() if graph.scopes else graph, unchecked)
-            model = emitter.run()
+            closed, moved = folded(graph) if fold else (graph, {})
+            try:
+                emitter = _Emitter(closed.copy() if closed is graph and graph.scopes else closed, unchecked, moved)
+                model = emitter.run()
+            except EmitError:
+                if closed is graph:
+                    raise
+                emitter = _Emitter(graph.copy(), unchecked, {})  # what is closed cannot be made again
+                model = emitter.run()
         except Exception:
             check_types(graph)  # says better what is wrong, if this is it
             raise
@@ -128,8 +138,8 @@ def _emitted(graph: Graph) -> tuple[keras.Model, _Emitter]:
 
 
 class _Emitter:
-    def __init__(self, graph: Graph, unchecked: frozenset[str] = frozenset()) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, unchecked: frozenset[str], moved: Moved) -> None:
+        self.graph, self.moved = graph, moved
         self.unchecked = unchecked
         self.top, flattened = nest(graph)
         for path in flattened:
@@ -278,7 +288,8 @@ class _Emitter:
 
     def all_variables(self) -> dict[tuple[str, str], Any]:
         """The variable of every weight by its layer and path."""
-        return {(key, path): variable for key, keyed in self.variables.items() for path, variable in keyed.items()}
+        made = {(key, path): variable for key, keyed in self.variables.items() for path, variable in keyed.items()}
+        return made | {place: made[closed] for place, closed in self.moved.items()}
 
     def _early(self, key: str) -> Any:
         """A layer that is needed before its first call."""

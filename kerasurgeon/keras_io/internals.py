@@ -44,6 +44,7 @@ __all__ = [
     "has_functional_constructor",
     "has_loss",
     "input_structure",
+    "is_functional",
     "keras_mask",
     "name_scope",
     "nodes_of",
@@ -69,6 +70,11 @@ def functional_graph(model: Any) -> Any:
     if isinstance(model, Functional) and type(model).call is Functional.call:
         return model
     return None
+
+
+def is_functional(model: Any) -> bool:
+    """Whether a model is functional or sequential, and not one whose computation is Python code."""
+    return functional_graph(model) is not None
 
 
 def nodes_of(functional: Any) -> Iterator[tuple[Any, int]]:

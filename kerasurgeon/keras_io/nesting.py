@@ -43,6 +43,8 @@ def nest(graph: Graph) -> tuple[Level, tuple[str, ...]]:
     Returns:
         The top level, and the paths of scopes that were flattened.
     """
+    for path in [path for path, scope in graph.scopes.items() if scope.masked]:
+        graph.drop_scope(path)
     flattened: list[str] = []
     while True:
         bad = _first_broken(graph)

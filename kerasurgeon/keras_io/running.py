@@ -25,10 +25,11 @@ class Runner:
 
     Args:
         graph: The graph. A layer that changes after its first call is run as it was, until ``forget``.
+        like: Runs a graph that shares layers with this one: those are made once for both.
     """
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, like: Runner | None = None) -> None:
+        self.graph, self._like = graph, like
         self._made: dict[str, Any] = {}
         self._variables: dict[str, Made] = {}
 
@@ -48,10 +49,13 @@ class Runner:
             node: The node; not an input of the model.
             tensors: What it reads, by value.
         """
-        made = self._made.get(node.layer)
+        like = self._like
+        shared = like is not None and like.graph.layers.get(node.layer) is self.graph.layers[node.layer]
+        owner = like if like is not None and shared else self
+        made = owner._made.get(node.layer)
         if made is None:
-            with variables_made() as self._variables[node.layer]:
-                made = self._made[node.layer] = keras_layer(self.graph, node)
+            with variables_made() as owner._variables[node.layer]:
+                made = owner._made[node.layer] = keras_layer(self.graph, node)
         return call_layer(self.graph, node, made, tensors)
 
     def feed(self, batch: Sequence[Array]) -> dict[Value, Any]:

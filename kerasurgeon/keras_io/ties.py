@@ -27,6 +27,11 @@ _LEAVES = (str, bytes, type, ModuleType, FunctionType, np.ndarray, keras.Variabl
 _OTHERS = frozenset({"keras", "tensorflow", "jax", "torch", "numpy"})
 
 
+def new_tie() -> int:
+    """A number that no variable has yet."""
+    return next(_NUMBERS)
+
+
 def noted_ties(layers: Mapping[str, Layer], variables: Mapping[str, list[Any]]) -> dict[str, Layer]:
     """The layers that hold a variable which another one holds too, with that said at their weights.
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.layers.onnx_norms import (
+    check_scaled,
     normalised_axes,
     one_axis,
     write_affine,
@@ -86,7 +87,10 @@ class StatisticsOverAxes(_Norm):
     def channels(self, call: ChannelCall) -> Labels:
         """May shrink, not exactly: the statistics are then those of fewer channels."""
         labels = call.input
-        factors, held = over_axes(call, labels, normalised_axes(call.config["axis"], labels.rank))
+        axes = normalised_axes(call.config["axis"], labels.rank)
+        if len(self.keys) == 1:
+            check_scaled(axes, labels.rank)
+        factors, held = over_axes(call, labels, axes)
         for key in self.keys:
             call.weight(key, held)
         return Labels(labels.shape, factors, labels.why)
@@ -273,6 +277,8 @@ class StatisticsOverAxesOp(Free):
         """May shrink, not exactly: the statistics are then those of fewer channels."""
         labels, *scales = call.inputs
         axes = normalised_axes(call.config.get("axis", -1), labels.rank)
+        if scales and call.kind == "ops.rms_norm":
+            check_scaled(axes, labels.rank)
         factors, held = over_axes(call, labels, axes)
         for scale in scales:
             if scale.array is None or scale.rank != len(axes):

@@ -46,6 +46,16 @@ def normalised_axes(axis: Any, rank: int) -> list[int]:
     return [place % rank for place in ([axis] if isinstance(axis, int) else sorted(axis))]
 
 
+def check_scaled(axes: Sequence[int], rank: int) -> None:
+    """See that RMS norms scale the axes that they normalise: Keras multiplies along the last ones, whichever these are.
+
+    Raises:
+        CannotTell: The normalised axes are not the last ones.
+    """
+    if list(axes) != list(range(rank - len(axes), rank)):
+        raise CannotTell("Keras scales it along its last axes, and other ones are normalised")
+
+
 def write_normalized(call: OnnxCall, axes: Sequence[int], power: int, epsilon: float) -> None:
     """Write a division by a norm over axes, which counts as no smaller than ``epsilon``."""
     order = call.input.order
@@ -80,6 +90,8 @@ def write_layer_norm(call: OnnxCall, keys: Sequence[str]) -> None:
     axes = normalised_axes(call.config["axis"], rank)
     places = [order.index(axis) for axis in axes]
     centred = len(keys) > 1
+    if not centred:
+        check_scaled(axes, rank)
     scale, shift = (call.layer.array(key) for key in (*keys, "")[:2])
     x = call.read(call.input, order)
     if centred and places == list(range(places[0], rank)) and call.opset >= 17:
@@ -156,6 +168,8 @@ def write_layer_norm_op(call: OnnxCall) -> None:
     for kind, operand in zip(("Mul", "Add"), scales, strict=True):
         scale = call.as_tensor(operand)
         if scale is not None:
+            if not centred:
+                check_scaled(axes, rank)
             made = made.op(kind, _spread_term(call, scale, axes, order, dtype))
     give(call, made, order)
 

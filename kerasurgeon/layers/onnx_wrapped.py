@@ -7,6 +7,8 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
+import keras
+
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.structure import leaves
 from kerasurgeon.ir.values import TensorSpec
@@ -134,6 +136,9 @@ def write_convolutional(call: OnnxCall) -> None:
         return made, [made, carry]
 
     mask = call.as_tensor(call.operand(2, "mask"))
+    if mask is not None and not config.get("unroll") and keras.backend.backend() == "jax":
+        # Keras 3.15: where(mask of (batch, 1), images) spreads the samples of the mask over the width of the images.
+        raise CannotTell("Keras' loop under JAX masks places of it instead of samples; make the layer with unroll=True")
     kept = None if mask is None else term(call, mask, None, "bool")
     back, zeros = bool(config.get("go_backwards")), bool(config.get("zero_output_for_mask"))
     course = unrolled(step, states, steps, kept, back=back, zeros=zeros, rank=axes + 2)

@@ -15,7 +15,7 @@ from kerasurgeon.atomic import write_text
 
 def as_json(data: Any) -> str:
     """Data as JSON text, strictly: NaN and infinities, which JSON does not have, become null."""
-    return json.dumps(_finite(data), indent=2, allow_nan=False)
+    return json.dumps(finite(data), indent=2, allow_nan=False)
 
 
 def as_csv(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -36,14 +36,15 @@ def write_json(path: str | Path, data: Any, *, overwrite: bool = True) -> None:
     write_text(path, as_json(data) + "\n", overwrite=overwrite)
 
 
-def _finite(data: Any) -> Any:
+def finite(data: Any) -> Any:
+    """Data as strict JSON holds it: NaN and infinities become None, keys and paths text."""
     if isinstance(data, dict):
-        return {str(key): _finite(value) for key, value in data.items()}
+        return {str(key): finite(value) for key, value in data.items()}
     if isinstance(data, (list, tuple)):
-        return [_finite(value) for value in data]
+        return [finite(value) for value in data]
     if isinstance(data, float) and not math.isfinite(data):
         return None
     return str(data) if isinstance(data, Path) else data
 
 
-__all__ = ["as_csv", "as_json", "write_json"]
+__all__ = ["as_csv", "as_json", "finite", "write_json"]

@@ -43,6 +43,29 @@ class Site:
         object.__setattr__(self, "changed", bool(self.changed))
 
 
+@dataclass(frozen=True, slots=True)
+class RankedGroup:
+    """Channels that a pass has ranked, and how many of them it keeps.
+
+    Attributes:
+        name: The group.
+        layers: The layers that make the channels, all of which lose the same ones.
+        channels: How many there are.
+        kept: How many stay.
+        scores: Scores from the least to the greatest of those that might go, thinned out to a few dozen.
+        cut: Which share of the scores lies below the cut.
+        why: Why none may go; empty if some may.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    channels: int
+    kept: int
+    scores: tuple[float, ...] = ()
+    cut: float = 0.0
+    why: str = ""
+
+
 @dataclass
 class Context:
     """What a pass is given beside the graph.
@@ -59,6 +82,7 @@ class Context:
         sites: The log of decisions, in order.
         notes: What the user should know of the run, one sentence each; see ``note``.
         plans: What the pass decided, as plans that can be saved, edited and applied again.
+        groups: The channels that it ranked, for the report.
         expected: Makes the graph that the pass's result must agree with; see ``expect``.
         memory: What passes of one run keep for those after them, by names of their own.
     """
@@ -73,6 +97,7 @@ class Context:
     sites: list[Site] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     plans: list[Any] = field(default_factory=list)
+    groups: list[RankedGroup] = field(default_factory=list)
     expected: Callable[[], Graph] | None = None
     memory: dict[str, Any] = field(default_factory=dict)
 

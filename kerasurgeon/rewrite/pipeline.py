@@ -13,10 +13,13 @@ import keras
 
 from kerasurgeon.errors import KerasurgeonError, OptionError
 from kerasurgeon.ir.graph import Graph
+from kerasurgeon.keras_io.emit import emit
+from kerasurgeon.keras_io.internals import is_functional
 from kerasurgeon.keras_io.lift import lift
 from kerasurgeon.keras_io.remaking import fault_of_layers
 from kerasurgeon.keras_io.seeding import python_seeded
 from kerasurgeon.rewrite.context import Progress, Site, no_progress
+from kerasurgeon.rewrite.origins import came_of, in_json, recipes_of
 from kerasurgeon.rewrite.passes import VERIFY_LEVELS, Pass
 from kerasurgeon.rewrite.recipe import Recipe, read_recipe
 from kerasurgeon.rewrite.report import Report
@@ -137,6 +140,8 @@ class Pipeline:
         with python_seeded(seed), allow_imports(*self._allow):
             graph = lift(model)
             shapes = {} if sizes is None else input_shapes(graph, sizes)
+            if not is_functional(model):
+                model = emit(graph)  # what passes do is held against what its code was opened to
             run = Run(model, graph, verify, data, loss, evaluate, sizes, seed, progress or no_progress)
             try:
                 reports = [run.one(item, index, self.passes) for index, item in enumerate(self.passes)]
@@ -150,8 +155,10 @@ class Pipeline:
             run.advance(1.0, "done")
         notes = (*graph.model.notes, *run.notes)
         counted = {name: shape[1:] for name, shape in shapes.items()}
-        report = Report(model.name, tuple(reports), time.perf_counter() - started, notes, counted)
+        report = Report(model.name, tuple(reports), time.perf_counter() - started, notes, counted, *run.drawings(graph))
         recipe = Recipe.of(self.passes, seed=seed, verify=verify, sizes=sizes, allow=self._allow)
+        if result is not model:
+            came_of(result, (*recipes_of(model), in_json(recipe)))
         return Result(result, report, recipe, run.graph)
 
     def dry_run(self, graph: Graph, *, sizes: Sizes | None = None, seed: int = 0) -> tuple[Site, ...]:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
+from kerasurgeon.atomic import write_text
 from kerasurgeon.costs import LeftOut
+from kerasurgeon.errors import OptionError
+from kerasurgeon.report import page
+from kerasurgeon.report.drawing import Drawing
+from kerasurgeon.report.files import write_json
 from kerasurgeon.report.numbers import format_shape
 from kerasurgeon.report.passes import passes_table, reasons
-from kerasurgeon.report.tables import Printed
-from kerasurgeon.rewrite.context import Site
+from kerasurgeon.report.tables import Printed, as_html
+from kerasurgeon.rewrite.context import RankedGroup, Site
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,7 @@ class PassReport:
         plans: What it decided as plans, one a round, that can be saved,
             edited and applied again.
         notes: What the user should know of what it did: a budget that was missed, say.
+        groups: The channels that it ranked.
     """
 
     name: str
@@ -71,6 +78,7 @@ class PassReport:
     removed: tuple[str, ...] = ()
     plans: tuple[Any, ...] = ()
     notes: tuple[str, ...] = ()
+    groups: tuple[RankedGroup, ...] = ()
 
     @property
     def changed(self) -> tuple[Site, ...]:
@@ -93,6 +101,8 @@ class Report(Printed):
         seconds: Time of the whole run, lift and emit included.
         notes: What else the user should know, one sentence each.
         sizes: The sizes of the inputs that costs are counted for, by their names; empty for the model's own.
+        before: The graph before the first pass, to be drawn (``kerasurgeon.report.drawing``); None without passes.
+        after: The graph after the last one.
     """
 
     model: str
@@ -100,9 +110,11 @@ class Report(Printed):
     seconds: float = 0.0
     notes: tuple[str, ...] = field(default=())
     sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    before: Drawing | None = field(default=None, repr=False)
+    after: Drawing | None = field(default=None, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, as plain data."""
+        """Everything but the drawings, as plain data."""
         return {
             "model": self.model,
             "seconds": self.seconds,
@@ -123,14 +135,57 @@ class Report(Printed):
                     "changed": [{"node": site.node, "what": site.what} for site in item.changed],
                     "left": [{"node": site.node, "why": site.what} for site in item.left],
                     "removed": list(item.removed),
+                    "groups": [asdict(group) for group in item.groups],
                 }
                 for item in self.passes
             ],
         }
 
     def to_json(self) -> str:
-        """Everything, as JSON."""
+        """What ``to_dict`` gives, as JSON."""
         return json.dumps(self.to_dict(), indent=2)
+
+    def to_page(self, tables: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+        """What a page shows of it, as plain data: see ``kerasurgeon.report.page``.
+
+        Args:
+            tables: What else it shows, as ``kerasurgeon.report.page.table`` makes them.
+        """
+        passes = [{key: value for key, value in item.items() if key != "plans"} for item in self.to_dict()["passes"]]
+        notes = [*self.notes, *self._counted()]
+        drawings = {"before": self.before, "after": self.after}
+        return {"title": self.model, **drawings, "passes": passes, "notes": notes, "tables": list(tables)}
+
+    def save(self, path: str | Path, *, tables: Sequence[Mapping[str, Any]] = (), overwrite: bool = True) -> None:
+        """Write it to a file: a page with drawings of the network before and after, JSON, or text.
+
+        Args:
+            path: The file, ending in .html, .json or .txt.
+            tables: What else a page shows, as ``kerasurgeon.report.page.table`` makes them: accuracies, latencies.
+            overwrite: Whether a file that is there may be replaced.
+
+        Raises:
+            OptionError: The suffix is another.
+            FileError: The file cannot be written; what was there before stays.
+        """
+        suffix = Path(path).suffix.lower()
+        if suffix in page.SUFFIXES:
+            page.write_page(path, self.to_page(tables), overwrite=overwrite)
+        elif suffix == ".json":
+            write_json(path, self.to_dict(), overwrite=overwrite)
+        elif suffix == ".txt":
+            write_text(path, f"{self}\n", overwrite=overwrite)
+        else:
+            raise OptionError(
+                "The suffix does not name a format of reports.",
+                where=str(path),
+                expected=".html, .json or .txt",
+                got=suffix or "no suffix",
+            )
+
+    def _repr_html_(self) -> str:
+        below = f"<div>{page.frame(self.to_page())}</div>" if self.after is not None else ""
+        return as_html(self.table(), self.lines()) + below
 
     def table(self) -> Table:
         """One row a pass."""

@@ -10,13 +10,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasurgeon.costs import cost
+from kerasurgeon.costs import Cost, cost
 from kerasurgeon.errors import CannotRunError, OptionError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.verify import verify_structure
 from kerasurgeon.keras_io.derive import check_types
 from kerasurgeon.keras_io.machine import by_equal_calls
 from kerasurgeon.keras_io.seeding import python_seeded
+from kerasurgeon.report.drawing import Drawing, draw, mark, reweighed
 from kerasurgeon.rewrite.comparing import Comparison
 from kerasurgeon.rewrite.context import Context, Progress
 from kerasurgeon.rewrite.failures import guarded
@@ -58,7 +59,7 @@ class Run:
         self.graph, self.verify = graph, verify
         self.data, self.loss, self.evaluate = data, loss, evaluate
         self.sizes, self.seed, self.progress, self.fraction = sizes, seed, progress, 0.0
-        self.size: Size | None = None
+        self.costs: list[Cost] = []  # before the first pass, and after each
         self.comparison = Comparison(model, seed, data)
         self.memory: dict[str, Any] = {}
         self._not_run: dict[str, list[str]] = {}  # why this machine cannot run the model, and after which passes
@@ -73,6 +74,15 @@ class Run:
         """Tell the user how far the run has come; a pass that starts over does not take the bar back."""
         self.fraction = max(self.fraction, fraction)
         self.progress(self.fraction, message)
+
+    def drawings(self, start: Graph) -> tuple[Drawing | None, Drawing | None]:
+        """The graph that the run began with and the one that it has now, to be drawn; nothing where no pass has run."""
+        if not self.costs:
+            return None, None
+        before = draw(start, self.costs[0].to_dict())
+        after = draw(self.graph, self.costs[-1].to_dict(), folds=before)
+        mark(before, after, reweighed(start, self.graph))
+        return before, after
 
     def one(self, item: Pass, index: int, passes: tuple[Pass, ...]) -> PassReport:
         """Run the pass at one place of the pipeline, check what it made, and go on with that.
@@ -90,7 +100,9 @@ class Run:
         masked = self.verify in ("exact", "outputs") and item.preserves is Preserves.MASKED_EXACT
         if (compare or masked) and not self.comparison.begun:
             require_finite(self.graph.layers)
-        before = self.size or _size(self.graph, self.sizes)
+        if not self.costs:
+            self.costs.append(cost(self.graph, sizes=self.sizes))
+        before = _size(self.graph, self.costs[-1])
         work = self.graph.copy()
         seeds = np.random.SeedSequence([self.seed, index])
         context = Context(
@@ -130,7 +142,8 @@ class Run:
                 self._not_run.setdefault(error.in_one_line(), []).append(item.name)
         context.expected = None  # it holds the twin, and mostly the context too: a cycle
         self.graph = work
-        after = self.size = _size(work, self.sizes)
+        self.costs.append(cost(work, sizes=self.sizes))
+        after = _size(work, self.costs[-1])
         verify_seconds = time.perf_counter() - started - seconds
         _LOG.info("%s: %s changed %d sites", work.name, item.name, sum(site.changed for site in context.sites))
         return PassReport(
@@ -146,6 +159,7 @@ class Run:
             removed,
             tuple(context.plans),
             tuple(context.notes),
+            tuple(context.groups),
         )
 
 
@@ -162,8 +176,7 @@ def _run(item: Pass, graph: Graph, context: Context) -> None:
     context.check()
 
 
-def _size(graph: Graph, sizes: Sizes | None) -> Size:
-    total = cost(graph, sizes=sizes)
+def _size(graph: Graph, total: Cost) -> Size:
     peak = total.peak_activation_bytes
     return Size(len(graph), total.parameters, total.macs, total.weight_bytes, peak, total.left_out)
 

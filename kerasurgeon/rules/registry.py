@@ -15,6 +15,7 @@ from typing import Any
 
 from kerasurgeon.errors import OptionError, did_you_mean
 from kerasurgeon.ir.kinds import kind_of
+from kerasurgeon.keras_io.open_lifting import ANSWERED
 from kerasurgeon.rules.guard import guarded
 from kerasurgeon.rules.rule import NoRule, Rule
 
@@ -103,3 +104,6 @@ def _kind(kind: str | type[Any]) -> str:
         return kind
     cls: Any = kind  # mypy holds that classes cannot be hashed, which a cached function asks for
     return kind_of(cls)
+
+
+ANSWERED.append(has_rule)

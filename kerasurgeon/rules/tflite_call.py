@@ -44,6 +44,8 @@ class TfliteParts(Parts):
         self.origins: dict[str, str] = {}
         """Of constants that are others with their axes in another order: which."""
         self.types: dict[str, str] = {}
+        self.scales: dict[str, tuple[Array, int]] = {}
+        """Of integers that stand for reals: what to multiply them by, along which axis."""
         self.turned: dict[str, tuple[str, Order]] = {}
         """Of tensors that are others with their axes in another order: which, and the order."""
 

@@ -20,6 +20,7 @@ _NAMEABLE = (
     "kerasurgeon.passes",
     "kerasurgeon.blocks.shunts",
     "kerasurgeon.channels.importance_data",
+    "kerasurgeon.channels.importance_reconstruction",
     "kerasurgeon.channels.importance_weights",
     "kerasurgeon.replacing.replacements",
     "kerasurgeon.workflows.data.cifar",

@@ -192,6 +192,7 @@ FROZEN: dict[str, tuple[Callable[[], keras.Model], Reason]] = {
     "hue": (chain(lambda: layers.RandomGrayscale(), lambda x: x), Reason.CANNOT_TELL),
     "spread": (lambda: image(lambda x: x * array(4), one=1), Reason.SPREAD),
     "quantised": (lambda: _quantised(), Reason.QUANTIZED),
+    "scaled along another axis than the normalised": (lambda: _scaled_elsewhere(), Reason.CANNOT_TELL),
     "axes of two signs": (chain(lambda: layers.LayerNormalization(axis=[-1, 1])), Reason.CANNOT_TELL),
 }
 
@@ -199,6 +200,12 @@ FROZEN: dict[str, tuple[Callable[[], keras.Model], Reason]] = {
 def _added() -> keras.Model:
     inputs = keras.Input((4, 8))
     return keras.Model(inputs, dense(2)(dense(8, "one")(inputs) + inputs))
+
+
+def _scaled_elsewhere() -> keras.Model:
+    """Keras multiplies the last axis by a scale that has the size of the normalised one."""
+    inputs = keras.Input((4, 4))
+    return keras.Model(inputs, dense(2)(layers.RMSNormalization(axis=1)(dense(4, "one")(inputs))))
 
 
 def _output() -> keras.Model:

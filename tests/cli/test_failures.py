@@ -36,6 +36,7 @@ import keras
 @keras.saving.register_keras_serializable("tests")
 class Custom(keras.Model):
     def call(self, x):
+        self.add_loss(keras.ops.sum(x))
         return 2 * x
 """
 

@@ -141,7 +141,16 @@ def test_options_reach_the_training(run: Run, tmp_path: Path, monkeypatch: pytes
         raise KeyboardInterrupt
 
     monkeypatch.setattr(keras.Model, "fit", watched)
-    options = ("--algorithm", "group-lasso", "--l1-fraction", "0.25", "--ignore", "stem", "--floors", "block1_*=3")
+    options: tuple[str, ...] = (
+        "--algorithm",
+        "group-lasso",
+        "--l1-fraction",
+        "0.25",
+        "--ignore",
+        "stem",
+        "--floors",
+        "block1_*=3",
+    )
     options += ("--optimizer", "sgd", "--learning-rate", "0.25", "--precision", "mixed_bfloat16")
     run("morphnet", *options, "--log-dir", str(tmp_path / "out"))
     assert isinstance(made["optimizer"], keras.optimizers.SGD)

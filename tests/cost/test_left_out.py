@@ -17,7 +17,7 @@ from kerasurgeon.keras_io.counting import counted_macs
 
 
 class Opaque(layers.Layer):
-    """A layer without a rule that holds others."""
+    """A layer without a rule that holds others, and stays closed as it branches on training."""
 
     def __init__(self, inner: Sequence[Any], **options: Any) -> None:
         super().__init__(**options)
@@ -32,10 +32,10 @@ class Opaque(layers.Layer):
                 layer.build(shape)
             shape = layer.compute_output_shape(shape)
 
-    def call(self, x: Any) -> Any:
+    def call(self, x: Any, training: Any = None) -> Any:
         for layer in self.inner:
             x = layer(x)
-        return x
+        return 1.0 * x if training else x
 
 
 def odd(*inner: layers.Layer) -> Opaque:

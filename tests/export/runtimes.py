@@ -45,3 +45,16 @@ def relative_error(expected: np.ndarray, got: np.ndarray) -> float:
     """Largest difference, by the largest value expected."""
     assert expected.shape == got.shape
     return float(np.abs(expected - got).max() / np.abs(expected).max())
+
+
+def expected(model: Any, *inputs: np.ndarray) -> list[np.ndarray]:
+    """A model's outputs in inference, in flat order, of inputs in its own."""
+    packed = inputs[0] if len(inputs) == 1 else list(inputs)
+    return [np.asarray(each) for each in keras.tree.flatten(model(packed, training=False))]
+
+
+def difference(wanted: list[np.ndarray], found: list[np.ndarray]) -> float:
+    """Largest difference of several outputs, each by its largest value expected."""
+    for one, other in zip(wanted, found, strict=True):
+        assert one.dtype == other.dtype
+    return max(relative_error(one, other) for one, other in zip(wanted, found, strict=True))

@@ -132,7 +132,7 @@ def _made(case: Case) -> keras.Model:
 
 def written(model: keras.Model, opset: int = 17, batch: int | None = None) -> onnx.ModelProto:
     """The ONNX model, checked."""
-    proto = write_onnx(model, input_infos(model), output_infos(model), batch_size=batch, opset=opset)
+    proto = write_onnx(model, input_infos(model), output_infos(model), batch_size=batch, opset=opset).whole()
     onnx.checker.check_model(proto, full_check=True)
     return proto
 

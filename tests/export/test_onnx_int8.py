@@ -139,7 +139,7 @@ def test_where_kernels_overflow_weights_are_stored_otherwise(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"quantize": "int8", "int8_weights": "7bit"}, r"'auto', 'full', 'reduced', 'unsigned'"),
+        ({"quantize": "int8", "int8_weights": "7bit"}, r"'auto' or 'full' or 'reduced' or 'unsigned'"),
         ({"quantize": "dynamic", "int8_weights": "full"}, "int8 ONNX files only"),
         ({"int8_weights": "reduced"}, "int8 ONNX files only"),
     ],

@@ -9,24 +9,8 @@ import pytest
 
 from kerasurgeon.keras_io import lift
 from kerasurgeon.rules.registry import known_kinds
-from tests.export import (
-    test_onnx_functions,
-    test_onnx_images,
-    test_onnx_moving,
-    test_onnx_preprocessing,
-    test_onnx_reductions,
-    test_onnx_sequences,
-)
+from tests.export.cases import CASES
 from tests.export.single_layers import Case, model_of
-
-MODULES = (
-    test_onnx_functions,
-    test_onnx_images,
-    test_onnx_moving,
-    test_onnx_preprocessing,
-    test_onnx_reductions,
-    test_onnx_sequences,
-)
 
 COMPLEX = "ONNX has no complex numbers"
 BY_DATA = "the shape of the result depends on the data"
@@ -65,15 +49,14 @@ def kinds_inside(config: Any) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def written_kinds() -> set[str]:
     found: set[str] = set()
-    for module in MODULES:
-        for case in module.CASES:
-            assert isinstance(case, Case)
-            if case.turned:
-                continue
-            graph = lift(model_of(case))
-            for node in graph.nodes():
-                found.add(graph.kind(node))
-                found.update(kinds_inside(graph.layer_of(node).config))
+    for case in CASES:
+        assert isinstance(case, Case)
+        if case.turned:
+            continue
+        graph = lift(model_of(case))
+        for node in graph.nodes():
+            found.add(graph.kind(node))
+            found.update(kinds_inside(graph.layer_of(node).config))
     return found
 
 

@@ -99,3 +99,17 @@ def test_a_kernel_that_is_used_again_is_written_once(kind: str) -> None:
     proto = written(keras.Model([one, two], [layer(one), layer(two)]))
     held = sum(np.prod(each.dims) for each in proto.graph.initializer)
     assert held < 1.1 * layer.count_params() + 1000  # biases that ONNX has and Keras lacks, small constants
+
+
+@pytest.mark.parametrize("unroll", [False, True])
+def test_masks_of_images_under_jax(unroll: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras' loop under JAX spreads a mask of samples over places; unrolled, it masks samples."""
+    film, mask = keras.Input((3, 5, 6, 2)), keras.Input((3,), dtype="bool")
+    model = keras.Model([film, mask], layers.ConvLSTM2D(2, 3, unroll=unroll)(film, mask=mask))
+    written(model)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    if unroll:
+        written(model)
+    else:
+        with pytest.raises(CannotWrite, match="unroll=True"):
+            written(model)

@@ -26,6 +26,7 @@ from kerasurgeon.passes import FoldBatchNorm, PruneChannels, TuckerSplit
 from kerasurgeon.rewrite.outputs import rounding_sensitivity
 from kerasurgeon.rules import Rule, register_rule, unregister_rule
 from tests.applications import application_inputs, shared_application
+from tests.export.runtimes import difference, expected
 from tests.zoo.sampling import randomise
 
 NODES = {"ConvNeXtTiny": 390, "DenseNet121": 440, "MobileNetV2": 101, "MobileNetV3Small": 143, "ResNet50V2": 161}
@@ -33,7 +34,7 @@ NODES = {"ConvNeXtTiny": 390, "DenseNet121": 440, "MobileNetV2": 101, "MobileNet
 
 
 def written(model: keras.Model, *, batch_size: int | None = None, opset: int = 17) -> Any:
-    proto = write_onnx(model, input_infos(model), output_infos(model), batch_size=batch_size, opset=opset)
+    proto = write_onnx(model, input_infos(model), output_infos(model), batch_size=batch_size, opset=opset).whole()
     onnx.checker.check_model(proto, full_check=True)
     return proto
 
@@ -48,21 +49,8 @@ def run(proto: Any, *inputs: np.ndarray, optimised: bool = True) -> list[np.ndar
     return list(session.run(None, dict(zip(names, inputs, strict=True))))
 
 
-def expected(model: keras.Model, *inputs: np.ndarray) -> list[np.ndarray]:
-    packed = inputs[0] if len(inputs) == 1 else list(inputs)
-    return [np.asarray(each) for each in keras.tree.flatten(model(packed, training=False))]
-
-
 def error(model: keras.Model, proto: Any, *inputs: np.ndarray) -> float:
     return difference(expected(model, *inputs), run(proto, *inputs))
-
-
-def difference(expected: list[np.ndarray], found: list[np.ndarray]) -> float:
-    worst = 0.0
-    for wanted, got in zip(expected, found, strict=True):
-        assert wanted.shape == got.shape
-        worst = max(worst, float(np.abs(wanted - got).max() / np.abs(wanted).max()))
-    return worst
 
 
 def operators(proto: Any) -> Counter[str]:
@@ -195,7 +183,7 @@ def test_channels_before_positions(tmp_path: Path, quantize: Any) -> None:
     ("name", "options"), [("m.tflite", {}), ("m.onnx", {"writer": "converter"}), ("m.onnx", {"layout": "nhwc"})]
 )
 def test_an_order_of_axes_that_cannot_be(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
-    with pytest.raises(OptionError, match=r"layout|order of axes"):
+    with pytest.raises(OptionError, match="layout"):
         export(image_network(), tmp_path / name, **({"layout": "nchw"} | options))
 
 
@@ -216,11 +204,6 @@ def test_weights_lie_beside_a_file_that_is_too_large(tmp_path: Path, monkeypatch
         assert difference([np.asarray(wanted[name])], [found]) < 1e-5
     with pytest.raises(ModelFileError, match=r"m\.onnx"):
         export(model, tmp_path / "m.onnx", overwrite=False)
-
-
-def test_versions_are_in_the_file() -> None:
-    properties = {entry.key: entry.value for entry in written(image_network()).metadata_props}
-    assert properties["keras"] == keras.__version__
 
 
 def test_shared_weights_are_written_once() -> None:

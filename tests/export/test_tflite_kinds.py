@@ -11,25 +11,9 @@ import numpy as np
 import pytest
 
 from kerasurgeon.exporting.graph_writing import CannotWrite
-from tests.export import (
-    test_onnx_functions,
-    test_onnx_images,
-    test_onnx_moving,
-    test_onnx_preprocessing,
-    test_onnx_reductions,
-    test_onnx_sequences,
-)
+from tests.export.cases import CASES
 from tests.export.single_layers import Case, compare, model_of
 from tests.export.test_tflite_writer import run, written
-
-MODULES = (
-    test_onnx_functions,
-    test_onnx_images,
-    test_onnx_moving,
-    test_onnx_preprocessing,
-    test_onnx_reductions,
-    test_onnx_sequences,
-)
 
 REFUSED: Mapping[str, str] = {
     "bitwise of ints": "nothing for Bitwise",
@@ -50,12 +34,11 @@ IMPRECISE: Mapping[str, float] = {"log1p tiny": 2e-3}
 def chosen() -> Iterator[Case]:
     """Of the cases that ONNX is tested with, the first of every layer and op, and those that are refused."""
     seen = set()
-    for module in MODULES:
-        for case in module.CASES:
-            first = case.name.split()[0].rstrip(",")
-            if not case.turned and (first not in seen or case.name in REFUSED):
-                seen.add(first)
-                yield case
+    for case in CASES:
+        first = case.name.split()[0].rstrip(",")
+        if not case.turned and (first not in seen or case.name in REFUSED):
+            seen.add(first)
+            yield case
 
 
 @pytest.mark.parametrize("case", list(chosen()), ids=str)

@@ -121,6 +121,40 @@ def test_ratios_by_name() -> None:
     assert widths(result.model) == {"stem": 16, "inner": 4, "outer": 16}
 
 
+def test_a_ratio_means_the_same_in_every_scope() -> None:
+    inputs = keras.Input((8, 8, 3))
+    x = inputs
+    for name, width in (("thin", 8), ("thick", 20)):
+        x = layers.Conv2D(width, 3, name=name, activation="relu")(x)
+    model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+    for scope in ("local", "global", "isomorphic"):
+        found = widths(prune(model, ratio=0.5, min_channels=6, scope=scope, round_to=1).model)
+        assert found["thin"] >= 6
+        assert 13 <= sum(found.values()) <= 15  # half of each would leave 4 and 10, of which 6 and 10 may be
+    for options in ({"ratio": 0.95}, {"ratio": {"thick": 0.95}}, {"scope": {"thick": 0.95}}):
+        nearest = prune(model, max_ratio=0.5, unreachable="nearest", round_to=1, **options)
+        assert widths(nearest.model)["thick"] == 10
+        assert any("cannot be reached: " in note for note in nearest.report.passes[0].notes)
+
+
+def test_isomorphic_groups_are_ranked_together() -> None:
+    """Two residual branches lose the least of both; the stage that they are added to loses its own share."""
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, padding="same", name="stem")(inputs)
+    for name in ("one", "two"):
+        y = layers.Conv2D(8, 3, padding="same", name=name)(x)
+        x = layers.Add()([x, layers.Conv2D(8, 3, padding="same", name=f"{name}_back")(y)])
+    model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+
+    def first_worse(group: Any, evidence: Any) -> np.ndarray[Any, Any]:
+        return np.arange(group.size) + {"one": 0.0, "two": 100.0}.get(group.name, 1000.0)
+
+    found = prune(model, ratio=0.5, importance=first_worse, scope="isomorphic", round_to=1)
+    assert widths(found.model) == {"stem": 4, "one": 1, "one_back": 4, "two": 7, "two_back": 4}
+    alone = prune(model, ratio=0.5, importance=first_worse, scope="local", round_to=1)
+    assert set(widths(alone.model).values()) == {4}
+
+
 def test_thresholds_and_zeros_only() -> None:
     model = net()
     seen = []
@@ -276,6 +310,15 @@ def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
         (
             {"ratio": 0.95, "max_ratio": 0.5, "scope": "global"},
             r"ratio=0\.95 cannot be reached: the nearest is \d+ channels",
+        ),
+        ({"ratio": 0.95, "max_ratio": 0.5}, r"ratio=0\.95 cannot be reached: the nearest is 16 channels"),
+        (
+            {"ratio": {"inner": 0.9}, "max_ratio": 0.5},
+            r"ratio\['inner'\]=0\.9 cannot be reached: the nearest is 8 channels",
+        ),
+        (
+            {"scope": {"inner": 0.9}, "max_ratio": 0.5},
+            r"scope\['inner'\]=0\.9 cannot be reached: the nearest is 8 channels",
         ),
     ],
 )

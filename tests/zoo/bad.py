@@ -15,13 +15,14 @@ from tests.zoo.registry import Tensor, vector
 
 
 class Subclassed(keras.Model):
-    """No functional graph: its computation is Python code."""
+    """No functional graph: its computation is Python code, of which a part is no layer and no op."""
 
     def __init__(self) -> None:
         super().__init__(name="subclassed")
         self.dense = layers.Dense(3)
 
     def call(self, inputs: Tensor) -> Tensor:
+        self.add_loss(keras.ops.sum(inputs))
         return self.dense(inputs)
 
 

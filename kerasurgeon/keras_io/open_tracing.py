@@ -1,0 +1,366 @@
+"""Run the ``call`` of a layer on symbolic tensors, so that the layers and ops in it become a graph.
+
+Everything that stands replaced meanwhile is Keras' own and asks, by thread, whether a layer is being opened; within the
+calls of inner layers nothing is. The layer's own code sees
+
+* variables, of any layer, as the outputs of layers that hold them, so that they stay weights;
+* unknown sizes as ``FreeSize``;
+* ``training`` as something that may be handed on, not looked at;
+* layers that are called on constants as called on tensors that depend on the input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import linecache
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerasurgeon.ir.kinds import op_name
+from kerasurgeon.ir.node import Slot
+from kerasurgeon.ir.structure import leaves, map_leaves
+from kerasurgeon.keras_io.foreign import said
+from kerasurgeon.keras_io.internals import flatten_layers, keras_mask, nodes_of, set_keras_mask
+from kerasurgeon.keras_io.open_masks import take_away, with_masks
+from kerasurgeon.keras_io.open_redirects import CALL, NOW, REPLACED, Done, Training, takes_training
+from kerasurgeon.keras_io.open_sizes import FreeSize, UntraceableError, has_free
+
+
+class Walked:
+    """The calls between tensors, as Keras has them of a functional model, but that names may repeat.
+
+    Args:
+        inputs: The tensors that come in.
+        outputs: What is computed from them, nested.
+    """
+
+    def __init__(self, inputs: list[Any], outputs: Any) -> None:
+        self.inputs, self.outputs = inputs, list(leaves(outputs))
+        self._inputs_struct, self._outputs_struct = inputs, outputs
+        nodes = [tensor._keras_history.operation._inbound_nodes[0] for tensor in inputs]
+        done = {id(node) for node in nodes}
+        waiting = [(_node_of(tensor), False) for tensor in reversed(self.outputs)]
+        while waiting:
+            node, after = waiting.pop()
+            if id(node) in done:
+                continue
+            if after:
+                done.add(id(node))
+                nodes.append(node)
+            else:
+                waiting.append((node, True))
+                waiting += [(_node_of(tensor), False) for tensor in reversed(node.input_tensors)]
+        self._nodes_by_depth = {-place: [node] for place, node in enumerate(nodes)}
+        self.operations: list[Any] = list({id(node.operation): node.operation for node in nodes}.values())
+
+    def nest_inputs(self, structure: Any) -> None:
+        """Say how the inputs are nested: by their places, as ``Slot``."""
+        self._inputs_struct = map_leaves(lambda slot: self.inputs[slot.index], structure)
+
+
+def _node_of(tensor: Any) -> Any:
+    history = tensor._keras_history
+    return history.operation._inbound_nodes[history.node_index]
+
+
+@dataclass
+class Traced:
+    """One call of a layer as a graph.
+
+    Attributes:
+        function: From the tensors that the call reads to what it gives.
+        bound: The tensors of the model that those stand for, masks included.
+        operands: ``(args, kwargs)`` of the call, tensors as ``Slot``.
+    """
+
+    function: Any
+    bound: list[Any]
+    operands: Any
+
+
+@dataclass
+class Opener:
+    """What the traces of one lift share.
+
+    Attributes:
+        holders: Layers made to hold variables, with the variables, by the id of the layer.
+        made: Calls recorded at layers of the model, to be forgotten in the end.
+    """
+
+    holders: dict[int, tuple[Any, Any]] = field(default_factory=dict)
+    made: list[Any] = field(default_factory=list)
+    _by_variable: dict[tuple[int, str], Any] = field(default_factory=dict)
+
+    def trace(self, layer: Any, node: Any) -> Traced:
+        """What a layer does in one call.
+
+        Args:
+            layer: The layer, built.
+            node: The call, as Keras has recorded it.
+
+        Raises:
+            UntraceableError: Its code cannot be run so; the message says what it does, and where.
+        """
+        fresh: dict[int, Any] = {}
+        bound: list[Any] = []
+
+        def bind(tensor: Any) -> Any:
+            if id(tensor) not in fresh:
+                fresh[id(tensor)] = keras.Input(
+                    batch_shape=tensor.shape, dtype=tensor.dtype, sparse=bool(tensor.sparse), name=f"in_{len(bound)}"
+                )
+                bound.append(tensor)
+            return fresh[id(tensor)]
+
+        def stand_in(tensor: Any) -> Any:
+            one, mask = bind(tensor), keras_mask(tensor)
+            if mask is not None:  # which has none itself
+                set_keras_mask(one, bind(mask))
+            return one
+
+        operands = (node.arguments.args, _without_training(layer, node.arguments.kwargs))
+        if any(isinstance(leaf, keras.Variable) for leaf in leaves(operands)):
+            raise UntraceableError("it is called on a variable")
+        args, kwargs = map_leaves(lambda leaf: stand_in(leaf) if _is_symbolic(leaf) else leaf, operands)
+        if not bound:
+            raise UntraceableError("it is called on no tensor")
+        slots = {id(tensor): Slot(index) for index, tensor in enumerate(bound)}
+        recorded = map_leaves(lambda leaf: slots[id(leaf)] if _is_symbolic(leaf) else leaf, operands)
+        inputs = [fresh[id(tensor)] for tensor in bound]
+        frame = _Frame(self, layer, inputs[0])
+        outputs = frame.run(args, kwargs)
+        outputs = map_leaves(lambda leaf: leaf if _is_symbolic(leaf) else frame.constant(leaf), outputs)
+        frame.check(outputs, node)
+        function = Walked(inputs, outputs)
+        frame.name_anew(function)
+        return Traced(function, bound, recorded)
+
+    def holder(self, variable: Any, layer: Any) -> Any:
+        """The layer that holds a variable which the code of ``layer`` reads: the product of ones and the variable."""
+        policy = layer.dtype_policy
+        key = (id(variable), str(getattr(policy, "name", policy)))
+        if key not in self._by_variable:
+            shape = tuple(variable.shape) or (1,)
+            letters = "".join(chr(ord("b") + axis) for axis in range(len(shape)))
+            with keras.name_scope("opened"):
+                made = keras.layers.EinsumDense(
+                    f"a,{letters}->a{letters}",
+                    shape,
+                    name=str(variable.name).replace("/", "_"),
+                    dtype=policy,
+                    kernel_initializer="zeros",
+                    kernel_regularizer=variable.regularizer,
+                    kernel_constraint=variable.constraint,
+                    trainable=bool(variable.trainable),
+                )
+            self._by_variable[key] = made
+            self.holders[id(made)] = made, variable
+        return self._by_variable[key]
+
+    def forget(self) -> None:
+        """Take the calls that were made for traces from the layers of the model."""
+        mine = {id(node) for node in self.made}
+        operations = {id(node.operation): node.operation for node in self.made}
+        for operation in operations.values():  # a node finds its parents by their places among the calls
+            uses = operation._outbound_nodes
+            uses[:] = [each for each in uses if not any(id(parent) in mine for parent in each.parent_nodes)]
+        for operation in operations.values():
+            operation._inbound_nodes[:] = [each for each in operation._inbound_nodes if id(each) not in mine]
+        self.made.clear()
+
+
+class _Frame:
+    """The layer that is being opened, and what its code has called so far."""
+
+    def __init__(self, opener: Opener, layer: Any, source: Any) -> None:
+        self.opener, self.layer, self.source = opener, layer, source
+        self.inside = True
+        self.parts = {id(part) for part in flatten_layers(layer)}
+        self.own = {id(variable) for variable in layer.variables}
+        self.read: dict[int, Any] = {}
+        self.new: list[Any] = []
+        self._zero: Any = None
+
+    def run(self, args: Any, kwargs: Any) -> Any:
+        before = [(part, dict(vars(part))) for part in flatten_layers(self.layer)]
+        NOW.frame = self
+        try:
+            with contextlib.ExitStack() as stack:
+                for replaced in REPLACED:
+                    stack.enter_context(replaced)
+                CALL.original(self.layer, *args, **kwargs)
+        except Done as done:
+            return done.outputs
+        except UntraceableError as error:
+            raise UntraceableError(error.what, where=_line(error)) from error
+        except Exception as error:
+            raise UntraceableError(said(error), where=_line(error)) from error
+        finally:
+            NOW.frame = None
+            for part, attributes in before:
+                _put_back(part, attributes)
+        raise UntraceableError("its call is not made by Keras")
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """While open, Keras is as it is."""
+        before, self.inside = self.inside, True
+        try:
+            yield
+        finally:
+            self.inside = before
+
+    def called(self, layer: Any, args: Any, kwargs: Any) -> Any:
+        """The call of a layer by the code that is being opened."""
+        if layer is self.layer:
+            raise UntraceableError("it calls itself")
+        if id(layer) not in self.parts and layer.weights:
+            raise UntraceableError(
+                f"it makes a layer with weights, {layer.name!r}, in its call, or calls one of another"
+            )
+        if has_free(tuple(leaves((args, kwargs)))):
+            raise UntraceableError(f"it hands a free size to the layer {layer.name!r}")
+        if isinstance(kwargs.get("training"), bool):
+            raise UntraceableError(f"it says training={kwargs['training']} to the layer {layer.name!r}")
+        args, kwargs = map_leaves(lambda leaf: None if isinstance(leaf, Training) else leaf, (args, kwargs))
+        if not any(map(_is_symbolic, leaves((args, kwargs)))):
+            args, kwargs = map_leaves(self._symbolic, (args, kwargs))
+        known = layer.built and id(layer) in self.parts
+        with self.aside():
+            kwargs = with_masks(layer, args, kwargs)
+            outputs = CALL.original(layer, *args, **kwargs)
+            take_away(layer, leaves((args, kwargs)))
+        node = layer._inbound_nodes[-1] if layer._inbound_nodes else None
+        if node is None or not any(out is one for out in leaves(outputs) for one in node.outputs):
+            raise UntraceableError(f"the call of the layer {layer.name!r} is not recorded by Keras")
+        if known:
+            self.opener.made.append(node)
+        else:
+            self.new.append(layer)
+        return outputs
+
+    def variable(self, variable: Any) -> Any:
+        """A variable as a tensor."""
+        if not keras.backend.is_float_dtype(variable.dtype):
+            return variable  # a constant of the graph
+        if id(variable) not in self.read:
+            with self.aside():
+                scalar = not tuple(variable.shape)
+                if scalar and id(variable) not in self.own:
+                    raise UntraceableError(f"it computes with the variable {variable.path!r} of another layer")
+                holder = self.opener.holder(variable, self.layer)
+                one = ops.reshape(ops.add(ops.cast(self.zero(), holder.compute_dtype), 1), (1,))
+                held = CALL.original(holder, one)
+                self.opener.made.append(holder._inbound_nodes[-1])
+                self.read[id(variable)] = ops.reshape(held, tuple(variable.shape))
+        return self.read[id(variable)]
+
+    def constant(self, value: Any) -> Any:
+        """A constant as a tensor that depends on the input."""
+        if value is None or isinstance(value, (str, bool)):
+            raise UntraceableError(f"it returns {value!r}, which is no tensor")
+        with self.aside():
+            array = np.asarray(ops.convert_to_numpy(value))
+            dtype = keras.backend.standardize_dtype(array.dtype)
+            zero = ops.cast(self.zero(), dtype)
+            return ops.logical_or(zero, array) if dtype == "bool" else ops.add(zero, array)
+
+    def zero(self) -> Any:
+        """The number 0, from the shape of an operand."""
+        if self._zero is None:
+            self._zero = ops.sum(ops.zeros_like(self.source, dtype="int32"))
+        return self._zero
+
+    def _symbolic(self, leaf: Any) -> Any:
+        return self.constant(leaf) if hasattr(leaf, "shape") and hasattr(leaf, "dtype") else leaf
+
+    def reshaping(self, shape: Any) -> Any:
+        """A layer that reshapes all axes behind the first."""
+        made = keras.layers.Reshape(shape, dtype=self.layer.dtype_policy)
+        self.new.append(made)
+        return made
+
+    def check(self, outputs: Any, node: Any) -> None:
+        """Refuse what does not give what Keras has recorded of the call, where it has."""
+        if node.outputs is None:
+            return
+        given = [(tuple(tensor.shape), str(tensor.dtype)) for tensor in leaves(outputs)]
+        recorded = [(tuple(tensor.shape), str(tensor.dtype)) for tensor in node.outputs]
+        same = len(given) == len(recorded) and all(
+            one[1] == other[1]
+            and len(one[0]) == len(other[0])
+            and all(None in (a, b) or a == b for a, b in zip(one[0], other[0], strict=True))
+            for one, other in zip(given, recorded, strict=True)
+        )
+        if not same:
+            raise UntraceableError(f"it gives {given} when it is opened, {recorded} when it is not")
+
+    def name_anew(self, function: Walked) -> None:
+        """Give what the trace has made names that are the same in every process; refuse what is left in operands."""
+        counts: dict[str, int] = {}
+        new = {id(layer) for layer in self.new}
+        for operation in function.operations:
+            if isinstance(operation, keras.Layer) and id(operation) not in new:
+                continue
+            base = op_name(type(operation).__name__)
+            count = counts.get(base, 0)
+            counts[base] = count + 1
+            operation.name = f"{base}_{count}" if count else base
+        for node, _ in nodes_of(function):
+            if any(isinstance(leaf, (FreeSize, Training)) for leaf in _operand_leaves(node)):
+                raise UntraceableError(f"it hands training or a free size to {node.operation.name!r}")
+
+
+def _operand_leaves(node: Any) -> Iterator[Any]:
+    yield from leaves((node.arguments.args, node.arguments.kwargs))
+    if not isinstance(node.operation, keras.Layer):
+        yield from leaves(tuple(value for name, value in vars(node.operation).items() if not name.startswith("_")))
+
+
+def _is_symbolic(leaf: Any) -> bool:
+    return isinstance(leaf, keras.KerasTensor)
+
+
+def _without_training(layer: Any, kwargs: Any) -> dict[str, Any]:
+    if takes_training(layer) and kwargs.get("training") not in (None, False):
+        raise UntraceableError("it is called with training=True")
+    return {name: value for name, value in kwargs.items() if name != "training"}
+
+
+def _line(error: BaseException) -> str | None:
+    """The last line of a user's code that an error went through."""
+    found = None
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in _LIBRARIES:
+            found = frame.f_code.co_filename, number
+    if found is None:
+        return None
+    path, number = found
+    return f"{path}, line {number}: {linecache.getline(path, number).strip()}"
+
+
+_LIBRARIES = frozenset({"keras", "kerasurgeon", "tensorflow", "numpy", "jax", "torch", "optree"})
+
+
+def _put_back(layer: Any, before: dict[str, Any]) -> None:
+    """Undo what code that was run on symbolic tensors has left in the attributes of a layer."""
+    now = vars(layer)
+    for name in [name for name, value in now.items() if value is not before.get(name, now)]:
+        value = now[name]
+        simple = value is None or isinstance(value, (bool, int, float, str))
+        if name in _BY_KERAS or not (simple or any(isinstance(leaf, _FOREIGN) for leaf in leaves(value))):
+            continue
+        if name in before:
+            now[name] = before[name]
+        else:
+            del now[name]
+
+
+_BY_KERAS = frozenset({"built", "_lock", "_parent_path"})
+_FOREIGN = (keras.KerasTensor, FreeSize, Training)
