@@ -365,7 +365,7 @@ def untraced(request: pytest.FixtureRequest) -> Iterator[None]:
     tf.config.run_functions_eagerly(False)
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("threads", [1, 4])
 @pytest.mark.parametrize("name", sorted(CALLS))
 def test_public(name: str, threads: int, given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

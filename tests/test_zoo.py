@@ -39,7 +39,7 @@ def operands(model: keras.Model) -> Iterator[Any]:
         yield from keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(10)
 @pytest.mark.parametrize("name", ZOO)
 def test_runs_and_saves(name: str, tmp_path: Path) -> None:
     case = ZOO[name]
@@ -107,7 +107,7 @@ HAS_TAG: dict[str, Callable[[keras.Model], bool]] = {
 }
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(10)
 @pytest.mark.parametrize("tag", HAS_TAG)
 def test_tags_hold(tag: str) -> None:
     # A wrapper's layer is called by the wrapper, outside any graph.

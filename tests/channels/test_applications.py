@@ -70,6 +70,7 @@ def test_groups_cover_every_network(application: str) -> None:
     assert bool(norms) == application.startswith("ConvNeXt")
 
 
+@pytest.mark.sweep
 def test_inexact_channels_are_reported() -> None:
     model = shared_application("ConvNeXtTiny")
     group = next(group for group in groups(model) if group.inexact)

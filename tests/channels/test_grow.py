@@ -221,7 +221,7 @@ def test_copies_must_fit() -> None:
 
 
 # The one that is left out cannot be lifted, the other warns.
-@pytest.mark.spread(6)
+@pytest.mark.spread(10)
 @pytest.mark.parametrize("name", [name for name in ZOO if name not in ("custom_without_config", "mask_into_nested")])
 def test_models_of_the_zoo(name: str) -> None:
     model = build(name)

@@ -162,7 +162,7 @@ def reversible(tied: bool) -> keras.Model:
     return keras.Model(inputs, table(made + dense(8, activation="tanh")(made), reverse=True))
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("name", CASES)
 def test_cut_is_exact_and_units_go(name: str) -> None:
     assert_units_go(CASES[name])

@@ -181,7 +181,7 @@ def _swapped(tail: Tail) -> keras.Model:
     return keras.Model(inputs, dense(2)(tail(ops.transpose(dense(8, "one")(inputs), (0, 3, 1, 2)))))
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("name", CASES)
 def test_cuts_equal_the_masked_twin(name: str) -> None:
     assert_case(CASES[name])

@@ -40,7 +40,7 @@ def test_applications(name: str) -> None:
 LIFTED = {name: case for name, case in ZOO.items() if name != "custom_without_config"}
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(10)
 @pytest.mark.parametrize("case", LIFTED.values(), ids=LIFTED.keys())
 def test_zoo(case: ZooCase) -> None:
     model = case.build()

@@ -48,6 +48,7 @@ def test_tflite_parity(family: str, tmp_path: Path) -> None:
     assert report.bytes == path.stat().st_size
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("family", [_marked(family, ALWAYS["onnx"]) for family in FAMILIES])
 def test_onnx_parity(family: str, tmp_path: Path) -> None:
     model = shared_application(FAMILIES[family])

@@ -106,7 +106,7 @@ def standing() -> list[Any]:
 REPLACED = (shortcuts._SET_ATTRIBUTE, shortcuts._IS_TENSOR, *shortcuts._INSPECTS)
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(10)
 @pytest.mark.parametrize("name", SAME)
 def test_emitted_models_are_alike_inside(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     graph = lift(build(name))

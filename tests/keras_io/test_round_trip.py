@@ -41,13 +41,13 @@ def trip(request: pytest.FixtureRequest) -> Trip:
     return Trip(name, before, original, state(original), graph, emitted)
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(10)
 def test_computes_the_same_bit_for_bit(trip: Trip) -> None:
     inputs = sample_inputs(trip.original)
     assert bitwise_equal(predict(trip.original, inputs), predict(trip.emitted, inputs))
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(10)
 def test_is_configured_the_same(trip: Trip) -> None:
     one, other = facts(trip.original), facts(trip.emitted)
     if trip.name in CHANGED:
@@ -59,7 +59,7 @@ def test_is_configured_the_same(trip: Trip) -> None:
     assert difference(one, other) is None
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(10)
 def test_has_the_same_values(trip: Trip) -> None:
     # All variables, seed states too; the models were not called since (stateful ones would differ).
     assert difference(trip.before["variables"], values(trip.emitted.variables)) is None or (
@@ -67,12 +67,12 @@ def test_has_the_same_values(trip: Trip) -> None:
     )
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(10)
 def test_original_is_untouched(trip: Trip) -> None:
     assert difference(trip.before, trip.after) is None
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(10)
 def test_shares_nothing_that_training_changes(trip: Trip) -> None:
     theirs = {id(variable) for variable in trip.original.variables}
     assert not [variable.path for variable in trip.emitted.variables if id(variable) in theirs]
@@ -80,14 +80,14 @@ def test_shares_nothing_that_training_changes(trip: Trip) -> None:
     assert not [layer.name for layer in trip.emitted.layers if id(layer) in theirs]
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(10)
 def test_graph_holds_together(trip: Trip) -> None:
     verify_structure(trip.graph)
     assert not trip.graph.unchecked
     assert check_types(trip.graph, everything=True) == len(trip.graph)
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(10)
 def test_saves_and_loads(trip: Trip, tmp_path: Path) -> None:
     case = ZOO[trip.name]
     if "unsaveable" in case.tags:
@@ -108,7 +108,7 @@ def test_saves_and_loads(trip: Trip, tmp_path: Path) -> None:
     assert bitwise_equal(loaded, wanted) or "stateful" in case.tags
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(10)
 def test_trains_the_same(trip: Trip) -> None:
     """Dropout, noise, batch statistics, flags, regularisers and masks act alike. Last: it changes both models."""
     if "stateful" in ZOO[trip.name].tags:

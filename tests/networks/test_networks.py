@@ -75,6 +75,7 @@ def test_momentum_is_that_of_all_batch_norms() -> None:
     assert {layer.momentum for layer in norms} == {0.7}
 
 
+@pytest.mark.sweep
 def test_a_classifier_for_small_images() -> None:
     model = inverted_bottlenecks((32, 32, 1), 7, width=0.5, activation="softmax")
     assert model.output.shape == (None, 7)

@@ -109,6 +109,7 @@ def check_in_float64(name: str, methods: tuple[str | None, ...]) -> None:
         assert worst < 1e-9 or worst < 4 * rounding_noise(twin, inputs)
 
 
+@pytest.mark.sweep
 def test_one_application() -> None:
     check("MobileNetV2", (None,))
 

@@ -469,7 +469,7 @@ def test_the_result_lives_and_stays_compiled(tmp_path: Path) -> None:
     assert_lives(result, tmp_path)
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(10)
 @pytest.mark.parametrize("name", [name for name in ZOO if name != "custom_without_config"])
 def test_zoo(name: str) -> None:
     model = build(name)

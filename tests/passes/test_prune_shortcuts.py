@@ -120,6 +120,7 @@ def test_rounds_and_callbacks_see_plain_models() -> None:
     assert is_plain(result.model)
 
 
+@pytest.mark.sweep
 def test_evaluation_latency_and_what_is_taken_back() -> None:
     model = residual()
     lost = iter((1.0, 0.9, 0.1))

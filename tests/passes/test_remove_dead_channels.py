@@ -232,6 +232,7 @@ def test_zoo_with_dead_channels(name: str) -> None:
         assert difference(model, result.model, sample_inputs(model)) < tolerance(result.graph, 1e-4)
 
 
+@pytest.mark.sweep
 def test_an_application_with_dead_channels() -> None:
     _check_application("MobileNetV3Small", 0)
 

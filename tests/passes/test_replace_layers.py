@@ -603,6 +603,7 @@ def test_mixed_precision_stays() -> None:
     assert result.outputs[0].dtype == "float16"
 
 
+@pytest.mark.sweep
 def test_mobilenet_v3_without_hard_swish() -> None:
     model = shared_application("MobileNetV3Small")
     result = run(ReplaceLayers("Activation", replacements.hard_swish_to_relu6), model)

@@ -717,7 +717,7 @@ def names_of_outputs(model: keras.Model) -> Any:
     return getattr(model, "output_names", None)
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(10)
 @pytest.mark.parametrize("name", [name for name in ZOO if name != "custom_without_config"])
 def test_zoo(name: str) -> None:
     model = build(name)

@@ -134,6 +134,7 @@ def test_the_best_weights_come_back_and_the_last_on_request() -> None:
     assert by_metric.best_epoch == int(np.argmax(accuracies))
 
 
+@pytest.mark.sweep
 def test_from_the_teacher_alone_and_with_statistics_anew() -> None:
     model, (x, _) = residual(2), images(32)
     student, _ = bridged(model)

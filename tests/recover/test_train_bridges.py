@@ -123,6 +123,7 @@ def test_statistics_of_batch_norms_are_estimated_anew_where_that_helps() -> None
     assert errors[2] < errors[None]
 
 
+@pytest.mark.sweep
 def test_data_in_any_form_gives_the_same() -> None:
     tf = pytest.importorskip("tensorflow")
     model = residual(1)

@@ -95,6 +95,7 @@ def test_a_search_cannot_go_on_with_other_cuts(tmp_path: Path, done: tuple[Path,
         search(tmp_path, model=hypermodel(cuts=[("stem", "pw_2")]), max_trials=20)
 
 
+@pytest.mark.sweep
 def test_the_same_seeds_give_the_same_search(tmp_path: Path, done: tuple[Path, Any]) -> None:
     one, other = list(trials(done[1])), list(trials(search(tmp_path)))
     assert [(row.translator, row.units, row.lr) for row in one] == [
@@ -144,6 +145,7 @@ def test_the_table(tmp_path: Path, done: tuple[Path, Any]) -> None:
     assert [line["trial"] for line in read] == [row.trial for row in table]
 
 
+@pytest.mark.sweep
 def test_trials_that_fail_are_in_the_table(tmp_path: Path) -> None:
     class Failing(AutoCompress):
         def fit(self, hp: Any, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
