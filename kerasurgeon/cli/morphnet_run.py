@@ -20,6 +20,7 @@ from kerasurgeon.keras_io.machine import on_this_machine
 from kerasurgeon.morphnet import MorphNet, SteerStrength, with_gates, with_scales, without_scales
 from kerasurgeon.rewrite.scores import require_finite_predictions
 from kerasurgeon.workflows.data import DataSet, Split, cifar, digits, stratified
+from kerasurgeon.workflows.networks import application_names
 
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -105,14 +106,14 @@ def network(base: str, data: DataSet, load: Callable[[Path], Any]) -> keras.Mode
         return model
     if base == "digits":
         return _residual(data)
-    make = getattr(keras.applications, base, None)
-    known = [name for name in dir(keras.applications) if name[0].isupper()]
-    if not callable(make):
+    known = application_names()
+    if base not in known:
         raise UsageError(
             f"There is no network {base!r} (--base-model).",
             expected="a .keras or .h5 (.hdf5) file, 'digits', or a name of keras.applications",
             hint=did_you_mean(base, [*known, "digits"]),
         )
+    make = getattr(keras.applications, base)
     inputs = keras.Input(data.input_shape, name="image")
     x = inputs if data.input_shape[-1] == 3 else keras.layers.Concatenate()([inputs] * 3)
     if min(data.input_shape[:2]) < 32:

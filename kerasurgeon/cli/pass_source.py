@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -81,16 +81,20 @@ def installed_passes() -> Mapping[str, str]:
     return {point.name: point.value for point in points}
 
 
-def check_pass_name(name: str) -> None:
+def check_pass_name(name: str, others: Sequence[str] = ()) -> None:
     """Check that a pass is installed; of ``module:Class`` only the form.
+
+    Args:
+        name: What was given.
+        others: What else may have been meant.
 
     Raises:
         UsageError: It is not.
     """
     if ":" not in name and name not in installed_passes():
+        near = did_you_mean(name, [*others, *installed_passes()])
         raise UsageError(
-            f"There is no pass {name!r}.",
-            hint=f"{did_you_mean(name, installed_passes())} A pass of your own can be named as 'module:Class'.",
+            f"There is no pass {name!r}.", hint=f"{near} A pass of your own can be named as 'module:Class'."
         )
 
 

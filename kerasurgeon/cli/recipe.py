@@ -125,7 +125,7 @@ def new(
         names = list(_BEGINNINGS.get(names[0], names))
     lines = ["seed = 0", 'verify = "exact"  # structure, types, exact, outputs']
     for name in names:
-        check_pass_name(name)
+        check_pass_name(name, ("shunt", *_BEGINNINGS))
         found = read_pass(name, installed_passes().get(name, name))
         if found is None:
             with activity() as now, allowing(allow_import, name):

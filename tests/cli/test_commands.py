@@ -184,6 +184,7 @@ def test_recipes_of_all_purposes_begin_and_are_checked(run: Run, models: Path, f
         new = run("recipe", "new", purpose)
         assert new.code == 0, new.err
         assert f'name = "{first}"' in new.out
+    assert "did you mean 'shunt'" in run("recipe", "new", "shunts").err
     shunt = run("recipe", "new", "shunt")
     assert shunt.code == 0, shunt.err
     (folder / "shunt.toml").write_text(shunt.out)

@@ -101,3 +101,24 @@ def test_out_of_reach_and_nothing_to_do(model: keras.Model, quotients: ks.Quotie
     assert "cannot be reached" in said
     with pytest.raises(OptionError, match="No region gives way"):
         regions_for_shunts(graph, quotients, {"macs": 1.0}, small_shunt)
+
+
+def test_open_sizes_are_those_that_the_network_is_costed_for() -> None:
+    layers = keras.layers
+
+    def made(size: int | None) -> tuple[keras.Model, Any]:
+        x = inputs = keras.Input((size, size, 2))
+        x = layers.Conv2D(4, 3, padding="same", name="stem")(x)
+        for number in range(2):
+            x = layers.Add(name=f"add{number}")([x, layers.Conv2D(4, 3, padding="same", name=f"conv{number}")(x)])
+        net = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+        which, sizes = ("conv0..add0", "conv1..add1"), None if size else (6, 6, 2)
+        found = ks.knowledge_quotients(net, evaluate=lambda changed: 1.0, which=which, sizes=sizes)
+        return net, regions_for_shunts(ks.lift(net), found, {"macs": 0.7}, small_shunt, sizes=sizes)
+
+    (_, fixed), (free, chosen) = made(6), made(None)
+    assert chosen == fixed
+    small = ks.apply_passes(free, [ReplaceWithShunt(chosen[0], small_shunt)])
+    before, after = (ks.cost(each, sizes=(6, 6, 2)).macs for each in (free, small))
+    assert after <= 0.7 * before
+    assert f"{after / before:.1%} of the MACs kept" in chosen[1]

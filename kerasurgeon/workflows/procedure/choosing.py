@@ -8,7 +8,7 @@ from typing import Any
 
 from kerasurgeon.blocks.bridges import build_shunt
 from kerasurgeon.blocks.choose import Tree, trees_of
-from kerasurgeon.blocks.options import architecture_of
+from kerasurgeon.blocks.options import architecture_of, architectures
 from kerasurgeon.blocks.pareto import Choice, both, worth_keeping
 from kerasurgeon.blocks.places import find_region
 from kerasurgeon.blocks.quotient import Quotient
@@ -16,6 +16,7 @@ from kerasurgeon.blocks.quotients import Quotients
 from kerasurgeon.costs import UNITS, Allowance, cost, require_counted
 from kerasurgeon.errors import KerasurgeonError, OptionError
 from kerasurgeon.ir.graph import Graph
+from kerasurgeon.rewrite.regions import Region
 
 _WHAT = "shunt.choose"
 _LONGEST = 8
@@ -54,12 +55,11 @@ def regions_for_shunts(
     options = dict(choose)
     unreachable = options.pop("unreachable", "refuse")
     ((measure, target),) = options.items()
-    if measure == "macs":
-        require_counted(_WHAT, quotients.left_out)
+    left = require_counted(_WHAT, quotients.left_out).said if measure == "macs" else ""
     attribute = "macs" if measure == "macs" else "parameters"
     total = getattr(quotients, attribute)
     allowed = Allowance(_WHAT, measure, float(target), total, unreachable)
-    saving = _Saving(graph, attribute, arch, sizes, tell)
+    saving = _Saving(graph, attribute, architectures(_WHAT, arch), sizes, tell)
     trees = trees_of(quotients.rows)
     most = max(one.saved for one in _sets(trees, saving, float("inf")))
     why = "measure quotients of larger regions, or take a leaner arch"
@@ -79,7 +79,7 @@ def regions_for_shunts(
     places = sorted(best.items(), key=lambda place: order[place.first.nodes[0]])
     kept = total - best.saved
     said = f"{kept / total:.1%} of the {UNITS[measure]} kept, shunts included, summed quotients {best.loss:.4f}"
-    return tuple(place.name for place in places), "; ".join(filter(None, [said, allowed.missed(kept)]))
+    return tuple(place.name for place in places), "; ".join(filter(None, [said, allowed.missed(kept), left]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,9 @@ class _Saving:
 
     def __init__(self, graph: Graph, attribute: str, arch: Any, sizes: Any, tell: Callable[[float, str], None]) -> None:
         self.graph, self.attribute, self.arch, self.tell = graph, attribute, arch, tell
-        self.of = {row.name: getattr(row, attribute) or 0 for row in cost(graph, sizes=sizes).rows}
-        self.sizes = sizes
+        rows = cost(graph, sizes=sizes).rows
+        self.of = {row.name: getattr(row, attribute) or 0 for row in rows}
+        self.shapes = {row.name: row.shape for row in rows}
         self.known: dict[str, float] = {}
 
     def __call__(self, place: _Place) -> float:
@@ -113,10 +114,15 @@ class _Saving:
         region = find_region(self.graph, f"{place.first.entry}->{place.last.exit}")
         try:
             _, network = build_shunt(self.graph, region, architecture_of(self.arch, region), 0)
-            taken = getattr(cost(network), self.attribute)
+            taken = getattr(cost(network, sizes=self._sizes(region)), self.attribute)
         except KerasurgeonError:  # no shunt can bridge it
             return 0.0
         return float(sum(self.of[name] for name in region.nodes) - taken)
+
+    def _sizes(self, region: Region) -> tuple[int, ...] | None:
+        """What a shunt is costed for where the network leaves sizes open: what enters it at those of the network."""
+        shape = [size for size in self.shapes[region.entry.node][1:] if size is not None]
+        return tuple(shape) if None in region.entry_spec.shape[1:] else None
 
 
 def _sets(trees: list[Tree], saving: _Saving, need: float) -> list[Choice]:

@@ -139,9 +139,8 @@ def shunt(run: Run) -> Facts:
         regions = table["regions"]
         if regions is None:
             found = Quotients.load(run.folder.path / "quotients.json")
-            passed = ReplaceWithShunt("*", table["arch"])  # which reads names of architectures
             regions, said = regions_for_shunts(
-                lift(run.original), found, table["choose"], passed.arch, sizes=sizes, tell=run.tell
+                lift(run.original), found, table["choose"], table["arch"], sizes=sizes, tell=run.tell
             )
             run.log.info("chosen: %s: %s", ", ".join(regions), said)
         regions = tuple(regions) if isinstance(regions, list) else regions
