@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from tests.fuzz.description import Step
+
 Mask = np.ndarray[Any, Any]
 
 PARTS = {
@@ -56,9 +58,16 @@ def _reads(layer: Any, parts: Mapping[str, Mask]) -> Iterator[tuple[Any, Any]]:
                 yield from ((weight, (..., gone)) for weight in projection.weights)
 
 
-def marked(kind: str, parts: Mapping[str, Mask], found: list[Mask]) -> None:
+def marked(step: Step, parts: Mapping[str, Mask], found: list[Mask]) -> None:
     """Mark what comes out of channels that go, but for what has one kind of them."""
-    if kind == "Bidirectional":
+    if step.kind == "Bidirectional" and step.options["merge_mode"] is None:
+        states = (len(found) - 2) // 2
+        forward = [found[0], *found[2 : 2 + states]]
+        backward = [found[1], *found[2 + states :]]
+        for name, places in (("forward", forward), ("backward", backward)):
+            for place in places if name in parts else ():
+                place[..., parts[name]] = True
+    elif step.kind == "Bidirectional":
         gone = parts["forward"]
         for place in found:
             several = place.shape[-1] // len(gone)

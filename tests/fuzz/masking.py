@@ -17,8 +17,11 @@ from tests.fuzz.description import Description, Step
 from tests.fuzz.inside import PARTS, marked, zeroed
 from tests.fuzz.kinds.registry import words
 
-ROWS = 24
+ROWS = 32
 """Samples that are tried at once."""
+
+SCALES = (0.3, 1.0, 3.0, 30.0)
+"""Of their values, in turn: some functions change near zero alone, others only where values pass a constant."""
 
 LAST = words(
     "Dense Embedding ReversibleEmbedding EinsumDense SimpleRNN GRU LSTM RNN SimpleRNNCell GRUCell LSTMCell "
@@ -91,7 +94,7 @@ class _Masking:
                 axis = _axis(step, len(tensor.shape))
                 if tensor.shape[axis] == len(own):
                     np.moveaxis(place, axis - 1 if axis > 0 else -1, -1)[..., own] = True
-        marked(step.kind, inside, found)
+        marked(step, inside, found)
         kept = [self._zeroed(tensor, place) for tensor, place in zip(results, found, strict=True)]
         return keras.tree.pack_sequence_as(result, kept)
 
@@ -143,7 +146,7 @@ class _Masking:
         if "float" not in dtype:  # flags, or integers that are indices everywhere
             values = self.rng.integers(0, 2 if dtype == "bool" else 4, shape)
             return keras.ops.cast(keras.ops.convert_to_tensor(values), dtype)
-        values = self.rng.normal(size=shape) * self.rng.choice([0.3, 1.0, 3.0], (ROWS, *[1] * (len(shape) - 1)))
+        values = self.rng.normal(size=shape) * np.resize(SCALES, (ROWS, *[1] * (len(shape) - 1)))
         return keras.ops.cast(keras.ops.convert_to_tensor(values), dtype)
 
 
