@@ -10,12 +10,16 @@ import numpy as np
 
 from kerasurgeon.array_files import load_arrays
 from kerasurgeon.atomic import staged
+from kerasurgeon.cli.console import note
 from kerasurgeon.cli.morphnet_state import FOLDER, STATE
+from kerasurgeon.errors import FileError
 from kerasurgeon.morphnet import MorphNet
 
 
 class Kept(keras.callbacks.Callback):
     """Writes all that changes in a training after each epoch.
+
+    A training that could come to its end is not stopped where there is no room for what it keeps on the way; that is said once.
 
     Args:
         folder: The run's folder.
@@ -25,12 +29,18 @@ class Kept(keras.callbacks.Callback):
     def __init__(self, folder: Path, morph: MorphNet) -> None:
         super().__init__()
         self.path, self.morph = folder / FOLDER / STATE, morph
+        self.failed = False
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Write the state."""
         arrays = {f"v{place}": keras.ops.convert_to_numpy(v) for place, v in enumerate(_variables(self.model))}
-        with staged(self.path, overwrite=True) as temporary, temporary.open("wb") as file:
-            np.savez(file, epoch=np.array(epoch + 1), strength=np.array(self.morph.strength), **arrays)
+        try:
+            with staged(self.path, overwrite=True) as temporary, temporary.open("wb") as file:
+                np.savez(file, epoch=np.array(epoch + 1), strength=np.array(self.morph.strength), **arrays)
+        except FileError as error:
+            if not self.failed:
+                note(f"training goes on, but cannot be gone on with if it is stopped: {self.path}: {error.got}")
+            self.failed = True
 
     def restore(self, model: keras.Model) -> int:
         """Put a compiled model back where it was.

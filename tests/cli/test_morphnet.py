@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 import types
 from pathlib import Path
@@ -131,6 +133,23 @@ def test_it_goes_on_after_a_kill(run: Run, tmp_path: Path, monkeypatch: pytest.M
     assert seen == [0, 1, 2, 2, 3]
     assert {path.name for path in folder.iterdir()} >= {"small.keras", "results.json", "plan.json"}
     assert not (folder / "training").exists()
+
+
+def test_no_room_for_what_is_kept_on_the_way(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = np.savez
+
+    def full(file: Any, *args: Any, **arrays: Any) -> None:
+        if "strength" in arrays:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        plain(file, *args, **arrays)
+
+    monkeypatch.setattr(np, "savez", full)
+    folder = tmp_path / "out"
+    done = run("morphnet", "--epochs", "2", "--tuning-epochs", "0", "--batch-size", "800", "--log-dir", str(folder))
+    assert done.code == 0, done.err
+    assert done.err.count("training goes on") == 1
+    assert "state.npz: No space left on device" in done.err
+    assert (folder / "small.keras").is_file()
 
 
 def test_options_reach_the_training(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
