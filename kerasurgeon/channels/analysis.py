@@ -60,6 +60,7 @@ class Channels:
         units: How many units there are.
         frozen: Why a unit may not go, for those that may not.
         inexact: Why the result is not exact when a unit goes, for those where it is so.
+        avoided: Channels of which a certain number may not stay, by node: see ``channels.avoided``.
         sources: The channels that layers make, by name.
         calls: What the rules recorded, by node.
         weights: What is held by each weight, by ``(layer, path)``.
@@ -73,6 +74,7 @@ class Channels:
     units: int = 0
     frozen: dict[int, Why] = field(default_factory=dict)
     inexact: dict[int, Why] = field(default_factory=dict)
+    avoided: list[tuple[str, Ids, int]] = field(default_factory=list)
     sources: dict[str, Source] = field(default_factory=dict)
     calls: dict[str, ChannelCall] = field(default_factory=dict)
     weights: dict[tuple[str, str], list[Held]] = field(default_factory=dict)
@@ -201,6 +203,7 @@ class _Analysis:
         self.frozen += call.frozen
         self.inexact += call.inexact
         self.grids += call.grids
+        self.result.avoided += [(node.name, ids, number) for ids, number in call.avoided]
         self.result.calls[node.name] = call
         first = self.first_calls.setdefault(node.layer, call)
         if first is not call:

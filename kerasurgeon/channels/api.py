@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kerasurgeon.channels.analysis import Channels, analyse
+from kerasurgeon.channels.avoided import check_numbers, kept_for_numbers
 from kerasurgeon.channels.cut import cut_units
 from kerasurgeon.channels.kept import KeptChannels
 from kerasurgeon.channels.masked import mask_units
@@ -115,7 +116,11 @@ def cut_channels(
         if unit in channels.inexact:
             reason, about = channels.inexact[unit]
             inexact[about] = str(reason)
+    check_numbers(channels, channels.keep(gone))
     settled = settle_vanished(graph, channels, gone, fold=constants)
+    stay = kept_for_numbers(settled.channels, settled.gone)  # of what follows from the plan
+    if stay.any() and constants:
+        mask_units(graph, settled.channels, stay)
     cut_units(graph, settled.channels, settled.gone)
     settled.removed.update(drop_empty_operands(graph))
     keep = settled.channels.keep(settled.gone)

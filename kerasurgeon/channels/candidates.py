@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 
 from kerasurgeon.channels.analysis import Channels
+from kerasurgeon.channels.avoided import levels_for_numbers
 from kerasurgeon.channels.groups import Group, Groups
 from kerasurgeon.channels.importance import Array, Criterion, Evidence, score
 from kerasurgeon.channels.named import Names
 from kerasurgeon.errors import OptionError, did_you_mean
 from kerasurgeon.rewrite.passes import Skip
 from kerasurgeon.rules.labels import Ids
+from kerasurgeon.rules.reasons import Reason
 
 RUNTIME_MULTIPLES = {"onnxruntime": 16, "tflite": 32, "xnnpack": 32}
 """Multiples of channels that a runtime's kernels work on, as measured on AVX-512: widths between cost as the next."""
@@ -163,11 +165,13 @@ def candidates(
     protected = _protected(channels, may_go, rank, limits.min_channels)
     for candidate in found:
         if not candidate.why:
-            _settle(candidate, may_go, protected, scores, limits)
+            _settle(channels, candidate, may_go, protected, scores, limits)
     return found
 
 
-def _settle(candidate: Candidate, may_go: Array, protected: Array, scores: Array, limits: Limits) -> None:
+def _settle(
+    channels: Channels, candidate: Candidate, may_go: Array, protected: Array, scores: Array, limits: Limits
+) -> None:
     group = candidate.group
     units = group.units[may_go[group.units] & ~protected[group.units]]
     candidate.order = units[np.argsort(scores[units], kind="stable")]
@@ -175,12 +179,14 @@ def _settle(candidate: Candidate, may_go: Array, protected: Array, scores: Array
     width = limits.widths.get(group.name, group.size)
     most = min(len(candidate.order), group.size - ceil(round(width * (1 - limits.max_ratio), 9)))
     several = _steps(limits.round_to, group)
-    candidate.levels, *finer = (_levels(group, step, most) for step in several)
+    candidate.levels, *finer = (levels_for_numbers(channels, group, _levels(group, step, most)) for step in several)
     candidate.finer = tuple(finer)
     if most < len(candidate.order):
         candidate.limit = f"max_ratio={limits.max_ratio:g}"
     elif limits.min_channels > 1:
         candidate.limit = f"min_channels={limits.min_channels}"
+    elif most > 0 and len(levels_for_numbers(channels, group, np.arange(most + 1))) == 1:
+        candidate.limit = str(Reason.BIAS_AXIS)
     while len(candidate.levels) == 1 and candidate.refine():
         pass
     if len(candidate.levels) == 1:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kerasurgeon.channels.analysis import Channels
+from kerasurgeon.channels.avoided import check_numbers
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.layer import Layer, Weight, sealed
 from kerasurgeon.ir.node import Node, Scope
@@ -45,7 +46,11 @@ def resize(graph: Graph, channels: Channels, keep: Keep, remade: Remade) -> None
         channels: Its analysis.
         keep: What stays; or how often, where channels are duplicated (see ``channels.copies``).
         remade: Makes the new array of a weight or constant from the old one, given what holds labels in it.
+
+    Raises:
+        PlanError: A layer would have a number of channels that it may not have.
     """
+    check_numbers(channels, keep)
     touched = _Touched(keep)
     done: set[str] = set()
     for node in graph.nodes():

@@ -8,6 +8,7 @@ import numpy as np
 
 from kerasurgeon.channels.analysis import analyse
 from kerasurgeon.channels.api import cut_channels
+from kerasurgeon.channels.avoided import kept_for_numbers
 from kerasurgeon.channels.biases import add_to_bias
 from kerasurgeon.channels.deadness import DeadChannels, find_dead
 from kerasurgeon.channels.masked import mask_weights
@@ -74,11 +75,13 @@ def _remove(trial: Graph, found: DeadChannels, report: DeadReport) -> tuple[bool
     plan = ChannelPlan.of(found.channels, found.gone)
     channels = analyse(trial)
     gone = plan.gone(channels)
+    kept_for_numbers(channels, gone)
     attempt = trial.copy()
     try:
         done = cut_channels(attempt, gone, channels)
     except PlanError:  # nothing would be left on the way to an output
         kept = keep_one_of_each(channels, gone)
+        kept_for_numbers(channels, gone)
         attempt = trial.copy()
         done = cut_channels(attempt, gone, channels)
         done.kept.update(kept)

@@ -19,7 +19,8 @@ from kerasurgeon.morphnet import MorphNet
 class Kept(keras.callbacks.Callback):
     """Writes all that changes in a training after each epoch.
 
-    A training that could come to its end is not stopped where there is no room for what it keeps on the way; that is said once.
+    A training that could come to its end is not stopped where there is no room for what it keeps on the way; that is
+    said once.
 
     Args:
         folder: The run's folder.

@@ -78,14 +78,19 @@ def activated(call: ChannelCall, ids: Ids | None, axis_is_last: bool = True) -> 
 
 
 def hold_bias_apart(call: ChannelCall, ids: Ids) -> None:
-    """Freeze channels that are not last where a cut could make them as many as positions of the last axis.
+    """Keep channels that are not last from being as many as positions of the last axis.
 
     With TensorFlow, ``keras.ops.add`` takes a bias of shape (channels, 1, ...) for one along the last axis if the sizes
-    agree (Keras 3.15), so that the number of channels decides what a layer computes.
+    agree (Keras 3.15), so that the number of channels decides what a layer computes. Channels that are as many already,
+    or may be where the last axis is open, stay.
     """
     last = call.shape[-1]
-    if keras.config.backend() == "tensorflow" and (last is None or last <= ids.size):
+    if keras.config.backend() != "tensorflow":
+        return
+    if last is None or last == ids.size:
         call.freeze(ids, Reason.BIAS_AXIS)
+    else:
+        call.avoid(ids, last)
 
 
 def must_keep_apart(call: ChannelCall, *keys: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from kerasurgeon.channels.analysis import Channels
+from kerasurgeon.channels.avoided import kept_for_numbers
 from kerasurgeon.channels.plan import ChannelPlan
 from kerasurgeon.errors import OptionError, did_you_mean
 from kerasurgeon.ir.graph import Graph
@@ -236,7 +237,9 @@ def alive_plan(channels: Channels, alive: Mask, note: str = "") -> ChannelPlan:
         alive: For every unit of it whether it is alive.
         note: A line about the plan, for its file.
     """
-    return ChannelPlan.of(channels, ~np.asarray(alive, bool), note)
+    gone = ~np.asarray(alive, bool)
+    kept_for_numbers(channels, gone)
+    return ChannelPlan.of(channels, gone, note)
 
 
 def _floors(floors: int | Mapping[str, int] | None, channels: Channels) -> dict[str, int]:

@@ -72,6 +72,7 @@ class ChannelCall(Called[Labels]):
     next_label: int = 0
     pairs: list[tuple[Ids, Ids]] = field(default_factory=list)
     frozen: list[tuple[Ids, Why]] = field(default_factory=list)
+    avoided: list[tuple[Ids, int]] = field(default_factory=list)
     inexact: list[tuple[Ids, Why]] = field(default_factory=list)
     grids: list[tuple[Ids, tuple[int, ...]]] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
@@ -178,6 +179,10 @@ class ChannelCall(Called[Labels]):
     def freeze(self, ids: Ids, reason: Reason, about: str = "") -> None:
         """These channels may not go."""
         self.frozen.append((ids, (reason, about or self.name)))
+
+    def avoid(self, ids: Ids, number: int) -> None:
+        """These channels may go, but not so that just this number stays."""
+        self.avoided.append((ids, number))
 
     def inexactly(self, ids: Ids | None, reason: Reason) -> None:
         """These channels may go, but the layer's result is then not that of the masked model."""

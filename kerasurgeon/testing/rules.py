@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from kerasurgeon.channels.analysis import Channels, analyse
+from kerasurgeon.channels.avoided import kept_for_numbers
 from kerasurgeon.channels.cut import cut_units
 from kerasurgeon.channels.masked import mask_units
 from kerasurgeon.errors import KerasurgeonError
@@ -204,6 +205,7 @@ def _random_cut(channels: Channels, rng: np.random.Generator, single: bool) -> A
         gone[unit] = True
         if any(gone[units].all() for units in axes):
             gone[unit] = False
+    kept_for_numbers(channels, gone)
     return gone
 
 

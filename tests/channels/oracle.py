@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from kerasurgeon.channels.analysis import Channels, analyse
+from kerasurgeon.channels.avoided import kept_for_numbers
 from kerasurgeon.channels.cut import cut_units
 from kerasurgeon.channels.masked import mask_units
 from kerasurgeon.ir.graph import Graph
@@ -34,6 +35,7 @@ def random_cut(channels: Channels, seed: int, ratio: float = 0.4, *, inexact: bo
             units = channels.unit[held.ids].ravel()
             if gone[units].all():
                 gone[units[0]] = False
+    kept_for_numbers(channels, gone)
     return gone
 
 
