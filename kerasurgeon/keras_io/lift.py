@@ -245,6 +245,9 @@ class _Lifter:
                     self.openings.closed[path] = "it is in a model that is called on a tensor with a mask"
                 elif self._open(operation, path, calls.get(id(operation), [])):
                     continue
+            if id(operation) in self.openings.opener.only_opened:
+                why = self.openings.closed.get(path, "it is not to be opened")
+                raise UntraceableError(f"Keras cannot call its layer {operation.name!r} on symbolic tensors, and {why}")
             layer = self.openings.captured(operation)
             key = path if path not in self.graph.layers else self.graph.unique_name(path)
             self.keys[id(operation)] = self.graph.add_layer(layer, key)

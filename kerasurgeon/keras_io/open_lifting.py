@@ -97,7 +97,7 @@ class Openings:
     def note(self, operation: Any) -> None:
         """Remember a layer as it is closed, if it can be made again from what it says of itself."""
         try:
-            definition: Layer | None = capture(operation)
+            definition = None if id(operation) in self.opener.only_opened else capture(operation)
             if definition is not None and functional_graph(operation) is None:
                 construct(definition)
         except (LiftError, EmitError):

@@ -25,10 +25,10 @@ from keras import ops
 from kerasurgeon.ir.kinds import op_name
 from kerasurgeon.ir.node import Slot
 from kerasurgeon.ir.structure import leaves, map_leaves
-from kerasurgeon.keras_io.foreign import said
+from kerasurgeon.keras_io.foreign import is_foreign, said
 from kerasurgeon.keras_io.internals import flatten_layers, keras_mask, nodes_of, set_keras_mask
 from kerasurgeon.keras_io.open_masks import take_away, with_masks
-from kerasurgeon.keras_io.open_redirects import CALL, NOW, REPLACED, Done, Training, takes_training
+from kerasurgeon.keras_io.open_redirects import CALL, NOW, REPLACED, SYMBOLIC, Done, Training, takes_training
 from kerasurgeon.keras_io.open_sizes import FreeSize, UntraceableError, has_free
 
 
@@ -91,10 +91,12 @@ class Opener:
     Attributes:
         holders: Layers made to hold variables, with the variables, by the id of the layer.
         made: Calls recorded at layers of the model, to be forgotten in the end.
+        only_opened: Layers that Keras cannot call on symbolic tensors: inside others they must be opened, and stay so.
     """
 
     holders: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     made: list[Any] = field(default_factory=list)
+    only_opened: dict[int, Any] = field(default_factory=dict)
     _by_variable: dict[tuple[int, str], Any] = field(default_factory=dict)
 
     def trace(self, layer: Any, node: Any) -> Traced:
@@ -135,6 +137,8 @@ class Opener:
         inputs = [fresh[id(tensor)] for tensor in bound]
         frame = _Frame(self, layer, inputs[0])
         outputs = frame.run(args, kwargs)
+        if id(layer) in self.only_opened:
+            outputs = [leaf for leaf in leaves(outputs) if leaf is not None]
         outputs = map_leaves(lambda leaf: leaf if _is_symbolic(leaf) else frame.constant(leaf), outputs)
         frame.check(outputs, node)
         function = Walked(inputs, outputs)
@@ -181,6 +185,8 @@ class _Frame:
     def __init__(self, opener: Opener, layer: Any, source: Any) -> None:
         self.opener, self.layer, self.source = opener, layer, source
         self.inside = True
+        self.calling: Any = None
+        self.given: Any = None
         self.parts = {id(part) for part in flatten_layers(layer)}
         self.own = {id(variable) for variable in layer.variables}
         self.read: dict[int, Any] = {}
@@ -228,13 +234,17 @@ class _Frame:
             raise UntraceableError(f"it hands a free size to the layer {layer.name!r}")
         if isinstance(kwargs.get("training"), bool):
             raise UntraceableError(f"it says training={kwargs['training']} to the layer {layer.name!r}")
-        args, kwargs = map_leaves(lambda leaf: None if isinstance(leaf, Training) else leaf, (args, kwargs))
+        args, kwargs = map_leaves(
+            lambda leaf: None if isinstance(leaf, Training) else leaf, (args, _without_defaults(layer, kwargs))
+        )
         if not any(map(_is_symbolic, leaves((args, kwargs)))):
             args, kwargs = map_leaves(self._symbolic, (args, kwargs))
         known = layer.built and id(layer) in self.parts
         with self.aside():
             kwargs = with_masks(layer, args, kwargs)
+            self.calling, self.given = layer, None
             outputs = CALL.original(layer, *args, **kwargs)
+            self.calling = None
             take_away(layer, leaves((args, kwargs)))
         node = layer._inbound_nodes[-1] if layer._inbound_nodes else None
         if node is None or not any(out is one for out in leaves(outputs) for one in node.outputs):
@@ -243,6 +253,22 @@ class _Frame:
             self.opener.made.append(node)
         else:
             self.new.append(layer)
+        return outputs if self.given is None else self.given
+
+    def gives(self, layer: Any, args: Any, kwargs: Any) -> Any:
+        """What a layer gives: where its class says that wrongly, what its code does; the tensors only."""
+        try:
+            outputs = SYMBOLIC.original(layer, *args, **kwargs)
+        except Exception:
+            if not is_foreign(type(layer)):
+                raise
+            outputs = keras.Operation.compute_output_spec(layer, *args, **kwargs)
+            self.opener.only_opened[id(layer)] = layer
+        tensors = [leaf for leaf in leaves(outputs) if leaf is not None]
+        if len(tensors) < len(list(leaves(outputs))):
+            self.given = outputs
+            self.opener.only_opened[id(layer)] = layer
+            return tensors
         return outputs
 
     def variable(self, variable: Any) -> Any:
@@ -331,6 +357,17 @@ def _without_training(layer: Any, kwargs: Any) -> dict[str, Any]:
     if takes_training(layer) and kwargs.get("training") not in (None, False):
         raise UntraceableError("it is called with training=True")
     return {name: value for name, value in kwargs.items() if name != "training"}
+
+
+def _without_defaults(layer: Any, kwargs: Any) -> dict[str, Any]:
+    """The keyword operands without ``training``, and without ``None`` where that is so anyway."""
+    parameters = layer._call_signature.parameters
+    return {
+        name: value
+        for name, value in kwargs.items()
+        if not isinstance(value, Training)
+        and not (value is None and name in parameters and parameters[name].default is None)
+    }
 
 
 def _line(error: BaseException) -> str | None:
