@@ -26,6 +26,7 @@ class Frame(Protocol):
 
     layer: Any
     calling: Any
+    training: Any
     inside: bool
 
     def called(self, layer: Any, args: Any, kwargs: Any) -> Any:
@@ -96,7 +97,7 @@ def _symbolic_call(self: Any, *args: Any, **kwargs: Any) -> Any:
         return SYMBOLIC.original(self, *args, **kwargs)
     kwargs.pop("training", None)
     if takes_training(self):
-        kwargs["training"] = Training()
+        kwargs["training"] = frame.training
     frame.inside = False
     try:
         outputs = self.call(*args, **kwargs)

@@ -30,43 +30,7 @@ from kerasurgeon.keras_io.internals import flatten_layers, keras_mask, nodes_of,
 from kerasurgeon.keras_io.open_masks import take_away, with_masks
 from kerasurgeon.keras_io.open_redirects import CALL, NOW, REPLACED, SYMBOLIC, Done, Training, takes_training
 from kerasurgeon.keras_io.open_sizes import FreeSize, UntraceableError, has_free
-
-
-class Walked:
-    """The calls between tensors, as Keras has them of a functional model, but that names may repeat.
-
-    Args:
-        inputs: The tensors that come in.
-        outputs: What is computed from them, nested.
-    """
-
-    def __init__(self, inputs: list[Any], outputs: Any) -> None:
-        self.inputs, self.outputs = inputs, list(leaves(outputs))
-        self._inputs_struct, self._outputs_struct = inputs, outputs
-        nodes = [tensor._keras_history.operation._inbound_nodes[0] for tensor in inputs]
-        done = {id(node) for node in nodes}
-        waiting = [(_node_of(tensor), False) for tensor in reversed(self.outputs)]
-        while waiting:
-            node, after = waiting.pop()
-            if id(node) in done:
-                continue
-            if after:
-                done.add(id(node))
-                nodes.append(node)
-            else:
-                waiting.append((node, True))
-                waiting += [(_node_of(tensor), False) for tensor in reversed(node.input_tensors)]
-        self._nodes_by_depth = {-place: [node] for place, node in enumerate(nodes)}
-        self.operations: list[Any] = list({id(node.operation): node.operation for node in nodes}.values())
-
-    def nest_inputs(self, structure: Any) -> None:
-        """Say how the inputs are nested: by their places, as ``Slot``."""
-        self._inputs_struct = map_leaves(lambda slot: self.inputs[slot.index], structure)
-
-
-def _node_of(tensor: Any) -> Any:
-    history = tensor._keras_history
-    return history.operation._inbound_nodes[history.node_index]
+from kerasurgeon.keras_io.open_walking import Walked
 
 
 @dataclass
@@ -109,6 +73,27 @@ class Opener:
         Raises:
             UntraceableError: Its code cannot be run so; the message says what it does, and where.
         """
+        frame, (args, kwargs), bound, recorded = self._entered(layer, node)
+        outputs = frame.run(args, kwargs)
+        if id(layer) in self.only_opened:
+            outputs = [leaf for leaf in leaves(outputs) if leaf is not None]
+        outputs = map_leaves(lambda leaf: leaf if _is_symbolic(leaf) else frame.constant(leaf), outputs)
+        frame.check(outputs, node)
+        function = Walked(list(frame.inputs), outputs)
+        frame.name_anew(function)
+        return Traced(function, bound, recorded)
+
+    def is_idle(self, layer: Any, node: Any) -> bool:
+        """Whether a call of a layer, when the model does not train, returns the tensor that it is called on."""
+        try:
+            frame, (args, kwargs), _, _ = self._entered(layer, node)
+            frame.training = False
+            return frame.run(args, kwargs) is frame.inputs[0]
+        except UntraceableError:
+            return False
+
+    def _entered(self, layer: Any, node: Any) -> tuple[_Frame, Any, list[Any], Any]:
+        """The layer with fresh operands, which tensors those stand for, and how they are nested."""
         fresh: dict[int, Any] = {}
         bound: list[Any] = []
 
@@ -134,16 +119,7 @@ class Opener:
             raise UntraceableError("it is called on no tensor")
         slots = {id(tensor): Slot(index) for index, tensor in enumerate(bound)}
         recorded = map_leaves(lambda leaf: slots[id(leaf)] if _is_symbolic(leaf) else leaf, operands)
-        inputs = [fresh[id(tensor)] for tensor in bound]
-        frame = _Frame(self, layer, inputs[0])
-        outputs = frame.run(args, kwargs)
-        if id(layer) in self.only_opened:
-            outputs = [leaf for leaf in leaves(outputs) if leaf is not None]
-        outputs = map_leaves(lambda leaf: leaf if _is_symbolic(leaf) else frame.constant(leaf), outputs)
-        frame.check(outputs, node)
-        function = Walked(inputs, outputs)
-        frame.name_anew(function)
-        return Traced(function, bound, recorded)
+        return _Frame(self, layer, [fresh[id(tensor)] for tensor in bound]), (args, kwargs), bound, recorded
 
     def holder(self, variable: Any, layer: Any) -> Any:
         """The layer that holds a variable which the code of ``layer`` reads: the product of ones and the variable."""
@@ -182,8 +158,9 @@ class Opener:
 class _Frame:
     """The layer that is being opened, and what its code has called so far."""
 
-    def __init__(self, opener: Opener, layer: Any, source: Any) -> None:
-        self.opener, self.layer, self.source = opener, layer, source
+    def __init__(self, opener: Opener, layer: Any, inputs: list[Any]) -> None:
+        self.opener, self.layer, self.inputs = opener, layer, inputs
+        self.training: Any = Training()
         self.inside = True
         self.calling: Any = None
         self.given: Any = None
@@ -204,7 +181,8 @@ class _Frame:
         except Done as done:
             return done.outputs
         except UntraceableError as error:
-            raise UntraceableError(error.what, where=_line(error)) from error
+            what = error.what.rpartition("\x1b[1m")[2].partition("\x1b[0m")[0]  # as Keras quotes it, in bold
+            raise UntraceableError(what, where=_line(error)) from error
         except Exception as error:
             raise UntraceableError(said(error), where=_line(error)) from error
         finally:
@@ -239,7 +217,7 @@ class _Frame:
         )
         if not any(map(_is_symbolic, leaves((args, kwargs)))):
             args, kwargs = map_leaves(self._symbolic, (args, kwargs))
-        known = layer.built and id(layer) in self.parts
+        known = layer.built
         with self.aside():
             kwargs = with_masks(layer, args, kwargs)
             self.calling, self.given = layer, None
@@ -249,7 +227,7 @@ class _Frame:
         node = layer._inbound_nodes[-1] if layer._inbound_nodes else None
         if node is None or not any(out is one for out in leaves(outputs) for one in node.outputs):
             raise UntraceableError(f"the call of the layer {layer.name!r} is not recorded by Keras")
-        if known:
+        if id(layer) in self.parts and (known or not layer.weights):
             self.opener.made.append(node)
         else:
             self.new.append(layer)
@@ -300,7 +278,7 @@ class _Frame:
     def zero(self) -> Any:
         """The number 0, from the shape of an operand."""
         if self._zero is None:
-            self._zero = ops.sum(ops.zeros_like(self.source, dtype="int32"))
+            self._zero = ops.sum(ops.zeros_like(self.inputs[0], dtype="int32"))
         return self._zero
 
     def _symbolic(self, leaf: Any) -> Any:
