@@ -98,8 +98,9 @@ class Openings:
 
     def note(self, operation: Any) -> None:
         """Remember a layer as it is closed, if it can be made again from what it says of itself."""
+        alone = self.mode == "auto" and len(flatten_layers(operation)) == 1  # later lifts would not know to open it
         try:
-            definition = None if id(operation) in self.opener.only_opened else capture(operation)
+            definition = None if alone or id(operation) in self.opener.only_opened else capture(operation)
             if definition is not None and functional_graph(operation) is None:
                 construct(definition)
         except (LiftError, EmitError):
@@ -129,6 +130,8 @@ class Openings:
         """The definition of a layer; of one that was made to hold a variable, with that one."""
         layer, holder = capture(operation), self.opener.holders.get(id(operation))
         if holder is None:
+            if self.opener.bare.get(id(operation), (None, False))[1]:
+                return replace(layer, config={**layer.config, "activation": "linear"})
             return replace(layer, idle=True) if self._is_idle(operation, nodes) else layer
         variable = holder[1]
         weight = Weight(np.reshape(array_of(variable), variable.shape or (1,)), bool(variable.trainable))

@@ -26,7 +26,8 @@ from kerasurgeon.ir.kinds import op_name
 from kerasurgeon.ir.node import Slot
 from kerasurgeon.ir.structure import leaves, map_leaves
 from kerasurgeon.keras_io.foreign import is_foreign, said
-from kerasurgeon.keras_io.internals import flatten_layers, keras_mask, nodes_of, set_keras_mask
+from kerasurgeon.keras_io.internals import calls_of, flatten_layers, keras_mask, nodes_of, set_keras_mask
+from kerasurgeon.keras_io.open_activations import ends_in, foreign_activation
 from kerasurgeon.keras_io.open_masks import take_away, with_masks
 from kerasurgeon.keras_io.open_redirects import CALL, NOW, REPLACED, SYMBOLIC, Done, Training, takes_training
 from kerasurgeon.keras_io.open_sizes import FreeSize, UntraceableError, has_free
@@ -55,11 +56,13 @@ class Opener:
     Attributes:
         holders: Layers made to hold variables, with the variables, by the id of the layer.
         made: Calls recorded at layers of the model, to be forgotten in the end.
+        bare: Layers that end in a function from outside Keras, and whether that stands behind them, by their ids.
         only_opened: Layers that Keras cannot call on symbolic tensors: inside others they must be opened, and stay so.
     """
 
     holders: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     made: list[Any] = field(default_factory=list)
+    bare: dict[int, tuple[Any, bool]] = field(default_factory=dict)
     only_opened: dict[int, Any] = field(default_factory=dict)
     _by_variable: dict[tuple[int, str], Any] = field(default_factory=dict)
 
@@ -231,7 +234,19 @@ class _Frame:
             self.opener.made.append(node)
         else:
             self.new.append(layer)
-        return outputs if self.given is None else self.given
+        return self._activated(layer, args, kwargs, outputs) if self.given is None else self.given
+
+    def _activated(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> Any:
+        """What a layer gives, where it ends in a function from outside Keras: what that makes of it."""
+        function = foreign_activation(layer)
+        if function is None or is_foreign(type(layer)) or id(layer) not in self.parts:
+            return outputs
+        if id(layer) not in self.opener.bare:
+            made = {id(node) for node in self.opener.made}
+            with self.aside():
+                bare = all(id(node) in made for node in calls_of(layer)) and ends_in(layer, args, kwargs)
+            self.opener.bare[id(layer)] = layer, bare
+        return function(outputs) if self.opener.bare[id(layer)][1] else outputs
 
     def gives(self, layer: Any, args: Any, kwargs: Any) -> Any:
         """What a layer gives: where its class says that wrongly, what its code does; the tensors only."""
