@@ -95,6 +95,7 @@ class Layer:
         attributes: Attributes that Keras keeps outside the config, where they are not as ``from_config`` leaves them.
         prototype: The op itself, where no config can say how it was made; copies of it stand in for it.
         parts: Attributes that hold a layer which is in the graph by itself too, by that layer's key.
+        idle: Whether its code, of a class from outside Keras, returns what it reads when the model does not train.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Layer:
     parts: Mapping[str, str] = field(default_factory=_nothing)
     attributes: Mapping[str, Any] = field(default_factory=_nothing)
     prototype: Any = None
+    idle: bool = False
 
     def __post_init__(self) -> None:
         for attribute in ("config", "weights", "state", "custom_objects", "assets", "paths", "parts", "attributes"):

@@ -7,6 +7,7 @@ are known is said in ``known_keras``.
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -200,13 +201,29 @@ def own_config(operation: Any) -> dict[str, Any]:
     """``get_config()``, and a map of dtype policies as it is: when Keras writes one, it forgets which they are."""
     policies = getattr(operation, "dtype_policy", None)
     if not isinstance(policies, keras.dtype_policies.DTypePolicyMap):
-        config: dict[str, Any] = operation.get_config()
+        try:
+            config: dict[str, Any] = operation.get_config()
+        except NotImplementedError:
+            if not _has_no_options(operation):
+                raise
+            config = {"name": operation.name, "trainable": operation.trainable, "dtype": policies.name}
         return config
     kept = copy.deepcopy(policies)
     config = operation.get_config()
     for path, policy in policies.items():
         vars(policy).update(vars(kept[path]))
     return {**config, "dtype": kept}
+
+
+def _has_no_options(operation: Any) -> bool:
+    """Whether a layer is made by options of every layer alone, and Keras cannot write them: a dtype policy, say."""
+    return (
+        isinstance(operation, keras.Layer)
+        and type(operation).get_config is keras.Layer.get_config
+        and operation.activity_regularizer is None
+        and type(operation.dtype_policy) is keras.DTypePolicy
+        and all(each.kind is each.VAR_KEYWORD for each in inspect.signature(type(operation)).parameters.values())
+    )
 
 
 def outside_config(layer: Any) -> dict[str, Any]:

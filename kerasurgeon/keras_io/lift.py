@@ -16,6 +16,7 @@ from kerasurgeon.ir.structure import leaves, map_leaves, values_in
 from kerasurgeon.ir.values import Value, WeightRef
 from kerasurgeon.keras_io.compile_state import compile_state
 from kerasurgeon.keras_io.derive import infer
+from kerasurgeon.keras_io.foreign import is_foreign
 from kerasurgeon.keras_io.inlining import has_plain_constructor, inlinable, ordered, own_dtype
 from kerasurgeon.keras_io.internals import functional_graph, has_functional_constructor, nodes_of
 from kerasurgeon.keras_io.known_keras import require_known
@@ -24,9 +25,9 @@ from kerasurgeon.keras_io.nesting import call_operand
 from kerasurgeon.keras_io.open_folding import recorded
 from kerasurgeon.keras_io.open_lifting import LOCK, Openings, reason
 from kerasurgeon.keras_io.open_masks import Lost, MustStayClosedError, carry_masks
-from kerasurgeon.keras_io.open_root import root_graph
+from kerasurgeon.keras_io.open_root import functional_of, root_graph
 from kerasurgeon.keras_io.open_sizes import UntraceableError
-from kerasurgeon.keras_io.open_tracing import Walked
+from kerasurgeon.keras_io.open_walking import Walked
 from kerasurgeon.keras_io.quick import quick_keras
 from kerasurgeon.keras_io.ties import noted_ties, reached_by
 
@@ -60,13 +61,13 @@ def lift(model: keras.Model, *, open: Any = "auto", inputs: Any = None) -> Graph
 
 def _lifted(model: Any, option: Any, inputs: Any = None) -> _Lifter:
     require_known()
-    functional = _functional_of(model)
+    functional = functional_of(model)
     if functional is not None and inputs is not None:
         raise OptionError("inputs= is for subclassed models only; this one has inputs of its own.", got=model.name)
     kept: dict[str, str] = {}
     with LOCK, quick_keras():
         while True:
-            openings = Openings(option, kept)
+            openings = Openings(option, kept, inside=is_foreign(type(model)))
             try:
                 root = root_graph(model, inputs, openings) if functional is None else functional
                 lifter = _Lifter(model, openings)
@@ -93,25 +94,6 @@ def lift_with_variables(model: keras.Model) -> tuple[Graph, dict[tuple[str, str]
         )
     }
     return lifter.graph, variables
-
-
-def _functional_of(model: Any) -> Any:
-    """The functional graph of a model; ``None`` of a subclassed one."""
-    if not isinstance(model, keras.Model):
-        raise LiftError(
-            f"{type(model).__name__!r} object is not a Keras model.",
-            expected="a keras.Model",
-            got=repr(model)[:200],
-            hint="load a file with keras.saving.load_model(path) first" if isinstance(model, (str, bytes)) else None,
-        )
-    functional = functional_graph(model)
-    if functional is None and isinstance(model, keras.Sequential):
-        raise LiftError(
-            f"Sequential model {model.name!r} is not built.",
-            expected="known input shapes",
-            hint="add keras.Input(shape) as its first layer, or call model.build(input_shape)",
-        )
-    return functional
 
 
 class _Lifter:
@@ -245,7 +227,10 @@ class _Lifter:
                     self.openings.closed[path] = "it is in a model that is called on a tensor with a mask"
                 elif self._open(operation, path, calls.get(id(operation), [])):
                     continue
-            layer = self.openings.captured(operation)
+            if id(operation) in self.openings.opener.only_opened:
+                why = self.openings.closed.get(path, "it is not to be opened")
+                raise UntraceableError(f"Keras cannot call its layer {operation.name!r} on symbolic tensors, and {why}")
+            layer = self.openings.captured(operation, calls.get(id(operation), []))
             key = path if path not in self.graph.layers else self.graph.unique_name(path)
             self.keys[id(operation)] = self.graph.add_layer(layer, key)
             if isinstance(operation, keras.Layer):

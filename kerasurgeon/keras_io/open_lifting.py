@@ -16,6 +16,7 @@ from kerasurgeon.ir.node import Opened
 from kerasurgeon.keras_io.foreign import is_foreign
 from kerasurgeon.keras_io.internals import flatten_layers, functional_graph
 from kerasurgeon.keras_io.layers import capture, construct, keyed_variables
+from kerasurgeon.keras_io.open_redirects import takes_training
 from kerasurgeon.keras_io.open_sizes import UntraceableError
 from kerasurgeon.keras_io.open_tracing import Opener, Traced
 from kerasurgeon.keras_io.tensors import array_of
@@ -33,6 +34,7 @@ class Openings:
     Args:
         option: ``"auto"``, ``"all"``, ``"none"``, or names.
         kept: Why layers must stay closed whatever the option says, by path.
+        inside: Whether all layers are inside code from outside Keras: that of a model with a constructor of its own.
 
     Attributes:
         closed: Why layers stayed closed, by path.
@@ -43,7 +45,7 @@ class Openings:
         OptionError: The option is none of these.
     """
 
-    def __init__(self, option: Any, kept: Mapping[str, str]) -> None:
+    def __init__(self, option: Any, kept: Mapping[str, str], *, inside: bool) -> None:
         names = {option} if isinstance(option, str) else option
         if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
             raise OptionError(
@@ -51,7 +53,7 @@ class Openings:
             )
         self.names = frozenset(names) - {"auto", "all", "none"}
         self.mode = option if isinstance(option, str) and not self.names else "names"
-        self.kept = kept
+        self.kept, self.inside = kept, inside
         self.found: set[str] = set()
         self.seen: set[str] = set()
         self.opener = Opener()
@@ -73,7 +75,7 @@ class Openings:
         else:
             wanted = self.mode == "all" or (
                 not any(answered(type(operation)) for answered in ANSWERED)
-                and ("/" in path or len(flatten_layers(operation)) > 1)
+                and (self.inside or "/" in path or len(flatten_layers(operation)) > 1)
             )
         if wanted and path in self.kept:
             self.closed[path] = self.kept[path]
@@ -96,8 +98,9 @@ class Openings:
 
     def note(self, operation: Any) -> None:
         """Remember a layer as it is closed, if it can be made again from what it says of itself."""
+        alone = self.mode == "auto" and len(flatten_layers(operation)) == 1  # later lifts would not know to open it
         try:
-            definition: Layer | None = capture(operation)
+            definition = None if alone or id(operation) in self.opener.only_opened else capture(operation)
             if definition is not None and functional_graph(operation) is None:
                 construct(definition)
         except (LiftError, EmitError):
@@ -123,14 +126,28 @@ class Openings:
         holder = self.opener.holders.get(id(operation))
         return list(operation.weights) if holder is None else [holder[1]]
 
-    def captured(self, operation: Any) -> Layer:
+    def captured(self, operation: Any, nodes: Iterable[Any] = ()) -> Layer:
         """The definition of a layer; of one that was made to hold a variable, with that one."""
         layer, holder = capture(operation), self.opener.holders.get(id(operation))
         if holder is None:
-            return layer
+            if self.opener.bare.get(id(operation), (None, False))[1]:
+                return replace(layer, config={**layer.config, "activation": "linear"})
+            return replace(layer, idle=True) if self._is_idle(operation, nodes) else layer
         variable = holder[1]
         weight = Weight(np.reshape(array_of(variable), variable.shape or (1,)), bool(variable.trainable))
         return replace(layer, weights={"kernel": weight}, paths={"kernel": variable.path})
+
+    def _is_idle(self, operation: Any, nodes: Iterable[Any]) -> bool:
+        return (
+            isinstance(operation, keras.Layer)
+            and is_foreign(type(operation))
+            and self.mode != "none"
+            and takes_training(operation)
+            and not operation.weights
+            and operation.activity_regularizer is None
+            and not any(answered(type(operation)) for answered in ANSWERED)
+            and all(self.opener.is_idle(operation, node) for node in nodes)
+        )
 
     def opened(self, operation: Any, traced: Traced | None) -> Opened | None:
         """What a call of a layer or model was before it was opened; ``None`` where it is made again by Keras' means."""

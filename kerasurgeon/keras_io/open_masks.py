@@ -47,7 +47,7 @@ def with_masks(layer: Any, args: Any, kwargs: Mapping[str, Any]) -> dict[str, An
             found = map_leaves(keras_mask, tensors[name])
             if any(leaf is not None for leaf in leaves(found)):
                 given[mask] = found
-    if isinstance(layer, _REMOVES) and (own := keras_mask(call.arguments_dict["query"])) is not None:
+    if _removes(layer) and (own := keras_mask(call.arguments_dict["query"])) is not None:
         rows, more = ops.expand_dims(ops.cast(own, "bool"), -1), call.arguments_dict["attention_mask"]
         given["attention_mask"] = rows if more is None else ops.logical_and(ops.cast(more, "bool"), rows)
     return given
@@ -55,13 +55,14 @@ def with_masks(layer: Any, args: Any, kwargs: Mapping[str, Any]) -> dict[str, An
 
 def take_away(layer: Any, tensors: Iterable[Any]) -> None:
     """Take the masks away that a layer takes from what it is called on: later calls do not see them."""
-    for tensor in tensors if isinstance(layer, _REMOVES) else ():
+    for tensor in tensors if _removes(layer) else ():
         if isinstance(tensor, keras.KerasTensor):
             set_keras_mask(tensor, None)
 
 
-_REMOVES = keras.layers.MultiHeadAttention
-"""It knows the mask of its query by the tensor alone, whatever it is told as ``query_mask``."""
+def _removes(layer: Any) -> bool:
+    """Whether the mask of its query is known to a layer by the tensor alone, whatever it is told as ``query_mask``."""
+    return getattr(type(layer), "call", None) is keras.layers.MultiHeadAttention.call
 
 
 def carry_masks(tensors: Iterable[Any]) -> bool:
@@ -107,7 +108,7 @@ class Lost:
         kwargs = dict(arguments.kwargs)
         if not lost or not isinstance(operation, keras.Layer):
             return kwargs
-        if is_foreign(type(operation)) or (isinstance(operation, _REMOVES) and not traced):
+        if is_foreign(type(operation)) or (_removes(operation) and not traced):
             raise MustStayClosedError(lost, f"layer {operation.name!r}")  # it looks for masks by itself
         if not traced:
             kwargs = with_masks(operation, arguments.args, kwargs)

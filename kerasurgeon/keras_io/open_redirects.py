@@ -25,6 +25,8 @@ class Frame(Protocol):
     """The layer that is being opened, as ``open_tracing`` keeps it."""
 
     layer: Any
+    calling: Any
+    training: Any
     inside: bool
 
     def called(self, layer: Any, args: Any, kwargs: Any) -> Any:
@@ -32,6 +34,9 @@ class Frame(Protocol):
 
     def variable(self, variable: Any) -> Any:
         """A variable as a tensor."""
+
+    def gives(self, layer: Any, args: Any, kwargs: Any) -> Any:
+        """What a layer gives that the code calls, as Keras can record it."""
 
     def reshaping(self, shape: Any) -> Any:
         """A layer that reshapes all axes behind the first."""
@@ -86,11 +91,13 @@ def _call(self: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _symbolic_call(self: Any, *args: Any, **kwargs: Any) -> Any:
     frame = NOW.frame
+    if frame is not None and self is frame.calling:
+        return frame.gives(self, args, kwargs)
     if frame is None or self is not frame.layer:
-        return _SYMBOLIC.original(self, *args, **kwargs)
+        return SYMBOLIC.original(self, *args, **kwargs)
     kwargs.pop("training", None)
     if takes_training(self):
-        kwargs["training"] = Training()
+        kwargs["training"] = frame.training
     frame.inside = False
     try:
         outputs = self.call(*args, **kwargs)
@@ -185,7 +192,7 @@ _OPS = {name: Replaced(ops, name, _sized(name, written)) for name, written in _W
 _OPS["shape"] = Replaced(ops, "shape", _ops_shape)
 _OPS["convert_to_tensor"] = Replaced(ops, "convert_to_tensor", _convert_to_tensor)
 CALL = Replaced(keras.Layer, "__call__", _call)
-_SYMBOLIC = Replaced(keras.Layer, "symbolic_call", _symbolic_call)
+SYMBOLIC = Replaced(keras.Layer, "symbolic_call", _symbolic_call)
 _ADD_LOSS = Replaced(keras.Layer, "add_loss", _add_loss)
 _VALUE = Replaced(keras.Variable, "value", property(_value))
 _NEXT = Replaced(keras.random.SeedGenerator, "next", _next)
@@ -205,7 +212,7 @@ class _Attributes(Replaced):
 
 _GETATTRIBUTE = _Attributes(keras.Layer, "__getattribute__", _getattribute)
 REPLACED = (
-    CALL, _SYMBOLIC, _ADD_LOSS, _VALUE, _NEXT, _SHAPE, _GETITEM, _GETATTRIBUTE, *_OPS.values(),
+    CALL, SYMBOLIC, _ADD_LOSS, _VALUE, _NEXT, _SHAPE, _GETITEM, _GETATTRIBUTE, *_OPS.values(),
 )  # fmt: skip
 
-__all__ = ["CALL", "NOW", "REPLACED", "Done", "Training", "takes_training"]
+__all__ = ["CALL", "NOW", "REPLACED", "SYMBOLIC", "Done", "Training", "takes_training"]

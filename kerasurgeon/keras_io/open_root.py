@@ -10,10 +10,29 @@ import numpy as np
 
 from kerasurgeon.errors import LiftError
 from kerasurgeon.ir.structure import leaf_paths, map_leaves
-from kerasurgeon.keras_io.internals import build_record
+from kerasurgeon.keras_io.internals import build_record, functional_graph
 from kerasurgeon.keras_io.open_lifting import Openings, reason
 from kerasurgeon.keras_io.open_sizes import UntraceableError
-from kerasurgeon.keras_io.open_tracing import Walked
+from kerasurgeon.keras_io.open_walking import Walked
+
+
+def functional_of(model: Any) -> Any:
+    """The functional graph of a model; ``None`` of a subclassed one."""
+    if not isinstance(model, keras.Model):
+        raise LiftError(
+            f"{type(model).__name__!r} object is not a Keras model.",
+            expected="a keras.Model",
+            got=repr(model)[:200],
+            hint="load a file with keras.saving.load_model(path) first" if isinstance(model, (str, bytes)) else None,
+        )
+    functional = functional_graph(model)
+    if functional is None and isinstance(model, keras.Sequential):
+        raise LiftError(
+            f"Sequential model {model.name!r} is not built.",
+            expected="known input shapes",
+            hint="add keras.Input(shape) as its first layer, or call model.build(input_shape)",
+        )
+    return functional
 
 
 def root_graph(model: Any, inputs: Any, openings: Openings) -> Walked:
@@ -93,4 +112,4 @@ def _symbolic(leaf: Any) -> Any:
     return keras.KerasTensor((None, *leaf.shape[1:]), dtype="float32" if dtype == "float64" else dtype)
 
 
-__all__ = ["root_graph"]
+__all__ = ["functional_of", "root_graph"]

@@ -25,48 +25,13 @@ from keras import ops
 from kerasurgeon.ir.kinds import op_name
 from kerasurgeon.ir.node import Slot
 from kerasurgeon.ir.structure import leaves, map_leaves
-from kerasurgeon.keras_io.foreign import said
-from kerasurgeon.keras_io.internals import flatten_layers, keras_mask, nodes_of, set_keras_mask
+from kerasurgeon.keras_io.foreign import is_foreign, said
+from kerasurgeon.keras_io.internals import calls_of, flatten_layers, keras_mask, nodes_of, set_keras_mask
+from kerasurgeon.keras_io.open_activations import ends_in, foreign_activation
 from kerasurgeon.keras_io.open_masks import take_away, with_masks
-from kerasurgeon.keras_io.open_redirects import CALL, NOW, REPLACED, Done, Training, takes_training
+from kerasurgeon.keras_io.open_redirects import CALL, NOW, REPLACED, SYMBOLIC, Done, Training, takes_training
 from kerasurgeon.keras_io.open_sizes import FreeSize, UntraceableError, has_free
-
-
-class Walked:
-    """The calls between tensors, as Keras has them of a functional model, but that names may repeat.
-
-    Args:
-        inputs: The tensors that come in.
-        outputs: What is computed from them, nested.
-    """
-
-    def __init__(self, inputs: list[Any], outputs: Any) -> None:
-        self.inputs, self.outputs = inputs, list(leaves(outputs))
-        self._inputs_struct, self._outputs_struct = inputs, outputs
-        nodes = [tensor._keras_history.operation._inbound_nodes[0] for tensor in inputs]
-        done = {id(node) for node in nodes}
-        waiting = [(_node_of(tensor), False) for tensor in reversed(self.outputs)]
-        while waiting:
-            node, after = waiting.pop()
-            if id(node) in done:
-                continue
-            if after:
-                done.add(id(node))
-                nodes.append(node)
-            else:
-                waiting.append((node, True))
-                waiting += [(_node_of(tensor), False) for tensor in reversed(node.input_tensors)]
-        self._nodes_by_depth = {-place: [node] for place, node in enumerate(nodes)}
-        self.operations: list[Any] = list({id(node.operation): node.operation for node in nodes}.values())
-
-    def nest_inputs(self, structure: Any) -> None:
-        """Say how the inputs are nested: by their places, as ``Slot``."""
-        self._inputs_struct = map_leaves(lambda slot: self.inputs[slot.index], structure)
-
-
-def _node_of(tensor: Any) -> Any:
-    history = tensor._keras_history
-    return history.operation._inbound_nodes[history.node_index]
+from kerasurgeon.keras_io.open_walking import Walked
 
 
 @dataclass
@@ -91,10 +56,14 @@ class Opener:
     Attributes:
         holders: Layers made to hold variables, with the variables, by the id of the layer.
         made: Calls recorded at layers of the model, to be forgotten in the end.
+        bare: Layers that end in a function from outside Keras, and whether that stands behind them, by their ids.
+        only_opened: Layers that Keras cannot call on symbolic tensors: inside others they must be opened, and stay so.
     """
 
     holders: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     made: list[Any] = field(default_factory=list)
+    bare: dict[int, tuple[Any, bool]] = field(default_factory=dict)
+    only_opened: dict[int, Any] = field(default_factory=dict)
     _by_variable: dict[tuple[int, str], Any] = field(default_factory=dict)
 
     def trace(self, layer: Any, node: Any) -> Traced:
@@ -107,6 +76,27 @@ class Opener:
         Raises:
             UntraceableError: Its code cannot be run so; the message says what it does, and where.
         """
+        frame, (args, kwargs), bound, recorded = self._entered(layer, node)
+        outputs = frame.run(args, kwargs)
+        if id(layer) in self.only_opened:
+            outputs = [leaf for leaf in leaves(outputs) if leaf is not None]
+        outputs = map_leaves(lambda leaf: leaf if _is_symbolic(leaf) else frame.constant(leaf), outputs)
+        frame.check(outputs, node)
+        function = Walked(list(frame.inputs), outputs)
+        frame.name_anew(function)
+        return Traced(function, bound, recorded)
+
+    def is_idle(self, layer: Any, node: Any) -> bool:
+        """Whether a call of a layer, when the model does not train, returns the tensor that it is called on."""
+        try:
+            frame, (args, kwargs), _, _ = self._entered(layer, node)
+            frame.training = False
+            return frame.run(args, kwargs) is frame.inputs[0]
+        except UntraceableError:
+            return False
+
+    def _entered(self, layer: Any, node: Any) -> tuple[_Frame, Any, list[Any], Any]:
+        """The layer with fresh operands, which tensors those stand for, and how they are nested."""
         fresh: dict[int, Any] = {}
         bound: list[Any] = []
 
@@ -132,14 +122,7 @@ class Opener:
             raise UntraceableError("it is called on no tensor")
         slots = {id(tensor): Slot(index) for index, tensor in enumerate(bound)}
         recorded = map_leaves(lambda leaf: slots[id(leaf)] if _is_symbolic(leaf) else leaf, operands)
-        inputs = [fresh[id(tensor)] for tensor in bound]
-        frame = _Frame(self, layer, inputs[0])
-        outputs = frame.run(args, kwargs)
-        outputs = map_leaves(lambda leaf: leaf if _is_symbolic(leaf) else frame.constant(leaf), outputs)
-        frame.check(outputs, node)
-        function = Walked(inputs, outputs)
-        frame.name_anew(function)
-        return Traced(function, bound, recorded)
+        return _Frame(self, layer, [fresh[id(tensor)] for tensor in bound]), (args, kwargs), bound, recorded
 
     def holder(self, variable: Any, layer: Any) -> Any:
         """The layer that holds a variable which the code of ``layer`` reads: the product of ones and the variable."""
@@ -178,9 +161,12 @@ class Opener:
 class _Frame:
     """The layer that is being opened, and what its code has called so far."""
 
-    def __init__(self, opener: Opener, layer: Any, source: Any) -> None:
-        self.opener, self.layer, self.source = opener, layer, source
+    def __init__(self, opener: Opener, layer: Any, inputs: list[Any]) -> None:
+        self.opener, self.layer, self.inputs = opener, layer, inputs
+        self.training: Any = Training()
         self.inside = True
+        self.calling: Any = None
+        self.given: Any = None
         self.parts = {id(part) for part in flatten_layers(layer)}
         self.own = {id(variable) for variable in layer.variables}
         self.read: dict[int, Any] = {}
@@ -198,7 +184,8 @@ class _Frame:
         except Done as done:
             return done.outputs
         except UntraceableError as error:
-            raise UntraceableError(error.what, where=_line(error)) from error
+            what = error.what.rpartition("\x1b[1m")[2].partition("\x1b[0m")[0]  # as Keras quotes it, in bold
+            raise UntraceableError(what, where=_line(error)) from error
         except Exception as error:
             raise UntraceableError(said(error), where=_line(error)) from error
         finally:
@@ -228,21 +215,53 @@ class _Frame:
             raise UntraceableError(f"it hands a free size to the layer {layer.name!r}")
         if isinstance(kwargs.get("training"), bool):
             raise UntraceableError(f"it says training={kwargs['training']} to the layer {layer.name!r}")
-        args, kwargs = map_leaves(lambda leaf: None if isinstance(leaf, Training) else leaf, (args, kwargs))
+        args, kwargs = map_leaves(
+            lambda leaf: None if isinstance(leaf, Training) else leaf, (args, _without_defaults(layer, kwargs))
+        )
         if not any(map(_is_symbolic, leaves((args, kwargs)))):
             args, kwargs = map_leaves(self._symbolic, (args, kwargs))
-        known = layer.built and id(layer) in self.parts
+        known = layer.built
         with self.aside():
             kwargs = with_masks(layer, args, kwargs)
+            self.calling, self.given = layer, None
             outputs = CALL.original(layer, *args, **kwargs)
+            self.calling = None
             take_away(layer, leaves((args, kwargs)))
         node = layer._inbound_nodes[-1] if layer._inbound_nodes else None
         if node is None or not any(out is one for out in leaves(outputs) for one in node.outputs):
             raise UntraceableError(f"the call of the layer {layer.name!r} is not recorded by Keras")
-        if known:
+        if id(layer) in self.parts and (known or not layer.weights):
             self.opener.made.append(node)
         else:
             self.new.append(layer)
+        return self._activated(layer, args, kwargs, outputs) if self.given is None else self.given
+
+    def _activated(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> Any:
+        """What a layer gives, where it ends in a function from outside Keras: what that makes of it."""
+        function = foreign_activation(layer)
+        if function is None or is_foreign(type(layer)) or id(layer) not in self.parts:
+            return outputs
+        if id(layer) not in self.opener.bare:
+            made = {id(node) for node in self.opener.made}
+            with self.aside():
+                bare = all(id(node) in made for node in calls_of(layer)) and ends_in(layer, args, kwargs)
+            self.opener.bare[id(layer)] = layer, bare
+        return function(outputs) if self.opener.bare[id(layer)][1] else outputs
+
+    def gives(self, layer: Any, args: Any, kwargs: Any) -> Any:
+        """What a layer gives: where its class says that wrongly, what its code does; the tensors only."""
+        try:
+            outputs = SYMBOLIC.original(layer, *args, **kwargs)
+        except Exception:
+            if not is_foreign(type(layer)):
+                raise
+            outputs = keras.Operation.compute_output_spec(layer, *args, **kwargs)
+            self.opener.only_opened[id(layer)] = layer
+        tensors = [leaf for leaf in leaves(outputs) if leaf is not None]
+        if len(tensors) < len(list(leaves(outputs))):
+            self.given = outputs
+            self.opener.only_opened[id(layer)] = layer
+            return tensors
         return outputs
 
     def variable(self, variable: Any) -> Any:
@@ -274,7 +293,7 @@ class _Frame:
     def zero(self) -> Any:
         """The number 0, from the shape of an operand."""
         if self._zero is None:
-            self._zero = ops.sum(ops.zeros_like(self.source, dtype="int32"))
+            self._zero = ops.sum(ops.zeros_like(self.inputs[0], dtype="int32"))
         return self._zero
 
     def _symbolic(self, leaf: Any) -> Any:
@@ -331,6 +350,17 @@ def _without_training(layer: Any, kwargs: Any) -> dict[str, Any]:
     if takes_training(layer) and kwargs.get("training") not in (None, False):
         raise UntraceableError("it is called with training=True")
     return {name: value for name, value in kwargs.items() if name != "training"}
+
+
+def _without_defaults(layer: Any, kwargs: Any) -> dict[str, Any]:
+    """The keyword operands without ``training``, and without ``None`` where that is so anyway."""
+    parameters = layer._call_signature.parameters
+    return {
+        name: value
+        for name, value in kwargs.items()
+        if not isinstance(value, Training)
+        and not (value is None and name in parameters and parameters[name].default is None)
+    }
 
 
 def _line(error: BaseException) -> str | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.rules.channel_call import ChannelCall
@@ -58,6 +60,7 @@ def joined(call: ChannelCall, operands: Sequence[Labels], index: int = 0) -> Lab
             return quick
     sides = [_side(call, labels, shape) for labels in tensors]
     factors = agreed(call, sides, shape)
+    factors += _filled(call, operands, shape)
     for labels in operands:
         if labels.array is not None:
             factors = _bind(call, labels, factors, shape)
@@ -140,6 +143,21 @@ def _freeze(call: ChannelCall, factor: Factor, sides: Sequence[Side], shape: tup
                 call.freeze(factor.ids, reason, about)
                 return
     call.freeze(factor.ids, Reason.FIXED_AXIS)
+
+
+def _filled(call: ChannelCall, operands: Sequence[Labels], shape: tuple[int | None, ...]) -> Iterator[Factor]:
+    """Axes that constants alone have, with the same numbers at every position, can shrink with what they meet."""
+    for axis, size in enumerate(shape):
+        places = [(labels, axis - len(shape) + labels.rank) for labels in operands]
+        spanning = [(labels, place) for labels, place in places if place >= 0 and labels.shape[place] != 1]
+        if size is not None and spanning and all(_is_filled(labels, place) for labels, place in spanning):
+            yield Factor((axis,), call.spare(size))
+
+
+def _is_filled(labels: Labels, axis: int) -> bool:
+    array = labels.array
+    constant = array is not None and labels.why[0] is Reason.FIXED_AXIS  # others are weights
+    return constant and bool(np.all(array == np.take(array, [0], axis)))
 
 
 def _bind(

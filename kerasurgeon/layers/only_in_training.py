@@ -10,8 +10,9 @@ from kerasurgeon.rules.call import Call, CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Labels
 from kerasurgeon.rules.onnx_call import OnnxCall
-from kerasurgeon.rules.positions import Each
-from kerasurgeon.rules.registry import register_rule
+from kerasurgeon.rules.positions import Each, Positions
+from kerasurgeon.rules.registry import FOREIGN, register_rule
+from kerasurgeon.rules.rule import NoRule, Rule
 
 DOES_SOMETHING = "it does something in training, which only training_layers=True gives up"
 
@@ -93,6 +94,43 @@ class Masking(Elementwise):
         return call.only(call.input, *range(call.input.rank - 1))
 
 
+class Foreign(NoRule):
+    """Layers from outside Keras without a rule: those that return what they read in inference are as dropout is."""
+
+    def macs(self, call: Call) -> int:
+        """None."""
+        return self._answering(call.layer).macs(call)
+
+    def channels(self, call: ChannelCall) -> Labels | tuple[Labels, ...]:
+        """Those of what it reads."""
+        return self._answering(call.layer).channels(call)
+
+    def keeps_batch(self, layer: Layer) -> bool:
+        """As what it reads."""
+        return self._answering(layer).keeps_batch(layer)
+
+    def positions(self, layer: Layer, rank: int) -> Positions:
+        """Each by itself."""
+        return self._answering(layer).positions(layer, rank)
+
+    def channelwise(self, layer: Layer) -> bool:
+        """Each by itself."""
+        return self._answering(layer).channelwise(layer)
+
+    def only_in_training(self, layer: Layer) -> bool:
+        """Where its code says so."""
+        return layer.idle
+
+    def onnx(self, call: OnnxCall) -> None:
+        """Nothing."""
+        self._answering(call.layer).onnx(call)
+
+    def _answering(self, layer: Layer) -> Rule:
+        return _IDLE if layer.idle else _UNKNOWN
+
+
+_IDLE, _UNKNOWN = OnlyInTraining(), NoRule()
+register_rule(FOREIGN, Foreign())
 register_rule(("Dropout", "AlphaDropout", "GaussianDropout"), OnlyInTraining("rate"))
 register_rule("GaussianNoise", OnlyInTraining("stddev"))
 register_rule("ActivityRegularization", OnlyInTraining("l1", "l2"))

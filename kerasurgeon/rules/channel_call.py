@@ -114,6 +114,10 @@ class ChannelCall(Called[Labels]):
         self.next_label += number
         return ids
 
+    def spare(self, size: int) -> Ids:
+        """New labels of positions that no layer makes: they go where channels that they are combined with go."""
+        return self._new(size)
+
     def fixed(self, size: int | None, why: Why) -> Ids:
         """Labels for positions that may not go: one frozen label, ``size`` times."""
         if size is None:

@@ -23,6 +23,8 @@ _BUILT_IN: dict[str, Rule] = {}
 _REGISTERED: dict[str, Rule] = {}
 _TABLE: ContextVar[dict[str, Rule]] = ContextVar("table", default=_REGISTERED)
 _NO_RULE = NoRule()
+FOREIGN = "custom:"
+"""Whose rule answers for layers from outside Keras that have none: by what lifting has seen their code do."""
 
 
 def register_rule(kind: str | type[Any] | Iterable[str | type[Any]], rule: Rule) -> None:
@@ -70,17 +72,18 @@ def unregister_rule(kind: str | type[Any]) -> None:
 def rule_for(kind: str | type[Any]) -> Rule:
     """The rule for a kind or a class of layer or op; where ``has_rule`` says no, one that knows nothing."""
     kind = _kind(kind)
-    return _REGISTERED.get(kind) or _built_in().get(kind, _NO_RULE)
+    found = _REGISTERED.get(kind) or _built_in().get(kind)
+    return found or _built_in().get(FOREIGN if kind.startswith(FOREIGN) else kind, _NO_RULE)
 
 
 def has_rule(kind: str | type[Any]) -> bool:
     """Whether there is a rule for a kind."""
-    return rule_for(kind) is not _NO_RULE
+    return _kind(kind) in _REGISTERED or _kind(kind) in _built_in()
 
 
 def known_kinds() -> tuple[str, ...]:
     """All kinds that have a rule, sorted."""
-    return tuple(sorted({*_built_in(), *_REGISTERED}))
+    return tuple(sorted({*_built_in(), *_REGISTERED} - {FOREIGN}))
 
 
 @contextmanager
