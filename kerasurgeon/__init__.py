@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from kerasurgeon.generating import generate_inputs
     from kerasurgeon.ir import Graph, Layer, Node, TensorSpec, Value, Weight, format_graph
     from kerasurgeon.keras_io import emit, lift
+    from kerasurgeon.keras_io.loading import load_model
     from kerasurgeon.morphnet import MorphNet, SteerStrength, shrink_and_expand, with_gates, with_scales
     from kerasurgeon.recover import Bridge, TrainResult, fine_tune, train_bridges
     from kerasurgeon.recover.batch_norm import recalibrate_batch_norm
@@ -112,6 +113,7 @@ _HOMES = {
     "generating": ("generate_inputs",),
     "ir": ("Graph", "Layer", "Node", "TensorSpec", "Value", "Weight", "format_graph"),
     "keras_io": ("emit", "lift"),
+    "keras_io.loading": ("load_model",),
     "workflows.procedure": ("Procedure",),
     "recover": ("Bridge", "TrainResult", "fine_tune", "recover", "train_bridges"),
     "morphnet": ("MorphNet", "SteerStrength", "shrink_and_expand", "with_gates", "with_scales"),
@@ -210,6 +212,7 @@ __all__ = [
     "knowledge_quotients",
     "latency_on",
     "lift",
+    "load_model",
     "masked",
     "open_runner",
     "recalibrate_batch_norm",

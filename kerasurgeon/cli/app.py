@@ -11,6 +11,7 @@ from kerasurgeon.cli import (
     blocks,
     compare,
     compress,
+    convert,
     demo,
     diff,
     explain,
@@ -84,6 +85,7 @@ app.command("tucker")(tucker.tucker)
 app.command("shunt")(shunt.shunt)
 app.command("morphnet")(morphnet.morphnet)
 app.command("plot")(plot.plot)
+app.command("convert")(convert.convert)
 app.command("export")(export.export)
 app.command("compare")(compare.compare)
 app.command("diff")(diff.diff)
