@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kerasurgeon import recover
+    from kerasurgeon.adapting import KeptIds, change_classes, change_input, prune_vocabulary
     from kerasurgeon.blocks.choose import choose_regions
     from kerasurgeon.blocks.cuts import cut_pairs
     from kerasurgeon.blocks.measuring import knowledge_quotients
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
 # so that `kerasurgeon --help` answers at once. The imports above are the same, for type checkers: add a name
 # in both.
 _HOMES = {
+    "adapting": ("KeptIds", "change_classes", "change_input", "prune_vocabulary"),
     "blocks.cuts": ("cut_pairs",),
     "blocks.plan": ("BlockPlan",),
     "blocks.choose": ("choose_regions",),
@@ -161,6 +163,7 @@ __all__ = [
     "Group",
     "Groups",
     "KeepZeros",
+    "KeptIds",
     "KerasurgeonError",
     "Layer",
     "LiftError",
@@ -192,6 +195,8 @@ __all__ = [
     "__version__",
     "allow_imports",
     "apply_passes",
+    "change_classes",
+    "change_input",
     "choose_regions",
     "compare",
     "compare_costs",
@@ -215,6 +220,7 @@ __all__ = [
     "load_model",
     "masked",
     "open_runner",
+    "prune_vocabulary",
     "recalibrate_batch_norm",
     "recover",
     "regions",

@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from kerasurgeon.cli import (
     blocks,
+    change,
     compare,
     compress,
     convert,
@@ -85,6 +86,7 @@ app.command("tucker")(tucker.tucker)
 app.command("shunt")(shunt.shunt)
 app.command("morphnet")(morphnet.morphnet)
 app.command("plot")(plot.plot)
+app.command("change")(change.change)
 app.command("convert")(convert.convert)
 app.command("export")(export.export)
 app.command("compare")(compare.compare)
