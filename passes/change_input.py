@@ -25,8 +25,8 @@ class ChangeInput(Pass):
     Args:
         shape: The new shape without the batch, as ``(96, 96, 1)``; ``"any"`` for a size that is left open; a dict of
             shapes by name where there are several inputs.
-        channels: What new channels are made of: ``"average"``, an equal share of all old ones; ``"repeat"``, old channel
-            ``i`` modulo their number, shared out among its copies; ``"cut"``, some of the old ones.
+        channels: What new channels are made of: ``"average"``, an equal share of all old ones; ``"repeat"``, old
+            channel ``i`` modulo their number, shared out among its copies; ``"cut"``, some of the old ones.
         keep: For ``"cut"``: which channels stay, in their new order; by default the first ones.
         dense: A Dense layer behind a Flatten has a weight for each position: ``"refuse"`` it or ``"resample"`` its
             kernel, so that it computes what it did of the new map resized to the old size.

@@ -28,8 +28,8 @@ class PruneEmbedding(Pass):
     Args:
         keep: The old ids that stay, in their new order, or a file of them (.npy, or a text with one on each line).
         layer: The embedding; needed where there are several.
-        head: ``"tied"``: outputs by the embedding's own table lose the rows too. ``"cut"``: those of layers with weights
-            of their own as well.
+        head: ``"tied"``: outputs by the embedding's own table lose the rows too. ``"cut"``: those of layers with
+            weights of their own as well.
         save: A new .json file for the kept ids; ``KeptIds.load`` reads it.
 
     Raises:
@@ -50,10 +50,10 @@ class PruneEmbedding(Pass):
 
     def __post_init__(self) -> None:
         check_choice(self.name, "head", self.head, HEADS)
-        keep = self.keep
-        object.__setattr__(
-            self, "keep", str(keep) if isinstance(keep, (str, Path)) else read_ids(self.name, "keep", keep)
-        )
+        if isinstance(self.keep, Path):
+            object.__setattr__(self, "keep", str(self.keep))
+        elif not isinstance(self.keep, str):
+            object.__setattr__(self, "keep", read_ids(self.name, "keep", self.keep))
         object.__setattr__(self, "save", None if self.save is None else str(self.save))
 
     def run(self, graph: Graph, context: Context) -> None:

@@ -27,10 +27,10 @@ def change_input(
 ) -> Any:
     """A model that takes another input, with the weights of the old one.
 
-    The new model computes what the old one computes of ``x @ mix``; the kernels that read the input are all that changes.
-    Layers that work on each channel by itself (normalisations, depthwise convolutions) get channels as their input does:
-    a copy of its own, or the mean. Through these it is exact for copies of one image in several channels, and for the
-    average where such a layer treats all channels alike.
+    The new model computes what the old one computes of ``x @ mix``; the kernels that read the input are all that
+    changes. Layers that work on each channel by itself (normalisations, depthwise convolutions) get channels as their
+    input does: a copy of what there was, or the mean. Through these it is exact for copies of one image in several
+    channels, and for the average where such a layer treats all channels alike.
 
     Args:
         model: A Keras model; it is not changed.
@@ -75,7 +75,8 @@ def change_classes(
     Args:
         model: A Keras model; it is not changed.
         classes: How many classes there are afterwards; as many as are kept by default.
-        keep: Old classes by number, in their new order (or a file of them); by default the first ones. ``()`` keeps none.
+        keep: Old classes by number, in their new order (or a file of them); by default the first ones. ``()`` keeps
+            none.
         output: The layer that gives the output; needed where there are several outputs.
         seed: The new kernels follow from it.
 
@@ -104,8 +105,8 @@ def prune_vocabulary(
         model: A Keras model; it is not changed.
         keep: The old ids that stay, in their new order; or a file of them (.npy, or a text with one on each line).
         layer: The embedding; needed where there are several.
-        head: ``"tied"``: outputs by the embedding's own table lose the rows too. ``"cut"``: those of layers with weights
-            of their own as well.
+        head: ``"tied"``: outputs by the embedding's own table lose the rows too. ``"cut"``: those of layers with
+            weights of their own as well.
 
     Returns:
         A new Keras model, and what turns old ids into new ones.

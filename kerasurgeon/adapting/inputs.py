@@ -69,6 +69,8 @@ def resize_inputs(
             raise OptionError(f"Input {name!r} keeps its channels.", got=f"keep={list(keep)}", hint="leave keep out")
         if trial[name].outputs[0].shape[1:] != tuple(new):
             done |= _other_sizes(trial, name, tuple(new), dense)
+        if trial[name] is not graph[name]:
+            done[name] = f"{_said(old)} became {_said(new)}"
     graph.adopt(trial)
     return done
 
@@ -116,9 +118,7 @@ def _other_channels(
     assert factor is not None
     touched = remake(graph, found, factor.ids, mix, f"the channels of input {name!r}")
     said = {"average": "averaged", "repeat": "repeated", "cut": "cut"}[how]
-    done = {name: f"{old} channels became {new}"}
-    done.update({graph.calls(key)[0].name: f"kernel {said} for {new} channels in place of {old}" for key in touched})
-    return done
+    return {graph.calls(key)[0].name: f"{said} for {new} channels in place of {old}" for key in touched}
 
 
 def _mix(name: str, old: int, new: int, how: str, keep: Sequence[int] | None) -> Array:
@@ -148,7 +148,7 @@ def _other_sizes(graph: Graph, name: str, shape: tuple[int | None, ...], dense: 
     sizes = (spec.shape[0], *shape)
     graph.update_layer(node.layer, replace(graph.layer_of(node).with_config(batch_shape=sizes), build_config=None))
     graph.set_outputs(node, [TensorSpec(sizes, spec.dtype, spec.sparse)])
-    done = {name: f"{_said(spec.shape[1:])} became {_said(shape)}"}
+    done: dict[str, str] = {}
     for each in graph.nodes():
         if each.name not in graph.unchecked:
             continue

@@ -1,7 +1,7 @@
 """The channels of one axis made anew, in every weight and config entry that holds them.
 
-A matrix says what every new channel is made of. Where a layer sums over channels, its kernel is multiplied by the matrix;
-where it works on each by itself, a new channel has the mean of what the old ones had.
+A matrix says what every new channel is made of. Where a layer sums over channels, its kernel is multiplied by the
+matrix; where it works on each by itself, a new channel has the mean of what the old ones had.
 """
 
 from __future__ import annotations
@@ -47,13 +47,22 @@ class Rows(Keep):
 
     def count(self, ids: Ids, axis: int = 0) -> int:
         """How many positions along an axis there are afterwards."""
-        return len(self.positions(ids, axis))
+        units = along_axis(self.unit[ids], axis)
+        if units is None:
+            return int(ids.shape[axis])
+        return sum(times * len(self.mix) if times else stop - start for start, stop, times in self.runs(units))
 
     def positions(self, ids: Ids, axis: int = 0) -> Array:
-        """For every new position along an axis the old one that most of it is from."""
+        """For every new position along an axis the old one that it is from.
+
+        Raises:
+            GraphError: It is from several.
+        """
         units = along_axis(self.unit[ids], axis)
         if units is None:
             return np.arange(ids.shape[axis])
+        if not np.isin(self.means, (0.0, 1.0)).all():
+            raise GraphError("A layer has a number for each channel in its config: repeat or cut channels.")
         parts = [
             start + self.means.argmax(axis=1).repeat(times) * times + np.tile(np.arange(times), len(self.mix))
             if times

@@ -27,8 +27,8 @@ def cut_vocabulary(
         graph: The graph.
         keep: The old ids that stay, in the order of the new ones.
         layer: The embedding; needed where there are several.
-        head: ``"tied"``: outputs by the embedding's own table lose the rows too. ``"cut"``: those of layers with weights
-            of their own as well.
+        head: ``"tied"``: outputs by the embedding's own table lose the rows too. ``"cut"``: those of layers with
+            weights of their own as well.
 
     Returns:
         Which ids were kept, and what was done, by node.
