@@ -128,7 +128,7 @@ def _shapes(texts: list[str]) -> Any:
         found[name] = tuple(int(part) if part.isdigit() else part for part in parts)
     if "" in found and len(found) > 1:
         raise UsageError("--input names some inputs and not others.", hint="NAME=SIZES, for each")
-    return found[""] if "" in found else found
+    return found.get("", found)
 
 
 def _classes(text: str) -> Any:

@@ -34,8 +34,8 @@ def convert(
 ) -> None:
     """Write a model that Keras 2 has saved as a .keras file that computes the same in Keras 3.
 
-    All other commands read such files, too. What had to become something else is listed. A Lambda layer is refused unless
-    --custom-objects names a module with a function of the layer's name.
+    All other commands read such files, too. What had to become something else is listed. A Lambda layer is refused
+    unless --custom-objects names a module with a function of the layer's name.
     """
     check_input(model, (*KERAS_SUFFIXES, ".json"), "model file")
     if (weights is not None) != (model.suffix.lower() == ".json"):

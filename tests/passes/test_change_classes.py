@@ -77,7 +77,7 @@ def test_one_output_of_two() -> None:
     x = layers.Dense(4, activation="relu")(inputs)
     model = model_of(inputs, [layers.Dense(5, name="kind")(x), layers.Dense(2, name="place")(x)])
     data = np.ones((2, 6), "float32")
-    with pytest.raises(ks.PlaceError, match="2 outputs(.|\n)*'kind'"):
+    with pytest.raises(ks.PlaceError, match=r"2 outputs(.|\n)*'kind'"):
         ks.change_classes(model, 3)
     kind, place = ks.change_classes(model, 3, output="kind")(data)
     np.testing.assert_allclose(np.asarray(kind), np.asarray(model(data)[0])[:, :3], rtol=1e-5, atol=1e-6)

@@ -38,7 +38,7 @@ def test_new_ids_give_what_old_ones_gave(mask: bool) -> None:
     assert small.get_layer("words").input_dim == 4
     np.testing.assert_array_equal(kept.new_ids(old), new)
     assert kept.new_ids([1, 7], unknown=2).tolist() == [2, 1]
-    with pytest.raises(ks.PlanError, match="was not kept(.|\n)*unknown="):
+    with pytest.raises(ks.PlanError, match=r"was not kept(.|\n)*unknown="):
         kept.new_ids([1])
 
 
@@ -73,7 +73,7 @@ def test_one_of_two_embeddings() -> None:
     first, second = keras.Input((6,), dtype="int32"), keras.Input((6,), dtype="int32")
     parts = [layers.Embedding(12, 4, name="words")(first), layers.Embedding(12, 4, name="tags")(second)]
     model = model_of([first, second], layers.GlobalAveragePooling1D()(layers.Add()(parts)))
-    with pytest.raises(ks.PlaceError, match="2 embedding(.|\n)*'words'"):
+    with pytest.raises(ks.PlaceError, match=r"2 embedding(.|\n)*'words'"):
         ks.prune_vocabulary(model, KEEP)
     new, old = ids(5, 6)
     small, _ = ks.prune_vocabulary(model, KEEP, layer="tags")
