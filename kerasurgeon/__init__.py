@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kerasurgeon import recover
+    from kerasurgeon.adapting import KeptIds, change_classes, change_input, prune_vocabulary
     from kerasurgeon.blocks.choose import choose_regions
     from kerasurgeon.blocks.cuts import cut_pairs
     from kerasurgeon.blocks.measuring import knowledge_quotients
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from kerasurgeon.generating import generate_inputs
     from kerasurgeon.ir import Graph, Layer, Node, TensorSpec, Value, Weight, format_graph
     from kerasurgeon.keras_io import emit, lift
+    from kerasurgeon.keras_io.loading import load_model
     from kerasurgeon.morphnet import MorphNet, SteerStrength, shrink_and_expand, with_gates, with_scales
     from kerasurgeon.recover import Bridge, TrainResult, fine_tune, train_bridges
     from kerasurgeon.recover.batch_norm import recalibrate_batch_norm
@@ -79,6 +81,7 @@ if TYPE_CHECKING:
 # so that `kerasurgeon --help` answers at once. The imports above are the same, for type checkers: add a name
 # in both.
 _HOMES = {
+    "adapting": ("KeptIds", "change_classes", "change_input", "prune_vocabulary"),
     "blocks.cuts": ("cut_pairs",),
     "blocks.plan": ("BlockPlan",),
     "blocks.choose": ("choose_regions",),
@@ -112,6 +115,7 @@ _HOMES = {
     "generating": ("generate_inputs",),
     "ir": ("Graph", "Layer", "Node", "TensorSpec", "Value", "Weight", "format_graph"),
     "keras_io": ("emit", "lift"),
+    "keras_io.loading": ("load_model",),
     "workflows.procedure": ("Procedure",),
     "recover": ("Bridge", "TrainResult", "fine_tune", "recover", "train_bridges"),
     "morphnet": ("MorphNet", "SteerStrength", "shrink_and_expand", "with_gates", "with_scales"),
@@ -159,6 +163,7 @@ __all__ = [
     "Group",
     "Groups",
     "KeepZeros",
+    "KeptIds",
     "KerasurgeonError",
     "Layer",
     "LiftError",
@@ -190,6 +195,8 @@ __all__ = [
     "__version__",
     "allow_imports",
     "apply_passes",
+    "change_classes",
+    "change_input",
     "choose_regions",
     "compare",
     "compare_costs",
@@ -210,8 +217,10 @@ __all__ = [
     "knowledge_quotients",
     "latency_on",
     "lift",
+    "load_model",
     "masked",
     "open_runner",
+    "prune_vocabulary",
     "recalibrate_batch_norm",
     "recover",
     "regions",

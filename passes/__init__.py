@@ -6,6 +6,8 @@ if __name__ != "kerasurgeon.passes":
 from kerasurgeon.passes.apply_blocks import ApplyBlocks
 from kerasurgeon.passes.apply_factors import ApplyFactors
 from kerasurgeon.passes.apply_plan import ApplyPlan
+from kerasurgeon.passes.change_classes import ChangeClasses
+from kerasurgeon.passes.change_input import ChangeInput
 from kerasurgeon.passes.drop_block import DropBlock
 from kerasurgeon.passes.expand import Expand
 from kerasurgeon.passes.factorise import Factorise
@@ -14,6 +16,7 @@ from kerasurgeon.passes.insert_block import InsertBlock
 from kerasurgeon.passes.merge_blocks import MergeBlocks
 from kerasurgeon.passes.morphnet_shrink import MorphNetShrink
 from kerasurgeon.passes.prune_channels import PruneChannels
+from kerasurgeon.passes.prune_embedding import PruneEmbedding
 from kerasurgeon.passes.recalibrate_batch_norm import RecalibrateBatchNorm
 from kerasurgeon.passes.reconstruct_widths import ReconstructWidths
 from kerasurgeon.passes.remove_dead_channels import RemoveDeadChannels
@@ -29,6 +32,8 @@ __all__ = [
     "ApplyBlocks",
     "ApplyFactors",
     "ApplyPlan",
+    "ChangeClasses",
+    "ChangeInput",
     "DropBlock",
     "Expand",
     "Factorise",
@@ -37,6 +42,7 @@ __all__ = [
     "MergeBlocks",
     "MorphNetShrink",
     "PruneChannels",
+    "PruneEmbedding",
     "RecalibrateBatchNorm",
     "ReconstructWidths",
     "RemoveDeadChannels",

@@ -42,6 +42,7 @@ ORDER = (
     "simplify",
     "replacing",
     "channels",
+    "adapting",
     "sparsity",
     "recover",
     "factors",
@@ -115,6 +116,7 @@ def test_rooms_import_downwards(path: Path) -> None:
 
 # What passes may import beside authoring: packages, of which they may use the names in __all__.
 FRONTS = (
+    "adapting",
     "blocks",
     "channels",
     "costs",

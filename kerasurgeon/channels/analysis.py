@@ -26,7 +26,7 @@ from kerasurgeon.rules import rule_for
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall, Held
 from kerasurgeon.rules.keep import Keep
-from kerasurgeon.rules.labels import Ids, Labels, Why
+from kerasurgeon.rules.labels import Factor, Ids, Labels, Why
 from kerasurgeon.rules.reasons import Reason
 
 _NOTHING: Mapping[str, Any] = {}
@@ -90,23 +90,25 @@ class Channels:
         return Keep(~gone[self.unit])
 
 
-def analyse(model: Any, *, frozen: Sequence[str] = ()) -> Channels:
+def analyse(model: Any, *, frozen: Sequence[str] = (), inputs: Mapping[str, int] | None = None) -> Channels:
     """Find which channels of a model go together.
 
     Args:
         model: A Keras model or a graph. It is only read.
         frozen: Names of layers whose channels are to be left alone.
+        inputs: Inputs whose own channels are looked at too, with the axis that these stand along.
 
     Returns:
         The analysis, of the graph or of the lifted model.
     """
     graph = model if isinstance(model, Graph) else lift(model)
-    return _Analysis(graph, frozenset(frozen)).run()
+    return _Analysis(graph, frozenset(frozen), inputs or {}).run()
 
 
 class _Analysis:
-    def __init__(self, graph: Graph, request: frozenset[str]) -> None:
+    def __init__(self, graph: Graph, request: frozenset[str], inputs: Mapping[str, int]) -> None:
         self.graph = graph
+        self.inputs = inputs
         self.layers = graph.layers
         self.request = request
         self.result = Channels(graph)
@@ -135,7 +137,13 @@ class _Analysis:
         layer = self.layers[node.layer]
         kind = layer.kind
         if kind == "InputLayer":
-            return (Labels(node.outputs[0].shape, (), (Reason.MODEL_INPUT, node.name)),)
+            shape, why = node.outputs[0].shape, (Reason.MODEL_INPUT, node.name)
+            size = shape[self.inputs[node.name]] if node.name in self.inputs else None
+            if size is None:
+                return (Labels(shape, (), why),)
+            ids = np.arange(self.next_label, self.next_label + size)
+            self.next_label += size
+            return (Labels(shape, (Factor((self.inputs[node.name],), ids),), why),)
         call = self._call(node, layer)
         try:
             why = _refused(layer, shared=node.layer in self.shared)

@@ -74,7 +74,7 @@ def resize(graph: Graph, channels: Channels, keep: Keep, remade: Remade) -> None
                 node, [replace(spec, shape=shape) for spec, shape in zip(node.outputs, shapes, strict=True)]
             )
     for scope in tuple(graph.scopes.values()):
-        _cut_scope(graph, scope)
+        fit_scope(graph, scope)
 
 
 def _shape(keep: Keep, channels: Channels, labels: Labels) -> tuple[int | None, ...]:
@@ -219,8 +219,8 @@ def _cut_operands(graph: Graph, node: Node, call: ChannelCall, keep: Keep, touch
         graph.set_operands(node.name, args, kwargs)
 
 
-def _cut_scope(graph: Graph, scope: Scope) -> None:
-    """Inputs of nested models record the shapes that they take."""
+def fit_scope(graph: Graph, scope: Scope) -> None:
+    """Let the inputs of a nested model record the shapes that they take now."""
     bound = [leaf for leaf in leaves(call_operand(scope)) if isinstance(leaf, Value)]
     if len(bound) != len(scope.inputs):
         return

@@ -9,8 +9,10 @@ from typer.core import TyperGroup
 
 from kerasurgeon.cli import (
     blocks,
+    change,
     compare,
     compress,
+    convert,
     demo,
     diff,
     explain,
@@ -84,6 +86,8 @@ app.command("tucker")(tucker.tucker)
 app.command("shunt")(shunt.shunt)
 app.command("morphnet")(morphnet.morphnet)
 app.command("plot")(plot.plot)
+app.command("change")(change.change)
+app.command("convert")(convert.convert)
 app.command("export")(export.export)
 app.command("compare")(compare.compare)
 app.command("diff")(diff.diff)

@@ -39,7 +39,10 @@ def check_input(path: Path, suffixes: Sequence[str], what: str) -> None:
     if path.is_dir():
         hint = f"name a file ending in {' or '.join(suffixes)}"
         if (path / "saved_model.pb").exists():
-            hint = "Keras 3 cannot read SavedModel directories: save the model again, as .keras"
+            hint = (
+                "Keras 3 cannot read SavedModel folders as networks: where TensorFlow below 2.16 is installed, save it "
+                "again by tf.keras.models.load_model(FOLDER).save('model.h5'), then `kerasurgeon convert` that"
+            )
         raise UsageError(f"The {what} is a directory.", where=str(path), hint=hint)
     if path.suffix.lower() not in suffixes:
         raise UsageError(

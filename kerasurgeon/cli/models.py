@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,22 @@ from kerasurgeon.cli.imports import findable
 from kerasurgeon.errors import ModelFileError
 
 
-def load_model(path: Path, activity: Activity, loading: Loading) -> Any:
+def load_model(
+    path: Path,
+    activity: Activity,
+    loading: Loading,
+    *,
+    weights: Path | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Any:
     """Load a .keras or .h5 file. Keras must have been started.
 
     Args:
         path: The file; it exists.
         activity: Told what is going on.
         loading: What the file may do and needs.
+        weights: For a .json file: the file with the weights.
+        tell: Called with each thing that is not as a file of Keras 2 says.
 
     Raises:
         ModelFileError: It cannot be loaded, and why.
@@ -31,10 +41,11 @@ def load_model(path: Path, activity: Activity, loading: Loading) -> Any:
     for name in loading.custom_objects or ():
         custom |= _defined_in(name)
     activity.phase(f"loading {path.name}")
+    given: dict[str, Any] = {"weights": weights, "custom_objects": custom, "unsafe": loading.unsafe, "tell": tell}
     try:
-        return load(path, custom_objects=custom, unsafe=loading.unsafe)
+        return load(path, **given)
     except ModelFileError:  # perhaps only of a loss or an optimizer; if not, the next line raises it again
-        model = load(path, custom_objects=custom, unsafe=loading.unsafe, compile=False)
+        model = load(path, **given, compile=False)
     note("the optimizer, loss or metrics of the model could not be restored; the result will not have them")
     return model
 

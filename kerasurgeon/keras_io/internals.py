@@ -18,6 +18,8 @@ from kerasurgeon.keras_io.known_keras import optional, required
 CallSpec: Any = required("keras.src.layers.layer", "CallSpec")
 Functional: Any = required("keras.src.models.functional", "Functional")
 KerasNode: Any = required("keras.src.ops.node", "Node")
+SafeModeScope: Any = required("keras.src.saving.serialization_lib", "SafeModeScope")
+training_arguments: Any = optional("keras.src.legacy.saving.saving_utils", "compile_args_from_training_config")
 name_scope: Any = required("keras.src.backend.common.name_scope", "name_scope")
 current_path: Any = required("keras.src.backend.common.name_scope", "current_path")
 backend: Any = required("keras.src.backend")
@@ -31,6 +33,7 @@ __all__ = [
     "CallSpec",
     "Functional",
     "KerasNode",
+    "SafeModeScope",
     "additional_loss",
     "backend",
     "build_record",
@@ -60,6 +63,7 @@ __all__ = [
     "set_build_record",
     "set_keras_mask",
     "set_random_attribute",
+    "training_arguments",
     "users_of_python_random",
 ]
 

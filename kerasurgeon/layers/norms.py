@@ -162,20 +162,30 @@ class FixedNormalization(_Norm):
         raise CannotTell("it has the statistics that it was made with, not those of data")
 
     def channels(self, call: ChannelCall) -> Labels:
-        """The statistics shrink with the axes, where they are weights; those in the config are lists."""
+        """The statistics shrink with the axes: weights, or lists in the config along one axis."""
         labels = call.input
         axis = call.config["axis"]
         axes = [] if axis is None else [place % labels.rank for place in ([axis] if isinstance(axis, int) else axis)]
         held: dict[int | tuple[int, ...], Ids | None] = {}
         for factor in labels.factors:
             if any(place in axes for place in factor.axes):
-                if call.config.get("mean") is not None or not set(factor.axes) <= set(axes):
-                    raise CannotTell("its statistics stand in its config")
+                if not set(factor.axes) <= set(axes):
+                    raise CannotTell("its statistics are over some of the axes of its channels")
+                if call.config.get("mean") is not None:
+                    self._lists(call, factor, axes)
+                    continue
                 held[tuple(axes.index(place) for place in factor.axes)] = factor.ids
         for key in ("mean", "variance"):
             call.weight(key, held)
         call.weight("count", {})
         return labels
+
+    def _lists(self, call: ChannelCall, factor: Factor, axes: list[int]) -> None:
+        lists = {key: np.ravel(call.config[key]) for key in ("mean", "variance")}
+        if list(factor.axes) != axes or any(entry.size not in (1, factor.ids.size) for entry in lists.values()):
+            raise CannotTell("its statistics stand in its config, over several axes")
+        lists = {key: entry for key, entry in lists.items() if entry.size > 1}
+        call.change(lambda keep: {key: entry[keep.positions(factor.ids)].tolist() for key, entry in lists.items()})
 
 
 def over_axes(

@@ -57,6 +57,10 @@ class Comparison:
         """Whether outputs were compared already."""
         return self._outputs is not None
 
+    def forget(self) -> None:
+        """Take other inputs from now on: the network takes others."""
+        self._inputs = self._outputs = None
+
     def model_of(self, graph: Graph) -> keras.Model:
         """The Keras model of a graph; that of the last comparison if the graph is the same."""
         if self._emitted is not None and self._emitted[0] == graph.revision:

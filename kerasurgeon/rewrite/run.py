@@ -13,6 +13,7 @@ import numpy as np
 from kerasurgeon.costs import Cost, cost
 from kerasurgeon.errors import CannotRunError, OptionError
 from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.structure import values_in
 from kerasurgeon.ir.verify import verify_structure
 from kerasurgeon.keras_io.derive import check_types
 from kerasurgeon.keras_io.machine import by_equal_calls
@@ -135,12 +136,16 @@ class Run:
                 difference = 0.0 if compare else None
             elif masked and context.expected is not None:
                 difference = self.comparison.with_twin(item, self.graph, work, context.expected())
+            elif compare and _takes(work) != _takes(self.graph):
+                raise CannotRunError("The result takes other inputs than the network before it.")
             elif compare:
                 difference = self.comparison.with_before(item, self.graph, work)
         except CannotRunError as error:
             if work.revision != self.graph.revision:  # else there is nothing that should have been compared
                 self._not_run.setdefault(error.in_one_line(), []).append(item.name)
         context.expected = None  # it holds the twin, and mostly the context too: a cycle
+        if _takes(work) != _takes(self.graph):
+            self.comparison.forget()
         self.graph = work
         self.costs.append(cost(work, sizes=self.sizes))
         after = _size(work, self.costs[-1])
@@ -174,6 +179,11 @@ def _run(item: Pass, graph: Graph, context: Context) -> None:
             hint="put a model or layers into the graph with splice(), call() or substitute()",
         )
     context.check()
+
+
+def _takes(graph: Graph) -> list[Any]:
+    """What a network takes."""
+    return [graph.spec(value) for value in values_in(graph.inputs)]
 
 
 def _size(graph: Graph, total: Cost) -> Size:
