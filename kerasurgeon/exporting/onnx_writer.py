@@ -19,7 +19,7 @@ from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io import lift
 from kerasurgeon.quiet import require
 from kerasurgeon.rules.onnx_call import OnnxCall, onnx_type
-from kerasurgeon.rules.onnx_masks import refusal
+from kerasurgeon.rules.onnx_unsaid import preparation
 from kerasurgeon.rules.onnx_parts import Operator, Parts, Tensor
 
 WRITTEN = range(13, 25)
@@ -54,7 +54,7 @@ def write_onnx(
     require("onnx", package="onnx", extra="onnx", needed_for="ONNX export")
     graph = simplified(lift(model))
     parts = Parts(opset)
-    tensors = written(graph, parts, inputs, batch_size, refusal(model), OnnxCall, turned=turned)
+    tensors = written(graph, parts, inputs, batch_size, preparation(model), OnnxCall, turned=turned)
     results = [
         _result(tensors[value.node][value.index], parts, info.name, turned=turned)
         for value, info in _outputs(graph, outputs)

@@ -17,7 +17,7 @@ from kerasurgeon.rules.onnx_parts import Order, Tensor
 def write_affine(call: OnnxCall, scale: Any, shift: Any, axes: Sequence[int]) -> None:
     """Write a product with numbers along some axes, and a sum with others; numbers for all positions have no axes."""
     order = call.input.order
-    x = call.read(call.input, order)
+    x = call.read(call.input, order, call.output.dtype)
     for kind, numbers, neutral in (("Mul", scale, 1), ("Add", shift, 0)):
         if np.any(numbers != neutral):
             x = call.op(kind, x, call.constant(spread(numbers, [axis % len(order) for axis in axes], order)))
