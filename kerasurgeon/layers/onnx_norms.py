@@ -93,6 +93,8 @@ def write_layer_norm(call: OnnxCall, keys: Sequence[str]) -> None:
     if not centred:
         check_scaled(axes, rank)
     scale, shift = (call.layer.array(key) for key in (*keys, "")[:2])
+    if "float" not in call.input.dtype and scale is not None:
+        raise CannotTell("of whole numbers, Keras makes whole numbers of its scale as well")
     x = call.read(call.input, order)
     if centred and places == list(range(places[0], rank)) and call.opset >= 17:
         ones = np.ones([call.input.shape[axis] or 1 for axis in axes])

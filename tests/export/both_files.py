@@ -31,30 +31,33 @@ def errors(case: Case) -> dict[str, float | str]:
     found: dict[str, float | str] = {}
     try:
         proto = onnx_written(model, case.opset, 2 if case.fixed else None)
-        found["onnx"] = max(difference(expected, run_onnx(proto, *feeds, optimised=each)) for each in (True, False))
+        found["onnx"] = max(
+            difference(expected, run_onnx(proto, *feeds, optimised=each), "ONNX") for each in (True, False)
+        )
     except CannotWrite as cannot:
         found["onnx"] = str(cannot)
     try:
         sizes = (batch,) if case.fixed else (batch, None)
         files = [tflite_written(model, batch_size=size) for size in sizes]
         runs = [run_tflite(data, *feeds, plain=plain) for data in files for plain in (False, True)]
-        found["tflite"] = max(difference(expected, run) for run in runs)
+        found["tflite"] = max(difference(expected, run, "TFLite") for run in runs)
     except CannotWrite as cannot:
         found["tflite"] = str(cannot)
     return found
 
 
-def difference(expected: list[np.ndarray], got: list[Any]) -> float:
+def difference(expected: list[np.ndarray], got: list[Any], where: str) -> float:
     """The largest difference of several outputs, each by its largest value."""
     worst = 0.0
-    for one, other in zip(expected, got, strict=True):
-        assert one.shape == other.shape, f"{other.shape} instead of {one.shape}"
-        assert one.dtype == other.dtype, f"{other.dtype} instead of {one.dtype}"
+    for place, (one, other) in enumerate(zip(expected, got, strict=True)):
+        said = f"{where}, output {place}: "
+        assert one.shape == other.shape, f"{said}{other.shape} instead of {one.shape}"
+        assert one.dtype == other.dtype, f"{said}{other.dtype} instead of {one.dtype}"
         if one.dtype.kind in "biu":
-            assert np.array_equal(one, other), "whole numbers differ"
+            assert np.array_equal(one, other), f"{said}whole numbers differ"
             continue
-        assert np.array_equal(np.isfinite(one), np.isfinite(other)), "it is not finite alike"
-        if one.size:
-            apart = np.abs(np.nan_to_num(one) - np.nan_to_num(other)).max()
-            worst = max(worst, float(apart / max(np.abs(np.nan_to_num(one)).max(), 1e-30)))
+        finite = np.isfinite(one)
+        assert np.array_equal(one[~finite], other[~finite], equal_nan=True), f"{said}it is not finite alike"
+        largest = max(np.abs(one[finite]).max(initial=0), 1e-30)
+        worst = max(worst, float(np.abs(one[finite] - other[finite]).max(initial=0) / largest))
     return worst

@@ -269,7 +269,7 @@ def _whole_numbers() -> Iterator[Case]:
     """Layers that read whole numbers."""
     whole, bytes_of = (In((6, 4), "int32", -9, 9),), (In((6, 8, 3), "uint8", 0, 255),)
     yield from _cases("Dense", whole, {"units": 3, "activation": "relu"})
-    for kind in ("BatchNormalization", "LayerNormalization", "Flatten", "ReLU", "GlobalMaxPooling1D", "Dropout"):
+    for kind in ("BatchNormalization", "Flatten", "ReLU", "GlobalMaxPooling1D", "Dropout"):
         yield from _cases(kind, whole, {"rate": 0.2} if kind == "Dropout" else {})
     yield from _cases("Rescaling", bytes_of, {"scale": 1 / 255}, {"scale": 0.1, "offset": [1.0, 2.0, 3.0]})
     yield from _cases("Normalization", bytes_of, {"mean": [1.0, 2.0, 3.0], "variance": [4.0, 5.0, 6.0]})
@@ -277,7 +277,8 @@ def _whole_numbers() -> Iterator[Case]:
     yield from _cases("ZeroPadding2D", bytes_of, {"padding": 1})
     yield from _cases("Resizing", bytes_of, {"height": 5, "width": 7, "interpolation": "nearest"})
     yield from _cases("Resizing", bytes_of, {"height": 5, "width": 7, "interpolation": "bicubic"})
-    yield from _cases("Resizing", bytes_of, {"height": 12, "width": 7})
+    step = 1 / 255  # where a number is halfway between two whole ones
+    yield from _cases("Resizing", bytes_of, {"height": 12, "width": 7}, rtol=step)
     yield from _cases("CenterCrop", bytes_of, {"height": 3, "width": 5})
     for kind in ("Add", "Multiply", "Maximum", "Concatenate", "Average"):
         yield from _cases(kind, (*whole, In((6, 4))), {})
