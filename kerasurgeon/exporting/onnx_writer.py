@@ -19,8 +19,8 @@ from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io import lift
 from kerasurgeon.quiet import require
 from kerasurgeon.rules.onnx_call import OnnxCall, onnx_type
-from kerasurgeon.rules.onnx_unsaid import preparation
 from kerasurgeon.rules.onnx_parts import Operator, Parts, Tensor
+from kerasurgeon.rules.onnx_unsaid import preparation
 
 WRITTEN = range(13, 25)
 """The versions of ONNX's operators that can be written."""

@@ -22,8 +22,8 @@ from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.layout import per_axis
 from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.onnx_graph import Tensors, write_nodes
-from kerasurgeon.rules.onnx_unsaid import preparation
 from kerasurgeon.rules.onnx_parts import Array, Size, Tensor, natural
+from kerasurgeon.rules.onnx_unsaid import preparation
 from kerasurgeon.rules.positions import Window
 from kerasurgeon.rules.registry import rule_for
 from kerasurgeon.rules.sizes import resolve

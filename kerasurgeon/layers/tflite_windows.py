@@ -188,9 +188,7 @@ def _transposed(
     same = not any(wanted) and all(
         pair == (gap // 2, gap - gap // 2) for pair, gap in zip(cropped, lacking, strict=True)
     )
-    longer = [
-        0 if same else max(gap, out + pair[0]) for gap, out, pair in zip(lacking, wanted, cropped, strict=True)
-    ]
+    longer = [0 if same else max(gap, out + pair[0]) for gap, out, pair in zip(lacking, wanted, cropped, strict=True)]
     made_sizes = tuple(
         None if size is None else size * by + rest for size, by, rest in zip(own[1:-1], stride, longer, strict=True)
     )

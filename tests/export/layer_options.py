@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import layers
 
 from tests.export.single_layers import Case, In
@@ -181,14 +180,18 @@ def _norms() -> Iterator[Case]:
         "LayerNormalization", IMAGES, {}, {"axis": 1}, {"axis": [1, 2, 3]}, {"axis": (-1, 1)}, {"center": False}
     )
     yield from _cases("LayerNormalization", OPEN[1], {}, {"scale": False, "epsilon": 1e-6})
-    yield from _cases("GroupNormalization", IMAGES, {"groups": 2}, {"groups": 1}, {"groups": -1}, {"groups": 2, "scale": False})
+    yield from _cases(
+        "GroupNormalization", IMAGES, {"groups": 2}, {"groups": 1}, {"groups": -1}, {"groups": 2, "scale": False}
+    )
     yield from _cases("GroupNormalization", OPEN[2], {"groups": 2})
     yield from _cases("GroupNormalization", VECTOR, {"groups": 3})
     yield from _cases("GroupNormalization", FIRST[3], {"groups": 2, "axis": 1})
     yield from _cases("UnitNormalization", IMAGES, {}, {"axis": 1}, {"axis": (1, 3)})
     yield from _cases("RMSNormalization", IMAGES, {}, {"axis": [2, 3]}, {"epsilon": 0.1})
     given = {"mean": [0.1, 0.2, 0.3, 0.4], "variance": [1.0, 2.0, 3.0, 0.5]}
-    yield from _cases("Normalization", IMAGES, given, {**given, "invert": True}, {"axis": None, "mean": 0.5, "variance": 2.0})
+    yield from _cases(
+        "Normalization", IMAGES, given, {**given, "invert": True}, {"axis": None, "mean": 0.5, "variance": 2.0}
+    )
     yield from _cases("Rescaling", IMAGES, {"scale": 0.5, "offset": -1.0}, {"scale": [1.0, 2.0, 3.0, 4.0]})
     yield from _cases("SpectralNormalization", IMAGES, {"layer": layers.Conv2D(3, 3)}, {"layer": layers.Dense(3)})
 
@@ -204,7 +207,9 @@ def _elements() -> Iterator[Case]:
     for name in NAMED.split():
         yield from _cases("Activation", IMAGES, {"activation": name})
         yield from _cases("Dense", VECTOR, {"units": 5, "activation": name})
-    yield from _cases("ReLU", IMAGES, {}, {"max_value": 6.0}, {"max_value": 1.0, "threshold": 0.2, "negative_slope": 0.1})
+    yield from _cases(
+        "ReLU", IMAGES, {}, {"max_value": 6.0}, {"max_value": 1.0, "threshold": 0.2, "negative_slope": 0.1}
+    )
     yield from _cases("ReLU", IMAGES, {"negative_slope": 0.3}, {"negative_slope": 0.3, "max_value": 0.5})
     yield from _cases("LeakyReLU", IMAGES, {}, {"negative_slope": 0.0})
     yield from _cases("ELU", IMAGES, {}, {"alpha": 0.3})
@@ -221,8 +226,12 @@ def _elements() -> Iterator[Case]:
         {"equation": "abc,cde->abed", "output_shape": (None, 2, 3)},
         {"equation": "abc,bc->a", "output_shape": ()},
     )
-    yield from _cases("EinsumDense", OPEN[1], {"equation": "abc,cde->abde", "output_shape": (None, 2, 3), "bias_axes": "de"})
-    yield from _cases("Embedding", IDS, {"input_dim": 6, "output_dim": 3}, {"input_dim": 6, "output_dim": 3, "mask_zero": True})
+    yield from _cases(
+        "EinsumDense", OPEN[1], {"equation": "abc,cde->abde", "output_shape": (None, 2, 3), "bias_axes": "de"}
+    )
+    yield from _cases(
+        "Embedding", IDS, {"input_dim": 6, "output_dim": 3}, {"input_dim": 6, "output_dim": 3, "mask_zero": True}
+    )
     yield from _cases("ReversibleEmbedding", IDS, {"input_dim": 6, "output_dim": 3})
     pair = (In((4, 1, 3)), In((1, 5, 3)))
     for kind in ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"):
@@ -233,7 +242,9 @@ def _elements() -> Iterator[Case]:
     yield from _cases("Dot", (In((4, 5)), In((6, 5))), {"axes": 2}, {"axes": (2, 2), "normalize": True})
     yield from _cases("Flatten", IMAGES, {}, FIRST_OPTION)
     yield from _cases("Flatten", OPEN[2], {})
-    yield from _cases("Reshape", IMAGES, {"target_shape": (9, 28)}, {"target_shape": (-1, 4, 3)}, {"target_shape": (252,)})
+    yield from _cases(
+        "Reshape", IMAGES, {"target_shape": (9, 28)}, {"target_shape": (-1, 4, 3)}, {"target_shape": (252,)}
+    )
     yield from _cases("Reshape", OPEN[1], {"target_shape": (-1, 2)})
     yield from _cases("Permute", IMAGES, {"dims": (3, 1, 2)}, {"dims": (2, 1, 3)})
     yield from _cases("Permute", OPEN[2], {"dims": (3, 2, 1)})
@@ -311,7 +322,9 @@ def _recurrences() -> Iterator[Case]:
         for options in ({}, {**whole, "go_backwards": True}, {"return_state": True}, {**whole, "activation": "selu"}):
             said = f"{kind}(mask, {options})"
             yield _called(said, _masked(kind, {"units": 3, **options}), (*SEQUENCE, MASK), rtol=2e-5)
-    yield from _cases("GRU", SEQUENCE, {"units": 3, "reset_after": False}, {"units": 3, "recurrent_activation": "hard_sigmoid"})
+    yield from _cases(
+        "GRU", SEQUENCE, {"units": 3, "reset_after": False}, {"units": 3, "recurrent_activation": "hard_sigmoid"}
+    )
     yield from _cases("LSTM", SEQUENCE, {"units": 3, "recurrent_activation": "hard_sigmoid", "unit_forget_bias": False})
     for kind in ("SimpleRNN", "GRU", "LSTM"):
         for merge in ("concat", "sum", "mul", "ave", None):
@@ -335,11 +348,21 @@ def _recurrences() -> Iterator[Case]:
         )
     yield from _cases("ConvLSTM2D", FILMS[2], {"filters": 2, "kernel_size": 2, "stateful": True}, fixed=True, rtol=2e-5)
     yield from _cases(
-        "ConvLSTM2D", (In((3, 2, 5, 6)),), {"filters": 2, "kernel_size": 2, **FIRST_OPTION, "return_sequences": True}, rtol=2e-5
+        "ConvLSTM2D",
+        (In((3, 2, 5, 6)),),
+        {"filters": 2, "kernel_size": 2, **FIRST_OPTION, "return_sequences": True},
+        rtol=2e-5,
     )
-    for inner in (layers.Dense(3, activation="relu"), layers.Conv2D(3, 2), layers.Flatten(), layers.BatchNormalization()):
+    for inner in (
+        layers.Dense(3, activation="relu"),
+        layers.Conv2D(3, 2),
+        layers.Flatten(),
+        layers.BatchNormalization(),
+    ):
         yield from _cases("TimeDistributed", FILMS[2], {"layer": inner})
-    yield from _cases("TimeDistributed", (In((3, 5, 2)),), {"layer": layers.LSTM(3)}, {"layer": layers.GlobalMaxPooling1D()})
+    yield from _cases(
+        "TimeDistributed", (In((3, 5, 2)),), {"layer": layers.LSTM(3)}, {"layer": layers.GlobalMaxPooling1D()}
+    )
 
 
 def _masked(kind: str, options: Options) -> Any:
@@ -398,7 +421,11 @@ def _models() -> Iterator[Case]:
     yield _called("one tensor as two outputs", lambda x: [layers.Dense(3)(x)] * 2, VECTOR)
     yield _called("an image as two outputs", lambda x: [layers.Conv2D(3, 2)(x)] * 2, IMAGES)
     yield _called("twelve outputs", lambda x: [layers.Dense(k + 1)(x) for k in range(12)], VECTOR)
-    yield _called("names of other letters", lambda x: layers.Dense(3, name="größe 1: 出力 (b)")(layers.Dense(2, name="a b")(x)), VECTOR)
+    yield _called(
+        "names of other letters",
+        lambda x: layers.Dense(3, name="größe 1: 出力 (b)")(layers.Dense(2, name="a b")(x)),
+        VECTOR,
+    )
     yield _called("one layer called twice", lambda x, y: _twice(x, y), (*VECTOR, *VECTOR))
     yield _called("an input that nothing reads", lambda x, y: layers.Dense(2)(x), (*VECTOR, *VECTOR))
     yield _called("a sum over all", lambda x: ops.sum(x), VECTOR)
@@ -407,7 +434,9 @@ def _models() -> Iterator[Case]:
     yield _called("top_k", lambda x: list(ops.top_k(x, 3)), VECTOR)
     yield _called("top_k of images", lambda x: list(ops.top_k(layers.Conv2D(5, 1)(x), 2)), IMAGES)
     yield _called("a nested model", lambda x: _nested()(_nested()(x)), VECTOR)
-    yield _called("uint8 images", lambda x: layers.Conv2D(3, 2)(layers.Rescaling(1 / 255)(x)), (In((6, 6, 3), "uint8", 0, 255),))
+    yield _called(
+        "uint8 images", lambda x: layers.Conv2D(3, 2)(layers.Rescaling(1 / 255)(x)), (In((6, 6, 3), "uint8", 0, 255),)
+    )
     yield _called("a truth", lambda x: x > 0, VECTOR)
 
 
@@ -424,7 +453,8 @@ def _nested() -> keras.Model:
 def _named(cases: Iterator[Case]) -> Iterator[Case]:
     for case in cases:
         shapes = [
-            ("" if each.dtype == "float32" else each.dtype) + str(each.shape).replace("None", "?") for each in case.inputs
+            ("" if each.dtype == "float32" else each.dtype) + str(each.shape).replace("None", "?")
+            for each in case.inputs
         ]
         name = f"{case.name} of {' and '.join(shapes)}"
         yield Case(name, case.make, case.inputs, case.rtol, case.opset, case.reference, case.turned, case.fixed)
