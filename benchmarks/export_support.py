@@ -149,8 +149,11 @@ def main() -> None:
     from tests.applications import ARCHITECTURES
 
     lines: dict[str, str] = {}
+    behind = ""
     if options.write and options.write.exists():
-        rows = [text for text in options.write.read_text(encoding="utf-8").splitlines() if text.startswith("| ")]
+        table, title, layers = options.write.read_text(encoding="utf-8").partition("\n## ")
+        behind = title + layers  # benchmarks/export_layers.py makes that
+        rows = [text for text in table.splitlines() if text.startswith("| ")]
         lines = {text.split(" | ")[0].removeprefix("| "): text for text in rows[1:]}
     with tempfile.TemporaryDirectory() as folder:
         for name in options.names or ARCHITECTURES:
@@ -164,7 +167,7 @@ def main() -> None:
             gc.collect()
             print(lines[name], f"({time.perf_counter() - started:.0f} s)", flush=True)
             if options.write:
-                write_text(options.write, HEAD + "\n".join(lines[key] for key in sorted(lines)) + "\n")
+                write_text(options.write, HEAD + "\n".join(lines[key] for key in sorted(lines)) + "\n" + behind)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ _SPOKEN = (
     (r"\bsizes=", "--sizes"),
     (r"\b(quantize|verify|batch_size|opset|writer|layout|samples|seed)=['\"]?(\w+)['\"]?", r"--\1 \2"),
     (r"\binteger_io(=True)?\b", "--integer-io"),
+    (r"\bprecision='own'", "--own-precision"),
     (r"\bint8_weights='(\w+)'", r"--int8-weights \1"),
     (r"\baccept=([\d.]+)", r"--accept \1"),
     (r"--batch_size\b", "--batch-size"),

@@ -38,6 +38,7 @@ class Formats:
         opset: The version of ONNX's operators.
         writer: How .tflite and .onnx files are made.
         layout: The order of axes of images in .onnx files.
+        own_precision: Whether .onnx files compute in what the model does, and not in float32.
         inputs: What outputs are compared on.
     """
 
@@ -50,6 +51,7 @@ class Formats:
     opset: options.Opset = None
     writer: options.Writer = "auto"
     layout: options.Layout = "keras"
+    own_precision: options.OwnPrecision = False
     inputs: options.Inputs = None
 
 

@@ -147,6 +147,14 @@ Layout = Annotated[
         rich_help_panel=_WRITING,
     ),
 ]
+OwnPrecision = Annotated[
+    bool,
+    typer.Option(
+        "--own-precision",
+        help="An .onnx of a model that computes in float16 does so too; of bfloat16, weights are stored so.",
+        rich_help_panel=_WRITING,
+    ),
+]
 Inputs = Annotated[
     Path | None,
     typer.Option(

@@ -37,6 +37,7 @@ class Writing:
         opset: The version of ONNX's operators.
         writer: How .tflite and .onnx files are made.
         layout: The order of axes of images in .onnx files.
+        precision: In what .onnx files compute.
         inputs: What outputs are compared on.
         seed: The seed of random inputs.
         overwrite: Whether files that are there when these are put in place are replaced.
@@ -52,6 +53,7 @@ class Writing:
     opset: int | None
     writer: str
     layout: str
+    precision: str
     inputs: Any
     seed: int
     overwrite: bool
@@ -69,7 +71,7 @@ class Writing:
         options |= {"writer": self.writer, "accept": self.accept}
         if suffix == ".onnx":
             options["opset"] = self.opset
-            options |= {"int8_weights": self.int8_weights, "layout": self.layout}
+            options |= {"int8_weights": self.int8_weights, "layout": self.layout, "precision": self.precision}
         return options
 
 
@@ -88,6 +90,7 @@ def plan(paths: Sequence[Path], formats: Formats, *, others: Sequence[Path], ove
         (formats.opset is not None and ".onnx" not in suffixes, "--opset", "an .onnx file to write"),
         (formats.writer != "auto" and suffixes == {".keras"}, "--writer", "a .tflite or .onnx file to write"),
         (formats.layout != "keras" and ".onnx" not in suffixes, "--layout", "an .onnx file to write"),
+        (formats.own_precision and ".onnx" not in suffixes, "--own-precision", "an .onnx file to write"),
         (formats.calibration is not None and formats.quantize != Quantize.INT8, "--calibration", "--quantize int8"),
         (formats.integer_io and formats.quantize != Quantize.INT8, "--integer-io", "--quantize int8"),
         (formats.integer_io and ".tflite" not in suffixes, "--integer-io", "a .tflite file to write"),
@@ -113,6 +116,7 @@ def plan(paths: Sequence[Path], formats: Formats, *, others: Sequence[Path], ove
         formats.opset,
         formats.writer,
         formats.layout,
+        "own" if formats.own_precision else "float32",
         read_arrays(formats.inputs, "file of inputs"),
         seed,
         overwrite,

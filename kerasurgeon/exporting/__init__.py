@@ -15,8 +15,9 @@ What cannot be exported yet, and why:
 * TFLite: models quantised by ``model.quantize("int8")``; more than 2 GiB.
 * ONNX: more than 2 GiB.
 
-Models that compute in another precision than float32 are exported as float32 to .tflite and .onnx, stateful layers
-start every run from the state the model is in: notes in the report say so.
+Models that compute in another precision than float32 are exported as float32 to .tflite and .onnx, to the latter in
+their own with ``precision="own"``; stateful layers start every run from the state the model is in: notes in the report
+say so.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ import numpy as np
 from kerasurgeon.atomic import AsSeen, check_place, staged
 from kerasurgeon.errors import CannotRunError, ExportError, ModelFileError
 from kerasurgeon.exporting.calibration import calibration_batches
-from kerasurgeon.exporting.float_twin import float32_twin, other_precision_layers
+from kerasurgeon.exporting.float_twin import HALVES, float32_twin, layers_in, other_precision_layers
 from kerasurgeon.exporting.floor import check_floor, hold_out
 from kerasurgeon.exporting.keras_runner import KerasRunner
 from kerasurgeon.exporting.onnx_saving import data_file
@@ -58,6 +59,7 @@ def export(
     opset: int | None = None,
     writer: Literal["auto", "graph", "converter"] = "auto",
     layout: Literal["keras", "nchw"] = "keras",
+    precision: Literal["float32", "own"] = "float32",
     inputs: Any = None,
     seed: int = 0,
     overwrite: bool | None = None,
@@ -94,6 +96,9 @@ def export(
             either way: its quantiser works on the file that is written from the graph.
         layout: The order of axes of an ONNX file's inputs and outputs of four axes: ``keras`` as in the model, ``nchw``
             with the last axis, the channels, at place 1. Arrays that are given here are in Keras' order always.
+        precision: In what an ONNX file of a model that does not compute in float32 computes: ``float32``, or what the
+            model does, its ``own``: float16. In bfloat16 ONNX Runtime cannot; its large weights are stored in it then,
+            and computed with in float32. The file may then be 2e-2 from the model.
         inputs: The arrays to compare on; by default four random samples. Give real ones where sizes are free
             or integers must mean something.
         seed: The seed of the random inputs.
@@ -127,9 +132,13 @@ def export(
         writer=writer,
         accept=accept,
         layout=layout,
+        precision=precision,
     )
     tell(0.0, "checking the model")
     source, notes = _exportable(model, options)
+    half = bool(layers_in(model, HALVES)) and (options.format == "keras" or options.precision == "own")
+    if half and options.precision == "own" and source is not model:
+        options = replace(options, stored="bfloat16")
     reference = KerasRunner(source)
     check_place(target, overwrite=replaced, kind=ModelFileError)
     batches = calibration_batches(calibration, reference.inputs) if quantize == "int8" else []
@@ -161,11 +170,10 @@ def export(
         fault = None
         if options.format in BY and got is not None:
             plain = run_file(source, temporary, options, feeds, optimise=False) or {}
-            tolerance = TOLERANCE if quantize is None else None
+            tolerance = None if quantize is not None else HALF_TOLERANCE if half else TOLERANCE
             fault = disagreement(outputs, got, plain, expected, BY[options.format], tolerance)
             notes = (*notes, fault) if fault else notes
         if quantize is None and outputs:
-            half = options.format == "keras" and other_precision_layers(source, "keras")
             check_parity(outputs, target, HALF_TOLERANCE if half else TOLERANCE, fault)
         elif quantize is not None:
             check_floor(outputs, target, quantize, accept, partial(far_off, reference, temporary, options, feeds))
@@ -245,7 +253,12 @@ def _exportable(model: Any, options: Options) -> tuple[keras.Model, tuple[str, .
     if not layers:
         return model, notes
     count = len(layers)
+    own = options.precision == "own"
+    if own and not layers_in(model, {"bfloat16"}):
+        return model, (*notes, f"{count} layers compute in float16, in the file as well")
     note = f"{count} layers do not compute in float32; the file does, and was compared with a copy that does"
+    if own:
+        note += "; its large weights are stored as bfloat16, in which ONNX Runtime does not compute"
     twin = float32_twin(model)
     came_of(twin, recipes_of(model))
     return twin, (*notes, note)

@@ -1,11 +1,12 @@
 """A float32 copy of a model that computes in another precision.
 
 TFLite has no float16 or float64 convolutions and ONNX Runtime no bfloat16 ones, so such models are exported
-as the same layers and weights, computed in float32.
+as the same layers and weights, computed in float32; to ONNX, those of float16 as they are if that is asked for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import keras
@@ -14,9 +15,9 @@ from kerasurgeon.errors import ExportError
 from kerasurgeon.exporting.signature import custom_objects
 from kerasurgeon.keras_io import flatten_layers, operations
 
-_HALF = frozenset({"float16", "bfloat16"})
+HALVES = frozenset({"float16", "bfloat16"})
 # What each format needs replaced; a .keras file keeps it, but its results are as coarse.
-REPLACED = {"tflite": _HALF | {"float64"}, "onnx": _HALF, "keras": _HALF}
+REPLACED = {"tflite": HALVES | {"float64"}, "onnx": HALVES, "keras": HALVES}
 _NAMES = ("float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16")
 
 
@@ -27,8 +28,12 @@ def other_precision_layers(model: keras.Model, file_format: str) -> list[str]:
         model: A Functional or Sequential model.
         file_format: ``keras``, ``tflite`` or ``onnx``.
     """
-    replaced = REPLACED[file_format]
-    return [layer.name for layer in flatten_layers(model) if _dtypes(layer.dtype_policy) & replaced]
+    return layers_in(model, REPLACED[file_format])
+
+
+def layers_in(model: keras.Model, dtypes: Collection[str]) -> list[str]:
+    """The names of the layers that compute or keep weights in one of some dtypes."""
+    return [layer.name for layer in flatten_layers(model) if not _dtypes(layer.dtype_policy).isdisjoint(dtypes)]
 
 
 def _dtypes(policy: Any) -> set[str]:

@@ -31,7 +31,7 @@ def written(
     parts: Parts,
     inputs: Sequence[TensorInfo],
     batch_size: int | None,
-    refuse: Callable[[OnnxCall], None],
+    prepare: Callable[[OnnxCall], None],
     call_type: type[OnnxCall],
     *,
     turned: bool = False,
@@ -43,7 +43,7 @@ def written(
         parts: Where operators and constants go.
         inputs: The model's inputs.
         batch_size: The batch size to build in; None leaves it free.
-        refuse: Raises ``CannotTell`` for calls that are not to be written.
+        prepare: Told of every call before it is written; raises ``CannotTell`` for those that are not to be.
         call_type: The class of calls.
         turned: Whether inputs of four axes have their channels at place 1.
 
@@ -58,7 +58,7 @@ def written(
         order = border_order(len(spec.shape), turned=turned)
         given = replace(spec, shape=tuple(spec.shape[axis] for axis in order))
         tensors[value.node] = {0: Tensor(spec, forms={order: parts.known(parts.fresh(info.name), given)})}
-    reasons = write_nodes(graph, specs, tensors, parts, refuse=refuse, call_type=call_type)
+    reasons = write_nodes(graph, specs, tensors, parts, prepare=prepare, call_type=call_type)
     if reasons:
         raise CannotWrite(reasons)
     return tensors

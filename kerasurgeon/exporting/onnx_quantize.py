@@ -9,17 +9,19 @@ import numpy as np
 
 from kerasurgeon.exporting.onnx_saving import OnnxModel
 from kerasurgeon.exporting.tensors import Array
+from kerasurgeon.rules.onnx_call import np_type, onnx_type
 
 # Smaller tensors (biases, scales) gain nothing and lose accuracy.
 SMALLEST_HALVED = 1024
 LARGEST_FLOAT16 = 65504.0
 
 
-def halve_weights(model: OnnxModel) -> None:
-    """Store large float32 weights as float16; they are cast back when the file is loaded.
+def halve_weights(model: OnnxModel, dtype: str = "float16") -> None:
+    """Store large float32 weights as float16 or bfloat16; they are cast back when the file is loaded.
 
     Args:
         model: An ONNX model; changed in place.
+        dtype: Which of the two.
     """
     import onnx
 
@@ -29,10 +31,10 @@ def halve_weights(model: OnnxModel) -> None:
         if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < SMALLEST_HALVED:
             continue
         array = model.values(tensor)
-        if max(-array.min(), array.max()) > LARGEST_FLOAT16:
+        if dtype == "float16" and max(-array.min(), array.max()) > LARGEST_FLOAT16:
             continue
         name = tensor.name
-        model.put(tensor, f"{name}__float16", array.astype(np.float16), onnx.TensorProto.FLOAT16)
+        model.put(tensor, f"{name}__{dtype}", array.astype(np_type(dtype)), onnx_type(dtype))
         casts.append(onnx.helper.make_node("Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT))
     _put_before(graph, casts)
 

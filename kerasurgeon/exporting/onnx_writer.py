@@ -19,8 +19,8 @@ from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io import lift
 from kerasurgeon.quiet import require
 from kerasurgeon.rules.onnx_call import OnnxCall, onnx_type
-from kerasurgeon.rules.onnx_masks import refusal
 from kerasurgeon.rules.onnx_parts import Operator, Parts, Tensor
+from kerasurgeon.rules.onnx_unsaid import preparation
 
 WRITTEN = range(13, 25)
 """The versions of ONNX's operators that can be written."""
@@ -54,7 +54,7 @@ def write_onnx(
     require("onnx", package="onnx", extra="onnx", needed_for="ONNX export")
     graph = simplified(lift(model))
     parts = Parts(opset)
-    tensors = written(graph, parts, inputs, batch_size, refusal(model), OnnxCall, turned=turned)
+    tensors = written(graph, parts, inputs, batch_size, preparation(model), OnnxCall, turned=turned)
     results = [
         _result(tensors[value.node][value.index], parts, info.name, turned=turned)
         for value, info in _outputs(graph, outputs)
@@ -101,22 +101,8 @@ def _model(
             parts.operators.append(Operator("Identity", f"{info.name}/Identity", [result], [info.name], {}))
         else:
             renamed[result] = info.name
-    nodes = [
-        helper.make_node(
-            operator.kind,
-            [renamed.get(each, each) for each in operator.inputs],
-            [renamed.get(each, each) for each in operator.outputs],
-            operator.name,
-            **operator.attributes,
-        )
-        for operator in parts.operators
-    ]
-    graph = helper.make_graph(
-        nodes,
-        name,
-        [_value_info(info, batch_size) for info in inputs],
-        [_value_info(info, batch_size) for info in outputs],
-    )
+    border = ([_value_info(info, batch_size) for info in infos] for infos in (inputs, outputs))
+    graph = helper.make_graph([], name, *border)
     opsets = [helper.make_opsetid("", parts.opset)]
     proto = helper.make_model(
         graph,
@@ -124,6 +110,11 @@ def _model(
         ir_version=helper.find_min_ir_version_for(opsets),
         producer_name="kerasurgeon",
     )
+    for operator in parts.operators:
+        node = proto.graph.node.add(op_type=operator.kind, name=operator.name)
+        node.input.extend(renamed.get(each, each) for each in operator.inputs)
+        node.output.extend(renamed.get(each, each) for each in operator.outputs)
+        node.attribute.extend(helper.make_attribute(*each) for each in sorted(operator.attributes.items()))
     model = OnnxModel(proto, {})
     for constant, array in parts.constants.items():
         model.put(proto.graph.initializer.add(), constant, array, onnx_type(array.dtype.name))

@@ -20,6 +20,7 @@ FORMATS: dict[str, Format] = {".keras": "keras", ".tflite": "tflite", ".onnx": "
 QUANTIZATIONS = ("float16", "dynamic", "int8")
 WRITERS = ("auto", "graph", "converter")
 LAYOUTS = ("keras", "nchw")
+PRECISIONS = ("float32", "own")
 DEFAULT_OPSET = 17
 # Per-channel int8 needs an axis on QuantizeLinear, which opset 13 brought.
 _LEAST_INT8_OPSET = 13
@@ -38,6 +39,8 @@ class Options:
         int8_weights: How an int8 ONNX file stores weights: ``auto`` or a name of `onnx_int8.FORMS`.
         writer: Which way a TFLite or ONNX file is made, one of ``WRITERS``.
         layout: The order of axes of images that an ONNX file takes and gives, one of ``LAYOUTS``.
+        precision: In what an ONNX file computes, one of ``PRECISIONS``.
+        stored: As what dtype large float32 weights are stored, if another.
     """
 
     format: Format
@@ -48,6 +51,8 @@ class Options:
     int8_weights: str = "auto"
     writer: str = "auto"
     layout: str = "keras"
+    precision: str = "float32"
+    stored: str | None = None
 
     @property
     def turned(self) -> bool:
@@ -67,6 +72,7 @@ def check_options(
     writer: Any = "auto",
     accept: Any = None,
     layout: Any = "keras",
+    precision: Any = "float32",
 ) -> Options:
     """Check the options of an export against each other and against the format.
 
@@ -81,6 +87,7 @@ def check_options(
         writer: See there.
         accept: See there.
         layout: See there.
+        precision: See there.
 
     Raises:
         OptionError: An option has a value that it may not have, or does nothing for this format.
@@ -110,6 +117,7 @@ def check_options(
     if accept is not None:
         _check_accept(accept, quantize)
     _check_layout(layout, file_format, writer)
+    _check_precision(precision, file_format, quantize, writer)
     return Options(
         file_format,
         quantize,
@@ -119,6 +127,8 @@ def check_options(
         int8_weights,
         writer,
         layout,
+        precision,
+        "float16" if quantize == "float16" else None,
     )
 
 
@@ -156,6 +166,15 @@ def _check_layout(layout: Any, file_format: Format, writer: Any) -> None:
         raise OptionError(
             "layout='nchw' is of use for ONNX files that are written from the graph.",
             got=f"format {file_format} and writer={writer!r}",
+        )
+
+
+def _check_precision(precision: Any, file_format: Format, quantize: Any, writer: Any) -> None:
+    check_choice("", "precision", precision, PRECISIONS)
+    if precision != "float32" and (file_format != "onnx" or quantize is not None or writer == "converter"):
+        raise OptionError(
+            "precision='own' is of use for ONNX files that are written from the graph and not quantised.",
+            got=f"format {file_format}, quantize={quantize!r} and writer={writer!r}",
         )
 
 

@@ -60,7 +60,9 @@ def write_int8(
                 nearer = tflite_inside(narrow)
                 if _alike(runs, map(nearer, batches), [info.name for info in outputs]):
                     content, run = narrow, nearer
-            made = _opened(_quantised(_with_ranges(content, _ranges(run, batches)), options))
+            ranges = _ranges(run, batches)
+            made = _opened(_quantised(_with_ranges(content, ranges), options))
+            _refine(made, ranges)
             describe(made, origin(model))
             return packed(made), _left(made)
         except Exception as error:
@@ -102,6 +104,29 @@ def _with_ranges(content: bytes, ranges: Mapping[str, tuple[float, float]]) -> b
             tensor.quantization = schema.QuantizationParametersT()
             tensor.quantization.min, tensor.quantization.max = [known[0]], [known[1]]
     return bytes(packed(model))
+
+
+def _refine(model: Any, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Let the results of tanh have the steps of their ranges.
+
+    TensorFlow's quantiser gives them steps of 1/128 whatever they are: of a recurrence whose cells hold little, few are
+    left. The kernel looks its results up in a table that it makes for any steps.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = model.subgraphs[0]
+    for operator in graph.operators:
+        made = graph.tensors[operator.outputs[0]]
+        if (
+            model.operatorCodes[operator.opcodeIndex].builtinCode == schema.BuiltinOperator.TANH
+            and made.type == schema.TensorType.INT8
+            and made.name.decode() in ranges
+        ):
+            low, high = (each(bound, 0.0) for each, bound in zip((min, max), ranges[made.name.decode()], strict=True))
+            scale = (high - low) / 255
+            if 0 < scale < made.quantization.scale[0]:
+                made.quantization.scale = [scale]
+                made.quantization.zeroPoint = [int(np.clip(round(-128 - low / scale), -128, 127))]
 
 
 def _scores(runs: Sequence[Inside]) -> tuple[float, float] | None:

@@ -19,8 +19,8 @@ from kerasurgeon.ir.structure import leaves
 from kerasurgeon.keras_io import lift
 from kerasurgeon.layers.tflite_operators import BY_ELEMENT, TRANSLATIONS
 from kerasurgeon.rules.call import CannotTell
-from kerasurgeon.rules.onnx_masks import refusal
 from kerasurgeon.rules.onnx_parts import Operator, Tensor
+from kerasurgeon.rules.onnx_unsaid import preparation
 from kerasurgeon.rules.tflite_call import TfliteCall, TfliteParts
 
 FUSED = {"RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}
@@ -60,7 +60,7 @@ def write_tflite(
     """
     graph = simplified(lift(model))
     parts = TfliteParts(TRANSLATIONS, BY_ELEMENT)
-    tensors = written(graph, parts, inputs, batch_size, refusal(model), TfliteCall)
+    tensors = written(graph, parts, inputs, batch_size, preparation(model), TfliteCall)
     values = list(leaves(graph.outputs))
     results: list[str] = []
     for value, info in zip(values, outputs, strict=True):

@@ -62,9 +62,9 @@ def write_file(
         batches = [_as_stored(feeds, options) for feeds in calibration]
         proto, said = quantize_int8(made.whole(), batches, options.batch_size, options.int8_weights)
         made, notes = OnnxModel(proto, {}), notes + said
-    elif options.quantize is not None:
+    elif options.stored is not None or options.quantize == "dynamic":
         tell(0.5, "quantising")
-        halve_weights(made) if options.quantize == "float16" else store_as_int8(made)
+        store_as_int8(made) if options.stored is None else halve_weights(made, options.stored)
     describe(made.proto, origin(reference.model))
     save(made, path)
     return notes

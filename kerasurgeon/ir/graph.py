@@ -173,7 +173,9 @@ class Graph(GraphNames):
         kept = set(keep)
         users = [name for name in self._digraph.successors(old.node) if name not in kept]
         users = [name for name in users if old in self[name].inputs]
-        upstream = nx.ancestors(self._digraph, new.node) | {new.node}
+        # What the node of ``old`` reads itself is computed from none of that node's users.
+        read = self._digraph.has_edge(new.node, old.node)
+        upstream = {new.node} if read else nx.ancestors(self._digraph, new.node) | {new.node}
         for user in users:
             if user in upstream:
                 raise GraphError(

@@ -240,6 +240,11 @@ class GraphReader:
         shared = {ref.layer for refs in self.ties().values() for ref in refs}
         return self.held_layers() | shared
 
+    def is_tied(self, key: str) -> bool:
+        """Whether a layer is one of ``tied_layers``."""
+        own = any(weight.tie is not None for weight in self._layers[key].weights.values())
+        return key in (self.tied_layers() if own else self.held_layers())
+
     def held_layers(self) -> frozenset[str]:
         """Keys of the layers whose weights are operands somewhere, or which another layer holds as a part."""
         references = {

@@ -6,7 +6,7 @@ unregistered parts can be taken apart and rebuilt without the user listing them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import FunctionType
 from typing import Any
 
@@ -15,25 +15,28 @@ _MAX_OBJECTS = 2000
 
 def foreign_names(config: Any) -> set[str]:
     """Names in a serialised config that Keras itself does not define."""
-    return set(_foreign_names(config))
+    found: set[str] = set()
+    _add_foreign_names(dict(config) if isinstance(config, Mapping) else config, found)
+    return found
 
 
-def _foreign_names(part: Any) -> Iterator[str]:
-    if isinstance(part, Mapping):
+def _add_foreign_names(part: Any, found: set[str]) -> None:
+    if isinstance(part, dict):
         class_name, module = part.get("class_name"), part.get("module")
         if isinstance(class_name, str) and "config" in part:
             inner = part["config"]
             if class_name == "function" and isinstance(inner, str):
-                yield inner
+                found.add(inner)
             elif not (isinstance(module, str) and module.startswith("keras")):
-                yield class_name
+                found.add(class_name)
                 if isinstance(part.get("registered_name"), str):
-                    yield part["registered_name"]
+                    found.add(part["registered_name"])
         for value in part.values():
-            yield from _foreign_names(value)
+            if isinstance(value, (dict, list, tuple)):
+                _add_foreign_names(value, found)
     elif isinstance(part, (list, tuple)):
         for value in part:
-            yield from _foreign_names(value)
+            _add_foreign_names(value, found)
 
 
 def harvest(owner: Any, names: set[str]) -> dict[str, Any]:

@@ -122,11 +122,12 @@ _SET_ATTRIBUTE = Replaced(keras.Layer, "__setattr__", _set_attribute)
 # Tensors.
 
 _NO_TENSORS = frozenset({str, int, float, bool, type(None), dict, list, tuple, keras.KerasTensor})
+_SETTINGS = (keras.Initializer, keras.Regularizer, keras.constraints.Constraint, keras.DTypePolicy)
 
 
 def _is_tensor(value: Any) -> bool:
     """``backend.is_tensor``, which for anything else than a tensor goes through all attributes of a protocol."""
-    return type(value) not in _NO_TENSORS and bool(_IS_TENSOR.original(value))
+    return type(value) not in _NO_TENSORS and not isinstance(value, _SETTINGS) and bool(_IS_TENSOR.original(value))
 
 
 _IS_TENSOR = Replaced(backend_module, "is_tensor", _is_tensor)

@@ -31,10 +31,19 @@ def array_of(variable: Any) -> np.ndarray[Any, Any]:
     """The values of a Keras variable, read-only; a view where the backend can give one."""
     value = variable.value
     if _on_tensorflow() and hasattr(value, "read_value"):
-        array = _shown(value.value())
+        array = _shown(_read(value))
         if array is not None:
             return array
     return read_only(np.array(keras.ops.convert_to_numpy(value)))
+
+
+def _read(value: Any) -> Any:
+    """The tensor that a variable of TensorFlow holds."""
+    import tensorflow as tf
+
+    if type(value).__name__ != "ResourceVariable":  # spread over devices, or of another kind
+        return value.value()
+    return tf.raw_ops.ReadVariableOp(resource=value.handle, dtype=value.dtype)  # without what a gradient needs
 
 
 def new_array(shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:

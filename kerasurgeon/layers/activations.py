@@ -206,7 +206,7 @@ class SoftmaxOverAxes(Free):
         order = call.input.order
         x = term(call, call.input, order, call.output.dtype)
         if mask.dtype == "bool":
-            kept = Term(call, call.aligned(mask, order), "bool")
+            kept = Term(call, call.aligned(mask, order, "bool"), "bool")
         else:
             kept = Term(call, call.aligned(mask, order, mask.dtype), mask.dtype).to("float32") > 0.5
         x = kept.where(x, -3e4 if x.dtype == "float16" else -1e9)

@@ -76,6 +76,7 @@ class Resizing(ImagePerChannel):
             crops=bool(config.get("crop_to_aspect_ratio")),
             pads=bool(config.get("pad_to_aspect_ratio")),
             filling=float(config.get("fill_value", 0.0)),
+            rounds="size" not in config,
         )
 
 

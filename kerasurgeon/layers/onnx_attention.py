@@ -69,7 +69,7 @@ def _projection(call: OnnxCall, part: str, operand: Tensor, scale: float) -> Ter
 
 
 def _gate(call: OnnxCall, query: Tensor) -> Term | None:
-    return _projection(call, "gate", query, 1.0) if call.config.get("use_gate") else None
+    return _projection(call, "gate", query, 1.0).op("Sigmoid") if call.config.get("use_gate") else None
 
 
 def _attend(

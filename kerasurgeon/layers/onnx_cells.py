@@ -72,8 +72,6 @@ def cells_of(layer: Layer) -> list[Cell]:
         CannotTell: One is not Keras' own.
     """
     kind = layer.kind.removesuffix("Cell")
-    if layer.config.get("stateful"):
-        raise CannotTell("it keeps its state from call to call")
     if layer.kind == "RNN":
         return cells_of(inner_layer(layer, layer.config["cell"]))
     if layer.kind == "StackedRNNCells":

@@ -204,8 +204,7 @@ def write_einsum_dense(call: OnnxCall, terms: Sequence[str], result: str) -> Non
 def write_embedding(call: OnnxCall) -> None:
     """Write a look-up: rows of a table, of whole numbers with a scale for each, or with an adapter."""
     layer, config = call.layer, call.config
-    whole = call.input.dtype in ("int32", "int64")
-    ids = call.read(call.input) if whole else call.read(call.input, dtype="int32")
+    ids = call.read(call.input, dtype="int64" if call.input.dtype == "int64" else "int32")
     table, scale = layer.array("embeddings"), layer.array("embeddings_scale")
     if scale is None:
         kernel = (

@@ -84,11 +84,8 @@ def _expm1(config: Config, x: Term) -> Term:
 
 def log1p(x: Term) -> Term:
     """``log(1 + x)``, also of small numbers."""
-    shifted = x + 1.0
-    corrected = shifted.op("Log") * (x / (shifted - 1.0))
-    return (shifted.equals(1.0) | shifted.op("IsInf", dtype="bool")).where(
-        shifted.op("IsInf", dtype="bool").where(shifted, x), corrected
-    )
+    small = (x / (x + 2.0)).op("Atanh") * 2.0
+    return (x.op("Abs") < 0.5).where(small, (x + 1.0).op("Log"))
 
 
 def _log_add_exp(base: float) -> Write:

@@ -17,7 +17,7 @@ from kerasurgeon.rules.onnx_parts import Order, Tensor
 def write_affine(call: OnnxCall, scale: Any, shift: Any, axes: Sequence[int]) -> None:
     """Write a product with numbers along some axes, and a sum with others; numbers for all positions have no axes."""
     order = call.input.order
-    x = call.read(call.input, order)
+    x = call.read(call.input, order, call.output.dtype)
     for kind, numbers, neutral in (("Mul", scale, 1), ("Add", shift, 0)):
         if np.any(numbers != neutral):
             x = call.op(kind, x, call.constant(spread(numbers, [axis % len(order) for axis in axes], order)))
@@ -93,6 +93,8 @@ def write_layer_norm(call: OnnxCall, keys: Sequence[str]) -> None:
     if not centred:
         check_scaled(axes, rank)
     scale, shift = (call.layer.array(key) for key in (*keys, "")[:2])
+    if "float" not in call.input.dtype and scale is not None:
+        raise CannotTell("of whole numbers, Keras makes whole numbers of its scale as well")
     x = call.read(call.input, order)
     if centred and places == list(range(places[0], rank)) and call.opset >= 17:
         ones = np.ones([call.input.shape[axis] or 1 for axis in axes])

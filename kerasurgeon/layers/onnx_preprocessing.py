@@ -36,16 +36,34 @@ def write_categories(call: OnnxCall) -> None:
 
 
 def write_looked_up(call: OnnxCall) -> None:
-    """Write IntegerLookup: a number's place in the vocabulary that the config holds."""
-    config, words = call.config, call.config.get("vocabulary")
-    if config.get("invert") or config.get("output_mode") != "int" or config.get("num_oov_indices") != 1:
-        raise CannotTell("it is not a plain look-up")
-    if not isinstance(words, (list, tuple)) or config.get("mask_token") is not None:
+    """Write IntegerLookup: a number's place in the vocabulary that the config holds, or the number at a place.
+
+    What Keras refuses when it runs, numbers outside the vocabulary where there is no place for them, gives -1.
+    """
+    config, words, mode = call.config, call.config.get("vocabulary"), call.config["output_mode"]
+    mask, others, rank = config.get("mask_token"), int(config["num_oov_indices"]), call.input.rank
+    if not isinstance(words, (list, tuple)):
         raise CannotTell("its vocabulary is not in its config")
-    known = np.asarray([int(word) for word in words if int(word) != int(config.get("oov_token", -1))])
-    x = term(call, call.input, None, "int64").unsqueeze(call.input.rank)
-    found = x.equals(known).to("int64") * np.arange(1, known.size + 1)
-    give(call, found.reduce("ReduceSum", [call.input.rank], keepdims=False))
+    if mode == "tf_idf" or (others > 1 and config.get("oov_method", "floormod") != "floormod"):
+        raise CannotTell("ONNX has no hash function" if mode != "tf_idf" else "its weights are not in its config")
+    first = int(mask is not None and mode == "int")
+    special = [mask] * first + [config.get("oov_token", -1)] * others
+    known = np.asarray(words[len(special) :] if list(words[: len(special)]) == special else words, np.int64)
+    places = np.arange(known.size) + len(special)
+    x = term(call, call.input, None, "int64")
+    keys, values = (places, known) if config.get("invert") else (known, places)
+    missing = int(config["oov_token"]) if config.get("invert") else -1
+    there = x.unsqueeze(rank).equals(keys).to("int64") * (values - missing)
+    found = there.reduce("ReduceSum", [rank], keepdims=False) + missing
+    if config.get("invert"):
+        return give(call, found if mask is None else x.equals(0).where(found.other(int(mask)), found))
+    if others:
+        bucket = x.op("Mod", others) + first if others > 1 else found.other(first)
+        found = (found < 0).where(bucket, found)
+    depth = 0 if mode == "int" else int(call.output.shape[-1] or 0)
+    if mask is not None:  # in its own place, or in none
+        found = x.equals(int(mask)).where(found.other(depth), found)
+    _encoded(call, found, mode, depth, None)
 
 
 def _encoded(call: OnnxCall, ids: Term, mode: str, depth: int, weights: Term | None) -> None:

@@ -102,7 +102,21 @@ def _states(call: OnnxCall, given: Any, count: int) -> list[Term] | None:
     found = [term(call, leaf, None, call.float) for leaf in leaves(given) if isinstance(leaf, Tensor)]
     if found and len(found) != count:
         raise CannotTell(f"it is given {len(found)} states, and has {count}")
+    if not found:
+        check_stateless(call)
     return found or None
+
+
+def check_stateless(call: OnnxCall) -> None:
+    """See that a recurrence which is given no states begins at zero.
+
+    Raises:
+        CannotTell: It begins where it ended before, and that is unknown.
+    """
+    inner = [call.config.get(key) for key in ("layer", "backward_layer")]
+    configs = [call.config, *(entry["config"] for entry in inner if isinstance(entry, Mapping))]
+    if any(config.get("stateful") for config in configs):
+        raise CannotTell("it keeps its state from call to call, and what that is now is unknown")
 
 
 def course_of(

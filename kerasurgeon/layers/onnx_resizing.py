@@ -92,6 +92,7 @@ def write_resized(
     crops: bool = False,
     pads: bool = False,
     filling: float = 0.0,
+    rounds: bool = False,
 ) -> None:
     """Write images in another size.
 
@@ -103,17 +104,23 @@ def write_resized(
         crops: Whether the images are cropped to the wanted ratio of sides first.
         pads: Whether they are padded to it.
         filling: With what.
+        rounds: Whether what is made of whole numbers is rounded to such, within the range of their type.
     """
     operand = call.input
     order = images_first(call.config, operand.rank)
-    if "float" not in operand.dtype and interpolation != "nearest":
+    whole = "float" not in operand.dtype and interpolation != "nearest"
+    if whole and not rounds:
         raise CannotTell(f"Keras interpolates between {operand.dtype} in another type than it says")
     x = term(call, operand, order, call.output.dtype)
     place = len(order) - 2
     own = [operand.shape[axis] for axis in order[place:]]
     if crops or pads:
         x, own = _to_ratio(x, place, own, size, crops, filling)
-    give(call, _resized(x, operand, order, own, [int(each) for each in size], interpolation, antialias), order)
+    made = _resized(x, operand, order, own, [int(each) for each in size], interpolation, antialias)
+    if whole:
+        bounds = np.iinfo(operand.dtype)
+        made = made.op("Round").op("Max", float(bounds.min)).op("Min", float(bounds.max))
+    give(call, made, order)
 
 
 def _to_ratio(
@@ -150,11 +157,14 @@ def _resized(
         return x
     if interpolation == "nearest":
         for offset, (have, want) in enumerate(zip(own, size, strict=True)):
+            middles = np.arange(want, dtype=np.float32) + np.float32(0.5)
             if have is None:
-                raise CannotTell("which positions are nearest depends on sizes that are unknown")
-            step = np.float32(have) / np.float32(want)
-            at = np.floor((np.arange(want, dtype=np.float32) + np.float32(0.5)) * step).astype(np.int64)
-            x = x if have == want else x.gather(np.clip(at, 0, have - 1), place + offset)
+                count = Term(call, str(call.size(operand, order[place + offset])), "int64")
+                step = count.to("float32") / np.float32(want)
+                x = x.gather((step * middles).op("Floor").to("int64").op("Min", count - 1), place + offset)
+            elif have != want:
+                at = np.floor(middles * (np.float32(have) / np.float32(want))).astype(np.int64)
+                x = x.gather(np.clip(at, 0, have - 1), place + offset)
         return x
     if interpolation != "bilinear" or antialias or not (_lies_well(operand, order) or None in own):
         if None in own:

@@ -15,14 +15,15 @@ from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.keras_io import lift
 from kerasurgeon.layers.onnx_activations import write_activation
 from kerasurgeon.layers.onnx_cells import unrolled
+from kerasurgeon.layers.onnx_recurrent import check_stateless
 from kerasurgeon.layers.onnx_terms import Term, give, term
 from kerasurgeon.layers.onnx_windows import padding, spatial_order
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.layout import per_axis
 from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.onnx_graph import Tensors, write_nodes
-from kerasurgeon.rules.onnx_masks import refusal
 from kerasurgeon.rules.onnx_parts import Array, Size, Tensor, natural
+from kerasurgeon.rules.onnx_unsaid import preparation
 from kerasurgeon.rules.positions import Window
 from kerasurgeon.rules.registry import rule_for
 from kerasurgeon.rules.sizes import resolve
@@ -76,7 +77,7 @@ def write_model(call: OnnxCall, model: Any) -> None:
     specs = resolve(graph, shapes={value.node: each.shape for value, each in zip(values, operands, strict=True)})
     tensors: Tensors = {value.node: {0: each} for value, each in zip(values, operands, strict=True)}
     reasons = write_nodes(
-        graph, specs, tensors, call.parts, prefix=f"{call.name}/", refuse=refusal(model), call_type=type(call)
+        graph, specs, tensors, call.parts, prefix=f"{call.name}/", prepare=preparation(model), call_type=type(call)
     )
     if reasons:
         raise CannotTell("; ".join(f"{name} inside: {reason}" for name, reason in reasons.items()))
@@ -93,8 +94,8 @@ def write_convolutional(call: OnnxCall) -> None:
     """Write ConvLSTM1D, ConvLSTM2D and ConvLSTM3D: the convolution of all steps at once, then every step."""
     config, operand, layer = call.config, call.input, call.layer
     steps, axes = operand.shape[1], operand.rank - 3
-    if steps is None or config.get("stateful"):
-        raise CannotTell("the number of its steps is unknown" if steps is None else "it keeps its state")
+    if steps is None:
+        raise CannotTell("the number of its steps is unknown")
     arrays = {key.rpartition("/")[2]: weight.array for key, weight in layer.weights.items()}
     if not set(arrays) <= {"kernel", "recurrent_kernel", "bias"} or len(arrays) != len(layer.weights):
         raise CannotTell(f"it computes with {', '.join(sorted(layer.weights))}")
@@ -121,6 +122,7 @@ def write_convolutional(call: OnnxCall) -> None:
         if isinstance(leaf, Tensor)
     ]
     if not states:
+        check_stateless(call)
         zero = Term(call, call.constant(0.0), call.float).expand([call.size(operand, 0), filters, *image])
         states = [zero, zero]
 

@@ -33,6 +33,8 @@ def _gather(call: TfliteCall, x: str, at: str, *, outputs: int, axis: int = 0) -
     if call.is_constant(at):
         array, size = call.value(at), own[axis]
         if np.any(array < 0):
+            if size is None and array.size == 1:
+                return [_from_the_end(call, x, axis, int(array.item()), places)]
             if size is None:
                 raise CannotTell("it picks from the end of an axis whose size is unknown")
             array = np.where(array < 0, array + size, array)
@@ -42,6 +44,15 @@ def _gather(call: TfliteCall, x: str, at: str, *, outputs: int, axis: int = 0) -
     elif call.type_of(at) not in ("int32", "int64"):
         at = call.cast(at, "int32")
     return [call.native("GATHER", x, at, sizes=(*own[:axis], *places, *own[axis + 1 :]), axis=axis, batchDims=0)]
+
+
+def _from_the_end(call: TfliteCall, x: str, axis: int, place: int, sizes: Sizes) -> str:
+    """One position of an axis of unknown size, counted from its end."""
+    bounds = (call.integers(number) for number in (place, place + 1 or _FAR, axis))
+    (made,) = _slice(call, x, *bounds, outputs=1)
+    own = call.sizes(made)
+    call.parts.shapes[made] = (*own[:axis], 1, *own[axis + 1 :])
+    return made if sizes else call.squeeze(made, [axis])
 
 
 def _gather_nd(call: TfliteCall, x: str, at: str, *, outputs: int, batch_dims: int = 0) -> list[str]:

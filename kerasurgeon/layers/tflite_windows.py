@@ -15,8 +15,10 @@ from kerasurgeon.layers.onnx_resizing import by_matrices
 from kerasurgeon.layers.onnx_terms import Term
 from kerasurgeon.layers.tflite_moving import padded
 from kerasurgeon.rules.call import CannotTell
+from kerasurgeon.rules.onnx_parts import Size
 from kerasurgeon.rules.tflite_call import Sizes, TfliteCall, Translation
 
+_END = 2**63 - 1
 Ints = Sequence[int]
 Sides = list[tuple[int, int]]
 
@@ -178,23 +180,17 @@ def _transposed(
         operand, array = call.unsqueeze(operand, [1]), array[:, :, None]
         cropped, more, stride = [(0, 0), *cropped], [0, *more], [1, *stride]
     own, reaches = call.sizes(operand), array.shape[2:]
-    if None in own[1:]:
-        raise CannotTell("the size of what it enlarges is unknown")
-    full = [(size or 0) * by + max(reach - by, 0) for size, by, reach in zip(own[1:-1], stride, reaches, strict=True)]
-    least = [((size or 0) - 1) * by + reach for size, by, reach in zip(own[1:-1], stride, reaches, strict=True)]
-    wanted = [size + extra - sum(pair) for size, extra, pair in zip(least, more, cropped, strict=True)]
+    # How much longer than the operand times the stride, per axis: the result, and what TFLite makes of it.
     lacking = [max(reach - by, 0) for reach, by in zip(reaches, stride, strict=True)]
-    same = all(
-        out == (size or 0) * by and pair == (gap // 2, gap - gap // 2)
-        for out, size, by, pair, gap in zip(wanted, own[1:-1], stride, cropped, lacking, strict=True)
+    wanted = [
+        reach - by + extra - sum(pair) for reach, by, extra, pair in zip(reaches, stride, more, cropped, strict=True)
+    ]
+    same = not any(wanted) and all(
+        pair == (gap // 2, gap - gap // 2) for pair, gap in zip(cropped, lacking, strict=True)
     )
-    made_sizes = (
-        wanted
-        if same
-        else [
-            max(one, two)
-            for one, two in zip(full, [o + p[0] for o, p in zip(wanted, cropped, strict=True)], strict=True)
-        ]
+    longer = [0 if same else max(gap, out + pair[0]) for gap, out, pair in zip(lacking, wanted, cropped, strict=True)]
+    made_sizes = tuple(
+        None if size is None else size * by + rest for size, by, rest in zip(own[1:-1], stride, longer, strict=True)
     )
     if axes == 3:
         kind, weights = "CONV_3D_TRANSPOSE", call.constant(array.transpose(2, 3, 4, 1, 0), called="kernel")
@@ -202,11 +198,11 @@ def _transposed(
     else:
         kind, weights = "TRANSPOSE_CONV", call.constant(array.transpose(1, 2, 3, 0), called="kernel")
         options = _options(stride)
-    if own[0] is None:
-        batch = call.op("Gather", call.op("Shape", operand), call.integers(0), axis=0)
-        target = call.op("Concat", call.cast(batch, "int32"), call.index(*made_sizes, filters), axis=0)
+    if None in own:
+        shape = Term(call, call.cast(call.op("Shape", operand), "int32"), "int32")
+        target = (shape * np.array([1, *stride, 0]) + np.array([0, *longer, filters])).name
     else:
-        target = call.index(own[0], *made_sizes, filters)
+        target = call.index(*(size or 0 for size in (own[0], *made_sizes)), filters)
     name = call.native(
         kind,
         target,
@@ -219,9 +215,9 @@ def _transposed(
         **options,
     )
     if not same:
-        for axis, (size, out, pair) in enumerate(zip(made_sizes, wanted, cropped, strict=True), 1):
-            if size != out:
-                bounds = (call.integers(number) for number in (pair[0], pair[0] + out, axis))
+        for axis, (made, out, pair) in enumerate(zip(longer, wanted, cropped, strict=True), 1):
+            if made != out:
+                bounds = (call.integers(number) for number in (pair[0], pair[0] + out - made or _END, axis))
                 name = call.op("Slice", name, *bounds)
     name = call.squeeze(name, [1]) if axes == 1 else name
     return [call.transpose(name, to_first(axes + 2))]
@@ -270,16 +266,17 @@ def _pooled(kind: str) -> Translation:
     def _in_two(call: TfliteCall, x: str, taps: Ints, strides: Ints, pads: Ints | None, auto_pad: str) -> str:
         """Rows and columns of every slice first, then the slices: a maximum of maxima, a mean of means."""
         given = tuple(pads or (0,) * 6)
-        c, d, h, w = call.sizes(x)[1:]
-        if None in (c, d, h, w):
-            raise CannotTell("the size of what it pools is unknown")
         last = call.transpose(x, to_last(5))
-        flat = call.transpose(call.reshape(last, [-1, h or 0, w or 0, c or 0]), to_first(4))
+        n, d, h, w, c = _known_sizes(call, last)
+        flat = call.transpose(call.reshape(last, [-1, h, w, c]), to_first(4))
         around = (given[1], given[2], given[4], given[5])
         flat = call.op(_ONNX[kind], flat, kernel_shape=taps[1:], strides=strides[1:], pads=around, auto_pad=auto_pad)
         flat = call.transpose(flat, to_last(4))
-        _, rows, columns, _ = call.sizes(flat)
-        deep = call.reshape(flat, [-1, d or 0, (rows or 0) * (columns or 0), c or 0])
+        _, rows, columns, _ = _known_sizes(call, flat)
+        if isinstance(rows, int) and isinstance(columns, int):
+            deep = call.reshape(flat, [-1, d, rows * columns, c])
+        else:
+            deep = call.reshape(flat, [n, d, -1, c])
         deep = call.op(
             _ONNX[kind],
             call.transpose(deep, to_first(4)),
@@ -289,10 +286,15 @@ def _pooled(kind: str) -> Translation:
             auto_pad=auto_pad,
         )
         deep = call.transpose(deep, to_last(4))
-        made = call.reshape(deep, [-1, call.sizes(deep)[1] or 0, rows or 0, columns or 0, c or 0])
+        made = call.reshape(deep, [-1, _known_sizes(call, deep)[1], rows, columns, c])
         return call.transpose(made, to_first(5))
 
     return add
+
+
+def _known_sizes(call: TfliteCall, name: str) -> list[Size]:
+    """The sizes of a tensor, those that are open as tensors."""
+    return [call.size_at(name, place) if size is None else size for place, size in enumerate(call.sizes(name))]
 
 
 _ONNX = {"MAX_POOL_2D": "MaxPool", "AVERAGE_POOL_2D": "AveragePool"}
@@ -337,12 +339,20 @@ def _resized(
         )
         return [made.name]
     if rank != 4:
-        if mode != "nearest" or None in own[2:]:
+        if mode != "nearest" or not factors:
             raise CannotTell(f"TFLite interpolates in images, not in tensors of {rank} axes")
-        for axis in range(2, rank):
-            size, out = own[axis] or 0, wanted[axis] or 0
-            at = np.arange(out) * size // max(out, 1)
-            x = x if out == size else call.op("Gather", x, call.constant(at, "int64"), axis=axis)
+        for axis, by in enumerate(map(int, factors)):
+            size = own[axis]
+            if by == 1:
+                continue
+            if size is None:
+                long = Term(call, call.size_at(x, axis), "int64") * by
+                numbers = (call.constant(number, "int32") for number in (0, 1))
+                at = call.op("Range", next(numbers), call.squeeze(long.to("int32").name, [0]), next(numbers))
+                at = (Term(call, at, "int32") / by).name
+            else:
+                at = call.constant(np.arange(size * by) // by, "int64")
+            x = call.op("Gather", x, at, axis=axis)
         return [x]
     last = call.transpose(x, to_last(4))
     n, channels = call.sizes(last)[0], call.sizes(last)[-1]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kerasurgeon.ir.layer import Layer
+from kerasurgeon.ir.layer import Layer, sealed
 from kerasurgeon.rules.linear import Kernel, LinearForm
 
 Array = np.ndarray[Any, Any]
@@ -31,9 +31,12 @@ def summed_taps(kernel: Array) -> Array:
 def scaled_outputs(layer: Layer, form: LinearForm, scale: Array) -> dict[str, Array]:
     """The kernel of a layer that makes its channels, for outputs (without a bias) that are ``scale`` times as large."""
     last = form.kernels[-1]
-    array = kernel_of(layer, last)
-    factors = scale.reshape(array.shape[-2:]) if last.depthwise else scale
-    return {last.key: last.seen(array * factors)}
+    array = last.seen(layer.weights[last.key].array)
+    factors = np.asarray(scale.reshape(array.shape[-2:]) if last.depthwise else scale, np.float64)
+    if array.dtype != np.float32:
+        return {last.key: last.seen(array.astype(np.float64) * factors)}
+    # The products are of float64 here too, a few at a time, and rounded as they come.
+    return {last.key: last.seen(sealed(np.multiply(array, factors, out=np.empty_like(array), casting="same_kind")))}
 
 
 def scaled_inputs(layer: Layer, form: LinearForm, scale: Array, shift: Array) -> tuple[dict[str, Array], Array]:

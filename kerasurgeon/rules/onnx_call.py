@@ -110,11 +110,14 @@ class OnnxCall(Called[Tensor]):
         Args:
             operand: The operand.
             order: The order of axes that is wanted; Keras' own by default.
-            dtype: The dtype that is wanted; by default its own, and for a layer's real numbers those it computes with.
+            dtype: The dtype that is wanted; by default its own, and for a layer that gives real numbers those that it
+                computes with.
         """
         order = natural(operand.rank) if order is None else order
         if dtype is None:
-            casts = "float" in operand.dtype and not self.kind.startswith("ops.")
+            casts = not self.kind.startswith("ops.") and (
+                "float" in operand.dtype or all("float" in spec.dtype for spec in self.outputs)
+            )
             dtype = self.float if casts else operand.dtype
         if operand.array is not None:
             return self._constant_form(operand.array, order, dtype)
@@ -276,7 +279,11 @@ class OnnxCall(Called[Tensor]):
 
     def give_operand(self, operand: Tensor, index: int = 0) -> None:
         """Say that an output is an operand as it is."""
-        self.given[index] = operand
+        if operand.dtype == self.outputs[index].dtype:
+            self.given[index] = operand
+        else:
+            order = operand.order
+            self.give(self.read(operand, order, self.outputs[index].dtype), order, index)
 
     def give_later(
         self, later: Callable[[], tuple[str, Order]], instead: Padded | Shuffled | None = None, index: int = 0

@@ -29,7 +29,7 @@ def write_nodes(
     parts: Parts,
     *,
     prefix: str = "",
-    refuse: Callable[[OnnxCall], None] = lambda call: None,
+    prepare: Callable[[OnnxCall], None] = lambda call: None,
     call_type: type[OnnxCall] = OnnxCall,
 ) -> dict[str, str]:
     """Write every node of a graph that has no tensors yet.
@@ -40,7 +40,7 @@ def write_nodes(
         tensors: What stands for the values, by node and index: of the inputs to begin with, of all nodes in the end.
         parts: Where operators and constants go.
         prefix: What the names of calls begin with.
-        refuse: Raises ``CannotTell`` for calls that are not to be written.
+        prepare: Told of every call before it is written; raises ``CannotTell`` for those that are not to be.
         call_type: The class of calls, which says in which format's operators they are written.
 
     Returns:
@@ -55,7 +55,7 @@ def write_nodes(
         try:
             if call.kwargs.get("training") and not _trains_by_default(call.layer):
                 raise CannotTell("it is called in training mode")
-            refuse(call)
+            prepare(call)
             call.write_by(rule_for(call.kind))
         except CannotTell as reason:
             reasons[node.name] = str(reason)

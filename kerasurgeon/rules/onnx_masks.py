@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -11,19 +11,6 @@ import keras
 from kerasurgeon.ir.structure import leaves
 from kerasurgeon.keras_io import calls_of, keras_mask, layer_from_keras, operations
 from kerasurgeon.rules.asking import affine_of
-from kerasurgeon.rules.call import CannotTell
-from kerasurgeon.rules.onnx_call import OnnxCall
-
-
-def refusal(model: Any) -> Callable[[OnnxCall], None]:
-    """What refuses calls of a model that Keras gives a mask of which the model's graph says nothing."""
-    masked = unrecorded(model)
-
-    def refuse(call: OnnxCall) -> None:
-        if call.layer.name in masked:
-            raise CannotTell("Keras gives it a mask that its graph does not hold; pass the mask to its call")
-
-    return refuse
 
 
 def unrecorded(model: Any) -> frozenset[str]:

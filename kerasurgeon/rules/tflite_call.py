@@ -234,7 +234,7 @@ class TfliteCall(OnnxCall):
         for place, size in enumerate(wanted):
             if size == 0 and place < len(own):
                 known = own[place]
-                wanted[place] = known if known is not None else -1 if -1 not in wanted else self._size_of(name, place)
+                wanted[place] = known if known is not None else -1 if -1 not in wanted else self.size_at(name, place)
         known_sizes = self._resolved(own, wanted)
         if self.is_constant(name) and None not in known_sizes:
             return self.constant(self.value(name).reshape([size or 0 for size in known_sizes]), self.type_of(name))
@@ -249,7 +249,8 @@ class TfliteCall(OnnxCall):
         self.parts.roots[made] = root
         return made
 
-    def _size_of(self, name: str, place: int) -> str:
+    def size_at(self, name: str, place: int) -> str:
+        """The size of a tensor at one place, as a tensor of one int64."""
         shape = self.native("SHAPE", name, sizes=(len(self.sizes(name)),), dtype="int64", outType="int64")
         return self.op("Gather", shape, self.integers(place), axis=0)
 

@@ -25,7 +25,7 @@ def linear_layer(graph: Graph, node: Node) -> tuple[Layer, LinearForm]:
         raise Skip(f"{node.name!r} is {layer.kind}, not a linear layer")
     if len(graph.calls(node.layer)) > 1:
         raise Skip(f"layer {node.layer!r} is shared: it is called {len(graph.calls(node.layer))} times")
-    if node.layer in graph.tied_layers():
+    if graph.is_tied(node.layer):
         raise Skip(f"the weights of {node.layer!r} are used elsewhere too")
     sizes = node.spec.shape
     if form.channels_first and sizes[1] == sizes[-1] != 1:

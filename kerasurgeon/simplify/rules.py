@@ -16,8 +16,9 @@ The tuple ``RULES`` at the end of each module of rules lists them; ``Simplify`` 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import keras
@@ -177,23 +178,28 @@ def require_unshared(graph: Graph, node: Node) -> Layer:
     calls = len(graph.calls(node.layer))
     if calls > 1:
         raise Skip(f"layer {node.layer!r} is shared: it is called {calls} times")
-    if node.layer in graph.tied_layers():
+    if graph.is_tied(node.layer):
         raise Skip(f"layer {node.layer!r} or its weights are used elsewhere too")
     return graph.layer_of(node)
+
+
+@cache
+def _parameters(cls: Any) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(cls.call).parameters
 
 
 def operand(graph: Graph, node: Node, name: str) -> Any:
     """What a node's call gives to one of the parameters of ``call``, or ``None``."""
     if name in node.kwargs:
         return node.kwargs[name]
-    names = [key for key in inspect.signature(graph.layer_of(node).cls.call).parameters if key != "self"]
+    names = [key for key in _parameters(graph.layer_of(node).cls) if key != "self"]
     position = names.index(name) if name in names else len(node.args)
     return node.args[position] if position < len(node.args) else None
 
 
 def require_inference(graph: Graph, node: Node) -> None:
     """Refuse a node that the graph calls in training mode, by itself or with a nested model that it is in."""
-    call = inspect.signature(graph.layer_of(node).cls.call).parameters
+    call = _parameters(graph.layer_of(node).cls)
     # Augmentations are in training mode unless they are told otherwise: nobody asked for it.
     by_default = "training" in call and call["training"].default is True
     if operand(graph, node, "training") and not by_default:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from tests.export import (
-    test_onnx_functions,
-    test_onnx_images,
-    test_onnx_moving,
-    test_onnx_preprocessing,
-    test_onnx_reductions,
-    test_onnx_sequences,
-)
+from importlib import import_module
+
 from tests.export.single_layers import Case
 
-MODULES = (
-    test_onnx_functions,
-    test_onnx_images,
-    test_onnx_moving,
-    test_onnx_preprocessing,
-    test_onnx_reductions,
-    test_onnx_sequences,
+
+def _cases(name: str) -> list[Case]:
+    found: list[Case] = import_module(f"tests.export.test_onnx_{name}").CASES
+    return found
+
+
+CASES: tuple[Case, ...] = tuple(
+    case
+    for name in ("functions", "images", "moving", "preprocessing", "reductions", "sequences")
+    for case in _cases(name)
 )
-CASES: tuple[Case, ...] = tuple(case for module in MODULES for case in module.CASES)

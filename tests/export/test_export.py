@@ -203,6 +203,7 @@ def test_recurrent_layers_and_embeddings(tmp_path: Path, recurrent: str, suffix:
 
 def test_quantised_recurrent_layers(tmp_path: Path) -> None:
     """TensorFlow's calibrator dies on loops, and ONNX Runtime on dynamically quantised Embeddings."""
+    keras.utils.set_random_seed(0)
     tokens = keras.Input((7,), dtype="int32", name="tokens")
     x = keras.layers.LSTM(32)(keras.layers.Embedding(60, 64)(tokens))
     model = keras.Model(tokens, keras.layers.Dense(2, name="d")(x))
@@ -210,7 +211,7 @@ def test_quantised_recurrent_layers(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="unroll=True"):
         export(model, tmp_path / "model.tflite", quantize="int8", calibration=data, writer="converter")
     report = export(model, tmp_path / "model.tflite", quantize="int8", calibration=data)
-    assert report.outputs[0].rms_error < 0.4  # steps of 1/128 for tanh, of cells that hold less than .1 untrained
+    assert report.outputs[0].rms_error < 0.2
     assert not [note for note in report.notes if "converted" in note]
     with pytest.raises(ExportError, match="fixed batch size"):
         export(model, tmp_path / "model.tflite", batch_size=None, writer="converter")

@@ -27,7 +27,6 @@ def _attending(x: Any) -> Any:
 
 
 REFUSED = [
-    ("LSTM", Case("stateful", lambda x: layers.LSTM(3, stateful=True)(x), SEQUENCE, fixed=True), "state"),
     ("training", Case("training", lambda x: layers.Dropout(0.5)(x, training=True), SEQUENCE), "training"),
     (
         "a mask that reaches the inside",
