@@ -22,6 +22,7 @@ from __future__ import annotations
 import gc
 import os
 import platform
+import random
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -32,6 +33,8 @@ import tests.environment  # noqa: F401  before TensorFlow is imported, by whatev
 
 import keras
 import pytest
+import tensorflow as tf
+from tensorflow.python.eager import context
 
 from kerasurgeon.channels import defaults
 from kerasurgeon.generating import TooLittleTime
@@ -46,6 +49,8 @@ EXPECTED_WARNINGS = (
     r"ignore:Layer '.*' \(of type (Functional|Sequential)\) was passed an input with a mask:UserWarning",
     # `custom_without_build` is about this; Keras loads it well all the same.
     r"ignore:`build\(\)` was called on layer 'block':UserWarning",
+    # Of TensorFlow, where functions are not traced.
+    r"ignore:Even though the `tf.config:UserWarning",
 )
 
 
@@ -60,6 +65,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for line in EXPECTED_WARNINGS:
         config.addinivalue_line("filterwarnings", line)
+    _keep_kernels()
+
+
+def _keep_kernels() -> None:
+    """Let TensorFlow keep its kernels when it is seeded, as it is before each test.
+
+    It forgets them for those with random numbers of their own, which Keras does not call: its random numbers follow
+    from what is given. To make a kernel takes as long as to run it a few times, and most tests run each just so often.
+    """
+
+    def seed(self: context.Context, number: int) -> None:
+        self._seed, self._rng = number, random.Random(number)
+
+    context.Context._set_global_seed = seed
 
 
 @pytest.hookimpl(trylast=True)
@@ -146,6 +165,14 @@ def no_generated_inputs(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
 
     if not request.node.get_closest_marker("generates"):
         monkeypatch.setattr(defaults, "made_inputs", refuse)
+
+
+@pytest.fixture
+def untraced() -> Iterator[None]:
+    """Trainings of a few steps run without being traced, which would take most of their time."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture

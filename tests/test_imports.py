@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
 import re
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,8 +15,7 @@ import pytest
 import kerasurgeon.passes
 from kerasurgeon import authoring
 from kerasurgeon.rewrite.passes import Pass
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.sources import LIBRARY, PASSES, ROOT, source
 
 # A room may import itself and what stands before it.
 ORDER = (
@@ -58,27 +55,13 @@ ORDER = (
 MAY_IMPORT_ROOT = {"workflows", "cli"}
 
 
-def imports_of(path: Path) -> Iterator[tuple[str, int]]:
-    """Names of the project's modules that a file imports, with the line; imports for type checkers excepted."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    typing_only = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
-        for inner in ast.walk(node)
+def imports_of(path: Path) -> set[tuple[str, int]]:
+    """Names of the modules that a file imports, with the line; imports for type checkers excepted."""
+    return {
+        (f"kerasurgeon.{each.name}" if each.module == "kerasurgeon" and each.name else each.module, each.line)
+        for each in source(path).imports
+        if not each.for_types
     }
-    for node in ast.walk(tree):
-        if id(node) in typing_only:
-            continue
-        if isinstance(node, ast.ImportFrom) and node.module:
-            if node.module == "kerasurgeon":
-                for alias in node.names:
-                    yield f"kerasurgeon.{alias.name}", node.lineno
-            else:
-                yield node.module, node.lineno
-        elif isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name, node.lineno
 
 
 def room_of(module: str) -> str | None:
@@ -88,30 +71,39 @@ def room_of(module: str) -> str | None:
     return parts[1] if len(parts) > 1 and parts[1] in ORDER else "root"
 
 
-LIBRARY = sorted(path for path in (ROOT / "kerasurgeon").rglob("*.py") if "passes" not in path.parts)
-PASSES = sorted((ROOT / "passes").glob("*.py"))
-
-
 def test_every_room_has_its_place() -> None:
     found = {path.relative_to(ROOT / "kerasurgeon").parts[0].removesuffix(".py") for path in LIBRARY}
     assert found - set(ORDER) == {"__init__", "__main__"}
 
 
-@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: str(path.relative_to(ROOT)))
-def test_rooms_import_downwards(path: Path) -> None:
-    own = room_of("kerasurgeon." + path.relative_to(ROOT / "kerasurgeon").parts[0].removesuffix(".py"))
-    if own in (None, "root"):
-        return
-    for module, line in imports_of(path):
-        other = room_of(module)
-        if other is None or other == own:
-            continue
-        where = f"{path.relative_to(ROOT)}:{line} imports {module}"
-        assert not module.startswith("kerasurgeon.passes") or own in MAY_IMPORT_ROOT, where
-        if other == "root":
-            assert own in MAY_IMPORT_ROOT, where
-        else:
-            assert ORDER.index(other) < ORDER.index(own), where
+def test_rooms_import_downwards() -> None:
+    wrong = []
+    for path in LIBRARY:
+        own = room_of("kerasurgeon." + path.relative_to(ROOT / "kerasurgeon").parts[0].removesuffix(".py"))
+        if own is not None and own != "root":
+            found = sorted(imports_of(path))
+            wrong += [
+                f"{path.relative_to(ROOT)}:{line} imports {module}" for module, line in found if is_up(own, module)
+            ]
+    assert wrong == []
+
+
+def is_up(own: str, module: str) -> bool:
+    """Whether a file of a room may not import the module."""
+    other = room_of(module)
+    if other is None or other == own:
+        return False
+    if other == "root" or module.startswith("kerasurgeon.passes"):
+        return own not in MAY_IMPORT_ROOT
+    return ORDER.index(other) >= ORDER.index(own)
+
+
+def test_what_is_up() -> None:
+    assert not is_up("rewrite", "kerasurgeon.ir.graph")
+    assert is_up("ir", "kerasurgeon.rewrite.passes")
+    assert is_up("rewrite", "kerasurgeon.lift")
+    assert is_up("rewrite", "kerasurgeon.passes.simplify")
+    assert not is_up("cli", "kerasurgeon.passes.simplify")
 
 
 # What passes may import beside authoring: packages, of which they may use the names in __all__.
@@ -135,38 +127,27 @@ PASS_FILES = [path for path in PASSES if path.name != "__init__.py"]
 FILES = [*LIBRARY, *PASSES]
 
 
-def names_of(path: Path) -> Iterator[tuple[str, str, int]]:
-    """What a file imports of the project, wherever it does: module, name (empty for the module itself) and line."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "kerasurgeon":
-            yield from ((node.module, alias.name, node.lineno) for alias in node.names)
-        elif isinstance(node, ast.Import):
-            yield from ((a.name, "", node.lineno) for a in node.names if a.name.split(".")[0] == "kerasurgeon")
-
-
 def module_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-@pytest.mark.parametrize("path", PASS_FILES, ids=lambda path: path.name)
-def test_passes_use_only_public_names(path: Path) -> None:
-    for module, name, line in names_of(path):
-        where = f"{path.name}:{line} imports {name} of {module}"
-        if module.startswith("kerasurgeon.passes."):
-            assert name in kerasurgeon.passes.__all__, where
-        else:
-            assert module in PUBLIC, where
-            assert name in PUBLIC[module].__all__, where
+def test_passes_use_only_public_names() -> None:
+    for path in PASS_FILES:
+        for each in source(path).imports:
+            where = f"{path.name}:{each.line} imports {each.name} of {each.module}"
+            if each.module.startswith("kerasurgeon.passes."):
+                assert each.name in kerasurgeon.passes.__all__, where
+            elif each.module.split(".")[0] == "kerasurgeon":
+                assert each.module in PUBLIC, where
+                assert each.name in PUBLIC[each.module].__all__, where
 
 
-@pytest.mark.parametrize("path", PASS_FILES, ids=lambda path: path.name)
-def test_a_file_of_passes_holds_one_pass(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
-    assert len(classes) == 1
-    assert issubclass(getattr(kerasurgeon.passes, classes[0]), Pass)
-    assert classes[0] in kerasurgeon.passes.__all__
-    assert path.stem.replace("_", "") == classes[0].lower()
+def test_a_file_of_passes_holds_one_pass() -> None:
+    for path in PASS_FILES:
+        (name,) = source(path).classes
+        assert issubclass(getattr(kerasurgeon.passes, name), Pass)
+        assert name in kerasurgeon.passes.__all__
+        assert path.stem.replace("_", "") == name.lower()
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -223,7 +204,7 @@ def test_the_core_of_factors_is_numpy_only() -> None:
 
 
 def test_files_are_short() -> None:
-    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
+    lengths = {path: source(path).lines for path in FILES}
     assert {str(path.relative_to(ROOT)): length for path, length in lengths.items() if length > 400} == {}
     assert statistics.median(lengths.values()) <= 200
 
@@ -280,13 +261,12 @@ LOADERS = {
 }
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_what_is_read_becomes_code_in_few_places(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if not isinstance(node, ast.Call):
-            continue
-        called = ast.unparse(node.func).removeprefix("importlib.")
-        fixed = bool(node.args) and isinstance(node.args[0], ast.Constant)
-        if called in LOADERS and not (called == "import_module" and fixed):
-            where = str(path.relative_to(ROOT))
-            assert where in LOADERS[called], f"{where}:{node.lineno} calls {called}: see kerasurgeon/trust"
+def test_what_is_read_becomes_code_in_few_places() -> None:
+    wrong = []
+    for path in FILES:
+        where = str(path.relative_to(ROOT))
+        for call in source(path).calls:
+            called = call.name.removeprefix("importlib.")
+            if called in LOADERS and where not in LOADERS[called] and not (called == "import_module" and call.fixed):
+                wrong.append(f"{where}:{call.line} calls {called}: see kerasurgeon/trust")
+    assert wrong == []

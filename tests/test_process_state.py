@@ -17,7 +17,7 @@ import tempfile
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,6 @@ from kerasurgeon.keras_io.seeding import python_kept
 from kerasurgeon.rules import Rule
 from tests.procedure import tiny
 from tests.recover.networks import bridged, images, residual
-
-# Of TensorFlow, where functions are not traced.
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
 
 IMAGES, LABELS = images(16)
 SEED = 11
@@ -60,7 +57,9 @@ def given() -> Given:
     made = Given()
     # What is imported, and what TensorFlow starts, when it is first needed, stays.
     for call in ("export", "Quotients", "fine_tune", "Procedure"):
+        tf.config.run_functions_eagerly(call != "export")
         CALLS[call](made, Path(tempfile.mkdtemp()))
+    tf.config.run_functions_eagerly(False)
     gc.collect()
     gc.freeze()  # what all tests before have left is not looked through twice per call
     return made
@@ -357,12 +356,9 @@ def test_nothing_public_is_left_out() -> None:
 
 
 @pytest.fixture(autouse=True)
-def untraced(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Trainings run without being traced, which takes most of their time."""
-    traced = any(name in request.node.name for name in ("export", "latency_on", "open_runner"))
-    tf.config.run_functions_eagerly(not traced)
-    yield
-    tf.config.run_functions_eagerly(False)
+def mostly_untraced(request: pytest.FixtureRequest) -> None:
+    if not any(name in request.node.name for name in ("export", "latency_on", "open_runner")):
+        request.getfixturevalue("untraced")
 
 
 @pytest.mark.spread(6)

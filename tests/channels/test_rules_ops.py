@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from keras.src.utils import naming
 
 from kerasurgeon.channels.analysis import analyse
 from kerasurgeon.keras_io import check_types, emit, lift
@@ -249,7 +250,7 @@ def test_statistics_over_channels_are_not_exact_and_say_so(name: str) -> None:
 
 def test_the_kernel_of_a_transposed_convolution_shrinks() -> None:
     """Keras 3.15 cannot run ``ops.conv_transpose`` in a model: only shapes are looked at."""
-    keras.backend.clear_session()
+    naming.reset_uids()
     model = image(lambda x: ops.conv_transpose(x, array(3, 3, 5, 8), 2))
     channels = analyse(lift(model))
     assert free(channels, "one") == 8

@@ -20,6 +20,7 @@ from tests.cli.conftest import Run
 OPTIONS = ("--epochs", "2", "--batch-size", "128")
 
 
+@pytest.mark.usefixtures("untraced")
 def test_a_run(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     done = run("morphnet", *OPTIONS, "--kept", "0.5", "--log-dir", str(folder), "--json")

@@ -2,67 +2,34 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
-from pathlib import Path
 
 import keras
 import pytest
 
 from kerasurgeon.keras_io import calls_of, flatten_layers, input_structure, operations, output_structure, producer
+from tests.sources import LIBRARY, PASSES, ROOT, Source, read, source
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-PASSES = sorted((ROOT / "passes").glob("*.py"))
-LIBRARY = sorted(path for path in (ROOT / "kerasurgeon").rglob("*.py") if "passes" not in path.parts)
 NOT_KERAS = {"_getframe", "_fields", "_replace", "_asdict"}  # of sys and of named tuples
 
 
-def is_private(name: str) -> bool:
-    return name.startswith("_") and not name.startswith("__") and name.isidentifier() and name.strip("_") != ""
-
-
-def private_reads(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Private attributes that are read, by a dot or through getattr, setattr and hasattr."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and is_private(node.attr):
-            yield node.lineno, node.attr
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) > 1:
-            name = node.args[1]
-            reads = node.func.id in ("getattr", "setattr", "hasattr", "delattr")
-            if reads and isinstance(name, ast.Constant) and is_private(str(name.value)):
-                yield node.lineno, str(name.value)
-
-
-def defined(tree: ast.AST) -> Iterator[str]:
-    """Private names that a file gives to something of its own."""
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            yield node.name
-        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-            if isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"):
-                yield node.attr
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            yield node.id
-
-
-def strangers(files: dict[str, list[ast.AST]]) -> list[str]:
+def strangers(rooms: dict[str, list[Source]]) -> list[str]:
     """Private attributes that are read in a room and defined nowhere in it."""
     found = []
-    for room, trees in files.items():
-        own = {name for tree in trees for name in defined(tree)} | NOT_KERAS
-        found += [f"{room}:{line} {name}" for tree in trees for line, name in private_reads(tree) if name not in own]
+    for room, files in rooms.items():
+        own = NOT_KERAS.union(*(file.own for file in files))
+        found += [f"{room}:{line} {name}" for file in files for name, line in file.private if name not in own]
     return found
 
 
 def test_private_attributes_outside_keras_io_are_the_rooms_own() -> None:
-    rooms: dict[str, list[ast.AST]] = defaultdict(list)
+    rooms: dict[str, list[Source]] = defaultdict(list)
     for path in [*LIBRARY, *PASSES]:
         room = path.relative_to(ROOT / "kerasurgeon").parts[0] if path in LIBRARY else "passes"
         if room != "keras_io":
-            rooms[room].append(ast.parse(path.read_text(encoding="utf-8")))
+            rooms[room].append(source(path))
     assert strangers(rooms) == []
 
 
@@ -77,8 +44,8 @@ def test_private_attributes_outside_keras_io_are_the_rooms_own() -> None:
     ],
 )
 def test_what_the_test_above_finds(code: str) -> None:
-    assert strangers({"room": [ast.parse(code)]})
-    assert not strangers({"room": [ast.parse("self._own = 1\nself._own")]})
+    assert strangers({"room": [read(code)]})
+    assert not strangers({"room": [read("self._own = 1\nself._own")]})
 
 
 def test_the_public_functions_say_what_keras_holds() -> None:

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from keras.src.utils import naming
 
 from kerasurgeon.authoring import Node, Skip, anything
 from kerasurgeon.authoring import layers as patterns
@@ -357,7 +358,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_leaves_alone(name: str) -> None:
     options, node, expected = REFUSED[name]
-    keras.backend.clear_session()
+    naming.reset_uids()
     result = run(ReplaceLayers(**{"pattern": "Dense", "function": to_elu, **options}), small())
     assert expected in reasons(result)[node]
 

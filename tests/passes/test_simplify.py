@@ -12,6 +12,7 @@ import pytest
 from keras import layers, ops
 from keras.src.ops import core, nn
 from keras.src.ops import numpy as arrays
+from keras.src.utils import naming
 
 from kerasurgeon.authoring import Graph, Node, Skip
 from kerasurgeon.errors import OptionError, PassError
@@ -195,7 +196,7 @@ def test_merges_neighbours(name: str) -> None:
 
 
 def test_computes_constants() -> None:
-    keras.backend.clear_session()
+    naming.reset_uids()
     x = keras.Input(batch_shape=(2, 4), name="x")
     model = model_of(x, layers.Dense(3)(layers.ReLU()(x) * (ops.zeros_like(x) + 2.0) + ops.full_like(x, 0.5)))
     result = run(Simplify(), model)
@@ -525,7 +526,7 @@ FOLDED: dict[str, tuple[Make, str]] = {
 
 @pytest.mark.parametrize("name", FOLDED)
 def test_refuses_constants(name: str) -> None:
-    keras.backend.clear_session()
+    naming.reset_uids()
     x = keras.Input(batch_shape=(2, 4), name="x")
     make, expected = FOLDED[name]
     result = run(Simplify(), model_of(x, make(layers.Dense(4)(x))))

@@ -36,6 +36,7 @@ def test_without_a_teacher_it_is_what_keras_does() -> None:
     assert result.model.compiled
 
 
+@pytest.mark.usefixtures("untraced")
 def test_the_loss_is_that_of_the_labels_and_of_the_teacher() -> None:
     model, (x, y) = residual(4), images(16)
     student, bridge = bridged(model)
@@ -90,6 +91,7 @@ def test_the_loss_is_that_of_the_labels_and_of_the_teacher() -> None:
     np.testing.assert_allclose(found["loss"], labels + dark + attention + matching + ace, rtol=1e-4)
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.spread(2)
 @pytest.mark.parametrize("fused", [False, True])
 def test_what_lies_before_the_change_is_frozen(fused: bool) -> None:
@@ -111,6 +113,7 @@ def test_what_lies_before_the_change_is_frozen(fused: bool) -> None:
     assert_same_weights(weights(result.model), weights(found.model))
 
 
+@pytest.mark.usefixtures("untraced")
 def test_the_best_weights_come_back_and_the_last_on_request() -> None:
     model, data, held_out = residual(1, drop=0.5), images(16), images(16, seed=1)
     found = {}
@@ -209,6 +212,7 @@ def test_mixed_precision() -> None:
     assert result.model.get_layer("bridge_conv").compute_dtype == "float16"
 
 
+@pytest.mark.usefixtures("untraced")
 def test_bad_input() -> None:
     model, (x, y) = residual(2), images(8)
     student, bridge = bridged(model)

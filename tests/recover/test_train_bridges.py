@@ -69,6 +69,7 @@ def test_a_bridge_that_can_make_the_features_does() -> None:
         assert (array == before[path]).all() == (not path.startswith("second")), path
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.spread(3)
 @pytest.mark.parametrize("cache", ["memory", "disk", None])
 def test_two_bridges_are_trained_and_nothing_else(cache: str | None, tmp_path: Path) -> None:
@@ -93,6 +94,7 @@ def test_two_bridges_are_trained_and_nothing_else(cache: str | None, tmp_path: P
         np.testing.assert_allclose(array, features(model, "b1_add", data[0]), atol=1e-5)
 
 
+@pytest.mark.usefixtures("untraced")
 def test_the_weights_are_those_of_the_best_epoch() -> None:
     model = residual(2)
     student, bridge = bridged(model, norm=False)
@@ -107,6 +109,7 @@ def test_the_weights_are_those_of_the_best_epoch() -> None:
     np.testing.assert_allclose(np.square(error).mean(), min(losses), rtol=1e-4)
 
 
+@pytest.mark.usefixtures("untraced")
 def test_statistics_of_batch_norms_are_estimated_anew_where_that_helps() -> None:
     model = residual(2)
     student, bridge = bridged(model)  # momentum 0.99: after a few steps its averages are nowhere

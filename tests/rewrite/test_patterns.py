@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import pytest
+from keras.src.utils import naming
 
 from kerasurgeon.errors import GraphError, OptionError
 from kerasurgeon.ir import Value
@@ -31,7 +32,7 @@ class Doubling(keras.layers.Layer):
 
 @pytest.fixture(autouse=True)
 def _numbering_of_names_starts_anew() -> None:
-    keras.backend.clear_session(free_memory=False)
+    naming.reset_uids()
 
 
 # ---- bindings ----------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from keras.src.utils import naming
 
 from kerasurgeon.errors import OptionError
 from kerasurgeon.ir import Node, Value
@@ -18,7 +19,7 @@ from tests.rewrite.pattern_cases import CONV_BN, conv_bn, graph_of, image, only,
 
 @pytest.fixture(autouse=True)
 def _numbering_of_names_starts_anew() -> None:
-    keras.backend.clear_session(free_memory=False)
+    naming.reset_uids()
 
 
 # ---- constants ---------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import pytest
+from keras.src.utils import naming
 
 from kerasurgeon.errors import GraphError
 from kerasurgeon.ir import Graph, Value
@@ -26,7 +27,7 @@ from kerasurgeon.rewrite.surgery import check_border
 
 @pytest.fixture(autouse=True)
 def _numbering_of_names_starts_anew() -> None:
-    keras.backend.clear_session(free_memory=False)
+    naming.reset_uids()
 
 
 def image() -> Any:

@@ -63,6 +63,7 @@ def test_when_masks_are_made_anew() -> None:
     assert [constant.at(step) for step in (0, 2, 3, 50)] == [0.0, 0.0, 0.9, 0.9]
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.spread(2)
 @pytest.mark.parametrize("optimizer", ["adam", "ema"])
 def test_gradual_sparsity_reaches_its_end(optimizer: str, tmp_path: Path) -> None:
@@ -83,6 +84,7 @@ def test_gradual_sparsity_reaches_its_end(optimizer: str, tmp_path: Path) -> Non
     assert_lives(model, tmp_path)
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.spread(2)
 @pytest.mark.parametrize("structure", ["filter", "2:4"])
 def test_gradual_structures(structure: str) -> None:
@@ -113,6 +115,7 @@ def test_zeros_stay_zero(optimizer: str) -> None:
     assert zeros(model, "one") < 0.1
 
 
+@pytest.mark.usefixtures("untraced")
 def test_filters_that_were_zeroed_stay_dead_and_go() -> None:
     model = ks.apply_passes(small_net(), [Sparsify(0.5, structure="output_channel", where="one")])
     model.compile("adam", "mse")

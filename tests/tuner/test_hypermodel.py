@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import random
-import subprocess
 import sys
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import kerasurgeon as ks
-from kerasurgeon.errors import BudgetError, GraphError, LiftError, OptionError, RoundError
+from kerasurgeon.errors import BudgetError, GraphError, LiftError, MissingExtraError, OptionError, RoundError
 from kerasurgeon.workflows.tuner import AutoCompress, CompressedAccuracy, Cuts
 from tests.tuner.networks import CLASSES, SIZE, images, inverted, separable
 
@@ -59,12 +59,12 @@ def test_nothing_cut_is_the_backbone_with_a_head() -> None:
     model = AutoCompress(backbone, CLASSES).build(values(translator="none", units=5, lr=1e-3))
     x, _ = images(6)
     hidden, last = model.get_layer("head_units"), model.get_layer("head_classes")
-    features = backbone.predict(x, verbose=0).astype("float64").mean(axis=(1, 2))
+    features = np.asarray(backbone(x, training=False), "float64").mean(axis=(1, 2))
     (kernel, bias), (rows, offset) = hidden.get_weights(), last.get_weights()
     scores = (features @ kernel + bias) @ rows + offset
     exponents = np.exp(scores - scores.max(axis=1, keepdims=True))
     wanted = exponents / exponents.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(model.predict(x, verbose=0), wanted, atol=1e-5)
+    np.testing.assert_allclose(model(x, training=False), wanted, atol=1e-5)
     assert hidden.kernel.shape == (16, 5)
     assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == pytest.approx(1e-3)
 
@@ -190,7 +190,7 @@ def test_fitted_translators_are_the_least_squares_solution() -> None:
     hypermodel = AutoCompress(backbone, CLASSES, fit_translators=x)
     model = hypermodel.build(values(translator=CUT, units=4, lr=1e-3))
     reader = keras.Model(backbone.input, [backbone.get_layer(n).output for n in ("stem_relu", "pw_4_relu")])
-    entry, wanted = (np.asarray(array, "float64") for array in reader.predict(x, verbose=0))
+    entry, wanted = (np.asarray(array, "float64") for array in reader(x, training=False))
     pooled = entry.reshape(len(x), 3, 4, 3, 4, 8).mean(axis=(2, 4)).reshape(-1, 8)
     rows = np.concatenate([pooled, np.ones((len(pooled), 1))], axis=1)
     solution, *_ = np.linalg.lstsq(rows, wanted.reshape(-1, 16), rcond=None)
@@ -198,7 +198,7 @@ def test_fitted_translators_are_the_least_squares_solution() -> None:
     # The ridge holds it back a little.
     np.testing.assert_allclose(bridge.get_weights()[0][0, 0], solution[:-1], atol=2e-2)
     cut = keras.Model(model.input, model.get_layer("dw_5").input)
-    error = np.square(cut.predict(x, verbose=0) - wanted).sum(axis=-1).mean()
+    error = np.square(np.asarray(cut(x, training=False)) - wanted).sum(axis=-1).mean()
     best = np.square(rows @ solution - wanted.reshape(-1, 16)).sum(axis=-1).mean()
     assert error == pytest.approx(best, rel=1e-2)
     assert error < np.square(wanted - wanted.mean(axis=(0, 1, 2))).sum(axis=-1).mean()
@@ -368,9 +368,11 @@ def test_macs_that_cannot_be_told() -> None:
     AutoCompress(backbone, CLASSES, cuts=cuts).build(values(translator="one,three", units=4, lr=1e-2))
 
 
-def test_without_keras_tuner() -> None:
-    code = "import sys; sys.modules['keras_tuner'] = None; import kerasurgeon.workflows.tuner"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "kerasurgeon.workflows.tuner needs the package keras-tuner" in done.stderr
-    assert "pip install 'kerasurgeon[tuner]'" in done.stderr
+def test_without_keras_tuner(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("kerasurgeon.workflows.tuner")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "keras_tuner", None)
+    with pytest.raises(MissingExtraError) as caught:
+        importlib.import_module("kerasurgeon.workflows.tuner")
+    assert "kerasurgeon.workflows.tuner needs the package keras-tuner" in str(caught.value)
+    assert "pip install 'kerasurgeon[tuner]'" in str(caught.value)
