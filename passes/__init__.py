@@ -6,6 +6,7 @@ if __name__ != "kerasurgeon.passes":
 from kerasurgeon.passes.apply_blocks import ApplyBlocks
 from kerasurgeon.passes.apply_factors import ApplyFactors
 from kerasurgeon.passes.apply_plan import ApplyPlan
+from kerasurgeon.passes.compress import Compress
 from kerasurgeon.passes.drop_block import DropBlock
 from kerasurgeon.passes.expand import Expand
 from kerasurgeon.passes.factorise import Factorise
@@ -29,6 +30,7 @@ __all__ = [
     "ApplyBlocks",
     "ApplyFactors",
     "ApplyPlan",
+    "Compress",
     "DropBlock",
     "Expand",
     "Factorise",

@@ -20,6 +20,7 @@ from kerasurgeon.factors.options import FactoriseOptions
 from kerasurgeon.factors.picks import Offers, Pick
 from kerasurgeon.factors.plan import FactorPlan
 from kerasurgeon.factors.put import put
+from kerasurgeon.factors.refit import refitted
 from kerasurgeon.factors.search import Search
 from kerasurgeon.factors.sites import NoSite, Site, places
 from kerasurgeon.factors.split_layers import build_layers
@@ -245,8 +246,12 @@ class Run:
             made[key] = bench.site, factors
             self.context.changed(bench.site.name, described(bench, pick, factors))
             bench.forget()
-        for site, factors in made.values():
-            put(self.graph, site.key, build_layers(site, factors))
+        whole = self.graph.copy()
+        ends = {key: put(self.graph, key, build_layers(site, factors)) for key, (site, factors) in made.items()}
+        if self.options.minimise == "output" and not hasattr(self.context.data, "__next__"):
+            self.context.progress(0.9, f"{self.options.name}: fitting chains in order")
+            seed = int(self.context.rng.integers(2**31))
+            made = refitted(whole, self.graph, made, ends, self.context.data, seed)
         return FactorPlan.of(self.graph.name, {site.name: (site.kernel(), factors) for site, factors in made.values()})
 
     def _progress(self, fraction: float, site: Site) -> None:
