@@ -31,7 +31,7 @@ Step = Callable[[Graph, Context, float, str], None]
 """Brings a graph down to a cost in place: the cost, and what becomes of one that cannot be reached."""
 
 _SAMPLES = 640
-_HELD_OUT = 0.2
+_HELD_OUT = 0.125
 _BATCH = 64
 _TRIALS = 0.8
 _NOTHING = 1e-6
@@ -142,7 +142,7 @@ def _arrays(graph: Graph, context: Context, generate: Callable[[], Sequence[Arra
 
 
 def _parts(graph: Graph, context: Context, arrays: Any) -> tuple[Any, Judge]:
-    """What trials are fitted on, and what judges them: the last fifth; with one sample the same."""
+    """What trials are fitted on, and what judges them: the last eighth; with one sample the same."""
     if arrays is None:
         return None, Judge(graph, context, None)
     count = len(next(leaves(arrays)))

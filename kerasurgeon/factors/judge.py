@@ -18,7 +18,7 @@ from kerasurgeon.rewrite.outputs import run_model
 Array = np.ndarray[Any, Any]
 
 _BATCH = 32
-_WORTH = 0.95
+_WORTH = 0.85
 """Chains of layers are slower than their MACs say: they must leave less of the error than this share of pruning's."""
 
 
