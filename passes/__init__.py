@@ -8,6 +8,7 @@ from kerasurgeon.passes.apply_factors import ApplyFactors
 from kerasurgeon.passes.apply_plan import ApplyPlan
 from kerasurgeon.passes.change_classes import ChangeClasses
 from kerasurgeon.passes.change_input import ChangeInput
+from kerasurgeon.passes.compress import Compress
 from kerasurgeon.passes.drop_block import DropBlock
 from kerasurgeon.passes.expand import Expand
 from kerasurgeon.passes.factorise import Factorise
@@ -34,6 +35,7 @@ __all__ = [
     "ApplyPlan",
     "ChangeClasses",
     "ChangeInput",
+    "Compress",
     "DropBlock",
     "Expand",
     "Factorise",

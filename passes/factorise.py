@@ -53,7 +53,7 @@ class Factorise(Pass):
             With it, layers whose chain is slower are left whole, whatever chooses the ranks.
         cost: What must become cheaper where no budget says it: ``"macs"``, ``"params"`` or ``"bytes"``.
         minimise: Which error: ``"kernel"``: of the kernel, without data; ``"output"``: of the layer's output on the
-            pipeline's data.
+            pipeline's data; the last kernel of each chain is then fitted to it, in the order of the network.
         sparsity: Share of the entries of ``W - W_hat`` to keep in a convolution beside the chain, in [0, 1]; 0 for no
             such convolution; ``"auto"`` lets a budget choose it layer by layer, together with the ranks. Its kernel is
             stored dense: only a runtime that skips zeros gains from it. Training fills its zeros, unless ``KeepZeros``

@@ -165,6 +165,7 @@ def no_generated_inputs(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
 
     if not request.node.get_closest_marker("generates"):
         monkeypatch.setattr(defaults, "made_inputs", refuse)
+        monkeypatch.setattr("kerasurgeon.passes.compress.made_inputs", refuse)
 
 
 @pytest.fixture

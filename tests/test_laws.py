@@ -28,6 +28,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "ApplyBlocks": {"plan": BlockPlan()},
     "ApplyFactors": {"plan": ks.FactorPlan()},
     "ApplyPlan": {"plan": {}},
+    "Compress": {"macs": 0.6},
     "DropBlock": {"region": "*"},
     "Expand": {"width": 1.0},
     "Factorise": {"macs": 0.5},

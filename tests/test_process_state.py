@@ -215,6 +215,7 @@ OPTIONS: dict[str, Callable[[Given], dict[str, Any]]] = {
     "ApplyBlocks": lambda given: {"plan": blocks(given)},
     "ApplyFactors": lambda given: {"plan": factors(given)},
     "ApplyPlan": lambda given: {"plan": given.plan},
+    "Compress": lambda _: {"params": 0.6},
     "DropBlock": lambda _: {"region": "b0_conv..b0_add", "correction": "affine"},
     "Expand": lambda _: {"width": 1.5},
     "Factorise": lambda _: {"max_accuracy_loss": 0.5, "evaluations": 4},

@@ -36,7 +36,7 @@ def add_to_bias(graph: Graph, node: Node, shift: Array) -> None:
     if bias is not None:
         graph.set_weight(node.layer, form.bias, (bias.astype(np.float64) + shift).astype(bias.dtype))
         return
-    norm = _batch_norm_behind(graph, node)
+    norm = batch_norm_behind(graph, node)
     if norm is not None:
         mean = graph.layer_of(norm).weights["moving_mean"].array
         graph.set_weight(norm.layer, "moving_mean", (mean.astype(np.float64) - shift).astype(mean.dtype))
@@ -47,7 +47,7 @@ def add_to_bias(graph: Graph, node: Node, shift: Array) -> None:
     graph.update_layer(node.layer, biased)
 
 
-def _batch_norm_behind(graph: Graph, node: Node) -> Node | None:
+def batch_norm_behind(graph: Graph, node: Node) -> Node | None:
     """The batch norm that alone reads a linear layer, over the same axis."""
     layer = graph.layer_of(node)
     users = graph.users(node)

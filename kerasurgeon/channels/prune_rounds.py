@@ -8,14 +8,15 @@ from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 
 from kerasurgeon.channels.analysis import analyse
 from kerasurgeon.channels.api import cut_channels
 from kerasurgeon.channels.candidates import Limits, candidates, round_to_number
 from kerasurgeon.channels.compensate import compensate
 from kerasurgeon.channels.defaults import RECONSTRUCTION, calibration, settled
-from kerasurgeon.channels.groups import groups
-from kerasurgeon.channels.importance import Evidence, criterion_for
+from kerasurgeon.channels.groups import Group, groups
+from kerasurgeon.channels.importance import Array, Evidence, criterion_for
 from kerasurgeon.channels.masked import mask_units
 from kerasurgeon.channels.plan import ChannelPlan
 from kerasurgeon.channels.prune_options import AUTO, PruneOptions
@@ -82,9 +83,20 @@ class _Rounds:
             self.loose = loosen_shortcuts(self.graph)
             if not self.loose:
                 context.left(self.graph.name, "shortcuts='scatter': no branch ends in a sum")
+        if context.data is not None or options.compensate == "generated":
+            self._refuse_early()
         self._run(judge)
         close_and_log(self.graph, self.loose, context)
         del self.targets  # it knows these rounds: the circle would hold what they are done with
+
+    def _refuse_early(self) -> None:
+        """Refuse what cannot be reached, and names that name nothing, before inputs are generated or data is looked at.
+
+        In an order of no meaning: it hardly matters for how much may go at most, and the choice is checked again.
+        """
+        channels = analyse(self.graph)
+        usable = candidates(groups(channels), self._limits(), _no_order, Evidence(channels))
+        self.targets.check(channels, usable)
 
     def _run(self, judge: Judge | None) -> None:
         options, context = self.options, self.context
@@ -129,15 +141,7 @@ class _Rounds:
             context.progress((step - 1 + 0.7 * fraction) / self.options.steps, f"{self.options.name}: {name}")
 
         data = self._evidence_data(progress)
-        options = self.options
-        limits = Limits(
-            tuple(options.ignore),
-            AUTO if options.round_to == AUTO else round_to_number(options.round_to),
-            options.min_channels,
-            options.max_ratio,
-            options.exact_only,
-            self.widths,
-        )
+        options, limits = self.options, self._limits()
         evidence = Evidence(channels, data, context.loss, context.rng, options.reduction, target=options.target)
         usable = candidates(found, limits, criterion_for(options.importance), evidence, options.normalise, progress)
         if found and all(candidate.why for candidate in usable):
@@ -171,6 +175,17 @@ class _Rounds:
             context.expect(twin)
         log_inexact(context, report, self.graph)
         context.changed(self.graph.name, said)
+
+    def _limits(self) -> Limits:
+        options = self.options
+        return Limits(
+            tuple(options.ignore),
+            AUTO if options.round_to == AUTO else round_to_number(options.round_to),
+            options.min_channels,
+            options.max_ratio,
+            options.exact_only,
+            self.widths,
+        )
 
     def _evidence_data(self, progress: Callable[[float, str], None]) -> Any:
         """What criteria look at: the data, or for what a fit leaves of the error the inputs that it will be made on.
@@ -245,6 +260,11 @@ class _Rounds:
             reference = self.graph.copy()
             self.context.expect(lambda: self._plain(reference))
             self.context.changed(self.graph.name, f"round {step}: the callback changed weights")
+
+
+def _no_order(group: Group, evidence: Evidence) -> Array:
+    """All units are worth the same."""
+    return np.zeros(group.size)
 
 
 __all__ = ["FinishedRounds", "prune"]

@@ -44,6 +44,31 @@ class Targets:
         self._allowance: Allowance | None = None
         self._end = 0.0
 
+    def check(self, channels: Channels, usable: list[Candidate]) -> None:
+        """Refuse a target that cannot be reached, and names that name nothing; latencies are measured later.
+
+        Args:
+            channels: The analysis of the graph, as it is before the first round.
+            usable: What may go, in any order.
+
+        Raises:
+            BudgetError: The target cannot be reached, and the nearest will not do.
+            OptionError: A pattern names nothing.
+        """
+        options, target = self.options, self.target
+        wanted = getattr(options, target)
+        own = self._shares(channels, usable) if isinstance(wanted, Mapping) else None
+        chooser = Chooser(channels, usable, own or sections(channels, usable, options.scope))
+        if options.unreachable == "nearest" or target in ("latency", "threshold"):
+            return
+        if own is not None:
+            for one in own:
+                self._may_lose(chooser, one)
+        elif target == "ratio":
+            self._share_allowed(chooser, wanted)
+        else:
+            self._budget_allowed(chooser, self._counted(channels))
+
     def choose(self, graph: Graph, channels: Channels, usable: list[Candidate], step: int) -> tuple[Chosen, str]:
         """What goes in a round, and a line on the target and what was reached.
 
@@ -60,15 +85,14 @@ class Targets:
         if target in KEPT:
             return self._to_budget(graph, channels, usable, step)
         if target == "threshold":
-            split = options.threshold if isinstance(options.threshold, Mapping) else options.scope
-            chooser = Chooser(channels, usable, sections(channels, usable, split, "threshold="))
+            by_name = isinstance(options.threshold, Mapping)
+            own = self._shares(channels, usable) if by_name else sections(channels, usable, options.scope)
+            chooser = Chooser(channels, usable, own)
             chosen = chooser.by_threshold(None if isinstance(options.threshold, Mapping) else options.threshold)
             return chosen, f"scores below {options.threshold}; {_removed(chooser, chosen)}"
         wanted = options.ratio if target == "ratio" else options.scope
         if isinstance(wanted, Mapping):
-            own = sections(channels, usable, wanted, f"{target}=")
-            if target == "ratio":
-                own = [Section(one.name, [place], one.ratio) for one in own for place in one.places]
+            own = self._shares(channels, usable)
             chooser = Chooser(channels, usable, own)
             for one in own:
                 if step == 1:
@@ -81,6 +105,13 @@ class Targets:
         ratio = self._rest(wanted, step)
         chosen = self._share_of_all(chooser, wanted, ratio, step)
         return chosen, f"target: {wanted:.1%} of the channels removed; reached: {_removed(chooser, chosen)}"
+
+    def _shares(self, channels: Channels, usable: list[Candidate]) -> list[Section]:
+        """The sections of patterns with numbers: of ``ratio=`` each group by itself."""
+        own = sections(channels, usable, getattr(self.options, self.target), f"{self.target}=")
+        if self.target != "ratio":
+            return own
+        return [Section(one.name, [place], one.ratio) for one in own for place in one.places]
 
     def _may_lose(self, chooser: Chooser, section: Section) -> None:
         """Refuse a share that a section cannot lose, or say so where the nearest will do."""
@@ -102,13 +133,7 @@ class Targets:
         """A share of the channels, the least important of all: others make up for those that are held back."""
         whole = chooser.kept_channels(chooser.nothing)
         if self._allowance is None:
-            unreachable = self.options.unreachable
-            self._allowance = Allowance(
-                self.options.name, "ratio", 1 - wanted, whole, unreachable, unit="channels", removed=True
-            )
-            least = chooser.everything(chooser.kept_channels).reached
-            if least > _nearly(self._allowance.amount):
-                self._allowance.reachable(least, chooser.held_back())
+            self._allowance = self._share_allowed(chooser, wanted)
         chosen = chooser.by_ratio(ratio)
         if chooser.kept_channels(chosen.gone) > _nearly((1 - ratio) * whole):
             chosen = chooser.to_target(chooser.kept_channels, (1 - ratio) * whole)
@@ -117,6 +142,25 @@ class Targets:
             self.context.note(self._allowance.missed(kept))
         return chosen
 
+    def _share_allowed(self, chooser: Chooser, wanted: float) -> Allowance:
+        """What may be left of all channels; refused where it cannot be reached."""
+        options, whole = self.options, chooser.kept_channels(chooser.nothing)
+        allowance = Allowance(
+            options.name, "ratio", 1 - wanted, whole, options.unreachable, unit="channels", removed=True
+        )
+        least = chooser.everything(chooser.kept_channels).reached
+        if least > _nearly(allowance.amount):
+            allowance.reachable(least, chooser.held_back())
+        return allowance
+
+    def _budget_allowed(self, chooser: Chooser, cost_of: CostOf) -> tuple[Allowance, float]:
+        """What may be left of a cost, and what to come down to; refused where it cannot be reached."""
+        options, now = self.options, cost_of(chooser.nothing)
+        allowance = Allowance(options.name, self.target, float(getattr(options, self.target)), now, options.unreachable)
+        if now <= allowance.amount:
+            return allowance, now
+        return allowance, allowance.reachable(chooser.everything(cost_of).reached, chooser.held_back())
+
     def _to_budget(self, graph: Graph, channels: Channels, usable: list[Candidate], step: int) -> tuple[Chosen, str]:
         options, target = self.options, self.target
         chooser = Chooser(channels, usable, sections(channels, usable, options.scope))
@@ -124,14 +168,8 @@ class Targets:
             cost_of, asks = self._latency(graph, channels), _LATENCIES
         else:
             cost_of, asks = self._counted(channels), 10_000
-        now = cost_of(chooser.nothing)
-        if self._allowance is None:
-            value = float(getattr(options, target))
-            self._allowance = Allowance(options.name, target, value, now, options.unreachable)
-            self._end = now
-            if now > self._allowance.amount:
-                # Told before the first round, and not after the last.
-                self._end = self._allowance.reachable(chooser.everything(cost_of).reached, chooser.held_back())
+        if self._allowance is None:  # told before the first round, and not after the last
+            self._allowance, self._end = self._budget_allowed(chooser, cost_of)
         allowance = self._allowance
         wanted = allowance.total - (allowance.total - self._end) * step / options.steps
         chosen = chooser.to_target(cost_of, wanted, evaluations=asks)

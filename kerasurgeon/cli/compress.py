@@ -30,8 +30,8 @@ def compress(
     macs: Annotated[
         float | None,
         options.option(
-            "Instead of a recipe: keep this share of the multiply-accumulates (or this many), by PruneChannels as it "
-            "is. With --data it keeps far more of the accuracy.",
+            "Instead of a recipe: keep this share of the multiply-accumulates (or this many), by Compress as it is: "
+            "pruned, factorised, or both. With --data it keeps far more of the accuracy.",
             "--macs",
             metavar="SHARE",
         ),

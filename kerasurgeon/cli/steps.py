@@ -126,7 +126,7 @@ def refuse_idle(recipe: Recipe, passes: list[Pass]) -> None:
 def with_budget(
     macs: float | None, recipe: Path | None, passes: list[str], settings: list[str]
 ) -> tuple[list[str], list[str]]:
-    """The passes and settings that a budget alone stands for: pruning, and what is dead after it.
+    """The passes and settings that a budget alone stands for: pruning and factorising, and what is dead after it.
 
     Raises:
         UsageError: A recipe or passes are given too.
@@ -135,9 +135,9 @@ def with_budget(
         return passes, settings
     if recipe is not None or passes:
         raise UsageError("--macs stands for passes of its own.", hint="give --macs, --recipe or --pass")
-    return ["PruneChannels", "RemoveDeadChannels"], [
-        f"PruneChannels.macs={macs!r}",
-        *(text if "." in text.partition("=")[0] else f"PruneChannels.{text}" for text in settings),
+    return ["Compress", "RemoveDeadChannels"], [
+        f"Compress.macs={macs!r}",
+        *(text if "." in text.partition("=")[0] else f"Compress.{text}" for text in settings),
     ]
 
 

@@ -6,10 +6,12 @@
 * Beside the chain: the sparse residual (``with_residual``), what chains cost (``chain_macs``), choices of ranks that
   are best for what they cost (``pareto``), or within a budget for several kernels together (``cheapest``, ``within``).
 * In a graph: ``factorise``, by ``FactoriseOptions``; ``FactorPlan``, what was found, as data that can be saved;
-  ``put_plan`` puts it into a model; ``measure_inputs`` measures on data what layers read.
+  ``put_plan`` puts it into a model; ``measure_inputs`` measures on data what layers read. ``share_budget`` shares a
+  budget between pruning and factorising.
 """
 
 from kerasurgeon.factors.inputs import measure_inputs
+from kerasurgeon.factors.joint import share_budget
 from kerasurgeon.factors.kernels.budget import cheapest, pareto, within
 from kerasurgeon.factors.kernels.linear_algebra import one_blas_thread
 from kerasurgeon.factors.kernels.method import Factors, Inputs, Method, Prepared, Ranks
@@ -56,6 +58,7 @@ __all__ = [
     "put_plan",
     "residual_errors",
     "residual_mask",
+    "share_budget",
     "stage_params",
     "with_residual",
     "within",

@@ -64,6 +64,23 @@ def offers(bench: Workbench, measure: str, *, paying: bool = True) -> Offers:
     return found.take(_with_first(pareto(found.errors, found.costs(measure))))
 
 
+def extremes(bench: Workbench, measure: str, *, paying: bool = True) -> Offers:
+    """The layer as it is and the least that it may cost, for which no kernel is decomposed: errors are not told.
+
+    The arguments are those of ``offers``.
+    """
+    whole, sparsity = bench.whole(), bench.options.sparsity
+    extra = 0.0 if sparsity == "auto" or bench.no_residual else bench.options.sparsity_weight * float(sparsity)
+    rows = [(0.0, *whole.values())]
+    for method in bench.methods:
+        ranks, costs = _grid(bench, method, measure, paying)
+        if len(ranks):
+            least = int(costs[measure].argmin())
+            rows.append((1.0, *(float(values[least]) + extra * whole[name] for name, values in costs.items())))
+    few = np.array([rows[0], min(rows, key=lambda row: row[1 + list(whole).index(measure)])])
+    return Offers(bench.site, (None, None), *few.T)
+
+
 def _grid(bench: Workbench, method: Method, measure: str, paying: bool) -> tuple[Array, dict[str, Array]]:
     """Ranks that may be tried ``(candidates, ranks)``, full ones for modes left whole, and their costs."""
     limits = method.limits(bench.site.shape)
@@ -131,4 +148,4 @@ def _with_first(rows: Any) -> list[int]:
     return [0, *(int(row) for row in rows if row)]
 
 
-__all__ = ["SPARSITIES", "offers"]
+__all__ = ["SPARSITIES", "extremes", "offers"]

@@ -16,7 +16,7 @@ from kerasurgeon.keras_io.derive import infer
 from kerasurgeon.rewrite.calls import call, substitute
 
 
-def put(graph: Graph, key: str, layers: SplitLayers) -> None:
+def put(graph: Graph, key: str, layers: SplitLayers) -> str:
     """Let the layers take the place of all calls of a layer.
 
     The new layers are named after it: its name and their role. Where the model returns its result, what computes that
@@ -26,6 +26,9 @@ def put(graph: Graph, key: str, layers: SplitLayers) -> None:
         graph: The graph.
         key: Key of the layer.
         layers: What ``build_layers`` made for it.
+
+    Returns:
+        Key of the last layer of the chain.
     """
     made: dict[str, Node] = {}
     base, names = graph.layers[key].name, [node.name for node in graph.calls(key)]
@@ -51,6 +54,8 @@ def put(graph: Graph, key: str, layers: SplitLayers) -> None:
         substitute(graph, node, value)
     if len(names) > 1:
         infer(graph)
+    last = made[layers.chain[-1].role]
+    return last.layer if last.layer in graph.layers else key
 
 
 def put_plan(graph: Graph, plan: FactorPlan, *, any_weights: bool = False) -> dict[str, str]:

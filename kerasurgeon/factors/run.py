@@ -12,14 +12,15 @@ from kerasurgeon.factors.described import described
 from kerasurgeon.factors.direct import direct_pick
 from kerasurgeon.factors.inputs import measure_inputs
 from kerasurgeon.factors.kernels.linear_algebra import one_blas_thread
-from kerasurgeon.factors.kernels.method import Factors, Inputs
+from kerasurgeon.factors.kernels.method import Factors
 from kerasurgeon.factors.latency import Stopwatch, by_latency
 from kerasurgeon.factors.ledger import Ledger, ledger_for
-from kerasurgeon.factors.offers import offers
+from kerasurgeon.factors.offers import extremes, offers
 from kerasurgeon.factors.options import FactoriseOptions
 from kerasurgeon.factors.picks import Offers, Pick
 from kerasurgeon.factors.plan import FactorPlan
 from kerasurgeon.factors.put import put
+from kerasurgeon.factors.refit import refitted
 from kerasurgeon.factors.search import Search
 from kerasurgeon.factors.sites import NoSite, Site, places
 from kerasurgeon.factors.split_layers import build_layers
@@ -60,7 +61,11 @@ class Run:
     def run(self) -> None:
         """Choose, factorise, put."""
         with one_blas_thread():
-            self._find()
+            found = self._find()
+            if self.options.minimise == "output":
+                self._refuse_early()
+                self._measure()
+            self._require_blocks(found)
             if not self.benches and not self.context.sites:
                 self.context.left(self.graph.name, "there is no layer with a kernel to factorise")
             picks = self._choose()
@@ -70,7 +75,7 @@ class Run:
 
     # Which layers.
 
-    def _find(self) -> None:
+    def _find(self) -> list[tuple[Site, tuple[str, ...]]]:
         methods = check.methods(self.options.name, self.options.method)
         self._check_patterns(methods)
         found: list[tuple[Site, tuple[str, ...]]] = []
@@ -88,13 +93,12 @@ class Run:
                 found.append((site, named))
             except Skip as skip:
                 self.context.left(site.name, skip.reason)
-        inputs = self._inputs([site for site, _ in found])
         for site, names in found:
             try:
-                self.benches[site.key] = Workbench(site, self.options, names, inputs.get(site.key))
+                self.benches[site.key] = Workbench(site, self.options, names)
             except Skip as skip:
                 self.context.left(site.name, skip.reason)
-        self._require_blocks(found)
+        return found
 
     def _require_blocks(self, found: list[tuple[Site, tuple[str, ...]]]) -> None:
         """Blocks that divide no layer at all are a mistake."""
@@ -114,9 +118,21 @@ class Run:
         for option, patterns in (("where", options.where), ("method", dict(methods)), ("ranks", ranks)):
             check_known_patterns(options.name, option, patterns, self.graph)
 
-    def _inputs(self, found: list[Site]) -> Mapping[str, Inputs]:
-        if self.options.minimise == "kernel":
-            return {}
+    def _refuse_early(self) -> None:
+        """Refuse what cannot be reached before data is looked at."""
+        way = self.options.way
+        if way in check.BUDGETS and way != "latency":
+            self._require_sizes(way)
+            measure = self._measure_of(way)
+            paying = self.options.only_if_cheaper
+            ledger, allowance = self._ledger(
+                way, [extremes(one, measure, paying=paying) for one in self.benches.values()]
+            )
+            if allowance.amount < ledger.total:
+                ledger.for_budget(allowance)
+
+    def _measure(self) -> None:
+        """Look at what layers read, where the error of their output is minimised."""
         if self.context.data is None:
             raise OptionError(
                 f"{self.options.name}: minimise='output' needs data.",
@@ -124,7 +140,9 @@ class Run:
             )
         self.context.progress(0.0, f"{self.options.name}: looking at the layers' inputs")
         seed = int(self.context.rng.integers(2**31))
-        return measure_inputs(self.graph, [site.key for site in found], self.context.data, seed=seed)
+        inputs = measure_inputs(self.graph, list(self.benches), self.context.data, seed=seed)
+        for key, bench in self.benches.items():
+            bench.inputs = inputs.get(key)
 
     # What they become.
 
@@ -160,24 +178,25 @@ class Run:
         return picks
 
     def _budget(self, way: str) -> Mapping[str, Pick]:
-        options = self.options
-        inside_only = way == "compression_factor"
-        measure = options.cost if inside_only else way
-        if inside_only:
-            found = None
-            self._require_sizes(measure)
-        else:
-            found = cost(self.graph, sizes=self.context.sizes)
-            if measure == "macs":
-                require_counted(options.name, found)
-        ledger = ledger_for(self._offers(measure), measure, found)
-        unit = f"{UNITS[measure]} of the layers that may be factorised" if inside_only else ""
-        value = float(getattr(options, way))
-        allowance = Allowance(options.name, way, value, ledger.total, options.unreachable, unit=unit)
+        self._require_sizes(way)
+        ledger, allowance = self._ledger(way, self._offers(self._measure_of(way)))
         if allowance.amount >= ledger.total:
-            self.context.left(self.graph.name, f"{way}={value:g}: there is no more than that")
+            self.context.left(self.graph.name, f"{way}={allowance.value:g}: there is no more than that")
             return {}
         return self._told(ledger, allowance)
+
+    def _ledger(self, way: str, several: list[Offers]) -> tuple[Ledger, Allowance]:
+        """What a budget chooses among, and what may be left."""
+        options, measure = self.options, self._measure_of(way)
+        inside_only = way == "compression_factor"
+        found = None if inside_only else cost(self.graph, sizes=self.context.sizes)
+        ledger = ledger_for(several, measure, found)
+        unit = f"{UNITS[measure]} of the layers that may be factorised" if inside_only else ""
+        value = float(getattr(options, way))
+        return ledger, Allowance(options.name, way, value, ledger.total, options.unreachable, unit=unit)
+
+    def _measure_of(self, way: str) -> str:
+        return self.options.cost if way == "compression_factor" else way
 
     def _told(self, ledger: Ledger, allowance: Allowance, by: str = "") -> Mapping[str, Pick]:
         """The picks for a budget, with what the report says of them."""
@@ -200,10 +219,13 @@ class Run:
                 f"kept entries of residuals count by {weight}, not the zeros that dense runtimes multiply"
             )
 
-    def _require_sizes(self, measure: str) -> None:
-        """MACs of layers together are a sum only where their sizes are known."""
-        free = [bench.site.name for bench in self.benches.values() if bench.site.open]
-        if measure == "macs" and free:
+    def _require_sizes(self, way: str) -> None:
+        """MACs are a sum only where sizes are known: those of the model, or of these layers together."""
+        if self._measure_of(way) != "macs":
+            return
+        if way == "macs":
+            require_counted(self.options.name, cost(self.graph, sizes=self.context.sizes))
+        elif free := [bench.site.name for bench in self.benches.values() if bench.site.open]:
             require_counted(self.options.name, LeftOut(tuple(free), len(free), share=None))
 
     def _offers(self, measure: str) -> list[Offers]:
@@ -224,8 +246,12 @@ class Run:
             made[key] = bench.site, factors
             self.context.changed(bench.site.name, described(bench, pick, factors))
             bench.forget()
-        for site, factors in made.values():
-            put(self.graph, site.key, build_layers(site, factors))
+        whole = self.graph.copy()
+        ends = {key: put(self.graph, key, build_layers(site, factors)) for key, (site, factors) in made.items()}
+        if self.options.minimise == "output" and not hasattr(self.context.data, "__next__"):
+            self.context.progress(0.9, f"{self.options.name}: fitting chains in order")
+            seed = int(self.context.rng.integers(2**31))
+            made = refitted(whole, self.graph, made, ends, self.context.data, seed)
         return FactorPlan.of(self.graph.name, {site.name: (site.kernel(), factors) for site, factors in made.values()})
 
     def _progress(self, fraction: float, site: Site) -> None:

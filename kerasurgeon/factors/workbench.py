@@ -34,8 +34,9 @@ class Workbench:
         Skip: No method takes it.
     """
 
-    def __init__(self, site: Site, options: FactoriseOptions, methods: Sequence[str], inputs: Inputs | None) -> None:
-        self.site, self.options, self.inputs = site, options, inputs
+    def __init__(self, site: Site, options: FactoriseOptions, methods: Sequence[str]) -> None:
+        self.site, self.options = site, options
+        self.inputs: Inputs | None = None
         self.methods = self._accepted(methods)
         self.no_residual = options.residual.refusal((site.shape.inputs, site.shape.outputs))
         if self.no_residual and options.sparsity not in ("auto", 0):
