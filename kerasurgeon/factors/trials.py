@@ -27,7 +27,7 @@ _MEMORY = 2**29
 # Options that decide which choices there are; the rest only decide how long the search goes on.
 _DECIDING = (
     *("method", "cost", "minimise", "sparsity", "structure", "block_size", "sparsity_weight", "sweeps"),
-    *("rescale", "round_to", "min_rank"),
+    *("rescale", "round_to", "min_rank", "held_out"),
 )
 
 
@@ -40,9 +40,11 @@ class Trials:
         context: The run's.
         benches: The layers by key.
         ledger: What choices cost.
+        data: The labelled data that choices are tried on; where there is none the user evaluates.
 
     Attributes:
         best: The cheapest choice that is; the model as it is to begin with.
+        found: The choices that were the best, from the dearest to that.
         left: Evaluations that may still be made.
     """
 
@@ -53,13 +55,15 @@ class Trials:
         context: Context,
         benches: Mapping[str, Workbench],
         ledger: Ledger,
+        data: Any,
     ) -> None:
         self.options, self.graph, self.context, self.benches = options, graph, context, benches
-        self.judge = judge_of(context, graph, options.name, "max_accuracy_loss")
+        self.judge = judge_of(context, graph, options.name, "max_accuracy_loss", data)
         self.model, self.variables = emit_with_variables(graph, compile=True)
         self.log = SearchLog.open(options.search_log, options.cost, self._fingerprint())
         self.left = options.evaluations
         self.best = Choice({}, ledger.total, 0.0)
+        self.found: list[Choice] = []
         self._in_place: dict[str, Pick] = {}
         self._made: OrderedDict[tuple[str, Pick], tuple[Any, Any]] = OrderedDict()
 
@@ -73,7 +77,13 @@ class Trials:
         found = known.accuracy if known is not None else self._evaluated(choice, stage)
         if found >= self.log.floor and choice.cost < self.best.cost:
             self.best = choice
+            self.found.append(choice)
         return found
+
+    def shares(self, choice: Choice, data: Any) -> Any:
+        """Which samples of other labelled data a choice has right."""
+        self._put(choice.picks)
+        return self.judge.shares(data, self.model, f"what is kept aside, {_tried(choice)}")
 
     def _evaluated(self, choice: Choice, stage: str) -> float:
         self.left -= 1
@@ -83,7 +93,7 @@ class Trials:
         number = len(self.log.trials) + 1
         with keeping(self._kept):
             of = f"evaluation {number} of the search by {self.options.name}, {_tried(choice)}"
-            found = self.judge(self.model, of)
+            found = self.judge(self.model, of, base=stage == "base")
         self.log.add(Trial(stage, dict(choice.picks), choice.cost, found))
         return found
 
