@@ -67,7 +67,7 @@ def _networks(result: Mapping[str, Any]) -> dict[str, Any]:
 def _settings(result: Mapping[str, Any]) -> dict[str, Any]:
     keys = ("data", "algorithm", "target", "hardware", "threshold", "strength", "l1_fraction", "ignore", "floors")
     rows = [(key, _shown(result[key])) for key in (*keys, "epochs", "tuning_epochs", "seed")]
-    return table("Settings", ("option", "value"), [row for row in rows if row[1]])
+    return table("Settings", ("option", "value"), [row for row in rows if row[1]], left=2)
 
 
 def _shown(value: Any) -> str:

@@ -97,21 +97,31 @@ class Search:
         bound holds there however many choices were tried: testing in a fixed sequence (Angelopoulos et al., "Learn then
         test", 2021, section 3).
         """
-        found = self.trials.found
-        steps = sorted({round(at) for at in np.linspace(0, len(found) - 1, _CONFIRMED)}) if found else []
         best = Choice({}, self.ledger.total, 0.0)
         base = right = self.trials.shares(best, self.aside)
-        allowed = float(self.options.max_accuracy_loss or 0.0)
-        for place in steps:
-            shares = self.trials.shares(found[place], self.aside)
-            if loss_bound(base - shares, self.options.confidence) > allowed + 1e-9:
+        allowed = float(self.options.max_accuracy_loss or 0.0) + 1e-9
+        for choice in self._sequence():
+            if self.trials.accuracy(choice, "kept") < self.trials.log.floor:
+                continue
+            shares = self.trials.shares(choice, self.aside)
+            if loss_bound(base - shares, self.options.confidence) > allowed:
                 break
-            best, right = found[place], shares
+            best, right = choice, shares
         bound = loss_bound(base - right, _SAID)
         return best, (
             f"; on {len(base)} samples kept aside {base.mean():.6g} -> {right.mean():.6g}, "
             f"a loss of at most {max(bound, 0.0):.2g} on new data with {_SAID:.0%} confidence"
         )
+
+    def _sequence(self) -> list[Choice]:
+        """Choices from nearly the whole model to the cheapest that was found, which comes last."""
+        found = self.trials.best
+        if not found.picks:
+            return []
+        budgets = np.linspace(self.ledger.total, found.cost, _CONFIRMED + 1)[1:-1]
+        several = {choice.cost: choice for budget in budgets if (choice := self.ledger.within(float(budget))).picks}
+        dearer = [several[cost] for cost in sorted(several, reverse=True) if cost > found.cost]
+        return [*dearer, found]
 
     def _sensitivities(self, base: float) -> dict[str, float]:
         """How much accuracy a unit of each layer's relative squared error takes, tried with half of its cost gone."""

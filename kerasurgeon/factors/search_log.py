@@ -32,8 +32,8 @@ class Trial:
     """One evaluation.
 
     Attributes:
-        stage: ``"base"``, ``"alone"`` (one layer by itself), ``"all"`` (all layers together) or ``"one"`` (one layer
-            made cheaper).
+        stage: ``"base"``, ``"alone"`` (one layer by itself), ``"all"`` (all layers together), ``"one"`` (one layer
+            made cheaper) or ``"kept"`` (confirmed on what was kept aside).
         picks: What layers became, by key.
         cost: What the model costs then.
         accuracy: What the evaluation gave.
@@ -153,7 +153,13 @@ class SearchLog(Printed):
         if base is None:
             return []
         section, x, y = "Search by accuracy", f"cost in {self.measure}", "accuracy"
-        stages = {"base": "as it is", "alone": "one layer alone", "all": "all layers", "one": "one layer cheaper"}
+        stages = {
+            "base": "as it is",
+            "alone": "one layer alone",
+            "all": "all layers",
+            "one": "one layer cheaper",
+            "kept": "confirmed",
+        }
         tried = [
             series(name, [(trial.cost, trial.accuracy) for trial in self.trials if trial.stage == stage], "points")
             for stage, name in stages.items()

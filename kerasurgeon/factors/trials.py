@@ -44,7 +44,6 @@ class Trials:
 
     Attributes:
         best: The cheapest choice that is; the model as it is to begin with.
-        found: The choices that were the best, from the dearest to that.
         left: Evaluations that may still be made.
     """
 
@@ -63,7 +62,6 @@ class Trials:
         self.log = SearchLog.open(options.search_log, options.cost, self._fingerprint())
         self.left = options.evaluations
         self.best = Choice({}, ledger.total, 0.0)
-        self.found: list[Choice] = []
         self._in_place: dict[str, Pick] = {}
         self._made: OrderedDict[tuple[str, Pick], tuple[Any, Any]] = OrderedDict()
 
@@ -77,7 +75,6 @@ class Trials:
         found = known.accuracy if known is not None else self._evaluated(choice, stage)
         if found >= self.log.floor and choice.cost < self.best.cost:
             self.best = choice
-            self.found.append(choice)
         return found
 
     def shares(self, choice: Choice, data: Any) -> Any:

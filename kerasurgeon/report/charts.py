@@ -63,7 +63,7 @@ def curve_charts(curves: Iterable[Curve], section: str = "Learning curves") -> l
         sides = (("training", curve.train), ("validation", curve.validation))
         several = [series(name, enumerate(values, start=1)) for name, values in sides if values]
         title = f"{curve.training}: {curve.field}"
-        found.append(chart(title, several, section=section, x="epoch", y=curve.field))
+        found.append(chart(title, several, section=section, x="epoch", y=curve.field.replace("_", " ")))
     return found
 
 

@@ -116,16 +116,19 @@ def frame(data: Mapping[str, Any], *, height: int = 720) -> str:
     return f'<iframe sandbox="allow-scripts" style="{style}" srcdoc="{escape(page(data))}"></iframe>'
 
 
-def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[Any]], *, note: str = "") -> dict[str, Any]:
+def table(
+    title: str, heads: Sequence[str], rows: Iterable[Sequence[Any]], *, note: str = "", left: int = 1
+) -> dict[str, Any]:
     """A table of a page.
 
     Args:
         title: What stands above.
-        heads: Titles of the columns; the first is set to the left.
+        heads: Titles of the columns.
         rows: Cells: text or numbers.
         note: What stands below.
+        left: How many columns are set to the left.
     """
-    return {"title": title, "heads": list(heads), "rows": [list(row) for row in rows], "note": note}
+    return {"title": title, "heads": list(heads), "rows": [list(row) for row in rows], "note": note, "left": left}
 
 
 def _embedded(data: Any) -> str:

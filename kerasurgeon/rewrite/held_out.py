@@ -54,8 +54,11 @@ def loss_bound(lost: Array, confidence: float) -> float:
 
 
 def _drawn(data: Any, share: float) -> tuple[Any, Any]:
-    inputs, labels = data[0], np.asarray(data[1])
-    arrays = [np.asarray(leaf) for leaf in keras.tree.flatten(inputs)]
+    inputs = data[0]
+    try:
+        labels, arrays = np.asarray(data[1]), [np.asarray(leaf) for leaf in keras.tree.flatten(inputs)]
+    except (TypeError, ValueError):  # told of by whoever reads them
+        return data, None
     count = len(labels) if labels.ndim else 0
     aside = round(share * count)
     if aside < FEWEST or aside >= count or any(not leaf.ndim or len(leaf) != count for leaf in arrays):

@@ -10,10 +10,11 @@ const MOST_NAMES = 160;
 const finite = (value) => value !== null && Number.isFinite(value);
 
 // Round numbers that span a range, about so many.
-function ticks(low, high, wanted) {
+function ticks(low, high, wanted, whole = false) {
   const span = high - low || Math.abs(high) || 1;
   const power = 10 ** Math.floor(Math.log10(span / wanted));
-  const step = [1, 2, 5, 10].map((part) => part * power).find((each) => span / each <= wanted);
+  const fine = [1, 2, 5, 10].map((part) => part * power).find((each) => span / each <= wanted);
+  const step = whole ? Math.max(1, fine) : fine;
   const found = [];
   for (let at = Math.ceil(low / step - 1e-9); at * step <= high + step * 1e-9; at += 1) found.push(at * step);
   return found;
@@ -71,7 +72,7 @@ function chart(parent, { title, x, y, series, names, note }) {
       });
     }
   } else {
-    for (const value of ticks(x0, x1, 6)) {
+    for (const value of ticks(x0, x1, 6, points.every((point) => Number.isInteger(point[0])))) {
       grid.append("line").attr("x1", px(value)).attr("x2", px(value)).attr("y1", top).attr("y2", bottom);
       grid.append("text").attr("x", px(value)).attr("y", bottom + 15).attr("text-anchor", "middle").text(number(value));
     }
@@ -103,8 +104,9 @@ function chart(parent, { title, x, y, series, names, note }) {
   if (series.length > 1 || series[0].name !== y) {
     const legend = root.append("p").attr("class", "names");
     series.forEach((each, place) => {
-      legend.append("span").attr("class", `dot s${place % 6}`);
-      legend.append("span").text(each.name);
+      const item = legend.append("span").attr("class", "item");
+      item.append("span").attr("class", `dot s${place % 6}`);
+      item.append("span").text(each.name);
     });
   }
   if (note) root.append("p").attr("class", "note").text(note);
@@ -133,8 +135,9 @@ export function pictures(parent, { data }) {
     cell.append("img").attr("src", (d) => d[0]).attr("alt", (d) => d[1]);
     const legend = root.append("p").attr("class", "names");
     for (const [name, colour] of names) {
-      legend.append("span").attr("class", "dot").style("background", colour);
-      legend.append("span").text(name);
+      const item = legend.append("span").attr("class", "item");
+      item.append("span").attr("class", "dot").style("background", colour);
+      item.append("span").text(name);
     }
     if (note) root.append("p").attr("class", "note").text(note);
   }

@@ -72,8 +72,9 @@ def _stages(summary: Mapping[str, Any]) -> dict[str, Any]:
 def _steps(found: Mapping[str, Mapping[str, Any]], metric: str) -> dict[str, Any]:
     rows = []
     for number, step in enumerate((step for step in STEPS if step in found), start=1):
-        rows.append((f"{number}. {step}", _said(step, found[step], metric), f"{found[step].get('seconds', 0.0):.1f}"))
-    return table("Steps", ("step", "what it came to", "seconds"), rows)
+        seconds = "" if step == "summary" else f"{found[step].get('seconds', 0.0):.1f}"  # it has that of all steps
+        rows.append((f"{number}. {step}", _said(step, found[step], metric), seconds))
+    return table("Steps", ("step", "what it came to", "seconds"), rows, left=2)
 
 
 def _said(step: str, facts: Mapping[str, Any], metric: str) -> str:
@@ -91,6 +92,9 @@ def _said(step: str, facts: Mapping[str, Any], metric: str) -> str:
         return f"{len(facts['bridges'])} put in: {places}; {_measured(facts, metric)}"
     if step == "latency":
         return "see below" if facts.get("rows") else "not timed"
+    if step == "summary":
+        lost = f"{abs(facts['lost']):.2%} of {metric.replace('_', ' ')} {'gained' if facts['lost'] < 0 else 'lost'}"
+        return f"{facts['macs_saved']:.1%} of the MACs saved, {lost}"
     return _measured(facts, metric) if metric in facts else ""
 
 

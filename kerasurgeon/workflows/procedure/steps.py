@@ -166,7 +166,8 @@ def shunt(run: Run) -> Facts:
     for what in ("macs", "parameters"):
         if facts[what] > before[what]:
             more = f"MORE {what} than the original: {facts[what]:,} instead of {before[what]:,}"
-            run.warn(f"WARNING: with its shunts the network has {more}")
+            facts["warning"] = f"WARNING: with its shunts the network has {more}"
+            run.warn(facts["warning"])
     return facts
 
 
