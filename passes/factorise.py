@@ -75,6 +75,11 @@ class Factorise(Pass):
         search_log: JSON file that a search by accuracy writes after every evaluation, and goes on from when it is run
             again.
         evaluations: Most evaluations of a search by accuracy.
+        held_out: Share of the labelled data that a search by accuracy keeps aside, in [0, 1): what it found is then
+            confirmed there, from the dearest choice on, until one loses more than is allowed. None is kept where it
+            would be fewer than 50 samples, nor with ``evaluate``.
+        confidence: How sure it is that the loss on new data is within the bound, judged by what is kept aside, in
+            [0.5, 1): 0.5 is in expectation, 0.95 nearly always, and much dearer with few samples.
         unreachable: What becomes of a budget that cannot be reached: ``"refuse"``, or ``"nearest"``: every layer that
             may be factorised gets the smallest ranks, and the report says by how much the budget was missed.
 
@@ -127,6 +132,8 @@ class Factorise(Pass):
     sweeps: int = 1
     search_log: str | None = None
     evaluations: int = 100
+    held_out: float = 0.25
+    confidence: float = 0.5
     unreachable: str = "refuse"
 
     def __post_init__(self) -> None:

@@ -34,6 +34,7 @@ from kerasurgeon.keras_io import emit, lift
 from kerasurgeon.rewrite.context import Progress, no_progress
 from kerasurgeon.rewrite.evaluation_of import evaluation_by, keeping
 from kerasurgeon.rewrite.labelled import check_labelled, data_digest
+from kerasurgeon.rewrite.learned import Guessed
 from kerasurgeon.rewrite.option_checks import check_count, check_function
 from kerasurgeon.rewrite.scores import metric_name, score_maker
 from kerasurgeon.rules import Sizes
@@ -126,12 +127,13 @@ def knowledge_quotients(
     with nullcontext() if log is None else alone(log):
         known = _opened(log, graph, found_by)
         if known is None:
-            base = work.base()
+            base, warning = work.base()
             latency = None if latency_of is None else Stopwatch(graph, latency_of).model()
             known = Quotients(
                 *(graph.name, base, total.macs, total.parameters, latency, (), left, found_by),
                 left_out=total.left_out,
                 sizes=total.sizes,
+                warning=warning,
             )
             _save(known, log)
         result = work.run(replace(known, left=left), inputs, samples, seed, latency_of, log)
@@ -153,11 +155,14 @@ class _Work:
         self.graph, self.several, self.evaluate = graph, several, evaluate
         self.data, self.score, self.total, self.progress = data, score, total, progress
 
-    def base(self) -> float:
-        """The evaluation of the whole network."""
+    def base(self) -> tuple[float, str]:
+        """The evaluation of the whole network, and a warning where it has not learned what it is judged by."""
+        warning = ""
         self.progress(0.0, "knowledge quotients: the whole network")
         if self.evaluate is None:
-            (value,) = scores_of(self.graph, [None], self.data, self.score, lambda _: None)
+            score = Guessed(self.score)
+            (value,) = scores_of(self.graph, [None], self.data, lambda: score, lambda _: None)
+            warning = score.warning()
         else:
             value = evaluation_by(self.evaluate, emit(self.graph), "the whole model")
         if value <= 0:
@@ -166,7 +171,7 @@ class _Work:
                 got=f"{value:.6g}",
                 hint="higher must be better: pass evaluate=function that gives an accuracy, or 1 / loss",
             )
-        return value
+        return value, warning
 
     def run(
         self,

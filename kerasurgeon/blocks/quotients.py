@@ -33,6 +33,7 @@ PLAN = PlanFile(
         "left": dict,
         "left_out": dict,
         "sizes": dict,
+        "warning": str,
     },
 )
 
@@ -53,6 +54,7 @@ class Quotients(Printed):
         fingerprint: Of the model, the data and the options.
         left_out: The calls whose multiply-accumulates cannot be told: ``macs`` and what rows save leave them out.
         sizes: The sizes of the inputs that multiply-accumulates are for, by their names; empty for the model's own.
+        warning: What is said of a network that has not learned what it is judged by; else empty.
     """
 
     model: str
@@ -65,6 +67,7 @@ class Quotients(Printed):
     fingerprint: str = ""
     left_out: LeftOut = field(default_factory=LeftOut)
     sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    warning: str = ""
 
     def __iter__(self) -> Iterator[Quotient]:
         return iter(self.rows)
@@ -99,6 +102,10 @@ class Quotients(Printed):
         """A rich table."""
         return quotient_table(self.to_dict(), self.left_out.said)
 
+    def lines(self) -> list[str]:
+        """The warning, if there is one."""
+        return [self.warning] if self.warning else []
+
     def plot(self, path: str | Path, **options: Any) -> Path:
         """A picture of the quotients and of what they save: see ``report.quotients.plot_quotients``."""
         return plot_quotients(self.to_dict(), path, **options)
@@ -117,6 +124,7 @@ class Quotients(Printed):
             "left": dict(self.left),
             "left_out": self.left_out.to_dict(),
             "sizes": {name: list(shape) for name, shape in self.sizes.items()},
+            "warning": self.warning,
         }
 
     def save(self, path: str | Path, *, overwrite: bool = True) -> None:

@@ -100,7 +100,7 @@ class _Rounds:
 
     def _run(self, judge: Judge | None) -> None:
         options, context = self.options, self.context
-        before = None if judge is None else self._judged(judge, "the model as it is")
+        before = None if judge is None else self._judged(judge, "the model as it is", base=True)
         for step in range(1, options.steps + 1):
             start = self.graph.copy()
             sites, notes = len(context.sites), len(context.notes)
@@ -203,8 +203,8 @@ class _Rounds:
             self.targets.options = self.options
         return data
 
-    def _judged(self, judge: Judge, of: str) -> float:
-        found = judge(emit(self._plain(self.graph)), of)
+    def _judged(self, judge: Judge, of: str, *, base: bool = False) -> float:
+        found = judge(emit(self._plain(self.graph)), of, base=base)
         sweep_after(self.graph)
         return found
 

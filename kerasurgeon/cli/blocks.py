@@ -159,7 +159,7 @@ def _quotients(
             require_counted("blocks", cost(graph, sizes=measuring["sizes"]))
     found = knowledge_quotients(graph, progress=now.tell, **measuring)
     document: dict[str, Any] = {"quotients": found.to_dict()}
-    shown: list[Any] = [found.table()]
+    shown: list[Any] = [found.table(), *found.lines()]
     chosen = None
     if any(value is not None for value in budget.values()):
         chosen = choose_regions(found, macs=budget["macs"], params=budget["params"], unreachable=unreachable)

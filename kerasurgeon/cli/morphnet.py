@@ -12,12 +12,13 @@ import typer
 from kerasurgeon.cli import options
 from kerasurgeon.cli.console import activity, show, show_json
 from kerasurgeon.cli.errors import UsageError
-from kerasurgeon.cli.files import KERAS_SUFFIXES, check_folder, check_input, claimed
+from kerasurgeon.cli.files import KERAS_SUFFIXES, check_folder, check_input, check_side_files, claimed
 from kerasurgeon.cli.groups import Loading, grouped
 from kerasurgeon.cli.models import load_model
 from kerasurgeon.cli.morphnet_state import begin, forget, unfinished
 from kerasurgeon.cli.startup import start_keras
 from kerasurgeon.report.files import write_json
+from kerasurgeon.report.page import save_report
 
 
 class Algorithm(StrEnum):
@@ -177,6 +178,7 @@ def morphnet(
     resume: Annotated[
         bool, typer.Option(help="Go on with a run of these options in --log-dir that was interrupted or killed.")
     ] = True,
+    report: options.ReportFile = None,
     overwrite: options.Overwrite = False,
     loading: Loading,
     json: options.Json = False,
@@ -184,8 +186,9 @@ def morphnet(
     """Train a network with a regulariser under which channels that cost much and matter little die, and cut those off.
 
     In the folder afterwards: learned_structure/ with what was alive after each epoch, morphnet.keras as it was trained,
-    small.keras cut, plan.json (for ApplyPlan, MorphNetShrink), results.json, and event files for TensorBoard. A run
-    that was interrupted or killed goes on behind its last epoch: give the same command again.
+    small.keras cut, plan.json (for ApplyPlan, MorphNetShrink), results.json, histories/ (for kerasurgeon plot), and
+    event files for TensorBoard. A run that was interrupted or killed goes on behind its last epoch: give the same
+    command again.
     """
     if hardware is not None and target_cost != Target.LATENCY:
         raise UsageError("--hardware is for --target-cost latency.", got=f"--target-cost {target_cost}")
@@ -194,6 +197,7 @@ def morphnet(
     if records is not None and tfds is not None:
         raise UsageError("--records and --tfds both say what is trained on.", hint="leave one out")
     hint = "choose another one with --log-dir, or add --overwrite"
+    check_side_files([(report, (".html", ".json"))], overwrite=overwrite, read=[Path(base_model), records])
     goes_on = resume and not overwrite and unfinished(log_dir)
     check_folder(log_dir, overwrite=overwrite or goes_on, hint=hint)
     if Path(base_model).suffix.lower() in KERAS_SUFFIXES:
@@ -202,6 +206,7 @@ def morphnet(
         start_keras(now)
         import keras
 
+        from kerasurgeon.cli.morphnet_page import page_of
         from kerasurgeon.cli.morphnet_run import Run, data_set, network
 
         keras.utils.set_random_seed(seed)
@@ -252,6 +257,15 @@ def morphnet(
             result = run.carry_out(model, str(algorithm).replace("-", "_"), settings) | given
             write_json(log_dir / "results.json", result, overwrite=overwrite)
             forget(log_dir)
+        if report is not None:
+            now.phase(f"writing {report.name}")
+            save_report(
+                report,
+                page=lambda: page_of(log_dir, result, run.models),
+                data=lambda: result,
+                text=lambda: "\n".join(_lines(result, log_dir)),
+                overwrite=overwrite,
+            )
     if json:
         show_json(result)
     else:
@@ -277,6 +291,7 @@ def _lines(result: dict[str, Any], folder: Path) -> list[str]:
         f"small:   accuracy {result['small_accuracy']:.1%}, {result['small_cost']:,.6g} {unit} "
         f"({result['small_cost'] / result['initial_cost']:.1%}), {result['small_parameters']:,} parameters",
     ]
+    lines += [result["warning"]] if result["warning"] else []
     if "cannot be reached" in result["note"]:
         lines.append(result["note"])
     if result["vanished"]:

@@ -13,11 +13,12 @@ import numpy as np
 from kerasurgeon.atomic import staged
 from kerasurgeon.cli.errors import UsageError
 from kerasurgeon.cli.files import KERAS_SUFFIXES, read_arrays
-from kerasurgeon.cli.morphnet_kept import Kept
+from kerasurgeon.cli.morphnet_kept import Kept, Logged
 from kerasurgeon.costs import cost
 from kerasurgeon.errors import OptionError, PlanError, did_you_mean
 from kerasurgeon.keras_io.machine import on_this_machine
 from kerasurgeon.morphnet import MorphNet, SteerStrength, with_gates, with_scales, without_scales
+from kerasurgeon.rewrite.learned import not_learned
 from kerasurgeon.rewrite.scores import require_finite_predictions
 from kerasurgeon.workflows.data import DataSet, Split, cifar, digits, stratified
 from kerasurgeon.workflows.networks import application_names
@@ -161,6 +162,7 @@ class Run:
         tell: Told how far it is.
         phase: Told what begins.
         overwrite: Whether models, plan and results that are there may be replaced.
+        models: The network as it was trained, and what is left of it, once it is carried out.
     """
 
     data: DataSet
@@ -176,6 +178,7 @@ class Run:
     tell: Callable[[float, str], None]
     phase: Callable[[str], None]
     overwrite: bool = False
+    models: tuple[keras.Model, ...] = ()
 
     def carry_out(self, model: keras.Model, algorithm: str, settings: dict[str, Any]) -> dict[str, Any]:
         """Train, cut, train on, and write. Returns what was found, as plain data."""
@@ -188,6 +191,7 @@ class Run:
         callbacks: list[Any] = [morph.callback(self.folder, tensorboard=_has_tensorboard()), kept_state]
         if self.kept is not None:
             callbacks.insert(0, SteerStrength(morph, self.kept, until=0.8))
+        widths = morph.widths()
         self.phase("training with the regulariser")
         self._train(model, self.epochs, callbacks, kept_state)
         accuracy = self._accuracy(model)
@@ -202,11 +206,12 @@ class Run:
             ) from error
         if self.tuning_epochs:
             self.phase("training what is left")
-            self._train(small, self.tuning_epochs, [])
+            self._train(small, self.tuning_epochs, [Logged(self.folder, "tuning")])
         self.phase("writing")
         vanished = morph.vanished()
         morph.detach()
-        for name, made in (("morphnet.keras", without_scales(model)), ("small.keras", small)):
+        self.models = (without_scales(model), small)
+        for name, made in zip(("morphnet.keras", "small.keras"), self.models, strict=True):
             with staged(self.folder / name, overwrite=self.overwrite) as temporary:
                 made.save(temporary)
         plan.save(self.folder / "plan.json", overwrite=self.overwrite)
@@ -223,8 +228,10 @@ class Run:
             "parameters": cost(model).parameters,
             "small_parameters": cost(small).parameters,
             "accuracy": accuracy,
+            "warning": not_learned(accuracy, _commonest(self.data.test.labels), len(self.data.test.labels)),
             "small_accuracy": self._accuracy(small),
             "test_images": len(self.data.test.labels),
+            "initial_widths": widths,
             "widths": morph.widths(),
             "vanished": list(vanished),
         }
@@ -259,6 +266,7 @@ class Run:
         with on_this_machine(f"the training of model {model.name!r}"):
             model.fit(
                 train.images, train.labels, batch_size=self.batch_size, epochs=epochs, initial_epoch=done,
+                validation_data=(self.data.validation.images, self.data.validation.labels),
                 callbacks=callbacks, verbose=0,
             )  # fmt: skip
 
@@ -287,6 +295,11 @@ def strategy_for(devices: int) -> Any:
             "There are not so many devices (--devices).", expected=f"at most {len(there)}", got=str(devices)
         )
     return tf.distribute.MirroredStrategy([device.name for device in there[:devices]])
+
+
+def _commonest(labels: Any) -> float:
+    """The share of the commonest class."""
+    return float(np.unique(np.asarray(labels), return_counts=True)[1].max() / len(labels))
 
 
 def _ends_in_softmax(model: keras.Model) -> bool:

@@ -12,7 +12,7 @@ import typer
 from kerasurgeon.cli import options
 from kerasurgeon.cli.console import Activity, activity, show, show_json
 from kerasurgeon.cli.errors import UsageError
-from kerasurgeon.cli.files import check_input
+from kerasurgeon.cli.files import check_input, check_side_files
 from kerasurgeon.cli.imports import allowing
 from kerasurgeon.cli.startup import start_keras
 
@@ -41,6 +41,16 @@ def shunt(
             "A value in place of the recipe's, as train_final.epochs=3. May be repeated.", "--set", metavar="KEY=VALUE"
         ),
     ] = None,
+    report: Annotated[
+        Path | None,
+        options.option(
+            "Also write a report: .html is a page with both networks, learning curves and quotients, .json what "
+            "--json prints. Of a run that is done, too.",
+            "--report",
+            metavar="FILE",
+        ),
+    ] = None,
+    overwrite: options.Overwrite = False,
     allow_import: options.AllowImport = None,
     unsafe: Annotated[
         bool,
@@ -65,18 +75,20 @@ def shunt(
         check_input(recipe, (".toml", ".json"), "recipe")
     elif changes:
         raise UsageError("--set changes a recipe.", hint="add --recipe FILE: a run goes on as it was begun")
+    check_side_files([(report, (".html", ".json"))], overwrite=overwrite, read=[recipe])
     values = _values(changes or ())
     with activity() as now, allowing(allow_import, values):
         start_keras(now)
         procedure, folder = _procedure(recipe, folder, values, unsafe=unsafe)
         flags = [f" --allow-import {name}" for name in allow_import or ()] + [" --unsafe"] * unsafe
         result = _run(procedure, folder, now, "".join(flags))
+        if report is not None:
+            now.phase(f"writing {report.name}")
+            result.save(report, overwrite=overwrite)
     if json:
         show_json({"folder": str(result.folder), **result.summary})
     else:
-        from kerasurgeon.report.procedure import summary_line
-
-        show(result.table(), summary_line(result.summary), f"models, histories, log and summary are in {result.folder}")
+        show(result.table(), *result.lines(), f"models, histories, log and summary are in {result.folder}")
 
 
 def _procedure(

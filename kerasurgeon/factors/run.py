@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 
 from kerasurgeon.costs import UNITS, Allowance, LeftOut, cost, require_counted
@@ -29,6 +29,7 @@ from kerasurgeon.hidden import alone
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.name_patterns import where_refusal
 from kerasurgeon.rewrite.context import Context
+from kerasurgeon.rewrite.held_out import kept_aside
 from kerasurgeon.rewrite.option_checks import check_known_patterns
 from kerasurgeon.rewrite.passes import Skip
 from kerasurgeon.rules import resolve
@@ -57,6 +58,9 @@ class Run:
         self.options, self.graph, self.context = options, graph, context
         self.benches: dict[str, Workbench] = {}
         self.budget: tuple[Ledger, Allowance] | None = None
+        self.data, self.aside = context.data, None
+        if options.way == "max_accuracy_loss" and context.evaluate is None and isinstance(context.data, Iterable):
+            self.data, self.aside = kept_aside(context.data, options.held_out)
 
     def run(self) -> None:
         """Choose, factorise, put."""
@@ -118,6 +122,7 @@ class Run:
         for option, patterns in (("where", options.where), ("method", dict(methods)), ("ranks", ranks)):
             check_known_patterns(options.name, option, patterns, self.graph)
 
+<<<<<<< HEAD
     def _refuse_early(self) -> None:
         """Refuse what cannot be reached before data is looked at."""
         way = self.options.way
@@ -134,15 +139,25 @@ class Run:
     def _measure(self) -> None:
         """Look at what layers read, where the error of their output is minimised."""
         if self.context.data is None:
+=======
+    def _inputs(self, found: list[Site]) -> Mapping[str, Inputs]:
+        if self.options.minimise == "kernel":
+            return {}
+        if self.data is None:
+>>>>>>> wt-flow
             raise OptionError(
                 f"{self.options.name}: minimise='output' needs data.",
                 hint="pass data=inputs to the pipeline, or --data FILE on the command line",
             )
         self.context.progress(0.0, f"{self.options.name}: looking at the layers' inputs")
         seed = int(self.context.rng.integers(2**31))
+<<<<<<< HEAD
         inputs = measure_inputs(self.graph, list(self.benches), self.context.data, seed=seed)
         for key, bench in self.benches.items():
             bench.inputs = inputs.get(key)
+=======
+        return measure_inputs(self.graph, [site.key for site in found], self.data, seed=seed)
+>>>>>>> wt-flow
 
     # What they become.
 
@@ -151,7 +166,7 @@ class Run:
         stopwatch = Stopwatch(options, self.graph)
         if way == "max_accuracy_loss":
             with nullcontext() if options.search_log is None else alone(options.search_log):
-                picks = Search(options, self.graph, self.context, self.benches, self._offers(options.cost)).run()
+                picks = self._search().run()
         elif way == "latency":
             found = by_latency(self._offers("macs"), self.benches, options, stopwatch)
             picks = self._told(*found, "by the latencies of layers, added up: ")
@@ -166,6 +181,10 @@ class Run:
             if way not in ("ratio", "energy", "error", "ranks") and key not in picks:
                 self.context.left(bench.site.name, "it is whole in the best choice for all layers together")
         return picks
+
+    def _search(self) -> Search:
+        given = (self.options, self.graph, self.context, self.benches, self._offers(self.options.cost))
+        return Search(*given, data=self.data, aside=self.aside)
 
     def _direct(self) -> Mapping[str, Pick]:
         picks = {}

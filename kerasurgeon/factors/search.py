@@ -5,7 +5,7 @@ place of its own (what the chains would compute), so that nothing is rebuilt. Fi
 damage a unit of its kernel's error does. Then, by bisection, the smallest budget for which the choice that is best for
 all layers together, by these weights, is good enough. Then layer by layer cheaper ranks, the largest saving for the
 predicted damage first, for as long as the accuracy allows. The bound is on the whole model: what one layer does not
-need, another may use.
+need, another may use. Of labelled data a part is kept aside, and what the search came by is confirmed on it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,15 @@ from kerasurgeon.factors.trials import Trials
 from kerasurgeon.factors.workbench import Workbench
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.rewrite.context import Context
+from kerasurgeon.rewrite.held_out import loss_bound
 
 _BISECTIONS = 10
 _FINEST = 0.005
 """Bisection ends when the budgets that still compete are this near, as a share of the model's cost."""
+_CONFIRMED = 12
+"""Choices that are looked at on data that was kept aside, at most."""
+_SAID = 0.95
+"""The confidence of the bound that is reported."""
 
 
 class Search:
@@ -38,6 +43,8 @@ class Search:
         context: The run's: evaluation or labelled data, progress, report.
         benches: The layers by key.
         offers: What each may become, in ``options.cost``.
+        data: The labelled data that choices are tried on.
+        aside: Labelled data that has no part in the search, and confirms what it found; if any.
     """
 
     def __init__(
@@ -47,13 +54,15 @@ class Search:
         context: Context,
         benches: Mapping[str, Workbench],
         offers: Sequence[Offers],
+        data: Any = None,
+        aside: Any = None,
     ) -> None:
-        self.options, self.context = options, context
+        self.options, self.context, self.aside = options, context, aside
         self.offers = [one for one in offers if len(one.picks) > 1]
         # Only choices are compared with each other here, so that of MACs, of which some may be unknown, the rest is
         # left out. Where a model leaves sizes open, they are those of one position of each layer.
         self.ledger = ledger_for(self.offers, options.cost, cost(graph) if options.cost != "macs" else None)
-        self.trials = Trials(options, graph, context, benches, self.ledger)
+        self.trials = Trials(options, graph, context, benches, self.ledger, data)
 
     def run(self) -> Mapping[str, Pick]:
         """The cheapest choice that was found.
@@ -69,7 +78,7 @@ class Search:
             self.ledger.weight(self._sensitivities(base))
             self._bisect()
             self._refine()
-        best = trials.best
+        best, confirmed = (trials.best, "") if self.aside is None else self._confirmed()
         self.context.plans.append(trials.log)
         said = self.ledger.reached(best)
         accuracy = base if not best.picks else trials.accuracy(best)
@@ -77,9 +86,42 @@ class Search:
         if self.options.cost == "macs" and any(one.site.open for one in self.offers):
             self.context.note("sizes are open, so that MACs are those of one position of each layer: pass sizes=")
         self.context.changed(
-            trials.graph.name, f"accuracy {base:.6g} -> {accuracy:.6g} (at least {floor:.6g}), {said}{ended}"
+            trials.graph.name, f"accuracy {base:.6g} -> {accuracy:.6g} (at least {floor:.6g}), {said}{ended}{confirmed}"
         )
         return best.picks
+
+    def _confirmed(self) -> tuple[Choice, str]:
+        """The last choice, from the dearest on, that loses no more than allowed on what was kept aside.
+
+        The order comes from the search, which has not seen that data, and ends at the first choice that fails. So the
+        bound holds there however many choices were tried: testing in a fixed sequence (Angelopoulos et al., "Learn then
+        test", 2021, section 3).
+        """
+        best = Choice({}, self.ledger.total, 0.0)
+        base = right = self.trials.shares(best, self.aside)
+        allowed = float(self.options.max_accuracy_loss or 0.0) + 1e-9
+        for choice in self._sequence():
+            if self.trials.accuracy(choice, "kept") < self.trials.log.floor:
+                continue
+            shares = self.trials.shares(choice, self.aside)
+            if loss_bound(base - shares, self.options.confidence) > allowed:
+                break
+            best, right = choice, shares
+        bound = loss_bound(base - right, _SAID)
+        return best, (
+            f"; on {len(base)} samples kept aside {base.mean():.6g} -> {right.mean():.6g}, "
+            f"a loss of at most {max(bound, 0.0):.2g} on new data with {_SAID:.0%} confidence"
+        )
+
+    def _sequence(self) -> list[Choice]:
+        """Choices from nearly the whole model to the cheapest that was found, which comes last."""
+        found = self.trials.best
+        if not found.picks:
+            return []
+        budgets = np.linspace(self.ledger.total, found.cost, _CONFIRMED + 1)[1:-1]
+        several = {choice.cost: choice for budget in budgets if (choice := self.ledger.within(float(budget))).picks}
+        dearer = [several[cost] for cost in sorted(several, reverse=True) if cost > found.cost]
+        return [*dearer, found]
 
     def _sensitivities(self, base: float) -> dict[str, float]:
         """How much accuracy a unit of each layer's relative squared error takes, tried with half of its cost gone."""

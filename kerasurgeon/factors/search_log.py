@@ -15,6 +15,7 @@ from rich.table import Table
 from kerasurgeon.errors import PlanError
 from kerasurgeon.factors.picks import Pick
 from kerasurgeon.plan_files import PlanFile
+from kerasurgeon.report.charts import Chart, chart, series
 from kerasurgeon.report.tables import Printed, grid
 
 PLAN = PlanFile(
@@ -31,8 +32,8 @@ class Trial:
     """One evaluation.
 
     Attributes:
-        stage: ``"base"``, ``"alone"`` (one layer by itself), ``"all"`` (all layers together) or ``"one"`` (one layer
-            made cheaper).
+        stage: ``"base"``, ``"alone"`` (one layer by itself), ``"all"`` (all layers together), ``"one"`` (one layer
+            made cheaper) or ``"kept"`` (confirmed on what was kept aside).
         picks: What layers became, by key.
         cost: What the model costs then.
         accuracy: What the evaluation gave.
@@ -145,6 +146,34 @@ class SearchLog(Printed):
             for row in rows:
                 table.add_row(str(number), trial.stage, *row, *ending)
         return table
+
+    def charts(self) -> list[Chart]:
+        """What a page shows of the search: what was tried, and what half of each layer's cost is worth."""
+        base = next((trial for trial in self.trials if trial.stage == "base"), None)
+        if base is None:
+            return []
+        section, x, y = "Search by accuracy", f"cost in {self.measure}", "accuracy"
+        stages = {
+            "base": "as it is",
+            "alone": "one layer alone",
+            "all": "all layers",
+            "one": "one layer cheaper",
+            "kept": "confirmed",
+        }
+        tried = [
+            series(name, [(trial.cost, trial.accuracy) for trial in self.trials if trial.stage == stage], "points")
+            for stage, name in stages.items()
+        ]
+        costs = [trial.cost for trial in self.trials]
+        least = series("least that is allowed", [(min(costs), self.floor), (max(costs), self.floor)])
+        alone = [(next(iter(trial.picks)), trial) for trial in self.trials if trial.stage == "alone" and trial.picks]
+        lost = [(place, base.accuracy - trial.accuracy) for place, (_, trial) in enumerate(alone)]
+        bars = series("accuracy lost", lost, "bars", [name for name, _ in alone])
+        found = [chart("What was tried", [*tried, least], section=section, x=x, y=y)]
+        if alone:
+            title, names = "Sensitivity: what is lost with half of a layer's cost gone", [name for name, _ in alone]
+            found.append(chart(title, [bars], section=section, y="accuracy lost", names=names))
+        return found
 
     def __repr__(self) -> str:
         return f"SearchLog({len(self.trials)} trials, {self.measure})"

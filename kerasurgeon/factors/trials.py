@@ -27,7 +27,7 @@ _MEMORY = 2**29
 # Options that decide which choices there are; the rest only decide how long the search goes on.
 _DECIDING = (
     *("method", "cost", "minimise", "sparsity", "structure", "block_size", "sparsity_weight", "sweeps"),
-    *("rescale", "round_to", "min_rank"),
+    *("rescale", "round_to", "min_rank", "held_out"),
 )
 
 
@@ -40,6 +40,7 @@ class Trials:
         context: The run's.
         benches: The layers by key.
         ledger: What choices cost.
+        data: The labelled data that choices are tried on; where there is none the user evaluates.
 
     Attributes:
         best: The cheapest choice that is; the model as it is to begin with.
@@ -53,9 +54,10 @@ class Trials:
         context: Context,
         benches: Mapping[str, Workbench],
         ledger: Ledger,
+        data: Any,
     ) -> None:
         self.options, self.graph, self.context, self.benches = options, graph, context, benches
-        self.judge = judge_of(context, graph, options.name, "max_accuracy_loss")
+        self.judge = judge_of(context, graph, options.name, "max_accuracy_loss", data)
         self.model, self.variables = emit_with_variables(graph, compile=True)
         self.log = SearchLog.open(options.search_log, options.cost, self._fingerprint())
         self.left = options.evaluations
@@ -75,6 +77,11 @@ class Trials:
             self.best = choice
         return found
 
+    def shares(self, choice: Choice, data: Any) -> Any:
+        """Which samples of other labelled data a choice has right."""
+        self._put(choice.picks)
+        return self.judge.shares(data, self.model, f"what is kept aside, {_tried(choice)}")
+
     def _evaluated(self, choice: Choice, stage: str) -> float:
         self.left -= 1
         done = 1 - self.left / self.options.evaluations
@@ -83,7 +90,7 @@ class Trials:
         number = len(self.log.trials) + 1
         with keeping(self._kept):
             of = f"evaluation {number} of the search by {self.options.name}, {_tried(choice)}"
-            found = self.judge(self.model, of)
+            found = self.judge(self.model, of, base=stage == "base")
         self.log.add(Trial(stage, dict(choice.picks), choice.cost, found))
         return found
 

@@ -2,16 +2,17 @@
 
 The page is data and one script (``page.js``, built from ``report_page/``). What it is given::
 
-    {"title": str, "before": drawing, "after": drawing, "passes": [...], "notes": [...], "tables": [...]}
+    {"title": str, "before": drawing, "after": drawing, "passes": [...], "notes": [...], "tables": [...],
+     "charts": [...], "pictures": [...]}
 
 with drawings, either of which may be None, as ``drawing`` makes them, passes as ``Report.to_dict`` has them, and tables
-as ``table`` makes them.
+as ``table`` makes them. Charts (``charts.chart``) and pictures (``segmentations.pictures``) may be left out.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -19,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from kerasurgeon.atomic import write_text
-from kerasurgeon.report.files import finite
+from kerasurgeon.errors import OptionError
+from kerasurgeon.report.files import finite, write_json
 
 SUFFIXES = (".html", ".htm")
 
@@ -66,6 +68,43 @@ def write_page(path: str | Path, data: Mapping[str, Any], *, overwrite: bool = T
     write_text(path, page(data), overwrite=overwrite)
 
 
+def save_report(
+    path: str | Path,
+    *,
+    page: Callable[[], Mapping[str, Any]],
+    data: Callable[[], Any],
+    text: Callable[[], str],
+    overwrite: bool = True,
+) -> None:
+    """Write what a run came to in the format that a file's suffix names.
+
+    Args:
+        path: The file, ending in .html, .json or .txt.
+        page: Gives the data of a page.
+        data: Gives what .json holds.
+        text: Gives what .txt holds.
+        overwrite: Whether a file that is there may be replaced.
+
+    Raises:
+        OptionError: The suffix is another.
+        FileError: The file cannot be written; what was there before stays.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix in SUFFIXES:
+        write_page(path, page(), overwrite=overwrite)
+    elif suffix == ".json":
+        write_json(path, data(), overwrite=overwrite)
+    elif suffix == ".txt":
+        write_text(path, f"{text()}\n", overwrite=overwrite)
+    else:
+        raise OptionError(
+            "The suffix does not name a format of reports.",
+            where=str(path),
+            expected=".html, .json or .txt",
+            got=suffix or "no suffix",
+        )
+
+
 def frame(data: Mapping[str, Any], *, height: int = 720) -> str:
     """A page inside another one, for notebooks: it sees nothing of what is around it.
 
@@ -77,16 +116,19 @@ def frame(data: Mapping[str, Any], *, height: int = 720) -> str:
     return f'<iframe sandbox="allow-scripts" style="{style}" srcdoc="{escape(page(data))}"></iframe>'
 
 
-def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[Any]], *, note: str = "") -> dict[str, Any]:
+def table(
+    title: str, heads: Sequence[str], rows: Iterable[Sequence[Any]], *, note: str = "", left: int = 1
+) -> dict[str, Any]:
     """A table of a page.
 
     Args:
         title: What stands above.
-        heads: Titles of the columns; the first is set to the left.
+        heads: Titles of the columns.
         rows: Cells: text or numbers.
         note: What stands below.
+        left: How many columns are set to the left.
     """
-    return {"title": title, "heads": list(heads), "rows": [list(row) for row in rows], "note": note}
+    return {"title": title, "heads": list(heads), "rows": [list(row) for row in rows], "note": note, "left": left}
 
 
 def _embedded(data: Any) -> str:
@@ -100,4 +142,4 @@ def _script() -> str:
     return files("kerasurgeon.report").joinpath("page.js").read_text(encoding="utf-8")
 
 
-__all__ = ["SUFFIXES", "frame", "page", "table", "write_page"]
+__all__ = ["SUFFIXES", "frame", "page", "save_report", "table", "write_page"]

@@ -51,11 +51,11 @@ def labelled_batches(graph: Graph, data: Any, batch_size: int) -> Iterator[tuple
         OptionError: There are no labels, as many labels as samples, or the inputs do not fit the model.
     """
     check_labelled(data)
-    blocks = [data] if _is_pair(data) else data
+    blocks = [data] if is_pair(data) else data
     count = len(blocks) if hasattr(blocks, "__len__") else 0
     seen = 0
     for number, block in enumerate(blocks):
-        if not _is_pair(block):
+        if not is_pair(block):
             raise _no_labels(block)
         inputs, labels = block[0], _array(block[1])
         if not labels.ndim:
@@ -85,7 +85,7 @@ def data_digest(data: Any) -> str:
     digest = hashlib.sha256()
     if data is None:
         return ""
-    first = data if _is_pair(data) or hasattr(data, "shape") else next(iter(data), ())
+    first = data if is_pair(data) or hasattr(data, "shape") else next(iter(data), ())
     for leaf in keras.tree.flatten(first):
         if hasattr(leaf, "shape"):
             array = np.ascontiguousarray(_array(leaf))
@@ -94,7 +94,7 @@ def data_digest(data: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def _is_pair(item: Any) -> bool:
+def is_pair(item: Any) -> bool:
     """Whether something is inputs with labels, and not a sequence of batches."""
     return isinstance(item, tuple) and len(item) in (2, 3) and (hasattr(item[1], "shape") or isinstance(item[1], list))
 
@@ -124,4 +124,4 @@ def _no_labels(data: Any) -> OptionError:
     )
 
 
-__all__ = ["check_labelled", "data_digest", "labelled_batches"]
+__all__ = ["check_labelled", "data_digest", "is_pair", "labelled_batches"]

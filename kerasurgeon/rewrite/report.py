@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
-from kerasurgeon.atomic import write_text
 from kerasurgeon.costs import LeftOut
-from kerasurgeon.errors import OptionError
 from kerasurgeon.report import page
 from kerasurgeon.report.drawing import Drawing
-from kerasurgeon.report.files import write_json
 from kerasurgeon.report.numbers import format_shape
 from kerasurgeon.report.passes import passes_table, reasons
 from kerasurgeon.report.tables import Printed, as_html
@@ -154,7 +152,9 @@ class Report(Printed):
         passes = [{key: value for key, value in item.items() if key != "plans"} for item in self.to_dict()["passes"]]
         notes = [*self.notes, *self._counted()]
         drawings = {"before": self.before, "after": self.after}
-        return {"title": self.model, **drawings, "passes": passes, "notes": notes, "tables": list(tables)}
+        charts = [made for item in self.passes for plan in item.plans for made in getattr(plan, "charts", list)()]
+        shown = {"title": self.model, **drawings, "passes": passes, "notes": notes}
+        return {**shown, "tables": list(tables), "charts": charts}
 
     def save(self, path: str | Path, *, tables: Sequence[Mapping[str, Any]] = (), overwrite: bool = True) -> None:
         """Write it to a file: a page with drawings of the network before and after, JSON, or text.
@@ -168,20 +168,8 @@ class Report(Printed):
             OptionError: The suffix is another.
             FileError: The file cannot be written; what was there before stays.
         """
-        suffix = Path(path).suffix.lower()
-        if suffix in page.SUFFIXES:
-            page.write_page(path, self.to_page(tables), overwrite=overwrite)
-        elif suffix == ".json":
-            write_json(path, self.to_dict(), overwrite=overwrite)
-        elif suffix == ".txt":
-            write_text(path, f"{self}\n", overwrite=overwrite)
-        else:
-            raise OptionError(
-                "The suffix does not name a format of reports.",
-                where=str(path),
-                expected=".html, .json or .txt",
-                got=suffix or "no suffix",
-            )
+        as_page = partial(self.to_page, tables)
+        page.save_report(path, page=as_page, data=self.to_dict, text=self.__str__, overwrite=overwrite)
 
     def _repr_html_(self) -> str:
         below = f"<div>{page.frame(self.to_page())}</div>" if self.after is not None else ""

@@ -57,10 +57,15 @@ def metric_name(metric: Any) -> str:
 
 
 class Accuracy:
-    """The share of predictions whose class is right; classes on the last axis, or one probability."""
+    """The share of predictions whose class is right; classes on the last axis, or one probability.
+
+    Attributes:
+        shares: The same for each sample, batch by batch.
+    """
 
     def __init__(self) -> None:
         self.right = self.count = 0
+        self.shares: list[Array] = []
 
     def update(self, labels: Array, predictions: Array) -> None:
         """Take in a batch.
@@ -76,6 +81,7 @@ class Accuracy:
         found = predictions.argmax(axis=-1) if predictions.shape[-1] > 1 else predictions[..., 0] > 0.5
         self.right += int(np.count_nonzero(found == wanted))
         self.count += wanted.size
+        self.shares.append((found == wanted).reshape(len(wanted), -1).mean(axis=1))
 
     def result(self) -> float:
         """The share."""

@@ -1,5 +1,6 @@
 // The page: what is in it, and what is chosen, open and searched for.
 import { select } from "d3-selection";
+import { charts, pictures } from "./charts.js";
 import { Details } from "./details.js";
 import { count, percent, STATUSES, TOTALS } from "./format.js";
 import { Pane } from "./pane.js";
@@ -37,10 +38,13 @@ class Host {
       this.details = new Details(stage, this);
     }
     const below = body.append("div").attr("class", "tables").node();
+    const run = this.data.passes.length > 0; // of passes; else of trainings, or of none
+    const measured = () => [others, charts, pictures].forEach((part) => part(below, this));
+    if (!run) measured();
     if (this.trees.length) costBars(below, this);
     passes(below, this);
     groups(below, this);
-    others(below, this);
+    if (run) measured();
     return this.redraw();
   }
 

@@ -161,12 +161,14 @@ function spark(cell, { scores, cut }) {
 }
 
 export function others(parent, { data }) {
-  for (const { title, heads, rows, note } of data.tables) {
+  for (const { title, heads, rows, note, left = 1 } of data.tables) {
     const root = section(parent, title, null);
     const table = root.append("div").attr("class", "scroll").append("table").attr("class", "plain");
-    table.append("thead").append("tr").selectAll("th").data(heads).join("th").attr("scope", "col").text((d) => d);
+    const words = (_, place) => place > 0 && place < left;
+    const head = table.append("thead").append("tr").selectAll("th").data(heads).join("th");
+    head.attr("scope", "col").classed("words", words).text((d) => d);
     const row = table.append("tbody").selectAll("tr").data(rows).join("tr");
-    row.selectAll("td").data((d) => d).join("td").text((d) => d ?? "-");
+    row.selectAll("td").data((d) => d).join("td").classed("words", words).text((d) => d ?? "-");
     if (note) root.append("p").attr("class", "note").text(note);
   }
   if (data.notes.length) {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import sys
 import types
 from pathlib import Path
@@ -23,9 +24,25 @@ OPTIONS = ("--epochs", "2", "--batch-size", "128")
 @pytest.mark.usefixtures("untraced")
 def test_a_run(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    done = run("morphnet", *OPTIONS, "--kept", "0.5", "--log-dir", str(folder), "--json")
+    done = run(
+        "morphnet",
+        *OPTIONS,
+        "--kept",
+        "0.5",
+        "--log-dir",
+        str(folder),
+        "--json",
+        "--report",
+        str(tmp_path / "run.html"),
+    )
     assert done.code == 0, done.err
     result = json.loads(done.out)
+    (data,) = re.findall(r'id="report">(.*?)</script>', (tmp_path / "run.html").read_text())
+    charts = {each["title"]: each for each in json.loads(data)["charts"]}
+    assert [len(each["points"]) for each in charts["morphnet: loss"]["series"]] == [2, 2]
+    assert charts["Alive channels"]["series"][1]["points"] == [
+        list(each) for each in enumerate(result["widths"].values())
+    ]
     assert result["small_cost"] <= 0.5 * result["initial_cost"]
     small = keras.saving.load_model(folder / "small.keras")
     whole = keras.saving.load_model(folder / "morphnet.keras")
@@ -132,6 +149,7 @@ def test_it_goes_on_after_a_kill(run: Run, tmp_path: Path, monkeypatch: pytest.M
     done = run(*command)
     assert done.code == 0, done.err
     assert seen == [0, 1, 2, 2, 3]
+    assert len((folder / "histories" / "morphnet.csv").read_text().splitlines()) == 1 + 4
     assert {path.name for path in folder.iterdir()} >= {"small.keras", "results.json", "plan.json"}
     assert not (folder / "training").exists()
 

@@ -41,8 +41,11 @@ def test_a_run_and_its_end_again(run: Run, recipe: Path) -> None:
     assert done.json["folder"] == "one"
     assert done.json["macs_saved"] > 0.3
     assert RunFolder(Path("one")).recipe().arguments["data"]["samples"] == 24
-    again = run("shunt", "--folder", "one", *ALLOW)
+    again = run("shunt", "--folder", "one", *ALLOW, "--report", "one.html")
     assert again.code == 0, again.err
+    assert "original: loss" in Path("one.html").read_text()
+    taken = run("shunt", "--folder", "one", *ALLOW, "--report", "one.html")
+    assert "--overwrite" in taken.err
     assert "after training the whole" in again.out
     assert "of the MACs" in again.out
 

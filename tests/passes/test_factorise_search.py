@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import kerasurgeon as ks
-from kerasurgeon.errors import PassError, RoundError
+from kerasurgeon.errors import OptionError, PassError, RoundError
 from kerasurgeon.passes import Factorise, TuckerSplit
+from kerasurgeon.rewrite.held_out import kept_aside, loss_bound
 from kerasurgeon.rewrite.pipeline import Result
 from tests.passes.checking import changed, decaying, model_of, outputs_of, run
 
@@ -131,6 +132,62 @@ def test_labelled_data_will_do() -> None:
         run(Factorise(max_accuracy_loss=0.1), model, data=(IMAGES, IMAGES))
     with pytest.raises(PassError, match="needs a way to measure accuracy"):
         run(Factorise(max_accuracy_loss=0.1), model)
+
+
+def labelled(count: int = 480) -> tuple[keras.Model, Array, Array]:
+    """A network, images, and labels of which it has nine in ten right."""
+    model = network()
+    rng = np.random.default_rng(5)
+    images = rng.standard_normal((count, 8, 8, 3)).astype("float32")
+    labels = outputs_of(model, images)[0].argmax(axis=-1)
+    wrong = rng.random(count) < 0.1
+    labels[wrong] = (labels[wrong] + 1) % 6
+    return model, images, labels
+
+
+def right(model: keras.Model, data: tuple[Array, Array]) -> Array:
+    return np.asarray(outputs_of(model, data[0])[0].argmax(axis=-1) == data[1])
+
+
+def test_what_was_found_is_confirmed_on_data_kept_aside() -> None:
+    model, images, labels = labelled()
+    rest, aside = kept_aside((images, labels), 0.25)
+    costs = []
+    for confidence, allowed in ((0.5, 0.08), (0.999, 0.02)):  # the second promises more than 120 samples can show
+        search = Factorise(max_accuracy_loss=allowed, confidence=confidence)
+        result = run(search, model, data=(images, labels))
+        base, now = right(model, aside).astype(float), right(result.model, aside).astype(float)
+        assert allowed < 0.05 or loss_bound(base - now, confidence) <= allowed + 1e-6
+        (said,) = (what for node, what in changed(result).items() if node == model.name)
+        assert f"accuracy {right(model, rest).mean():.6g} -> {right(result.model, rest).mean():.6g}" in said
+        assert f"on 120 samples kept aside {base.mean():.6g} -> {now.mean():.6g}" in said
+        costs.append(ks.cost(result.model).macs)
+    assert costs[0] < costs[1] == ks.cost(model).macs
+
+
+def test_batches_have_a_part_kept_aside_too() -> None:
+    model, images, labels = labelled(240)
+    batches = [(images[at : at + 30], labels[at : at + 30]) for at in range(0, 240, 30)]
+    said = str(run(Factorise(max_accuracy_loss=0.1, evaluations=8), model, data=batches).report.to_dict())
+    assert "on 60 samples kept aside" in said
+    whole = run(Factorise(max_accuracy_loss=0.1, evaluations=8, held_out=0), model, data=batches)
+    assert "kept aside" not in str(whole.report.to_dict())
+
+
+def test_the_page_shows_what_was_tried_and_what_layers_are_worth() -> None:
+    model = network()
+    result = search(model, Fidelity(model))
+    log = result.report.passes[0].plans[0]
+    tried, alone = result.report.to_page()["charts"]
+    points = [tuple(point) for each in tried["series"] if each["kind"] == "points" for point in each["points"]]
+    assert sorted(points) == sorted((trial.cost, trial.accuracy) for trial in log.trials)
+    assert alone["names"] == [next(iter(trial.picks)) for trial in log.trials if trial.stage == "alone"]
+
+
+@pytest.mark.parametrize("options", [{"held_out": 1.0}, {"held_out": -0.1}, {"confidence": 0.4}, {"confidence": 1}])
+def test_shares_and_confidences(options: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=next(iter(options))):
+        Factorise(max_accuracy_loss=0.1, **options)
 
 
 def test_the_log_is_a_table_of_what_was_tried() -> None:

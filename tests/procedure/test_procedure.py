@@ -18,8 +18,10 @@ import kerasurgeon as ks
 from kerasurgeon.errors import OptionError, RecipeError
 from kerasurgeon.passes import ReplaceWithShunt
 from kerasurgeon.rewrite.pipeline import Pipeline
+from kerasurgeon.workflows.data import DataSet, Split
 from kerasurgeon.workflows.networks import application
 from kerasurgeon.workflows.procedure import STEPS, Procedure, Run, RunFolder, read_procedure
+from kerasurgeon.workflows.procedure.segmentations import pictures_in, write_pictures
 from tests.procedure import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,6 +55,69 @@ def assert_done_once(folder: Path) -> None:
         end = next(index for index, line in enumerate(lines) if line.startswith(f"{step} done in"))
         epochs = [line.split(":")[0] for line in lines[first:end] if line.startswith("epoch ")]
         assert epochs == [f"epoch {number} of 3" for number in (1, 2, 3)], (step, start, epochs)
+
+
+def test_the_page_of_a_run(whole: Path, tmp_path: Path) -> None:
+    """Both networks, learning curves as in the histories, quotients, and what each step came to."""
+    result = Procedure.resume(whole, allow="tests").run(whole)
+    data = result.to_page()
+    for side, model in (("before", result.original), ("after", result.model)):
+        assert [node["name"] for node in data[side]["nodes"]] == [layer.name for layer in model.layers]
+    charts = {each["title"]: each for each in data["charts"]}
+    with (whole / "histories" / "final.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for name, key in (("training", "loss"), ("validation", "val_loss")):
+        (drawn,) = (each for each in charts["final: loss"]["series"] if each["name"] == name)
+        assert drawn["points"] == [[place + 1, float(row[key])] for place, row in enumerate(rows)]
+    quotients = json.loads((whole / "quotients.json").read_text())["rows"]
+    bars = charts["Knowledge quotient of each region"]
+    assert set(bars["names"]) == {row["region"] for row in quotients}
+    assert {each["name"] for each in bars["series"]} == {"left in place", "chosen"}
+    steps = next(table for table in data["tables"] if table["title"] == "Steps")
+    assert [row[0].split(". ")[1] for row in steps["rows"]] == list(STEPS)
+    assert "stem to block2" in steps["rows"][STEPS.index("shunt")][1]
+    result.save(tmp_path / "run.html")
+    assert "learning" in (tmp_path / "run.html").read_text().lower()
+    result.save(tmp_path / "run.json")
+    assert json.loads((tmp_path / "run.json").read_text())["metric"] == "accuracy"
+    with pytest.raises(OptionError, match="suffix"):
+        result.save(tmp_path / "run.pdf")
+
+
+def test_a_network_that_has_not_learned_is_told_of(tmp_path: Path) -> None:
+    changes = {"train_original.run": False, "train_shunt.run": False, "train_final.run": False, "latency.run": False}
+    changes["quotients.run"] = False
+    result = Procedure.from_recipe(tiny.RECIPE, changes=changes, allow="tests").run(tmp_path / "run")
+    assert any("has not learned" in text for text in result.summary["warnings"])
+    assert "has not learned" in str(result)
+    assert "has not learned" in (tmp_path / "run" / "output.log").read_text()
+
+
+def test_pictures_of_segmentations(tmp_path: Path) -> None:
+    """What is in the files is the image, the truth, and what each network finds."""
+    image = pytest.importorskip("matplotlib.image")
+    rng = np.random.default_rng(0)
+    images = rng.random((6, 5, 7, 3)).astype("float32")
+    labels = rng.integers(0, 3, (6, 5, 7))
+    inputs = keras.Input((5, 7, 3))
+    plain = keras.Model(inputs, keras.layers.Activation("linear")(inputs))
+    turned = keras.Model(inputs, keras.layers.Rescaling(-1.0)(inputs))
+    part = Split(images, labels)
+    data = DataSet("drawn", part, part, part, classes=3, task="segmentation")
+    assert write_pictures(tmp_path, data, (plain, turned)) == 4
+    rows = pictures_in(tmp_path)
+    assert [[path.name for path in row] for row in rows][1] == [
+        "2_image.png",
+        "2_truth.png",
+        "2_original.png",
+        "2_result.png",
+    ]
+    for number, row in enumerate(rows):
+        wanted = (labels[number], images[number].argmax(-1), images[number].argmin(-1))
+        for path, ids in zip(row[1:], wanted, strict=True):
+            found = np.rint(255 * image.imread(path)[..., :3]).astype(int)
+            assert all((found[ids == each] == found[ids == each][0]).all() for each in range(3))
+            assert len({tuple(each) for each in found.reshape(-1, 3)}) == len(np.unique(ids))
 
 
 @pytest.fixture(scope="module")

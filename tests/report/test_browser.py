@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 
 import kerasurgeon as ks
 from kerasurgeon.passes import FoldBatchNorm, PruneChannels, TuckerSplit
+from kerasurgeon.report.charts import chart, curve_charts, quotient_charts, series
 from kerasurgeon.report.drawing import assemble, mark
 from kerasurgeon.report.page import page, table
+from kerasurgeon.report.pictures import Curve
+from kerasurgeon.report.segmentations import class_pixels, pictures, png
 from tests.cli.conftest import small_model
 from tests.report.chromium import BROWSER, Page, browser
 from tests.report.test_page import HOSTILE
@@ -135,6 +140,33 @@ def test_a_thousand_layers_are_folded_searched_and_opened(chromium: Page, tmp_pa
     quiet(chromium)
 
 
+def test_curves_bars_and_pictures(chromium: Page, tmp_path: Path) -> None:
+    curve = Curve("final", "loss", (1.0, 0.5, float("nan"), 0.25), (1.1, 0.7, 0.6, 0.5))
+    rows = [
+        {"region": name, "method": "drop", "quotient": worth, "macs_saved": saved}
+        for name, worth, saved in (("a", 0.1, 10), ("b", 0.0, 20), ("c", -0.1, 5))
+    ]
+    ids = np.arange(12).reshape(3, 4)
+    uri = "data:image/png;base64," + b64encode(png(class_pixels(ids, 12))).decode()
+    data = {
+        "title": "run", "before": None, "after": large(2, changed=False), "passes": [], "notes": [], "tables": [],
+        "charts": [*curve_charts([curve]), *quotient_charts({"rows": rows, "macs": 40}, {"b"})],
+        "pictures": [pictures("Segmentations", ("image", "truth"), [(uri, uri)], names=[("class 0", "#000000")])],
+    }  # fmt: skip
+    opened(chromium, tmp_path, page(data))
+    count = "document.querySelectorAll({what}).length"
+    assert chromium.look(count.format(what="'.chart'")) == 3
+    assert chromium.look(count.format(what="'.chart:first-of-type circle'")) >= 3 + 4  # what is no number is left out
+    assert chromium.look(count.format(what="'.series rect'")) == 3
+    heights = chromium.look("[...document.querySelectorAll('.series rect')].map((e) => +e.getAttribute('height'))")
+    assert heights[0] == pytest.approx(heights[1], rel=0.01)  # those left in place: a and c, as far above as below 0
+    chromium.wait("[...document.querySelectorAll('.pictures img')].every((e) => e.complete)")
+    assert chromium.look("[...document.querySelectorAll('.pictures img')].map((e) => e.naturalWidth)") == [4, 4]
+    assert chromium.look("document.querySelector('.tables section h2').textContent") == "Learning curves"
+    assert chromium.complaints == []
+    assert {url.partition(":")[0] for url in chromium.requests} <= {"file", "blob", "data"}
+
+
 def test_it_is_walked_through_with_keys(chromium: Page, tmp_path: Path) -> None:
     before = large(20, changed=False)
     data: dict[str, Any] = {"title": "keys", "before": None, "after": before, "passes": [], "notes": [], "tables": []}
@@ -160,12 +192,15 @@ def test_hostile_names_are_shown_as_they_are(chromium: Page, tmp_path: Path) -> 
     totals = {"macs": 1, "parameters": 1, "weight_bytes": 1, "peak_activation_bytes": None}
     drawn = assemble(names[0], nodes, reads, totals, dict.fromkeys(names, "a<b>"))
     rows = table(names[0], names, [names])
+    bars = chart(names[0], [series(names[1], [(0, 1.0)], "bars", names)], section=names[2], y=names[3], names=names)
+    shown = pictures(names[0], names, [["data:image/png;base64,AA=="]], names=[(name, name) for name in names])
     data = {"title": names[0], "before": None, "after": drawn, "passes": [], "notes": names, "tables": [rows]}
+    data |= {"charts": [bars], "pictures": [shown]}
     opened(chromium, tmp_path, page(data))
     assert chromium.look("[...document.querySelectorAll('.box')].map((e) => e.dataset.name)") == names
     assert chromium.look("document.querySelector('h1').textContent") == names[0]
     for place in range(len(names)):
         chromium.look(f"document.querySelectorAll('.box')[{place}].dispatchEvent(new MouseEvent('click'))")
         assert chromium.look("document.querySelector('.details h2').textContent") == names[place]
-    assert chromium.look("document.querySelectorAll('img').length + (window.pwned ?? 0)") == 0
+    assert chromium.look("document.querySelectorAll('img:not(.pictures img)').length + (window.pwned ?? 0)") == 0
     quiet(chromium)

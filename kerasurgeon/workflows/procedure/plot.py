@@ -26,7 +26,7 @@ def read_curves(run: Path, fields: Sequence[str] = ()) -> tuple[Curve, ...]:
         OptionError: The folder holds no histories, or no such field.
     """
     check_path(run, "folder of a run", OptionError)
-    files = _histories(run)
+    files = histories(run)
     if not files:
         raise OptionError(
             "The folder holds no histories of trainings.",
@@ -47,7 +47,8 @@ def read_curves(run: Path, fields: Sequence[str] = ()) -> tuple[Curve, ...]:
     return tuple(chosen)
 
 
-def _histories(run: Path) -> dict[str, Path]:
+def histories(run: Path) -> dict[str, Path]:
+    """The files with the histories of a run, by training, in order."""
     if (run / "history.csv").is_file():
         return {run.name: run / "history.csv"}
     found = {path.stem: path for path in sorted((run / "histories").glob("*.csv"))}

@@ -18,11 +18,13 @@ from rich.table import Table
 from kerasurgeon.atomic import write_text
 from kerasurgeon.errors import KerasurgeonError, OptionError, did_you_mean
 from kerasurgeon.keras_io.seeding import keras_seeded
+from kerasurgeon.report.page import save_report
 from kerasurgeon.report.procedure import summary_line, summary_table
 from kerasurgeon.report.tables import Printed
 from kerasurgeon.trust import allow_imports
 from kerasurgeon.workflows.procedure.folder import SUMMARY, RunFolder
 from kerasurgeon.workflows.procedure.keys import STEPS
+from kerasurgeon.workflows.procedure.page import page_of
 from kerasurgeon.workflows.procedure.recipe import ProcedureRecipe, read_procedure
 from kerasurgeon.workflows.procedure.run import Run, Tell
 from kerasurgeon.workflows.procedure.steps import DEFAULTS
@@ -60,7 +62,29 @@ class ProcedureResult(Printed):
 
     def lines(self) -> list[str]:
         """What was saved and what was lost."""
-        return [summary_line(self.summary)]
+        return [summary_line(self.summary), *self.summary.get("warnings", ())]
+
+    def to_page(self) -> dict[str, Any]:
+        """What a page shows of the run, as plain data: see ``kerasurgeon.report.page``.
+
+        Raises:
+            ModelFileError: A model cannot be loaded.
+        """
+        return page_of(RunFolder(self.folder, unsafe=self.unsafe), self.summary)
+
+    def save(self, path: str | Path, *, overwrite: bool = True) -> None:
+        """Write a report to a file: a page with both networks, learning curves and quotients, JSON, or text.
+
+        Args:
+            path: The file, ending in .html, .json or .txt.
+            overwrite: Whether a file that is there may be replaced.
+
+        Raises:
+            OptionError: The suffix is another.
+            FileError: The file cannot be written; what was there before stays.
+        """
+        data = {"folder": str(self.folder), **self.summary}
+        save_report(path, page=self.to_page, data=lambda: data, text=lambda: str(self), overwrite=overwrite)
 
 
 class Procedure:

@@ -59,6 +59,11 @@ class Run:
             self._data = self._load_data()
         return self._data
 
+    def warn(self, text: str) -> None:
+        """Say something loudly: in the log, and at once to whoever watches."""
+        self.log.warning("%s", text)
+        self.tell(0.0, text)
+
     def seed(self, step: str) -> int:
         """The seed of a step: the same whatever was done before it."""
         return self.recipe.seed * 1000 + STEPS.index(step)

@@ -29,8 +29,9 @@ from kerasurgeon.rewrite.pipeline import Pipeline
 from kerasurgeon.trust import import_object
 from kerasurgeon.workflows.networks.backbones import set_momentum
 from kerasurgeon.workflows.procedure.choosing import regions_for_shunts
-from kerasurgeon.workflows.procedure.measuring import metric_name, metric_of
+from kerasurgeon.workflows.procedure.measuring import metric_name, metric_of, unlearned
 from kerasurgeon.workflows.procedure.run import Run, call_with
+from kerasurgeon.workflows.procedure.segmentations import write_pictures
 from kerasurgeon.workflows.procedure.sources import NETWORKS
 from kerasurgeon.workflows.procedure.summary import summarise
 from kerasurgeon.workflows.procedure.training import distillation_of, loss_of, optimizer_of, schedule_of
@@ -88,13 +89,18 @@ def _check_trainings(model: keras.Model, run: Run) -> None:
 
 
 def train_original(run: Run) -> Facts:
-    """Train the network."""
+    """Train the network, and see whether it has learned what all later choices go by."""
     function = run.function("train_original")
     if not run.recipe.runs("train_original"):
-        return run.measure(run.keep("trained", run.model("original"), "train_original"))
-    if function is not None:
-        return run.measure(run.keep("trained", function(run), "train_original"))
-    return _tuned(run, "train_original", run.model("original"), "trained")
+        facts = run.measure(run.keep("trained", run.model("original"), "train_original"))
+    elif function is not None:
+        facts = run.measure(run.keep("trained", function(run), "train_original"))
+    else:
+        facts = _tuned(run, "train_original", run.model("original"), "trained")
+    facts["warning"] = unlearned(run.original, run.data)
+    if facts["warning"]:
+        run.warn(facts["warning"])
+    return facts
 
 
 def quotients(run: Run) -> Facts:
@@ -159,10 +165,9 @@ def shunt(run: Run) -> Facts:
     before = run.found["train_original"]
     for what in ("macs", "parameters"):
         if facts[what] > before[what]:
-            run.log.warning(
-                "WARNING: with its shunts the network has MORE %s than the original: %s instead of %s",
-                what, f"{facts[what]:,}", f"{before[what]:,}",
-            )  # fmt: skip
+            more = f"MORE {what} than the original: {facts[what]:,} instead of {before[what]:,}"
+            facts["warning"] = f"WARNING: with its shunts the network has {more}"
+            run.warn(facts["warning"])
     return facts
 
 
@@ -263,6 +268,8 @@ def _plain_rows(made: Any) -> Facts:
 def summary(run: Run) -> Facts:
     """Put together what was found."""
     found = summarise(run.found, metric_name(run.data), run.recipe.name)
+    if run.data.task == "segmentation":
+        write_pictures(run.folder.path, run.data, (run.original, run.model("final")))
     function = run.function("summary")
     if function is not None:
         found = {**found, **(function(run) or {})}

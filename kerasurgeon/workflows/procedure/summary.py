@@ -39,6 +39,7 @@ def summarise(found: Mapping[str, Mapping[str, Any]], metric: str, name: str) ->
         "shunts": [[item["entry"], item["exit"]] for item in found["shunt"]["bridges"]],
         "latency_ms": times,
         **({"latency": latency} if latency and not times else {}),
+        "warnings": [facts["warning"] for facts in found.values() if facts.get("warning")],
         "seconds": sum(facts.get("seconds", 0.0) for facts in found.values()),
     }
 
