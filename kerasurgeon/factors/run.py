@@ -122,7 +122,6 @@ class Run:
         for option, patterns in (("where", options.where), ("method", dict(methods)), ("ranks", ranks)):
             check_known_patterns(options.name, option, patterns, self.graph)
 
-<<<<<<< HEAD
     def _refuse_early(self) -> None:
         """Refuse what cannot be reached before data is looked at."""
         way = self.options.way
@@ -138,26 +137,16 @@ class Run:
 
     def _measure(self) -> None:
         """Look at what layers read, where the error of their output is minimised."""
-        if self.context.data is None:
-=======
-    def _inputs(self, found: list[Site]) -> Mapping[str, Inputs]:
-        if self.options.minimise == "kernel":
-            return {}
         if self.data is None:
->>>>>>> wt-flow
             raise OptionError(
                 f"{self.options.name}: minimise='output' needs data.",
                 hint="pass data=inputs to the pipeline, or --data FILE on the command line",
             )
         self.context.progress(0.0, f"{self.options.name}: looking at the layers' inputs")
         seed = int(self.context.rng.integers(2**31))
-<<<<<<< HEAD
-        inputs = measure_inputs(self.graph, list(self.benches), self.context.data, seed=seed)
+        inputs = measure_inputs(self.graph, list(self.benches), self.data, seed=seed)
         for key, bench in self.benches.items():
             bench.inputs = inputs.get(key)
-=======
-        return measure_inputs(self.graph, [site.key for site in found], self.data, seed=seed)
->>>>>>> wt-flow
 
     # What they become.
 
