@@ -256,10 +256,10 @@ class Run:
             bench.forget()
         whole = self.graph.copy()
         ends = {key: put(self.graph, key, build_layers(site, factors)) for key, (site, factors) in made.items()}
-        if self.options.minimise == "output" and not hasattr(self.context.data, "__next__"):
+        if self.options.minimise == "output" and not hasattr(self.data, "__next__"):
             self.context.progress(0.9, f"{self.options.name}: fitting chains in order")
             seed = int(self.context.rng.integers(2**31))
-            made = refitted(whole, self.graph, made, ends, self.context.data, seed)
+            made = refitted(whole, self.graph, made, ends, self.data, seed)
         return FactorPlan.of(self.graph.name, {site.name: (site.kernel(), factors) for site, factors in made.values()})
 
     def _progress(self, fraction: float, site: Site) -> None:
