@@ -11,7 +11,7 @@ Needs keras-hub, which the library does not. Tiny configurations, seeded random 
 - twin: a random cut against the masked twin, the largest relative difference of outputs.
 - ONNX, TFLite: the pruned network exported, the largest relative difference between the file and Keras.
 
-With ``--write`` the table in the file is replaced.
+With ``--write`` the lines of these networks in the file's table are replaced.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def networks() -> dict[str, Callable[[], keras.Model]]:
             stackwise_depth=[1, 1],
             stackwise_strides=[1, 2],
             stackwise_num_filters=[16, 32],
-            block_type="dark_block",
+            block_type="dark",
             image_shape=image,
         ),
     }
@@ -272,7 +272,6 @@ def main() -> None:
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
     columns = [cell.strip() for cell in HEAD.splitlines()[0].strip("|").split("|")][1:]
-    lines = []
     for name, build in networks().items():
         if not options.names or name in options.names:
             try:
@@ -280,14 +279,21 @@ def main() -> None:
             except Exception as error:  # noqa: BLE001
                 row = {"closed": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"}
                 print(f"    {name}: {error}"[:2000], file=sys.stderr)
-            lines.append(f"| {name} | " + " | ".join(row.get(column, "-") for column in columns) + " |")
-            print(lines[-1], flush=True)
-    if options.write:
-        text = options.write.read_text(encoding="utf-8")
-        start = text.index(HEAD)
-        end = text.find("\n\n", start)
-        table = HEAD + "\n".join(lines)
-        write_text(options.write, text[:start] + table + (text[end:] if end >= 0 else "\n"))
+            line = f"| {name} | " + " | ".join(row.get(column, "-") for column in columns) + " |"
+            print(line, flush=True)
+            if options.write:
+                put(options.write, name, line)
+
+
+def put(path: Path, name: str, line: str) -> None:
+    """Put the line of a network into the table of a file, in place of the one that was there."""
+    text = path.read_text(encoding="utf-8")
+    start = text.index(HEAD) + len(HEAD)
+    end = text.find("\n\n", start - 1)
+    table, rest = (text[start:end], text[end:]) if end >= 0 else (text[start:].rstrip("\n"), "\n")
+    rows = {row.split("|")[1].strip(): row for row in table.splitlines()} | {name: line}
+    order = [key for key in networks() if key in rows]
+    write_text(path, text[:start] + "\n".join(rows[key] for key in order) + rest)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import re
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -193,7 +194,7 @@ class _Emitter:
             with told(definition, "fails when it is called"):
                 outputs = keras.tree.flatten(layer(*args, **kwargs))
             for spec, tensor in zip(node.outputs, outputs, strict=True):
-                if not derive and tuple(tensor.shape) != spec.shape:
+                if not derive and not spec.accepts(replace(spec, shape=tuple(tensor.shape))):
                     raise EmitError(
                         f"Layer {layer.name!r} gives another shape than the graph records.",
                         expected=str(spec),

@@ -35,7 +35,7 @@ def inlinable(operation: Any, calls: list[Any], *, any_class: bool) -> Any:
             isinstance(given, keras.KerasTensor)
             and given.dtype == taken.dtype
             and len(given.shape) == len(taken.shape)
-            and _sparse(given) == bool(taken.sparse)
+            and is_sparse(given) == bool(taken.sparse)
             for given, taken in zip(operands, inner.inputs, strict=True)
         ):
             return None
@@ -52,7 +52,7 @@ def _own_masks(operands: list[Any], mask: Any) -> bool:
     return not given or {id(leaf) for leaf in given} <= {id(keras_mask(tensor)) for tensor in operands}
 
 
-def _sparse(tensor: Any) -> bool:
+def is_sparse(tensor: Any) -> bool:
     """Whether a tensor is sparse at run time, which takes more than Keras calling it so: see ``specs_of``."""
     waiting, seen = [tensor] if tensor.sparse else [], set()
     while waiting:
@@ -90,4 +90,4 @@ def own_dtype(model: Any) -> Any:
     return None if policy is None else keras.dtype_policies.serialize(policy)
 
 
-__all__ = ["has_plain_constructor", "inlinable", "ordered", "own_dtype"]
+__all__ = ["has_plain_constructor", "inlinable", "is_sparse", "ordered", "own_dtype"]

@@ -26,6 +26,7 @@ from kerasurgeon.ir.kinds import op_name
 from kerasurgeon.ir.node import Slot
 from kerasurgeon.ir.structure import leaves, map_leaves
 from kerasurgeon.keras_io.foreign import is_foreign, said
+from kerasurgeon.keras_io.inlining import is_sparse
 from kerasurgeon.keras_io.internals import calls_of, flatten_layers, keras_mask, nodes_of, set_keras_mask
 from kerasurgeon.keras_io.open_activations import ends_in, foreign_activation
 from kerasurgeon.keras_io.open_masks import take_away, with_masks
@@ -103,7 +104,7 @@ class Opener:
         def bind(tensor: Any) -> Any:
             if id(tensor) not in fresh:
                 fresh[id(tensor)] = keras.Input(
-                    batch_shape=tensor.shape, dtype=tensor.dtype, sparse=bool(tensor.sparse), name=f"in_{len(bound)}"
+                    batch_shape=tensor.shape, dtype=tensor.dtype, sparse=is_sparse(tensor), name=f"in_{len(bound)}"
                 )
                 bound.append(tensor)
             return fresh[id(tensor)]
