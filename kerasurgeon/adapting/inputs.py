@@ -92,7 +92,7 @@ def _by_name(graph: Graph, shape: Any) -> dict[str, Shape]:
 def _channel_axis(graph: Graph, node: Node) -> int | None:
     """The axis along which the channels of an input stand; none of an input of ids."""
     spec = node.outputs[0]
-    if len(spec.shape) < 2 or not (spec.dtype or "").startswith(("float", "bfloat")):
+    if len(spec.shape) < (2 if (spec.dtype or "").startswith(("float", "bfloat")) else 4):
         return None
     waiting, seen = [node.name], {node.name}
     while waiting:

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import keras
 
 from kerasurgeon.errors import ModelFileError
+from kerasurgeon.keras_io.foreign import said
 from kerasurgeon.keras_io.internals import training_arguments
 from kerasurgeon.keras_io.keras2_changed import scale_hard_sigmoids
 from kerasurgeon.keras_io.keras2_model import Reader
+from kerasurgeon.keras_io.keras2_options import constructor_options
 from kerasurgeon.keras_io.keras2_weights import load_weights
 from kerasurgeon.keras_io.model_config import check_config
 
@@ -82,25 +85,49 @@ def _compile(model: Any, training: Any, custom_objects: Mapping[str, Any], where
     """Compile a model as it was; the optimizer begins anew."""
     if not unsafe:
         check_config(training, where, how)
-    optimizer = training.get("optimizer_config", {})
-    options = {
-        {"lr": "learning_rate"}.get(key, key): value
-        for key, value in optimizer.get("config", {}).items()
-        if not (key == "decay" and not value)
-    }
     try:
-        model.compile(
-            **training_arguments(
-                {**training, "optimizer_config": {**optimizer, "config": options}}, dict(custom_objects)
-            )
-        )
+        arguments = {key: _plain(value) for key, value in training.items()}
+        arguments["optimizer_config"] = _optimizer(training.get("optimizer_config", {}))
+        model.compile(**training_arguments(arguments, dict(custom_objects)))
     except Exception as error:
         raise ModelFileError(
             "The optimizer, loss or metrics of the model cannot be made as the file says.",
             where=where,
-            got=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
+            got=said(error),
             hint="load it with compile=False, and compile it",
         ) from error
+
+
+def _optimizer(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of an optimizer with what the optimizer of Keras 3 takes."""
+    name = str(config.get("class_name", "")).rpartition(">")[2]
+    cls = getattr(keras.optimizers, name, None)
+    if not isinstance(cls, type):
+        return dict(config)
+    options = {{"lr": "learning_rate"}.get(key, key): value for key, value in config.get("config", {}).items()}
+    known = constructor_options(cls)
+    return {"class_name": name, "config": {key: value for key, value in options.items() if key in known}}
+
+
+def _plain(value: Any) -> Any:
+    """Losses and metrics as Keras 3 knows them."""
+    if isinstance(value, list):
+        found = [_plain(each) for each in value]
+        return found[0] if len(found) == 1 and isinstance(found[0], list) else found  # one list per output
+    if not isinstance(value, Mapping):
+        return value
+    config = value.get("config")
+    if not isinstance(config, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if "Wrapper" in str(value.get("class_name")) and isinstance(config.get("fn"), str):
+        return config["fn"]
+    name = str(value.get("class_name"))
+    cls = getattr(keras.losses, name, None) or getattr(keras.metrics, name, None)
+    known = constructor_options(cls) if isinstance(cls, type) else config
+    config = {key: each for key, each in config.items() if key in known and key != "dtype"}
+    if config.get("reduction") == "auto":
+        config["reduction"] = "sum_over_batch_size"
+    return {"class_name": name, "config": config}
 
 
 __all__ = ["is_keras2", "read_keras2"]

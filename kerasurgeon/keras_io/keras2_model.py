@@ -139,15 +139,16 @@ class Reader:
             return []
         if isinstance(config, list) or ("layers" in config and kind not in self.custom_objects):
             return [self.model(data)]
-        layer = self._layer(kind, dict(config))
+        layer = self._layer(data)
         if type(layer) is keras.layers.Activation and layer.activation is keras.activations.hard_sigmoid:
             self.changes.append(f"layer {layer.name!r}: a scale of {SCALE} before it, {CHANGED}")
             return [keras.layers.Rescaling(SCALE, name=f"{layer.name}_scale"), layer]
         return [layer]
 
-    def _layer(self, kind: str, config: dict[str, Any]) -> Any:
+    def _layer(self, data: Mapping[str, Any]) -> Any:
+        kind, config = data["class_name"], dict(data["config"])
         name = config.get("name", kind)
-        cls = self._class(kind)
+        cls = self._class(kind, data.get("registered_name"))
         if cls is None:
             raise self._error(
                 f"Layer {name!r} is of a class that is not known here.",
@@ -171,10 +172,8 @@ class Reader:
         with self._told(name), keras.saving.custom_object_scope(dict(self.custom_objects)):
             if not self.unsafe:
                 check_config(config, self.where, self.how)
-            if parts:
-                return cls(**{**config, **parts})
             with SafeModeScope(not self.unsafe):
-                return cls.from_config(config)
+                return cls(**{**config, **parts}) if parts else cls.from_config(config)
 
     def _part(self, value: Any) -> Any:
         if isinstance(value, list):
@@ -182,10 +181,13 @@ class Reader:
         config = value["config"]
         if isinstance(config, list) or "layers" in config:
             return self.model(value)
-        return self._layer(value["class_name"], dict(config))
+        return self._layer(value)
 
-    def _class(self, kind: str) -> Any:
-        found = self.custom_objects.get(kind) or keras.saving.get_registered_object(kind)
+    def _class(self, kind: str, registered: Any) -> Any:
+        own = self.custom_objects
+        found = own.get(kind) or own.get(kind.rpartition(">")[2]) or keras.saving.get_registered_object(kind)
+        if found is None and isinstance(registered, str):
+            found = keras.saving.get_registered_object(registered)
         found = found or (INSTEAD[kind][0] if kind in INSTEAD else getattr(keras.layers, kind, None))
         return found if isinstance(found, type) and issubclass(found, keras.Layer) else None
 

@@ -63,7 +63,7 @@ def layer_options(cls: type[Any], config: Mapping[str, Any], where: str | None, 
     """
     label = f"layer {config.get('name', '?')!r} ({cls.__name__})"
     config = {key: _plain(value) for key, value in config.items() if key not in ("batch_input_shape", "batch_shape")}
-    known = _options(cls)
+    known = constructor_options(cls)
     own = cls.__module__.partition(".")[0] == "keras"
     kept: dict[str, Any] = {}
     for key, value in config.items():
@@ -108,7 +108,7 @@ def _plain(value: Any) -> Any:
             return config.get("name", "float32")
         initializer = getattr(keras.initializers, name, None)
         if isinstance(initializer, type):  # what it makes is replaced by the file's weights
-            known = _options(initializer)
+            known = constructor_options(initializer)
             config = {key: each for key, each in config.items() if key in known}
             if config.get("distribution") == "normal":
                 config["distribution"] = "truncated_normal"
@@ -117,7 +117,7 @@ def _plain(value: Any) -> Any:
 
 
 @cache
-def _options(cls: Any) -> frozenset[str]:
+def constructor_options(cls: Any) -> frozenset[str]:
     """The parameters of a class's constructor, and of those that it hands what is left on to."""
     found: set[str] = set()
     for base in cls.__mro__:
@@ -135,4 +135,4 @@ def _default(cls: type[Any], option: str) -> Any:
     return None if parameter is None else parameter.default
 
 
-__all__ = ["layer_options"]
+__all__ = ["constructor_options", "layer_options"]

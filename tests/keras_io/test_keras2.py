@@ -359,21 +359,79 @@ def test_a_config_with_weights_beside_it(tmp_path: Path) -> None:
         ks.load_model(tmp_path / "model.json")
 
 
-def test_it_is_compiled_as_it_was(tmp_path: Path) -> None:
-    config, weights, (x,), _ = plain_cnn()
-    adam = {"name": "Adam", "learning_rate": 0.02, "decay": 0.0, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
-    training = {
+ADAM = {"name": "Adam", "learning_rate": 0.02, "decay": 0.0, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
+TRAININGS: dict[str, Any] = {
+    "2.4.0": {
         "loss": "categorical_crossentropy",
-        "metrics": ["accuracy"],
+        "metrics": [[{"class_name": "MeanMetricWrapper", "config": {"name": "acc", "fn": "categorical_accuracy"}}]],
         "weighted_metrics": None,
         "loss_weights": None,
-        "optimizer_config": {"class_name": "Adam", "config": {**adam, "amsgrad": False}},
-    }
-    model = ks.load_model(write_h5(tmp_path / "old.h5", config, weights, training=training))
+        "optimizer_config": {"class_name": "Adam", "config": {**ADAM, "amsgrad": False}},
+    },
+    "2.12.0": {
+        "loss": {
+            "class_name": "CategoricalCrossentropy",
+            "config": {"reduction": "auto", "name": "c", "fn": "categorical_crossentropy"},
+        },
+        "metrics": ["accuracy"],
+        "loss_weights": None,
+        "optimizer_config": {
+            "class_name": "Custom>Adam",
+            "config": {**ADAM, "weight_decay": None, "jit_compile": True, "is_legacy_optimizer": False},
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("version", TRAININGS)
+def test_it_is_compiled_as_it_was(version: str, tmp_path: Path) -> None:
+    config, weights, (x,), _ = plain_cnn()
+    path = write_h5(tmp_path / "old.h5", config, weights, version=version, training=TRAININGS[version])
+    model = ks.load_model(path)
     assert float(model.optimizer.learning_rate) == pytest.approx(0.02)
     before = model.get_weights()[0].copy()
-    model.fit(x, np.eye(5)[[0, 1]], verbose=0)
+    probabilities = np.asarray(model(x))
+    loss, *metrics = model.evaluate(x, np.eye(5)[[0, 1]], verbose=0)
+    assert loss == pytest.approx(-np.log(probabilities[[0, 1], [0, 1]]).mean(), rel=1e-4)
+    assert metrics == pytest.approx([(probabilities.argmax(-1) == [0, 1]).mean()])
+    model.train_on_batch(x, np.eye(5)[[0, 1]])
     assert np.abs(model.get_weights()[0] - before).max() > 0.01
+
+
+@keras.saving.register_keras_serializable("tests_keras2")
+class Doubled(keras.layers.Layer):
+    """Registered, or named by the user."""
+
+    def call(self, x: Any) -> Any:
+        return 2 * x
+
+
+def test_the_last_files_of_keras_2(tmp_path: Path) -> None:
+    """Those of 2.13 to 2.15 say modules; a custom layer is found by its registered name, or by the user's."""
+
+    def modern(name: str, config: Any) -> Any:
+        return {"module": f"keras.{name}", "registered_name": None, **config}
+
+    scores = dense("scores", units=2)
+    options = scores["config"]
+    options |= {
+        "kernel_initializer": modern("initializers", old.GLOROT),
+        "kernel_regularizer": modern("regularizers", {"class_name": "L2", "config": {"l2": 0.01}}),
+        "dtype": modern("mixed_precision", {"class_name": "Policy", "config": {"name": "float32"}}),
+        "batch_input_shape": [None, 3],
+    }
+    custom = {"class_name": "Doubled", "config": {"name": "twice", "trainable": True, "dtype": "float32"}}
+    kernel, bias, x = random(3, 2), random(2), random(4, 3)
+    for entry_, known in (
+        ({**custom, "module": "m", "registered_name": "tests_keras2>Doubled"}, {}),
+        ({**custom, "class_name": "tests_keras2>Doubled"}, {}),
+        ({**custom, "class_name": "Mine"}, {"Mine": Doubled}),
+    ):
+        config = {"class_name": "Sequential", "config": {"name": "s", "layers": [modern("layers", scores), entry_]}}
+        path = write_h5(tmp_path / "old.h5", config, {"scores": [("k", kernel), ("b", bias)]}, version="2.15.0")
+        model = ks.load_model(path, custom_objects=known)
+        np.testing.assert_allclose(np.asarray(model(x)), 2 * (x @ kernel + bias), rtol=1e-5, atol=1e-6)
+        assert float(model.layers[0].kernel_regularizer.l2) == pytest.approx(0.01)
 
 
 def changed(path: Path, change: Callable[[Any], None]) -> Path:
