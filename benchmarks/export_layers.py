@@ -56,8 +56,8 @@ def measured(words: list[str], *, every: bool) -> tuple[dict[str, list[dict[str,
         wrong += any(not isinstance(said, str) or said.startswith("wrong") for said in bad.values())
         if every or bad:
             print(case.name, got, flush=True)
-        kind = case.name.split("(")[0] if "(" in case.name else "models: " + case.name.rpartition(" of ")[0]
-        found[kind].append(got)
+        title = case.name.rpartition(" of ")[0]
+        found[title.partition("(")[0] if "(" in title else f"models: {title}"].append(got)
     return found, wrong
 
 
