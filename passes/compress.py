@@ -19,9 +19,9 @@ class Compress(Pass):
     """Prune and factorise for one budget, shared between both as loses least of what the network gives.
 
     Tried are pruning alone, factorising alone, and pruning a part of the way before kernels are factorised, each by
-    ``PruneChannels`` and ``Factorise`` as they are by default, on seven eighths of the data; the error of the outputs on
-    the rest decides, or the pipeline's ``evaluate``. Pruning alone is taken unless something else leaves less than 85 %
-    of its error: chains of layers run slower than their MACs say. What is taken is done on all of the data.
+    ``PruneChannels`` and ``Factorise`` as they are by default, on seven eighths of the data; the error of the outputs
+    on the rest decides, or the pipeline's ``evaluate``. Pruning alone is taken unless something else leaves less than
+    85 % of its error: chains of layers run slower than their MACs say. What is taken is done on all of the data.
 
     Matches:
         What ``PruneChannels`` and ``Factorise`` match.

@@ -38,8 +38,9 @@ class DropBlock(Pass):
             ``"entry->exit"`` (names of tensors around), or several of these. See ``find_regions``.
         correction: What makes up for a region, computed in closed form from the pipeline's data: ``"none"``;
             ``"scale"``, a factor a channel; ``"affine"``, a factor and a bias a channel; ``"projection"``, a 1x1
-            convolution. A region that changes shape or dtype always becomes a projection, behind an average pooling
-            where it makes images smaller. Each is fitted to the network without the regions before it.
+            convolution; ``"auto"``: affine where there is data, else none. A region that changes shape or dtype always
+            becomes a projection, behind an average pooling where it makes images smaller. Each is fitted to the network
+            without the regions before it.
         samples: How many samples of the data are used, at most.
         ridge: How strongly projections are held to the identity, or to zero where the shape changes, relative to the
             mean variance of what enters; 0 for plain least squares.
@@ -57,7 +58,7 @@ class DropBlock(Pass):
     """
 
     region: Any
-    correction: str = "none"
+    correction: str = "auto"
     samples: int = 512
     ridge: float = 1e-4
 
@@ -65,14 +66,17 @@ class DropBlock(Pass):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "region", region_option(self.name, "region", self.region))
-        check_choice(self.name, "correction", self.correction, CORRECTIONS)
+        check_choice(self.name, "correction", self.correction, ("auto", *CORRECTIONS))
         check_count(self.name, "samples", self.samples)
         if not is_number(self.ridge) or self.ridge < 0:
             raise wrong_option(self.name, "ridge", self.ridge, "a number from 0")
 
     def run(self, graph: Graph, context: Context) -> None:
         """Find all regions and fit what makes up for them, then leave them out."""
-        if self.correction != "none" and context.data is None:
+        correction = self.correction
+        if correction == "auto":
+            correction = "none" if context.data is None or hasattr(context.data, "__next__") else "affine"
+        if correction != "none" and context.data is None:
             raise OptionError(
                 f"{self.name}: correction={self.correction!r} is computed from data.",
                 hint="pass data=some_inputs to the pipeline: a few hundred samples, prepared as for predict",
@@ -84,7 +88,7 @@ class DropBlock(Pass):
             graph,
             regions,
             free_names(graph, "bridge", len(regions)),
-            self.correction,
+            correction,
             context.data,
             samples=self.samples,
             ridge=float(self.ridge),

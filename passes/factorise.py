@@ -54,6 +54,7 @@ class Factorise(Pass):
         cost: What must become cheaper where no budget says it: ``"macs"``, ``"params"`` or ``"bytes"``.
         minimise: Which error: ``"kernel"``: of the kernel, without data; ``"output"``: of the layer's output on the
             pipeline's data; the last kernel of each chain is then fitted to it, in the order of the network.
+            ``"auto"``: of the output where there is data, unless a search by accuracy judges by that.
         sparsity: Share of the entries of ``W - W_hat`` to keep in a convolution beside the chain, in [0, 1]; 0 for no
             such convolution; ``"auto"`` lets a budget choose it layer by layer, together with the ranks. Its kernel is
             stored dense: only a runtime that skips zeros gains from it. Training fills its zeros, unless ``KeepZeros``
@@ -119,7 +120,7 @@ class Factorise(Pass):
     max_accuracy_loss: float | None = None
     latency_of: str | Callable[..., Any] | None = None
     cost: str = "macs"
-    minimise: str = "kernel"
+    minimise: str = "auto"
     sparsity: float | str = 0.0
     structure: str = "unstructured"
     block_size: tuple[int, int] | None = None

@@ -27,6 +27,7 @@ from kerasurgeon.costs import cost, require_counted
 from kerasurgeon.errors import RoundError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.keras_io import emit, lift
+from kerasurgeon.keras_io.batches import require_telling
 from kerasurgeon.keras_io.leftovers import sweep_after
 from kerasurgeon.rewrite.context import Context
 from kerasurgeon.rewrite.evaluation_of import called, evaluation_by, finite_after, keeping
@@ -85,6 +86,8 @@ class _Rounds:
                 context.left(self.graph.name, "shortcuts='scatter': no branch ends in a sum")
         if context.data is not None or options.compensate == "generated":
             self._refuse_early()
+        if options.compensate in ("data", "least_squares"):
+            require_telling(self.graph, context.data, context.note)
         self._run(judge)
         close_and_log(self.graph, self.loose, context)
         del self.targets  # it knows these rounds: the circle would hold what they are done with

@@ -22,7 +22,7 @@ from kerasurgeon.factors.plan import FactorPlan
 from kerasurgeon.factors.refit import Target, fit_in_order
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.structure import leaves, map_leaves, unflatten
-from kerasurgeon.keras_io.batches import input_batches
+from kerasurgeon.keras_io.batches import input_batches, require_telling
 from kerasurgeon.keras_io.leftovers import sweep_after
 from kerasurgeon.rewrite.context import Context
 
@@ -126,6 +126,7 @@ def share_budget(
     else:  # no way reaches it but all that may go, of both
         prune(graph, final, amount, "nearest")
         factorise(graph, final, amount, "nearest")
+    context.notes[:] = dict.fromkeys(context.notes)
     context.changed(graph.name, f"{_said(tried, best, judge)}; {allowance.said(spent(graph))}")
     if missed := allowance.missed(spent(graph)):
         context.note(missed)
@@ -136,6 +137,7 @@ def _arrays(graph: Graph, context: Context, generate: Callable[[], Sequence[Arra
     if context.data is None:
         made = generate()
     else:
+        require_telling(graph, context.data, context.note)
         blocks = list(input_batches(graph, context.data, _BATCH, most=_SAMPLES))
         made = [np.concatenate(several) for several in zip(*blocks, strict=True)]
     return None if made is None else unflatten(graph.inputs, list(made))

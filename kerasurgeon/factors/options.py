@@ -30,7 +30,7 @@ AUTO = ("svd", "tucker")
 BUDGETS = ("macs", "params", "bytes", "latency", "compression_factor")
 WAYS = ("ratio", "energy", "error", "ranks", *BUDGETS, "max_accuracy_loss")
 COSTS = ("macs", "params", "bytes")
-MINIMISE = ("kernel", "output")
+MINIMISE = ("auto", "kernel", "output")
 
 Methods = tuple[tuple[str, tuple[str, ...]], ...]
 """Names of methods by name pattern, in order."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 
 from kerasurgeon.costs import UNITS, Allowance, LeftOut, cost, require_counted
 from kerasurgeon.errors import OptionError
@@ -28,6 +29,7 @@ from kerasurgeon.factors.workbench import Workbench
 from kerasurgeon.hidden import alone
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.name_patterns import where_refusal
+from kerasurgeon.keras_io.batches import require_telling
 from kerasurgeon.rewrite.context import Context
 from kerasurgeon.rewrite.held_out import kept_aside
 from kerasurgeon.rewrite.option_checks import check_known_patterns
@@ -48,6 +50,9 @@ def factorise(graph: Graph, options: FactoriseOptions, context: Context) -> None
         BudgetError: A budget cannot be reached, or too much of it is unknown.
         RoundError: An evaluation fails.
     """
+    if options.minimise == "auto":
+        by_data = context.data is not None and options.way != "max_accuracy_loss"
+        options = replace(options, minimise="output" if by_data else "kernel")
     Run(options, graph, context).run()
 
 
@@ -142,6 +147,7 @@ class Run:
                 f"{self.options.name}: minimise='output' needs data.",
                 hint="pass data=inputs to the pipeline, or --data FILE on the command line",
             )
+        require_telling(self.graph, self.context.data, self.context.note)
         self.context.progress(0.0, f"{self.options.name}: looking at the layers' inputs")
         seed = int(self.context.rng.integers(2**31))
         inputs = measure_inputs(self.graph, list(self.benches), self.data, seed=seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -14,6 +14,11 @@ from kerasurgeon.ir.structure import leaves, values_in
 from kerasurgeon.ir.values import TensorSpec
 
 Array = np.ndarray[Any, Any]
+
+_LOOKED_AT = 64
+_FEW = 8
+# Integers up to here may well stand for real numbers: counts, flags.
+_SMALL = 16
 
 
 def input_batches(graph: Graph, data: Any, batch_size: int = 32, *, most: int | None = None) -> Iterator[list[Array]]:
@@ -75,6 +80,39 @@ def few_inputs(graph: Graph, data: Any, samples: int) -> list[Array] | None:
         return next(input_batches(graph, data, samples, most=samples), None)
     except OptionError:
         return None  # who uses it says what is wrong with it
+
+
+def require_telling(graph: Graph, data: Any, note: Callable[[str], None]) -> None:
+    """Refuse data from which nothing can be learned: all samples the same. Say what is odd about other data.
+
+    Args:
+        graph: The graph that is to be fed.
+        data: As for ``input_batches``; what can be read only once is not looked at.
+        note: Is told what the user should know: of few samples, and of integers where the model takes real numbers.
+
+    Raises:
+        OptionError: All samples are the same.
+    """
+    found = few_inputs(graph, data, _LOOKED_AT)
+    if found is None:
+        return
+    count = len(found[0])
+    values = values_in(graph.inputs)
+    if count > 1 and all((array == array[:1]).all() for array in found):
+        raise OptionError(
+            "Nothing can be learned from the calibration data: all samples are the same.",
+            expected="some hundred inputs as the model will see them",
+            got=f"the first {count} are equal",
+        )
+    if count < _FEW:
+        note(f"the data has {count} sample{'s' * (count > 1)}: some hundred are wanted, others may be served badly")
+    for value, array in zip(values, found, strict=True):
+        dtype = graph.spec(value).dtype
+        if array.dtype.kind in "iu" and array.max(initial=0) > _SMALL and "float" in dtype:
+            note(
+                f"input {value.node!r} is given integers up to {array.max()}, and takes {dtype}: they are used as they "
+                "are; prepare data as for predict"
+            )
 
 
 def inputs_text(graph: Graph) -> str:

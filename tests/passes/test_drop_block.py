@@ -77,14 +77,14 @@ def test_several_blocks_one_behind_the_other() -> None:
         assert difference(without(model, "one", "two"), result.model, images()) == 0
 
 
-@pytest.mark.parametrize("correction", ["scale", "affine"])
+@pytest.mark.parametrize("correction", ["scale", "affine", "auto"])
 def test_a_correction_is_least_squares_channel_by_channel(correction: str) -> None:
     model, data = network(), images()
     result = run(DropBlock("one", correction=correction), model, data=data)
     entry, exit = (tensor(model, name, data).reshape(-1, 6) for name in ("stem", "one_add"))
     ones = np.ones(len(entry))
     fitted = [
-        np.linalg.lstsq(np.stack([entry[:, c], ones] if correction == "affine" else [entry[:, c]], axis=1), exit[:, c])[
+        np.linalg.lstsq(np.stack([entry[:, c], ones] if correction != "scale" else [entry[:, c]], axis=1), exit[:, c])[
             0
         ]
         for c in range(6)
@@ -93,7 +93,7 @@ def test_a_correction_is_least_squares_channel_by_channel(correction: str) -> No
     assert isinstance(new, layers.DepthwiseConv2D)
     kernel, *bias = new.get_weights()
     np.testing.assert_allclose(kernel.ravel(), [each[0] for each in fitted], rtol=1e-4)
-    assert len(bias) == (correction == "affine")
+    assert len(bias) == (correction != "scale")
     if bias:
         np.testing.assert_allclose(bias[0], [each[1] for each in fitted], rtol=1e-4, atol=1e-5)
 
