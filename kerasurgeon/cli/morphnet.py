@@ -76,7 +76,7 @@ def morphnet(
             "--base-model",
             "-m",
             metavar="NAME|FILE",
-            help="A .keras or .h5 (.hdf5) file; a name of keras.applications (ResNet50), on which a head is put; "
+            help="A .keras or .h5 (.hdf5) file; a name of keras.applications (ResNet50); "
             "or 'digits', a small residual network.",
         ),
     ] = "digits",

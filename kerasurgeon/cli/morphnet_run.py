@@ -21,7 +21,8 @@ from kerasurgeon.morphnet import MorphNet, SteerStrength, with_gates, with_scale
 from kerasurgeon.rewrite.learned import not_learned
 from kerasurgeon.rewrite.scores import require_finite_predictions
 from kerasurgeon.workflows.data import DataSet, Split, cifar, digits, stratified
-from kerasurgeon.workflows.networks import application_names
+from kerasurgeon.workflows.networks import application, application_names
+from kerasurgeon.workflows.procedure.training import gives_logits
 
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -85,7 +86,7 @@ def _in_parts(name: str, train: Split, test: Split, seed: int) -> DataSet:
 
 
 def network(base: str, data: DataSet, load: Callable[[Path], Any]) -> keras.Model:
-    """The network of a file or a name, with logits for the data's classes.
+    """The network of a file or a name, for the data's images and classes.
 
     Raises:
         UsageError: There is no such network, or it does not fit the data.
@@ -114,18 +115,10 @@ def network(base: str, data: DataSet, load: Callable[[Path], Any]) -> keras.Mode
             expected="a .keras or .h5 (.hdf5) file, 'digits', or a name of keras.applications",
             hint=did_you_mean(base, [*known, "digits"]),
         )
-    make = getattr(keras.applications, base)
-    inputs = keras.Input(data.input_shape, name="image")
-    x = inputs if data.input_shape[-1] == 3 else keras.layers.Concatenate()([inputs] * 3)
-    if min(data.input_shape[:2]) < 32:
-        x = keras.layers.Resizing(32, 32)(x)
     try:
-        body = make(include_top=False, weights=None, input_shape=tuple(x.shape[1:]))
+        return application(base, data.input_shape, data.classes)
     except ValueError as error:
         raise UsageError(f"{base} does not take the images.", got=str(error).splitlines()[0][:160]) from error
-    x = keras.layers.GlobalAveragePooling2D()(body(x))
-    x = keras.layers.Dense(1024, activation="relu", name="hidden")(x)
-    return keras.Model(inputs, keras.layers.Dense(data.classes, name="logits")(x), name=base.lower())
 
 
 def _residual(data: DataSet) -> keras.Model:
@@ -250,7 +243,7 @@ class Run:
         return model, MorphNet(model, algorithm, **settings)
 
     def _train(self, model: keras.Model, epochs: int, callbacks: list[Any], kept: Kept | None = None) -> None:
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=not _ends_in_softmax(model))
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=gives_logits(model))
         made = keras.optimizers.get({"class_name": self.optimizer, "config": {"learning_rate": self.rate}})
         model.compile(made, loss, metrics=["accuracy"])
         done = 0 if kept is None else kept.restore(model)
@@ -300,12 +293,6 @@ def strategy_for(devices: int) -> Any:
 def _commonest(labels: Any) -> float:
     """The share of the commonest class."""
     return float(np.unique(np.asarray(labels), return_counts=True)[1].max() / len(labels))
-
-
-def _ends_in_softmax(model: keras.Model) -> bool:
-    """Whether a network of the user gives probabilities."""
-    last = getattr(model.layers[-1], "activation", None)
-    return isinstance(model.layers[-1], keras.layers.Softmax) or getattr(last, "__name__", "") == "softmax"
 
 
 def _has_tensorboard() -> bool:

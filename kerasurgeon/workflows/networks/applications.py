@@ -9,6 +9,9 @@ import keras
 
 from kerasurgeon.errors import OptionError, did_you_mean
 
+_LEAST = {"InceptionV3": 75, "InceptionResNetV2": 75, "Xception": 71}
+"""The smallest height and width that networks take, where it is not 32."""
+
 
 def application_names() -> tuple[str, ...]:
     """What ``application`` can build."""
@@ -28,7 +31,8 @@ def application(
 
     Args:
         name: As in ``keras.applications``.
-        input_shape: Height, width and channels of its images.
+        input_shape: Height, width and channels of its images. Grey ones are given to it three times, and those that are
+            smaller than it takes are enlarged.
         classes: How many it tells apart.
         weights: ``"none"`` for random ones, ``"imagenet"``, which Keras downloads, or a file of weights. With other
             than the classes of those weights, the head is new: global pooling and a dense layer.
@@ -39,6 +43,14 @@ def application(
     """
     if not _builds(name):
         raise OptionError(f"There is no network {name!r}.", hint=did_you_mean(name, application_names()))
+    *size, channels = input_shape
+    enlarged = [side if side is None else max(side, _LEAST.get(name, 32)) for side in size]
+    if channels == 1 or enlarged != size:
+        inputs = keras.Input(input_shape, name="image")
+        x = keras.layers.Concatenate(name="grey")([inputs] * 3) if channels == 1 else inputs
+        x = x if enlarged == size else keras.layers.Resizing(*enlarged, name="enlarged")(x)
+        body = application(name, (enlarged[0], enlarged[1], x.shape[-1]), classes, weights=weights, **options)
+        return keras.Model(inputs, body(x), name=f"{body.name}_adapted")
     build = getattr(keras.applications, name)
     if weights == "none":
         return build(weights=None, input_shape=input_shape, classes=classes, **options)
