@@ -21,7 +21,6 @@ from tests.cli.conftest import Run
 OPTIONS = ("--epochs", "2", "--batch-size", "128")
 
 
-@pytest.mark.usefixtures("untraced")
 def test_a_run(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     done = run(
@@ -58,10 +57,11 @@ def test_a_run(run: Run, tmp_path: Path) -> None:
     assert "not empty" in again.err
 
 
-def test_a_network_without_scales_from_a_file(run: Run, tmp_path: Path) -> None:
+def own_files(folder: Path) -> tuple[str, ...]:
+    """Options for a network and images from files, which are trained in no time."""
     image = keras.Input((8, 8, 1))
     x = keras.layers.Flatten()(keras.layers.Conv2D(4, 3, activation="relu", name="conv")(image))
-    keras.Model(image, keras.layers.Dense(3, activation="softmax")(x)).save(tmp_path / "own.keras")
+    keras.Model(image, keras.layers.Dense(3, activation="softmax")(x)).save(folder / "own.keras")
     rng = np.random.default_rng(0)
     arrays: dict[str, Any] = {
         "train_images": rng.random((60, 8, 8, 1), "float32"),
@@ -69,9 +69,12 @@ def test_a_network_without_scales_from_a_file(run: Run, tmp_path: Path) -> None:
         "test_images": rng.random((12, 8, 8, 1), "float32"),
         "test_labels": np.arange(12) % 3,
     }
-    np.savez(tmp_path / "own.npz", **arrays)
-    command = ("morphnet", "-m", str(tmp_path / "own.keras"), "--records", str(tmp_path / "own.npz"), "--epochs", "1")
-    done = run(*command, "--log-dir", str(tmp_path / "out"))
+    np.savez(folder / "own.npz", **arrays)
+    return ("-m", str(folder / "own.keras"), "--records", str(folder / "own.npz"))
+
+
+def test_a_network_without_scales_from_a_file(run: Run, tmp_path: Path) -> None:
+    done = run("morphnet", *own_files(tmp_path), "--epochs", "1", "--log-dir", str(tmp_path / "out"))
     assert done.code == 0, done.err
     assert "small:" in done.out
     small = keras.saving.load_model(tmp_path / "out" / "small.keras")
@@ -129,7 +132,7 @@ class Stop(keras.callbacks.Callback):
 
 def test_it_goes_on_after_a_kill(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "out"
-    command = ("morphnet", "--epochs", "4", "--batch-size", "400", "--log-dir", str(folder))
+    command = ("morphnet", *own_files(tmp_path), "--epochs", "4", "--batch-size", "30", "--log-dir", str(folder))
     plain = keras.Model.fit
     seen: list[int] = []
 

@@ -34,6 +34,7 @@ def settings(*changes: str) -> list[str]:
     return [*ALLOW, *(part for change in (*SHORT, *changes) for part in ("--set", change))]
 
 
+@pytest.mark.usefixtures("untraced")
 def test_a_run_and_its_end_again(run: Run, recipe: Path) -> None:
     done = run("shunt", "--recipe", recipe, "--folder", "one", *settings("name=mine", "data.samples=24"), "--json")
     assert done.code == 0, done.err
