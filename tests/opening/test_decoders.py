@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -177,25 +176,6 @@ def test_a_cut_equals_the_masked_twin(opened: tuple[keras.Model, ks.Graph]) -> N
     gone = random_cut(channels, 0, 0.3)
     small, masked = cut_and_masked(model, gone, channels)
     assert relative_difference(run_model(ks.emit(masked), IDS), run_model(ks.emit(small), IDS)) < 1e-5
-
-
-def test_a_changed_block_is_plain_and_loads_alone(opened: tuple[keras.Model, ks.Graph], tmp_path: Path) -> None:
-    model, _ = opened
-    small = ks.cut(model, ks.ChannelPlan({"block_1/inner": range(0, HIDDEN, 2)}))
-    assert type(small.get_layer("block_0")) is Decoder
-    inside = {type(layer).__name__ for layer in small.get_layer("block_1")._flatten_layers()}
-    assert not inside & {"Decoder", "Biased"}
-    twin = keras.models.clone_model(model)
-    twin.set_weights(model.get_weights())
-    kernel = array(twin.get_layer("block_1").outer.kernel).copy()
-    kernel[1::2] = 0
-    twin.get_layer("block_1").outer.kernel.assign(kernel)
-    np.testing.assert_allclose(array(small(IDS)), array(twin(IDS)), rtol=1e-5, atol=1e-5)
-    small.save(tmp_path / "small.keras")
-    np.testing.assert_array_equal(array(keras.saving.load_model(tmp_path / "small.keras")(IDS)), array(small(IDS)))
-    for format in ("onnx", "tflite"):
-        report = ks.export(small, tmp_path / f"small.{format}")
-        assert max(item.relative_error for item in report.outputs) < 1e-5
 
 
 def test_paths_are_still_dropped_in_training() -> None:
