@@ -128,7 +128,7 @@ def _mix(name: str, old: int, new: int, how: str, keep: Sequence[int] | None) ->
     mix = np.zeros((new, old))
     if how == "repeat":
         mix[np.arange(new), np.arange(new) % old] = 1.0
-        return mix / np.maximum(mix.sum(axis=0), 1.0)
+        return np.asarray(mix / np.maximum(mix.sum(axis=0), 1.0))
     kept = list(range(new)) if keep is None else list(keep)
     if len(kept) != new or len(set(kept)) != new or any(not 0 <= each < old for each in kept):
         raise OptionError(

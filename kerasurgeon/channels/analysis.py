@@ -137,13 +137,7 @@ class _Analysis:
         layer = self.layers[node.layer]
         kind = layer.kind
         if kind == "InputLayer":
-            shape, why = node.outputs[0].shape, (Reason.MODEL_INPUT, node.name)
-            size = shape[self.inputs[node.name]] if node.name in self.inputs else None
-            if size is None:
-                return (Labels(shape, (), why),)
-            ids = np.arange(self.next_label, self.next_label + size)
-            self.next_label += size
-            return (Labels(shape, (Factor((self.inputs[node.name],), ids),), why),)
+            return (self._input(node),)
         call = self._call(node, layer)
         try:
             why = _refused(layer, shared=node.layer in self.shared)
@@ -160,6 +154,15 @@ class _Analysis:
             return self._barrier(node, layer, call, str(problem), getattr(problem, "reason", None))
         self._record(node, call)
         return outputs
+
+    def _input(self, node: Node) -> Labels:
+        shape, why = node.outputs[0].shape, (Reason.MODEL_INPUT, node.name)
+        size = shape[self.inputs[node.name]] if node.name in self.inputs else None
+        if size is None:
+            return Labels(shape, (), why)
+        ids = np.arange(self.next_label, self.next_label + size)
+        self.next_label += size
+        return Labels(shape, (Factor((self.inputs[node.name],), ids),), why)
 
     def _call(self, node: Node, layer: Layer) -> ChannelCall:
         labels = self.result.labels

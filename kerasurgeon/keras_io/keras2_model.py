@@ -288,12 +288,11 @@ def _is_reference(value: Any) -> bool:
 
 def _first_index(data: Mapping[str, Any], *mentions: Any) -> int:
     """What a file calls the first call of a layer: 0, or 1 of a model inside, whose making counted as a call."""
-    used = {each[1] for each in _references(list(mentions)) if each[0] == data["name"]}
     config = data["config"]
-    nested = isinstance(config, list) or "layers" in config
-    if not nested or 0 in used or not used:
+    if not isinstance(config, list) and "layers" not in config:
         return 0
-    return 1
+    used = {each[1] for each in _references(list(mentions)) if each[0] == data["name"]}
+    return 1 if used and 0 not in used else 0
 
 
 def _operands(node: Any, tensor: Callable[[list[Any]], Any]) -> tuple[Any, dict[str, Any]]:

@@ -49,7 +49,7 @@ _DROPPED: dict[str, Callable[[Any], bool]] = {
 _RENAMED = {"lr": "learning_rate", "alpha": "negative_slope", "theta": "threshold"}
 
 
-def layer_options(cls: type[Any], config: Mapping[str, Any], where: str | None, changes: list[str]) -> dict[str, Any]:
+def layer_options(cls: Any, config: Mapping[str, Any], where: str | None, changes: list[str]) -> dict[str, Any]:
     """The config of a layer that Keras 2 wrote, as the constructor of Keras 3 takes it.
 
     Args:

@@ -78,8 +78,9 @@ def load_model(
                     unsafe=unsafe,
                     how=how,
                 )
-                for change in changes if tell is not None else ():
-                    tell(change)
+                if tell is not None:
+                    for change in changes:
+                        tell(change)
                 return model
             if not unsafe:
                 for config in configs:

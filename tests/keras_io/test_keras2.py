@@ -114,8 +114,8 @@ def two_ways() -> Case:
              for name in ("kernel", "recurrent_kernel", "bias")]  # fmt: skip
 
     def expected(x: Array) -> Array:
-        one, _ = old.lstm(x, *arrays[:3], old.sigmoid)
-        other, _ = old.lstm(x[:, ::-1], *arrays[3:], old.sigmoid)
+        one, _ = old.lstm(x, arrays[0], arrays[1], arrays[2], old.sigmoid)
+        other, _ = old.lstm(x[:, ::-1], arrays[3], arrays[4], arrays[5], old.sigmoid)
         return np.concatenate([one, other], axis=-1)
 
     return stack(both), {"both": list(zip(names, arrays, strict=True))}, [random(2, 5, 3)], expected
@@ -228,7 +228,7 @@ def siamese() -> Case:
     }
 
     def tower_of(x: Array) -> Array:
-        return np.maximum(x @ one[0] + one[1], 0) @ two[0] + two[1]
+        return np.asarray(np.maximum(x @ one[0] + one[1], 0) @ two[0] + two[1])
 
     return config, stored, [random(2, 3), random(2, 3, seed=7)], lambda a, b: tower_of(a) - tower_of(b)
 

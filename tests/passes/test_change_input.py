@@ -193,4 +193,4 @@ def test_what_cannot_follow_is_refused() -> None:
     with pytest.raises(ks.OptionError, match=r"cut to these channels(.|\n)*repeat"):
         ks.change_input(plain(), (8, 8, 4), channels="cut")
     with pytest.raises(ks.OptionError, match="no shape"):
-        ks.change_input(plain(), "8,8")
+        ChangeInput("8,8")
