@@ -323,6 +323,9 @@ def test_networks_of_keras_by_name(tmp_path: Path) -> None:
     }
     built = application("MobileNetV2", (32, 32, 3), 5, alpha=0.35)
     assert built.output_shape == (None, 5)
+    small = application("MobileNetV2", (8, 8, 1), 5, alpha=0.35)  # enlarged, in three channels
+    assert (small.input_shape, small.output_shape) == ((None, 8, 8, 1), (None, 5))
+    assert small.layers[-1].input_shape == (None, 32, 32, 3)
     assert read_procedure(recipe, changes=off)["original"]["network"] == "MobileNetV2"
     with pytest.raises(RecipeError, match="no original 'MobileNetV4'"):
         read_procedure(recipe, changes={"original.network": "MobileNetV4"})
