@@ -153,7 +153,7 @@ def test_what_was_found_is_confirmed_on_data_kept_aside() -> None:
     model, images, labels = labelled()
     rest, aside = kept_aside((images, labels), 0.25)
     costs = []
-    for confidence, allowed in ((0.5, 0.08), (0.999, 0.02)):  # the second promises more than 120 samples can show
+    for confidence, allowed in ((0.5, 0.3), (0.999, 0.02)):  # the second promises more than 120 samples can show
         search = Factorise(max_accuracy_loss=allowed, confidence=confidence)
         result = run(search, model, data=(images, labels))
         base, now = right(model, aside).astype(float), right(result.model, aside).astype(float)

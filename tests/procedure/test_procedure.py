@@ -93,6 +93,28 @@ def test_a_network_that_has_not_learned_is_told_of(tmp_path: Path) -> None:
     assert "has not learned" in (tmp_path / "run" / "output.log").read_text()
 
 
+def test_losses_and_metrics_of_ones_own(tmp_path: Path) -> None:
+    """Two losses are added up: the logged loss is that of both, computed by hand."""
+    changes: dict[str, Any] = {f"{step}.run": False for step in ("train_shunt", "train_final", "quotients", "latency")}
+    changes |= {"train_original.losses": ["tests.procedure.tiny:squared", "tests.procedure.tiny:squared"]}
+    changes |= {"train_original.metrics": "tests.procedure.tiny:Nearness", "train_original.keep_best": False}
+    folder = tmp_path / "run"
+    result = Procedure.from_recipe(tiny.RECIPE, changes=changes, allow="tests").run(folder)
+    with (folder / "histories" / "original.csv").open() as file:
+        last = list(csv.DictReader(file))[-1]
+    part = tiny.blobs(seed=3).validation
+    scores = np.asarray(result.original(part.images, training=False))
+    squared = np.square(scores - np.eye(3)[part.labels]).sum(axis=-1)
+    assert float(last["val_loss"]) == pytest.approx(2 * squared.mean(), rel=1e-3)
+    assert float(last["val_nearness"]) == pytest.approx((1 / (1 + squared)).mean(), rel=1e-3)
+    with pytest.raises(OptionError, match="losses: Keras knows none"):
+        Procedure.from_recipe(tiny.RECIPE, changes={"train_original.losses": "crossed"}, allow="tests").run(
+            tmp_path / "other"
+        )
+    with pytest.raises(RecipeError, match="may not be imported"):
+        Procedure.from_recipe(tiny.RECIPE, changes=changes, allow="tests.procedure.tiny:blobs")
+
+
 def test_pictures_of_segmentations(tmp_path: Path) -> None:
     """What is in the files is the image, the truth, and what each network finds."""
     image = pytest.importorskip("matplotlib.image")
@@ -323,6 +345,9 @@ def test_networks_of_keras_by_name(tmp_path: Path) -> None:
     }
     built = application("MobileNetV2", (32, 32, 3), 5, alpha=0.35)
     assert built.output_shape == (None, 5)
+    small = application("MobileNetV2", (8, 8, 1), 5, alpha=0.35)  # enlarged, in three channels
+    assert (small.input_shape, small.output_shape) == ((None, 8, 8, 1), (None, 5))
+    assert small.layers[-1].input_shape == (None, 32, 32, 3)
     assert read_procedure(recipe, changes=off)["original"]["network"] == "MobileNetV2"
     with pytest.raises(RecipeError, match="no original 'MobileNetV4'"):
         read_procedure(recipe, changes={"original.network": "MobileNetV4"})

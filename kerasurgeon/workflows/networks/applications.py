@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import re
+from collections.abc import Callable
 from typing import Any
 
 import keras
 
 from kerasurgeon.errors import OptionError, did_you_mean
-
-_LEAST = {"InceptionV3": 75, "InceptionResNetV2": 75, "Xception": 71}
-"""The smallest height and width that networks take, where it is not 32."""
 
 
 def application_names() -> tuple[str, ...]:
@@ -43,15 +42,16 @@ def application(
     """
     if not _builds(name):
         raise OptionError(f"There is no network {name!r}.", hint=did_you_mean(name, application_names()))
+    build = getattr(keras.applications, name)
     *size, channels = input_shape
-    enlarged = [side if side is None else max(side, _LEAST.get(name, 32)) for side in size]
+    least = _least(build)
+    enlarged = [side if side is None else max(side, least) for side in size]
     if channels == 1 or enlarged != size:
         inputs = keras.Input(input_shape, name="image")
         x = keras.layers.Concatenate(name="grey")([inputs] * 3) if channels == 1 else inputs
         x = x if enlarged == size else keras.layers.Resizing(*enlarged, name="enlarged")(x)
         body = application(name, (enlarged[0], enlarged[1], x.shape[-1]), classes, weights=weights, **options)
         return keras.Model(inputs, body(x), name=f"{body.name}_adapted")
-    build = getattr(keras.applications, name)
     if weights == "none":
         return build(weights=None, input_shape=input_shape, classes=classes, **options)
     if classes == 1000:
@@ -59,6 +59,16 @@ def application(
     body = build(weights=weights, input_shape=input_shape, include_top=False, pooling="avg", **options)
     scores = keras.layers.Dense(classes, activation="softmax", name="predictions")(body.output)
     return keras.Model(body.input, scores, name=body.name)
+
+
+def _least(build: Callable[..., keras.Model]) -> int:
+    """The smallest height and width that a network takes, as it says itself of one that is too small."""
+    try:
+        build(weights=None, input_shape=(1, 1, 3))
+    except ValueError as error:
+        found = re.search(r"at least (\d+)", str(error))
+        return int(found[1]) if found else 1
+    return 1
 
 
 def _builds(name: str) -> bool:

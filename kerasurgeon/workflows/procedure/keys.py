@@ -76,6 +76,15 @@ def _texts(default: Any, doc: str, expected: str) -> Key:
     return Key(default, expected, allows, doc)
 
 
+def _own(what: str) -> dict[str, Key]:
+    """Losses and metrics of one's own, of the two trainings of whole networks."""
+    names = 'names of Keras, or "module:name"; one or a list'
+    return {
+        "losses": _texts(None, f"In place of the crossentropy, added up: {what}.", names),
+        "metrics": _texts(None, f"Logged beside accuracy or mean IoU: {what}.", names),
+    }
+
+
 def _step(*, run: bool | None = None) -> dict[str, Key]:
     """What every step has: a function in its place and, where it may be left out, whether it runs."""
     keys = {"function": _text(None, "Does the step instead; other keys are its arguments.", '"module:function"')}
@@ -144,6 +153,7 @@ TABLES: dict[str, dict[str, Key]] = {
     "train_original": {
         **_step(run=True),
         **_training(epochs=20, rate=5e-2, schedule="poly", optimizer="sgd"),
+        **_own("functions of labels and scores, or classes"),
         "class_weights": _CLASS_WEIGHTS,
     },
     "quotients": {
@@ -182,6 +192,7 @@ TABLES: dict[str, dict[str, Key]] = {
     "train_final": {
         **_step(run=True),
         **_training(epochs=20, rate=1e-2, schedule="poly", optimizer="sgd"),
+        **_own("functions of labels and scores, or classes"),
         "class_weights": _CLASS_WEIGHTS,
         "labels": _flag(True, "Whether the labels' loss counts, beside what is learned from the original."),
         "freeze_before_shunt": _flag(False, "Leave alone what lies before the first shunt."),
@@ -195,7 +206,7 @@ TABLES: dict[str, dict[str, Key]] = {
     "summary": _step(),
 }
 
-NAMING = ("function", "name", "network", "arch")
+NAMING = ("function", "name", "network", "arch", "losses", "metrics")
 """The keys whose values may name functions, as ``"module:function"``."""
 
 # What stands in these beside the keys are arguments of the data set or the network that they name.

@@ -24,6 +24,8 @@ _EXAMPLES = {
     "regions": '["block3..block5"]',
     "choose": "{macs = 0.7}",
     "class_weights": "[1.0, 2.0]",
+    "losses": '["my_losses:dice", "sparse_categorical_crossentropy"]',
+    "metrics": '"my_metrics:Recall"',
     "versions": "{}",
 }
 

@@ -34,7 +34,7 @@ from kerasurgeon.workflows.procedure.run import Run, call_with
 from kerasurgeon.workflows.procedure.segmentations import write_pictures
 from kerasurgeon.workflows.procedure.sources import NETWORKS
 from kerasurgeon.workflows.procedure.summary import summarise
-from kerasurgeon.workflows.procedure.training import distillation_of, loss_of, optimizer_of, schedule_of
+from kerasurgeon.workflows.procedure.training import distillation_of, loss_of, metrics_of, optimizer_of, schedule_of
 
 Facts = dict[str, Any]
 
@@ -80,7 +80,8 @@ def _check_trainings(model: keras.Model, run: Run) -> None:
                 optimizer_of(table)
                 schedule_of(table)
                 if step != "train_shunt":
-                    loss_of(model, run.data, table["class_weights"])
+                    loss_of(model, run.data, table["class_weights"], table["losses"])
+                    metrics_of(table["metrics"])
                 if step == "train_final":
                     distillation_of(table, run.data, ())
             except KerasurgeonError as error:
@@ -303,8 +304,8 @@ def _tuned(run: Run, step: str, model: keras.Model, name: str) -> Facts:
         model,
         batches,
         run.part("validation"),
-        loss=loss_of(model, run.data, table["class_weights"]) if labels else None,
-        metrics=[metric_of(run.data)],
+        loss=loss_of(model, run.data, table["class_weights"], table["losses"]) if labels else None,
+        metrics=[metric_of(run.data), *metrics_of(table["metrics"])],
         teacher=run.original if lessons else None,
         distillation=lessons,
         schedule=schedule_of(table),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -24,6 +24,7 @@ from kerasurgeon.recover import (
     TwoCycles,
 )
 from kerasurgeon.rules.asking import activation_of
+from kerasurgeon.trust import import_object, is_name
 from kerasurgeon.workflows.data import DataSet
 
 LOSSES = {
@@ -62,23 +63,69 @@ def schedule_of(table: Mapping[str, Any]) -> LearningRate | None:
     return None
 
 
-def loss_of(model: keras.Model, data: DataSet, class_weights: Any = None) -> Any:
-    """The crossentropy of the labels.
+def loss_of(model: keras.Model, data: DataSet, class_weights: Any = None, losses: Any = None) -> Any:
+    """The crossentropy of the labels, or losses of the user's, added up.
 
     Args:
         model: Its last layer says whether it gives logits.
         data: The data set.
         class_weights: A number per class, for segmentation.
+        losses: Names of Keras, or ``"module:name"`` of functions of labels and scores or of classes; one or several.
 
     Raises:
-        OptionError: Class weights were given for classification.
+        OptionError: Class weights were given for classification, or beside losses; or a loss is none.
     """
+    if losses is not None:
+        if class_weights is not None:
+            raise OptionError("Class weights are of the crossentropy.", where="class_weights", got="losses, too")
+        made = [_named(name, "losses", keras.losses.get) for name in _several(losses)]
+        return made[0] if len(made) == 1 else _Sum(made)
     logits = gives_logits(model)
     if data.task == "segmentation":
         return SegmentationCrossEntropy(data.ignore_label, class_weights, from_logits=logits)
     if class_weights is not None:
         raise OptionError("Class weights are for segmentation.", where="class_weights")
     return keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
+
+
+def metrics_of(metrics: Any) -> list[Any]:
+    """Metrics of the user's, named as losses are.
+
+    Raises:
+        OptionError: One of them is none.
+    """
+    return [_named(name, "metrics", keras.metrics.get) for name in _several(metrics or ())]
+
+
+class _Sum(keras.losses.Loss):
+    """Losses added up."""
+
+    def __init__(self, parts: Sequence[Any]) -> None:
+        super().__init__(name="losses")
+        self.parts = tuple(parts)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Each of them as its mean over what it is given."""
+        return sum(keras.ops.mean(part(y_true, y_pred)) for part in self.parts)
+
+
+def _several(names: Any) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _named(name: str, key: str, known: Callable[[str], Any]) -> Any:
+    """What a recipe names: of Keras, or imported; a class is made without arguments."""
+    if is_name(name):
+        found = import_object(name, key)
+    else:
+        try:
+            found = known(name)
+        except ValueError as error:
+            raise OptionError(f"{key}: Keras knows none of the name {name!r}.", hint='or "module:name"') from error
+    made = found() if isinstance(found, type) else found
+    if not callable(made):
+        raise OptionError(f"{key}: {name!r} cannot be called.", got=type(made).__name__)
+    return made
 
 
 def gives_logits(model: keras.Model) -> bool:
