@@ -185,7 +185,7 @@ def multiplications(model: keras.Model, shapes: list[tuple[int | None, ...]]) ->
                 for side, tensor in zip(sides, operation.inputs, strict=True):
                     sizes |= dict(zip(side, tensor.shape, strict=True))
                 single = any(tensor.shape.num_elements() == 1 for tensor in operation.inputs)  # a weight times one
-                count += 0 if single else int(np.prod(list(sizes.values())))
+                count += 0 if single or len(sides) < 2 else int(np.prod(list(sizes.values())))
             case "Conv2D" | "Conv3D":
                 count += operation.outputs[0].shape.num_elements() * int(np.prod(operation.inputs[1].shape[:-1]))
             case "DepthwiseConv2dNative":

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,6 +14,7 @@ from keras import layers, ops
 
 import kerasurgeon as ks
 from kerasurgeon.channels import analyse, groups
+from kerasurgeon.passes import PruneChannels
 from kerasurgeon.rewrite.outputs import relative_difference, run_model
 from tests.channels.oracle import cut_and_masked, random_cut
 from tests.opening.layers import PACKAGE, array, randomised
@@ -29,12 +31,14 @@ class Cached(layers.MultiHeadAttention):
         self,
         query: Any,
         value: Any,
+        key: Any = None,
         attention_mask: Any = None,
         cache: Any = None,
         place: Any = None,
         training: Any = None,
     ) -> Any:
-        keys, values = (self._key_dense(value), self._value_dense(value)) if cache is None else (cache, cache)
+        key = value if key is None else key
+        keys, values = (self._key_dense(key), self._value_dense(value)) if cache is None else (cache, cache)
         y, _ = self._compute_attention(
             self._query_dense(query), keys, values, attention_mask=attention_mask, training=training
         )
@@ -95,6 +99,23 @@ class DropPath(layers.Layer):
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
+def bent(x: Any) -> Any:
+    """An activation from outside Keras."""
+    return keras.activations.gelu(x, approximate=True)
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Scaled(layers.Layer):
+    """Multiplies by a weight; holds no other layer."""
+
+    def build(self, shape: Any) -> None:
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones", name="scale")
+
+    def call(self, x: Any) -> Any:
+        return x * self.scale
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
 class Decoder(layers.Layer):
     """A block that says the shape of what it gives, so that Keras does not run its code."""
 
@@ -105,7 +126,7 @@ class Decoder(layers.Layer):
             layers.LayerNormalization(name=name) for name in ("first", "second", "third")
         )
         self.cached, self.biased = Cached(HEADS, WIDTH // HEADS, name="cached"), Biased(name="biased")
-        self.inner = layers.Dense(HIDDEN, activation="gelu", name="inner")
+        self.inner = layers.Dense(HIDDEN, activation=bent, name="inner")
         self.outer = layers.Dense(WIDTH, name="outer")
         self.same = layers.Identity(dtype=self.dtype_policy, name="same")
         self.drop = DropPath(rate, name="drop")
@@ -138,14 +159,25 @@ class Decoder(layers.Layer):
         return {**super().get_config(), "rate": self.rate}
 
 
-def decoder(rate: float = 0.0) -> keras.Model:
+class Network(keras.Model):
     """Tokens of a free number, two blocks, a mean and a Dense layer."""
-    ids = keras.Input((None,), dtype="int32", name="ids")
-    x, bias = layers.Embedding(WORDS, WIDTH, name="words")(ids), None
-    for index in range(2):
-        x, bias = Decoder(rate, name=f"block_{index}")(x, bias=bias)
-    x = layers.GlobalAveragePooling1D(name="mean")(layers.LayerNormalization(name="last")(x))
-    return randomised(keras.Model(ids, layers.Dense(5, name="head")(x)))
+
+    def __init__(self, rate: float, **options: Any) -> None:
+        ids, bias = keras.Input((None,), dtype="int32", name="ids"), None
+        x = Scaled(name="scaled")(layers.Embedding(WORDS, WIDTH, name="words")(ids)) * 2.0  # sparse, as Keras has it
+        for index in range(2):
+            x, bias = Decoder(rate, name=f"block_{index}")(x, bias=bias)
+        x = layers.GlobalAveragePooling1D(name="mean")(layers.LayerNormalization(name="last")(x))
+        super().__init__(ids, layers.Dense(5, name="head")(x), **options)
+        self.rate = rate
+
+    def get_config(self) -> dict[str, Any]:
+        return {"rate": self.rate, "name": self.name}
+
+
+def decoder(rate: float = 0.0) -> keras.Model:
+    """The network with random weights."""
+    return randomised(Network(rate))
 
 
 @pytest.fixture(scope="module", params=[0.0, 0.4])
@@ -172,10 +204,44 @@ def test_a_cut_equals_the_masked_twin(opened: tuple[keras.Model, ks.Graph]) -> N
     model, graph = opened
     channels = analyse(graph)
     free = [group.name for group in groups(channels) if not group.frozen]
-    assert all(any(part in name for name in free) for part in ("cached", "biased", "inner"))
+    assert all(any(part in name for name in free) for part in ("words", "cached", "biased", "inner"))
     gone = random_cut(channels, 0, 0.3)
     small, masked = cut_and_masked(model, gone, channels)
     assert relative_difference(run_model(ks.emit(masked), IDS), run_model(ks.emit(small), IDS)) < 1e-5
+
+
+def test_only_what_has_changed_comes_out_as_plain_layers(opened: tuple[keras.Model, ks.Graph]) -> None:
+    model, _ = opened
+    small = ks.cut(model, ks.ChannelPlan({"block_0/inner": range(0, HIDDEN, 2)}))
+    assert type(small.get_layer("block_1")) is Decoder
+    inside = {type(layer) for layer in small.get_layer("block_0")._flatten_layers()}
+    assert Cached in inside
+    assert Biased not in inside  # Keras cannot call it: one of its outputs is None
+    twin = Network.from_config(model.get_config())
+    twin.set_weights(model.get_weights())
+    kernel = array(twin.get_layer("block_0").outer.kernel).copy()
+    kernel[1::2] = 0
+    twin.get_layer("block_0").outer.kernel.assign(kernel)
+    np.testing.assert_allclose(array(small(IDS)), array(twin(IDS)), rtol=1e-5, atol=1e-5)
+
+
+def test_a_pruned_one_loads_alone_and_is_exported(tmp_path: Path) -> None:
+    model = decoder()
+    small = ks.apply_passes(model, [PruneChannels(ratio=0.3, compensate="none")])
+    plain = ks.emit(ks.lift(small), fold=False)
+    plain.save(tmp_path / "small.keras")
+    registered = keras.saving.get_custom_objects()
+    hidden = {key: registered.pop(key) for key in list(registered) if key.startswith(PACKAGE)}
+    try:
+        loaded = keras.saving.load_model(tmp_path / "small.keras")
+    finally:
+        registered.update(hidden)
+    np.testing.assert_array_equal(array(loaded(IDS)), array(small(IDS)))
+    sizes = {"ids": (7,)}
+    assert ks.cost(small, sizes=sizes).macs <= 0.75 * ks.cost(model, sizes=sizes).macs
+    for format in ("onnx", "tflite"):
+        report = ks.export(small, tmp_path / f"small.{format}", writer="graph")
+        assert max(item.relative_error for item in report.outputs) < 1e-5
 
 
 def test_paths_are_still_dropped_in_training() -> None:
