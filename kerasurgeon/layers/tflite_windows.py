@@ -341,17 +341,17 @@ def _resized(
     if rank != 4:
         if mode != "nearest" or not factors:
             raise CannotTell(f"TFLite interpolates in images, not in tensors of {rank} axes")
-        for axis, by in enumerate(map(int, factors)):
+        for axis, times in enumerate(map(int, factors)):
             size = own[axis]
-            if by == 1:
+            if times == 1:
                 continue
             if size is None:
-                long = Term(call, call.size_at(x, axis), "int64") * by
+                long = Term(call, call.size_at(x, axis), "int64") * times
                 numbers = (call.constant(number, "int32") for number in (0, 1))
                 at = call.op("Range", next(numbers), call.squeeze(long.to("int32").name, [0]), next(numbers))
-                at = (Term(call, at, "int32") / by).name
+                at = (Term(call, at, "int32") / times).name
             else:
-                at = call.constant(np.arange(size * by) // by, "int64")
+                at = call.constant(np.arange(size * times) // times, "int64")
             x = call.op("Gather", x, at, axis=axis)
         return [x]
     last = call.transpose(x, to_last(4))

@@ -184,22 +184,27 @@ def require_unshared(graph: Graph, node: Node) -> Layer:
 
 
 @cache
-def _parameters(cls: Any) -> Mapping[str, inspect.Parameter]:
+def _parameters_of(cls: Any) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(cls.call).parameters
+
+
+def _parameters(layer: Layer) -> Mapping[str, inspect.Parameter]:
+    cls: Any = layer.cls  # mypy does not take type[Any] for hashable, as a cache needs
+    return _parameters_of(cls)
 
 
 def operand(graph: Graph, node: Node, name: str) -> Any:
     """What a node's call gives to one of the parameters of ``call``, or ``None``."""
     if name in node.kwargs:
         return node.kwargs[name]
-    names = [key for key in _parameters(graph.layer_of(node).cls) if key != "self"]
+    names = [key for key in _parameters(graph.layer_of(node)) if key != "self"]
     position = names.index(name) if name in names else len(node.args)
     return node.args[position] if position < len(node.args) else None
 
 
 def require_inference(graph: Graph, node: Node) -> None:
     """Refuse a node that the graph calls in training mode, by itself or with a nested model that it is in."""
-    call = _parameters(graph.layer_of(node).cls)
+    call = _parameters(graph.layer_of(node))
     # Augmentations are in training mode unless they are told otherwise: nobody asked for it.
     by_default = "training" in call and call["training"].default is True
     if operand(graph, node, "training") and not by_default:

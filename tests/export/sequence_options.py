@@ -91,7 +91,7 @@ def attending() -> Iterator[Case]:
     """Layers of attention."""
     pair = (In((6, 4)), In((5, 4)))
     causal = {"use_causal_mask": True}
-    for kind, several in {
+    every: dict[str, tuple[tuple[Options, Options], ...]] = {
         "MultiHeadAttention": (
             ({"num_heads": 2, "key_dim": 3}, {}),
             ({"num_heads": 2, "key_dim": 3, "value_dim": 5, "output_shape": 7}, causal),
@@ -106,7 +106,8 @@ def attending() -> Iterator[Case]:
         ),
         "Attention": (({}, causal), ({"use_scale": True, "score_mode": "concat"}, {}), ({"dropout": 0.1}, {})),
         "AdditiveAttention": (({}, causal), ({"use_scale": False}, {})),
-    }.items():
+    }
+    for kind, several in every.items():
         for options, more in several:
             said = ", ".join(f"{key}={value}" for key, value in {**options, **more}.items())
             yield called(f"{kind}({said})", _attention(kind, options, more), pair)
