@@ -20,7 +20,7 @@ keras.utils.set_random_seed(0)
 data = digits(0)
 images, labels = data.train.images[:256], data.train.labels[:256]
 stages = ((1, 8, 1, 1), (4, 8, 2, 2), (4, 16, 2, 2))
-network = inverted_bottlenecks(data.input_shape, stages=stages, last=None)
+network = inverted_bottlenecks(data.train.images.shape[1:], stages=stages, last=None)
 backbone = keras.Model(network.input, network.get_layer("stage3_block2_add").output, name="backbone")
 
 # %% [markdown]

@@ -18,7 +18,9 @@ keras.utils.set_random_seed(0)
 data = digits(0)
 train, validation = (data.train.images, data.train.labels), (data.validation.images, data.validation.labels)
 stages = ((1, 16, 1, 1), (4, 24, 3, 2), (4, 32, 2, 2))
-model = inverted_bottlenecks(data.input_shape, data.classes, stages=stages, stem_stride=1, last=64, momentum=0.9)
+model = inverted_bottlenecks(
+    data.train.images.shape[1:], data.classes, stages=stages, stem_stride=1, last=64, momentum=0.9
+)
 loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 model.compile(keras.optimizers.Adam(5e-3), loss, metrics=["accuracy"])
 model.fit(*train, batch_size=32, epochs=4, verbose=0)

@@ -116,7 +116,8 @@ def network(base: str, data: DataSet, load: Callable[[Path], Any]) -> keras.Mode
             hint=did_you_mean(base, [*known, "digits"]),
         )
     try:
-        return application(base, data.input_shape, data.classes)
+        height, width, channels = data.input_shape
+        return application(base, (height, width, channels), data.classes)
     except ValueError as error:
         raise UsageError(f"{base} does not take the images.", got=str(error).splitlines()[0][:160]) from error
 

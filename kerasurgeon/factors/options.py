@@ -92,10 +92,10 @@ class FactoriseOptions:
         round_to_number(self.round_to)
         for option, least in (("min_rank", 1), ("sweeps", 0), ("evaluations", 1)):
             check_count(name, option, getattr(self, option), least)
-        for option, least in (("held_out", 0), ("confidence", 0.5)):
+        for option, lowest in (("held_out", 0.0), ("confidence", 0.5)):
             value = getattr(self, option)
-            if not is_number(value) or not least <= value < 1:
-                raise wrong_option(name, option, value, f"a number in [{least}, 1)")
+            if not is_number(value) or not lowest <= value < 1:
+                raise wrong_option(name, option, value, f"a number in [{lowest:g}, 1)")
         for option in ("only_if_cheaper", "rescale"):
             check_flag(name, option, getattr(self, option))
         object.__setattr__(self, "where", check_patterns(name, "where", self.where, excluding=True))

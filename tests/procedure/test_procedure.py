@@ -98,6 +98,7 @@ def test_losses_and_metrics_of_ones_own(tmp_path: Path) -> None:
     changes: dict[str, Any] = {f"{step}.run": False for step in ("train_shunt", "train_final", "quotients", "latency")}
     changes |= {"train_original.losses": ["tests.procedure.tiny:squared", "tests.procedure.tiny:squared"]}
     changes |= {"train_original.metrics": "tests.procedure.tiny:Nearness", "train_original.keep_best": False}
+    changes |= {"train_original.learning_rate": 0.001}
     folder = tmp_path / "run"
     result = Procedure.from_recipe(tiny.RECIPE, changes=changes, allow="tests").run(folder)
     with (folder / "histories" / "original.csv").open() as file:

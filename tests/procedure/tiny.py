@@ -79,8 +79,8 @@ def squared(labels: Any, scores: Any) -> Any:
 class Nearness(keras.metrics.Mean):
     """A metric of one's own."""
 
-    def __init__(self) -> None:
-        super().__init__(name="nearness")
+    def __init__(self, name: str = "nearness", dtype: Any = None) -> None:
+        super().__init__(name=name, dtype=dtype)
 
     def update_state(self, labels: Any, scores: Any, sample_weight: Any = None) -> None:
         """One over the loss."""

@@ -60,8 +60,8 @@ def unlearned(model: keras.Model, data: DataSet, part: str = "validation") -> st
     wanted, metric = counts.sum(axis=1), metric_name(data)
     guessed = np.zeros_like(counts)
     guessed[:, wanted.argmax()] = wanted
-    found = (_values(each, data)[metric] for each in (counts, guessed))
-    return not_learned(*found, images, metric.replace("_", " "))
+    value, chance = (_values(each, data)[metric] for each in (counts, guessed))
+    return not_learned(value, chance, images, metric.replace("_", " "))
 
 
 def _counts(model: keras.Model, data: DataSet, part: str) -> tuple[Array, int]:
