@@ -133,7 +133,7 @@ def test_a_mask_that_the_loss_takes_is_kept() -> None:
     assert "the loss" in graph.model.closed["first"]
     losses = []
     for one in (model, ks.emit(graph, fold=False)):
-        one.compile("sgd", "mse")
+        one.compile("sgd", "mse", run_eagerly=True)
         losses.append(one.evaluate(DATA, np.ones((3, 6, 2)), verbose=0))
     assert losses[0] == losses[1]
 
