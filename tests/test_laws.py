@@ -28,11 +28,14 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "ApplyBlocks": {"plan": BlockPlan()},
     "ApplyFactors": {"plan": ks.FactorPlan()},
     "ApplyPlan": {"plan": {}},
+    "ChangeClasses": {"classes": 3},
+    "ChangeInput": {"shape": (8, 8, 1)},
     "DropBlock": {"region": "*"},
     "Expand": {"width": 1.0},
     "Factorise": {"macs": 0.5},
     "InsertBlock": {"at": "none", "block": "residual"},
     "PruneChannels": {"ratio": 0.4},
+    "PruneEmbedding": {"keep": (0, 1)},
     "ReconstructWidths": {"structure": {"none": 1}},
     "ReplaceWithShunt": {"region": "*"},
     "ReplaceWithTranslator": {"cuts": [("none", "nothing")]},
@@ -43,6 +46,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
 }
 
 NAMES_PLACES = {"DropBlock", "InsertBlock", "ReconstructWidths", "ReplaceWithShunt", "ReplaceWithTranslator"}
+NAMES_PLACES |= {"ChangeClasses", "ChangeInput", "PruneEmbedding"}
 """Passes that are told where to work: a place that is not there is an error."""
 
 
