@@ -29,11 +29,14 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "ApplyFactors": {"plan": ks.FactorPlan()},
     "ApplyPlan": {"plan": {}},
     "Compress": {"macs": 0.6},
+    "ChangeClasses": {"classes": 3},
+    "ChangeInput": {"shape": (8, 8, 1)},
     "DropBlock": {"region": "*"},
     "Expand": {"width": 1.0},
     "Factorise": {"macs": 0.5},
     "InsertBlock": {"at": "none", "block": "residual"},
     "PruneChannels": {"ratio": 0.4},
+    "PruneEmbedding": {"keep": (0, 1)},
     "ReconstructWidths": {"structure": {"none": 1}},
     "ReplaceWithShunt": {"region": "*"},
     "ReplaceWithTranslator": {"cuts": [("none", "nothing")]},
@@ -44,6 +47,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
 }
 
 NAMES_PLACES = {"DropBlock", "InsertBlock", "ReconstructWidths", "ReplaceWithShunt", "ReplaceWithTranslator"}
+NAMES_PLACES |= {"ChangeClasses", "ChangeInput", "PruneEmbedding"}
 """Passes that are told where to work: a place that is not there is an error."""
 
 

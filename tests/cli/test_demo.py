@@ -15,10 +15,13 @@ PLANS = {"ApplyBlocks", "ApplyFactors", "ApplyPlan"}
 """These only carry out what another pass has planned."""
 
 SHOWN_ELSEWHERE = {
+    "ChangeClasses",
+    "ChangeInput",
+    "PruneEmbedding",
     *("DropBlock", "InsertBlock", "MergeBlocks", "ReplaceWithShunt", "ReplaceWithTranslator", "SetOutputStride"),
     *("Expand", "MorphNetShrink", "ReconstructWidths"),
 }
-"""Blocks and learned widths have commands and examples of their own."""
+"""Blocks, learned widths and other inputs and classes have commands and examples of their own."""
 
 
 @pytest.mark.example
