@@ -158,7 +158,13 @@ def _parts(graph: Graph, context: Context, arrays: Any) -> tuple[Any, Judge]:
 
 def _targets(whole: Graph, graph: Graph, plans: Sequence[Any]) -> dict[str, Target]:
     """What the layers of a pruned and factorised graph are fitted to, by key: what they gave in the whole one."""
-    kept = {name: one for plan in plans if isinstance(plan, ChannelPlan) for name, one in plan.kept.items()}
+    kept = {
+        name: tuple(one)
+        for plan in plans
+        if isinstance(plan, ChannelPlan)
+        for name, one in plan.kept.items()
+        if not isinstance(one, int)
+    }
     chains = {
         name: f"{name}_{planned.factors.stages[-1].role}"
         for plan in plans
