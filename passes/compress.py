@@ -103,24 +103,25 @@ class Compress(Pass):
         )
 
     def _pruning(self, amount: float, unreachable: str, how: Mapping[str, Any]) -> PruneChannels:
+        options: dict[str, Any] = {self.measure: amount, **how}
         return PruneChannels(
             ignore=self.ignore,
             round_to=self.round_to,
             input_range=self.input_range,
             generate_seconds=self.generate_seconds,
             unreachable=unreachable,
-            **{self.measure: amount},
-            **how,
+            **options,
         )
 
     def _factorising(self, amount: float, unreachable: str, minimise: str) -> Factorise:
+        options: dict[str, Any] = {self.measure: amount}
         return Factorise(
             where=tuple(f"!{pattern}" for pattern in self.ignore),
             round_to=1 if self.round_to == "auto" else self.round_to,
             minimise=minimise,
             cost=self.measure,
             unreachable=unreachable,
-            **{self.measure: amount},
+            **options,
         )
 
     def _generated(self, graph: Graph, context: Context) -> list[Any] | None:

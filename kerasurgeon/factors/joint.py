@@ -21,7 +21,7 @@ from kerasurgeon.factors.judge import Judge
 from kerasurgeon.factors.plan import FactorPlan
 from kerasurgeon.factors.refit import Target, fit_in_order
 from kerasurgeon.ir.graph import Graph
-from kerasurgeon.ir.structure import leaves, map_leaves, unflatten
+from kerasurgeon.ir.structure import leaves, unflatten
 from kerasurgeon.keras_io.batches import input_batches, require_telling
 from kerasurgeon.keras_io.leftovers import sweep_after
 from kerasurgeon.rewrite.context import Context
@@ -149,17 +149,22 @@ def _parts(graph: Graph, context: Context, arrays: Any) -> tuple[Any, Judge]:
         return None, Judge(graph, context, None)
     count = len(next(leaves(arrays)))
     held = int(_HELD_OUT * count) or min(1, count - 1)
-    fit, rest = (map_leaves(lambda array, own=own: array[own], arrays) for own in _split(count, held))
-    return fit, Judge(graph, context, rest)
 
+    def part(own: slice) -> Any:
+        return unflatten(graph.inputs, [array[own] for array in leaves(arrays)])
 
-def _split(count: int, held: int) -> tuple[slice, slice]:
-    return slice(0, count - held), slice(count - held if held else 0, count)
+    return part(slice(0, count - held)), Judge(graph, context, part(slice(count - held if held else 0, count)))
 
 
 def _targets(whole: Graph, graph: Graph, plans: Sequence[Any]) -> dict[str, Target]:
     """What the layers of a pruned and factorised graph are fitted to, by key: what they gave in the whole one."""
-    kept = {name: one for plan in plans if isinstance(plan, ChannelPlan) for name, one in plan.kept.items()}
+    kept = {
+        name: tuple(one)
+        for plan in plans
+        if isinstance(plan, ChannelPlan)
+        for name, one in plan.kept.items()
+        if not isinstance(one, int)
+    }
     chains = {
         name: f"{name}_{planned.factors.stages[-1].role}"
         for plan in plans

@@ -154,18 +154,28 @@ class _Wanted:
 
 
 def _fits(whole: Graph, graph: Graph, key: str, target: Target) -> bool:
-    layers = graph.layers.get(key), whole.layers.get(target.key)
-    if None in layers or len(graph.calls(key)) != 1 or len(whole.calls(target.key)) != 1:
+    now, was = graph.layers.get(key), whole.layers.get(target.key)
+    if now is None or was is None or len(graph.calls(key)) != 1 or len(whole.calls(target.key)) != 1:
         return False
-    forms = [channel_form(layer) for layer in layers if layer is not None]
-    if not all(form is not None and form.by_patches and not form.transposed for form in forms):
+    axis = _channel_axis(was, whole.calls(target.key)[0])
+    if axis is None or _channel_axis(now, graph.calls(key)[0]) != axis:
         return False
-    now, was = graph.calls(key)[0].spec.shape, whole.calls(target.key)[0].spec.shape
-    (axis,) = {form.axis(len(was)) for form in forms if form is not None}
-    width = was[axis] if target.kept is None else len(target.kept)
-    return len(now) == len(was) and all(
-        size == (width if place == axis else was[place]) for place, size in enumerate(now) if place
-    )
+    given, wanted = graph.calls(key)[0].spec.shape, list(whole.calls(target.key)[0].spec.shape)
+    if target.kept is not None:
+        wanted[axis] = len(target.kept)
+    return list(given[1:]) == wanted[1:]
+
+
+def _channel_axis(layer: Layer, node: Node) -> int | None:
+    """The axis of what a layer gives, if it multiplies patches by its kernel as it is stored."""
+    form = channel_form(layer)
+    if form is None or not form.by_patches or form.transposed or form.single is None or form.bias != "bias":
+        return None
+    kernel = layer.weights.get("kernel")
+    plain = form.single.key == "kernel" and kernel is not None
+    if kernel is None or not plain or not np.array_equal(form.single.seen(kernel.array), kernel.array):
+        return None
+    return form.axis(len(node.spec.shape))
 
 
 def _kernel(layer: Layer) -> Array:

@@ -28,7 +28,10 @@ class Workbench:
     Args:
         site: The layer.
         options: What is asked for.
-        inputs: What it reads, where the error of its output is minimised.
+        methods: The names of methods that it may be factorised by.
+
+    Attributes:
+        inputs: What it reads, where the error of its output is minimised; ``None`` until that is measured.
 
     Raises:
         Skip: No method takes it.

@@ -68,9 +68,7 @@ def test_what_can_be_had_is_begun(untouched: Callable[[], Iterator[Any]]) -> Non
 
 @pytest.mark.parametrize("options", [{"macs": 0.01}, {"compression_factor": 0.001}, {"params": 10}])
 @pytest.mark.parametrize("also", [{}, {"sparsity": 0.05}])
-def test_of_factorising(
-    untouched: Callable[[], Iterator[Any]], options: dict[str, float], also: dict[str, float]
-) -> None:
+def test_of_factorising(untouched: Callable[[], Iterator[Any]], options: dict[str, Any], also: dict[str, Any]) -> None:
     """The oracle is the refusal by the errors of kernels, for which all of them are decomposed first."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((8, 8, 8))
