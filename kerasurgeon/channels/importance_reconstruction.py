@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -62,7 +63,7 @@ class Reader:
     kernel: Array
     units: Ids
 
-    @property
+    @cached_property
     def signal(self) -> float:
         """The variance of what it gives, summed over the outputs."""
         return float(np.sum(self.kernel * (self.products @ self.kernel)))
@@ -91,7 +92,8 @@ class _State:
                 columns = np.stack([self.columns[place] for place in places])
                 own = self.kernel[columns]
                 blocks = self.inverse[columns[:, :, None], columns[:, None, :]]
-                found[places] = np.einsum("uio,uio->u", own, np.linalg.solve(blocks, own))
+                solved = own / blocks if columns.shape[1] == 1 else np.linalg.solve(blocks, own)
+                found[places] = np.einsum("uio,uio->u", own, solved)
         return found
 
     def remove(self, places: Array) -> None:
