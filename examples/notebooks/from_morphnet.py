@@ -23,7 +23,7 @@ for name, width, strides in (("one", 24, 1), ("two", 32, 2), ("three", 32, 1)):
     x = layers.ReLU(name=f"{name}_relu")(layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x))
 x = layers.GlobalAveragePooling2D(name="pool")(x)
 model = keras.Model(image, layers.Dense(10, name="digit")(x), name="net")
-model.compile(keras.optimizers.Adam(5e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"])
+model.compile(keras.optimizers.Adam(5e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
 
 # %% [markdown]
 # Attach, train, cut. The strength is steered so that half of the cost is left at the end.
@@ -31,7 +31,8 @@ model.compile(keras.optimizers.Adam(5e-3), keras.losses.SparseCategoricalCrossen
 # %%
 with MorphNet(model, "gamma", target="macs", strength=0.1) as morph:
     callbacks = [SteerStrength(morph, kept=0.5), morph.callback()]
-    history = model.fit(digits.train.images, digits.train.labels, 64, 4, verbose=0, callbacks=callbacks).history
+    train = digits.train.images, digits.train.labels
+    history = model.fit(*train, batch_size=64, epochs=4, verbose=0, callbacks=callbacks).history
     print(morph)
     small = morph.shrink(kept=0.5)
 print("share of the cost alive, after each epoch:", [round(value, 2) for value in history["morphnet_kept"]])
