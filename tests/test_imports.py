@@ -15,7 +15,7 @@ import pytest
 import kerasurgeon.passes
 from kerasurgeon import authoring
 from kerasurgeon.rewrite.passes import Pass
-from tests.sources import LIBRARY, PASSES, ROOT, source
+from tests.sources import LIBRARY, PASSES, ROOT, Call, read, source
 
 # A room may import itself and what stands before it.
 ORDER = (
@@ -270,3 +270,8 @@ def test_what_is_read_becomes_code_in_few_places() -> None:
             if called in LOADERS and where not in LOADERS[called] and not (called == "import_module" and call.fixed):
                 wrong.append(f"{where}:{call.line} calls {called}: see kerasurgeon/trust")
     assert wrong == []
+
+
+def test_what_the_test_above_finds() -> None:
+    text = "importlib.import_module('a')\nnp.load(name)"
+    assert read(text).calls == [Call("importlib.import_module", True, 1), Call("np.load", False, 2)]

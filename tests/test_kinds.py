@@ -7,7 +7,7 @@ from pathlib import Path
 
 import keras
 
-from tests.sources import LIBRARY, PASSES, ROOT, source
+from tests.sources import LIBRARY, PASSES, ROOT, read, source
 
 MODULES = [path for path in [*LIBRARY, *PASSES] if "layers" not in path.relative_to(ROOT).parts[:2]]
 # Found by looking into Keras, not by asking the rules.
@@ -52,3 +52,6 @@ def test_the_layers_room_does_list_them() -> None:
     listed = {path.stem: len(kinds_in(path)) for path in families}
     assert listed["convolution"] == 14
     assert sum(listed.values()) > 150
+    branch = 'if name in {"ResNet50"} or name == "MobileNet": pass'
+    assert sorted(text for text, _ in read(branch).compared) == ["MobileNet", "ResNet50"]
+    assert {"MobileNet", "ResNet50"} <= APPLICATIONS
