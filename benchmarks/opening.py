@@ -64,12 +64,12 @@ def networks() -> dict[str, Callable[[], keras.Model]]:
             image_shape=(16, 16, 3), patch_size=4, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32
         ),
         "ResNetV2": lambda: models.ResNetBackbone(
-            input_conv_filters=[8],
+            input_conv_filters=[64],
             input_conv_kernel_sizes=[3],
             stackwise_num_filters=[64, 64],
             stackwise_num_blocks=[2, 2],
             stackwise_num_strides=[1, 2],
-            block_type="basic_block_v2",
+            block_type="basic_block",
             use_pre_activation=True,
             image_shape=(16, 16, 3),
         ),
@@ -141,7 +141,8 @@ def networks() -> dict[str, Callable[[], keras.Model]]:
             stackwise_depth=[1, 1],
             stackwise_strides=[1, 2],
             stackwise_num_filters=[16, 32],
-            block_type="dark",
+            block_type="dark_block",
+            stage_type="dark",
             image_shape=image,
         ),
     }

@@ -157,7 +157,7 @@ def _filled(call: ChannelCall, operands: Sequence[Labels], shape: tuple[int | No
 def _is_filled(labels: Labels, axis: int) -> bool:
     array = labels.array
     constant = array is not None and labels.why[0] is Reason.FIXED_AXIS  # others are weights
-    return constant and bool(np.all(array == np.take(array, [0], axis)))
+    return constant and labels.shape[axis] != 0 and bool(np.all(array == np.take(array, [0], axis)))
 
 
 def _bind(
