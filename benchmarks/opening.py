@@ -182,7 +182,7 @@ def multiplications(model: keras.Model, shapes: list[tuple[int | None, ...]]) ->
                 count += operation.outputs[0].shape.num_elements() * first[-2 if turned else -1]
             case "Einsum":
                 sides = operation.get_attr("equation").decode().partition("->")[0].split(",")
-                sizes = {}
+                sizes: dict[str, int] = {}
                 for side, tensor in zip(sides, operation.inputs, strict=True):
                     sizes |= dict(zip(side, tensor.shape, strict=True))
                 single = any(tensor.shape.num_elements() == 1 for tensor in operation.inputs)  # a weight times one

@@ -210,7 +210,7 @@ def own_config(operation: Any) -> dict[str, Any]:
         except NotImplementedError:
             if not _has_no_options(operation):
                 raise
-            config = {"name": operation.name, "trainable": operation.trainable, "dtype": policies.name}
+            config = {"name": operation.name, "trainable": operation.trainable, "dtype": operation.dtype_policy.name}
         return config
     kept = copy.deepcopy(policies)
     config = operation.get_config()

@@ -37,8 +37,8 @@ def folded(graph: Graph) -> tuple[Graph, Moved]:
     Returns:
         The graph itself where there is none; and where weights of the graph, by layer and path, are in the other one.
     """
-    opened = (scope for scope in graph.scopes.values() if scope.opened is not None)
-    scopes = sorted((scope for scope in opened if graph.nodes_in(scope.path)), key=_depth)
+    found = (scope for scope in graph.scopes.values() if scope.opened is not None)
+    scopes = sorted((scope for scope in found if graph.nodes_in(scope.path)), key=_depth)
     if not scopes:
         return graph, {}
     chosen: dict[str, Opened] = {}
