@@ -143,12 +143,26 @@ def blocks(given: Given) -> Any:
     return ks.Pipeline([library.ReplaceWithShunt("b0_conv..b0_add")]).run(given.model).report.passes[0].plans[0]
 
 
+def reader() -> keras.Model:
+    """A network that has a vocabulary."""
+    with python_kept():
+        embedding, pool = keras.layers.Embedding(9, 4), keras.layers.GlobalAveragePooling1D()
+        return keras.Sequential([keras.Input((None,), dtype="int32"), embedding, pool, keras.layers.Dense(2)])
+
+
+def loaded(given: Given, folder: Path) -> None:
+    for suffix in ("keras", "h5"):
+        given.model.save(folder / f"a.{suffix}")
+        ks.load_model(folder / f"a.{suffix}")
+
+
 Call = Callable[[Given, Path], Any]
 CALLS: dict[str, Call] = {
     "BlockPlan": saved_plan(ks.BlockPlan, blocks),
     "ChannelPlan": saved_plan(ks.ChannelPlan, lambda given: given.plan),
     "Cost": lambda given, _: str(ks.cost(given.graph)),
     "FactorPlan": saved_plan(ks.FactorPlan, factors),
+    "KeptIds": saved_plan(ks.KeptIds, lambda _: ks.prune_vocabulary(reader(), [0, 2, 5])[1]),
     "GradualSparsity": lambda given, _: train(given.student, ks.GradualSparsity(0.5, end_step=2)),
     "Groups": lambda given, _: str(ks.groups(given.model)),
     "KeepZeros": lambda given, _: train(given.student, ks.KeepZeros()),
@@ -160,6 +174,8 @@ CALLS: dict[str, Call] = {
     "Recipe": lambda given, folder: ks.Recipe.of([library.Simplify()]).save(folder / "r.toml"),
     "SteerStrength": lambda given, _: ks.SteerStrength(ks.MorphNet(given.own.pop()), 0.5),
     "apply_passes": lambda given, _: ks.apply_passes(given.model, [library.Simplify(training_layers=True)]),
+    "change_classes": lambda given, _: ks.change_classes(given.model, 3),
+    "change_input": lambda given, _: ks.change_input(given.model, (*IMAGES.shape[1:-1], 2)),
     "choose_regions": lambda given, _: ks.choose_regions(given.quotients, macs=0.7),
     "compare": lambda given, _: ks.compare(given.model, given.student),
     "compare_costs": lambda given, _: str(ks.compare_costs(ks.cost(given.model), ks.cost(given.student))),
@@ -185,8 +201,10 @@ CALLS: dict[str, Call] = {
     ),
     "latency_on": lambda given, _: ks.latency_on("tflite", rounds=1)(given.model),
     "lift": lambda given, _: ks.lift(given.model),
+    "load_model": loaded,
     "masked": lambda given, _: ks.masked(given.model, given.plan),
     "open_runner": opened,
+    "prune_vocabulary": lambda given, _: ks.prune_vocabulary(reader(), [0, 2, 5]),
     "recalibrate_batch_norm": lambda given, _: ks.recalibrate_batch_norm(given.model, IMAGES),
     "regions": lambda given, _: ks.regions(given.graph),
     "register_rule": lambda given, _: ks.register_rule(Doubled, Rule()),
@@ -215,11 +233,14 @@ OPTIONS: dict[str, Callable[[Given], dict[str, Any]]] = {
     "ApplyBlocks": lambda given: {"plan": blocks(given)},
     "ApplyFactors": lambda given: {"plan": factors(given)},
     "ApplyPlan": lambda given: {"plan": given.plan},
+    "ChangeClasses": lambda _: {"classes": 3},
+    "ChangeInput": lambda _: {"shape": (*IMAGES.shape[1:-1], 2)},
     "Compress": lambda _: {"params": 0.6},
     "DropBlock": lambda _: {"region": "b0_conv..b0_add", "correction": "affine"},
     "Expand": lambda _: {"width": 1.5},
     "Factorise": lambda _: {"max_accuracy_loss": 0.5, "evaluations": 4},
     "InsertBlock": lambda _: {"at": "b0_add"},
+    "PruneEmbedding": lambda _: {"keep": (0, 2, 5)},
     "PruneChannels": lambda _: {"ratio": 0.3, "importance": "taylor", "compensate": "data"},
     "ReconstructWidths": lambda _: {"structure": {"b0_conv": 2}, "weights": "fresh"},
     "ReplaceLayers": lambda _: {"pattern": "ReLU", "function": lambda layer: keras.layers.ELU(name=layer.name)},
@@ -372,6 +393,8 @@ def test_public(name: str, threads: int, given: Given, tmp_path: Path, monkeypat
 def by_pass(name: str, given: Given) -> Call:
     options = OPTIONS[name](given) if name in OPTIONS else {}
     item = getattr(library, name)(**options)
+    if name == "PruneEmbedding":
+        return lambda given, _: ks.apply_passes(reader(), [item])
     loss = "sparse_categorical_crossentropy"
     return lambda given, _: ks.apply_passes(given.model, [item], data=(IMAGES, LABELS), loss=loss)
 
