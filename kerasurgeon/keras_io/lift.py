@@ -122,6 +122,7 @@ class _Lifter:
         self.models: dict[int, str] = {}
         self.variables: dict[int, WeightRef] = {}
         self.objects: list[Any] = []  # keeps the layer objects alive while their ids are keys
+        self.within = 0  # layers that are being opened, one in the other
         self.calls: dict[str, int] = defaultdict(int)
         self.lost = Lost()
 
@@ -230,6 +231,10 @@ class _Lifter:
             if id(operation) in self.openings.opener.only_opened:
                 why = self.openings.closed.get(path, "it is not to be opened")
                 raise UntraceableError(f"Keras cannot call its layer {operation.name!r} on symbolic tensors, and {why}")
+            if self.within and path in self.openings.closed and (problem := self.openings.not_made_again(operation)):
+                raise UntraceableError(
+                    f"its layer {operation.name!r} stays closed ({self.openings.closed[path]}) and {problem}"
+                )
             layer = self.openings.captured(operation, calls.get(id(operation), []))
             key = path if path not in self.graph.layers else self.graph.unique_name(path)
             self.keys[id(operation)] = self.graph.add_layer(layer, key)
@@ -241,6 +246,7 @@ class _Lifter:
         """Run the code of a layer on symbolic tensors and capture what is in it; whether that went well."""
         before = self.graph.copy(), dict(self.keys), dict(self.models), dict(self.variables), len(self.objects)
         self.models[id(operation)] = path
+        self.within += 1
         try:
             for traced in self.openings.trace(operation, nodes):
                 self._capture_layers(traced.function, path)
@@ -249,6 +255,8 @@ class _Lifter:
             del self.objects[count:]
             self.openings.closed[path] = reason(error)
             return False
+        finally:
+            self.within -= 1
         return True
 
     def _record_openings(self) -> None:

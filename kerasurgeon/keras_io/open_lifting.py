@@ -107,6 +107,14 @@ class Openings:
             definition = None
         self.records[id(operation)] = definition, keyed_variables(operation, operation.weights)
 
+    def not_made_again(self, operation: Any) -> str:
+        """Why a layer cannot be made from what it says of itself; empty if it can."""
+        try:
+            construct(capture(operation))
+        except (LiftError, EmitError) as error:
+            return f"cannot be made again: {reason(error)}"
+        return ""
+
     def refuse_unknown(self) -> None:
         """Refuse names that no layer has.
 
@@ -163,7 +171,7 @@ class Openings:
         return self._owners[id(opened.layer)]
 
 
-def reason(error: UntraceableError | LiftError) -> str:
+def reason(error: UntraceableError | LiftError | EmitError) -> str:
     """Why a layer stays closed, on one line."""
     where = f" ({error.where})" if error.where else ""
     return f"{error.what.rstrip('.')}{where}"

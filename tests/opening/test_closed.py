@@ -163,3 +163,58 @@ def test_a_layer_that_cannot_say_how_it_was_made_is_emitted_opened() -> None:
     emitted = ks.emit(graph)
     np.testing.assert_array_equal(array(emitted(data)), array(model(data)))
     assert not any(isinstance(layer, Silent) for layer in emitted._flatten_layers())
+
+
+@keras.saving.register_keras_serializable("tests.opening")
+class Forgetful(layers.Layer):
+    """Cannot be opened, and does not say how it was made."""
+
+    def __init__(self, width: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.dense = layers.Dense(width, name="dense")
+
+    def build(self, shape: Any) -> None:
+        self.dense.build(shape)
+
+    def call(self, x: Any, training: Any = None) -> Any:
+        return self.dense(x) * 2 if training else self.dense(x)
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return (*shape[:-1], self.dense.units)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config()
+
+
+@keras.saving.register_keras_serializable("tests.opening")
+class Around(layers.Layer):
+    """Says how it was made, the forgetful layer in it too."""
+
+    def __init__(self, width: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.width = width
+        self.first, self.inner = layers.Dense(width, name="first"), Forgetful(width, name="inner")
+
+    def build(self, shape: Any) -> None:
+        self.first.build(shape)
+        self.inner.build((*shape[:-1], self.width))
+
+    def call(self, x: Any) -> Any:
+        return self.inner(self.first(x))
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return (*shape[:-1], self.width)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "width": self.width}
+
+
+def test_around_a_closed_layer_that_cannot_be_made_again_all_stays_closed() -> None:
+    model = keras.Sequential([keras.Input((4,)), Around(6, name="around"), layers.Dense(2)])
+    graph = ks.lift(model)
+    assert "around/first" not in graph
+    assert "'inner' stays closed" in graph.model.closed["around"]
+    assert "cannot be made again" in graph.model.closed["around"]
+    emitted = ks.emit(graph, fold=False)
+    inputs = np.random.default_rng(0).normal(size=(2, 4)).astype("float32")
+    assert np.array_equal(array(model(inputs)), array(emitted(inputs)))
