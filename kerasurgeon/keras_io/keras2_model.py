@@ -298,22 +298,23 @@ def _first_index(data: Mapping[str, Any], *mentions: Any) -> int:
 def _operands(node: Any, tensor: Callable[[list[Any]], Any]) -> tuple[Any, dict[str, Any]]:
     """What a layer is called on, and with, in one of its calls."""
     options: dict[str, Any] = {}
-
-    def first(part: Any) -> Any:
-        if isinstance(part, list) and len(part) == 4 and part[0] == _CONSTANT:
-            options.update(part[3])
-            return part[2]
-        if _is_reference(part):
-            options.update(part[3] if len(part) == 4 else {})
-            return tensor(part)
-        if isinstance(part, Mapping):
-            return {key: first(each) for key, each in part.items()}
-        return [first(each) for each in part]
-
-    args = first(node)
+    args = _first(node, tensor, options)
     if isinstance(args, list) and len(args) == 1 and not _is_reference(node):
         args = args[0]
     return args, {key: _mapped(value, tensor) for key, value in options.items() if value is not None}
+
+
+def _first(part: Any, tensor: Callable[[list[Any]], Any], options: dict[str, Any]) -> Any:
+    """The first operand of a call; the others, which stand beside its parts, go into ``options``."""
+    if isinstance(part, list) and len(part) == 4 and part[0] == _CONSTANT:
+        options.update(part[3])
+        return part[2]
+    if _is_reference(part):
+        options.update(part[3] if len(part) == 4 else {})
+        return tensor(part)
+    if isinstance(part, Mapping):
+        return {key: _first(each, tensor, options) for key, each in part.items()}
+    return [_first(each, tensor, options) for each in part]
 
 
 def _mapped(value: Any, tensor: Callable[[list[Any]], Any]) -> Any:

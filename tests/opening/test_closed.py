@@ -183,7 +183,7 @@ class Forgetful(layers.Layer):
         return (*shape[:-1], self.dense.units)
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config()
+        return dict(super().get_config())
 
 
 @keras.saving.register_keras_serializable("tests.opening")
