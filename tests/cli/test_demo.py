@@ -15,13 +15,12 @@ PLANS = {"ApplyBlocks", "ApplyFactors", "ApplyPlan"}
 """These only carry out what another pass has planned."""
 
 SHOWN_ELSEWHERE = {
-    "ChangeClasses",
-    "ChangeInput",
-    "PruneEmbedding",
+    "Compress",
+    *("ChangeClasses", "ChangeInput", "PruneEmbedding"),
     *("DropBlock", "InsertBlock", "MergeBlocks", "ReplaceWithShunt", "ReplaceWithTranslator", "SetOutputStride"),
     *("Expand", "MorphNetShrink", "ReconstructWidths"),
 }
-"""Blocks, learned widths and other inputs and classes have commands and examples of their own."""
+"""One budget, blocks, learned widths and other inputs and classes have commands and examples of their own."""
 
 
 @pytest.mark.example
