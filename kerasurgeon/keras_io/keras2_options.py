@@ -92,6 +92,26 @@ def layer_options(cls: Any, config: Mapping[str, Any], where: str | None, change
     return kept
 
 
+def without_dropped(entry: Any) -> Any:
+    """A config that Keras 3 wrote, without options of Keras 2 in it that mean nothing where they stand.
+
+    Files that were changed by hand, or by tools, hold such. The entry itself if there are none.
+    """
+    if isinstance(entry, list):
+        items = [without_dropped(item) for item in entry]
+        return items if any(new is not old for new, old in zip(items, entry, strict=True)) else entry
+    if not isinstance(entry, dict):
+        return entry
+    found = {key: without_dropped(value) for key, value in entry.items()}
+    cls, config = getattr(keras.layers, str(entry.get("class_name")), None), found.get("config")
+    if isinstance(cls, type) and isinstance(config, dict):
+        known = constructor_options(cls)
+        gone = [key for key, may_go in _DROPPED.items() if key in config and key not in known and may_go(config[key])]
+        if gone:
+            found["config"] = {key: value for key, value in config.items() if key not in gone}
+    return found if any(found[key] is not entry[key] for key in entry) else entry
+
+
 def _plain(value: Any) -> Any:
     """A value without the wrapping of Keras 2."""
     if isinstance(value, list):

@@ -16,6 +16,7 @@ from kerasurgeon.errors import ModelFileError
 from kerasurgeon.file_errors import reading
 from kerasurgeon.keras_io.injection import limited
 from kerasurgeon.keras_io.keras2 import is_keras2, read_keras2
+from kerasurgeon.keras_io.keras2_options import without_dropped
 from kerasurgeon.keras_io.model_config import check_config
 from kerasurgeon.keras_io.recursion import room_for
 from kerasurgeon.keras_io.seeding import python_kept
@@ -91,9 +92,20 @@ def load_model(
                 )
                 model.load_weights(weights)
                 return model
-            return keras.saving.load_model(
-                file, custom_objects=dict(custom_objects or {}), compile=compile, safe_mode=not unsafe
-            )
+            try:
+                return keras.saving.load_model(
+                    file, custom_objects=dict(custom_objects or {}), compile=compile, safe_mode=not unsafe
+                )
+            except Exception:
+                plain = without_dropped(configs[0]) if configs and file.suffix.lower() != ".keras" else None
+                if plain is None or plain is configs[0]:
+                    raise
+                cls = keras.Sequential if plain.get("class_name") == "Sequential" else keras.Model
+                model = cls.from_config(plain["config"], custom_objects=dict(custom_objects or {}))
+                model.load_weights(file)
+                if tell is not None:
+                    tell("options of Keras 2 that mean nothing were left out; the model is not compiled")
+                return model
     except ModelFileError:
         raise
     except Exception as error:

@@ -499,3 +499,40 @@ def test_a_file_cannot_name_functions_that_do_harm(tmp_path: Path) -> None:
     config = stack(layer("Activation", "act", activation=bad, batch_input_shape=[None, 2]))
     with pytest.raises(ks.ModelFileError, match=r"keras\.utils\.get_file"):
         ks.load_model(write_h5(tmp_path / "old.h5", config, {}))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "extra"),
+    [
+        (keras.layers.DepthwiseConv2D, (8, 8, 3), {"groups": 1}),
+        (keras.layers.LSTM, (6, 8), {"time_major": False, "implementation": 2}),
+        (keras.layers.Conv2DTranspose, (8, 8, 3), {"groups": 1}),
+    ],
+)
+def test_old_options_in_a_file_of_keras_3(layer: Any, shape: Any, extra: dict[str, Any], tmp_path: Path) -> None:
+    made = (
+        layer(3)
+        if layer is keras.layers.LSTM
+        else layer(3, kernel_size=3)
+        if "Transpose" in layer.__name__
+        else layer(3)
+    )
+    for number, model in enumerate(
+        (
+            keras.Sequential([keras.Input(shape), made]),
+            keras.Model(x := keras.Input(shape), layer.from_config(made.get_config())(x)),
+        )
+    ):
+        path = tmp_path / f"{number}.h5"
+        model.save(path)
+        with h5py.File(path, "r+") as file:
+            config = json.loads(file.attrs["model_config"])
+            config["config"]["layers"][-1]["config"].update(extra)
+            file.attrs["model_config"] = json.dumps(config).encode()
+        inputs = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
+        np.testing.assert_array_equal(np.asarray(ks.load_model(path)(inputs)), np.asarray(model(inputs)))
+        with h5py.File(path, "r+") as file:
+            config["config"]["layers"][-1]["config"][next(iter(extra))] = 7
+            file.attrs["model_config"] = json.dumps(config).encode()
+        with pytest.raises(ks.ModelFileError):
+            ks.load_model(path)
