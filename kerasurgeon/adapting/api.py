@@ -14,7 +14,7 @@ from kerasurgeon.adapting.kept_ids import KeptIds
 from kerasurgeon.adapting.options import Shape, check_shape, read_ids
 from kerasurgeon.adapting.vocabulary import HEADS, cut_vocabulary
 from kerasurgeon.keras_io import check_types, emit, lift
-from kerasurgeon.rewrite.option_checks import check_choice
+from kerasurgeon.rewrite.option_checks import check_choice, check_count
 
 
 def change_input(
@@ -87,6 +87,8 @@ def change_classes(
         GraphError: What leads to the classes is not known well enough; the message says where.
         OptionError: A class is not there, or there is no such output.
     """
+    if classes is not None:
+        check_count("change_classes", "classes", classes)
     graph = lift(model)
     chosen = None if keep is None else read_ids("change_classes", "keep", keep)
     resize_outputs(graph, classes, keep=chosen, output=output, rng=np.random.default_rng(seed))

@@ -91,6 +91,7 @@ def test_what_cannot_be_is_refused() -> None:
         ({"keep": (1, 1)}, "2, 1 of them different"),
         ({"classes": 1, "keep": (1, 2)}, "at most as many"),
         ({"keep": (-1,)}, "whole numbers from 0"),
+        ({"classes": -1}, "'classes' cannot be used(.|\n)*a whole number from 1"),
     ):
         with pytest.raises(ks.OptionError, match=message):
             ks.change_classes(model, **options)
