@@ -24,6 +24,7 @@ from kerasurgeon.exporting.tensors import Feeds
 from kerasurgeon.exporting.tflite_ways import to_tflite
 from kerasurgeon.exporting.tflite_writer import write_tflite
 from kerasurgeon.file_errors import of_the_system
+from kerasurgeon.keras_io.large_files import save_keras
 from kerasurgeon.quiet import quiet
 
 Progress = Callable[[float, str], None]
@@ -73,7 +74,7 @@ def write_file(
 def _save(model: keras.Model, path: Path) -> None:
     try:
         with quiet():
-            model.save(path)
+            save_keras(model, path)
     except Exception as error:
         if of_the_system(error) is not None:
             raise

@@ -7,7 +7,7 @@ import gc
 from kerasurgeon.ir.graph import Graph
 
 # Python finds cycles by itself once many small objects were made. A model is few objects, however large its weights.
-_LARGE = 50 * 2**20
+LARGE = 50 * 2**20
 
 
 def sweep(weight_bytes: int) -> None:
@@ -16,7 +16,7 @@ def sweep(weight_bytes: int) -> None:
     Args:
         weight_bytes: Bytes of weights that they may hold.
     """
-    if weight_bytes >= _LARGE:
+    if weight_bytes >= LARGE:
         gc.collect()
 
 
