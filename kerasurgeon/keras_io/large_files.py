@@ -19,7 +19,7 @@ from kerasurgeon.keras_io.internals import flatten_layers
 from kerasurgeon.keras_io.leftovers import LARGE
 
 _WEIGHTS = "model.weights.h5"
-_MEMBERS = ("config.json", "metadata.json", _WEIGHTS)
+_MEMBERS = ("metadata.json", "config.json", _WEIGHTS)
 
 
 def save_keras(model: Any, path: Path) -> None:
@@ -27,19 +27,17 @@ def save_keras(model: Any, path: Path) -> None:
 
     Args:
         model: The Keras model.
-        path: A path with the suffix .keras; a folder is made beside it meanwhile.
+        path: A path with the suffix .keras; there is a folder beside it meanwhile.
     """
     size = 4 * sum(math.prod(variable.shape) for variable in _variables(model))
     if size < LARGE or any(hasattr(layer, "save_assets") for layer in flatten_layers(model)):
         model.save(path)  # Keras 3.15 leaves out of a folder what layers keep in files of their own
         return
-    folder = path.with_suffix(".parts")
-    model.save(folder, zipped=False)
-    with zipfile.ZipFile(path, "w") as archive:  # stored as they are, as Keras does
-        for file in sorted(folder.rglob("*")):
-            if file.is_file():
-                archive.write(file, file.relative_to(folder).as_posix())
-                file.unlink()
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".parts-") as folder:
+        model.save(folder, zipped=False)
+        with zipfile.ZipFile(path, "w") as archive:  # stored as they are, as Keras does
+            for name in _MEMBERS:
+                archive.write(Path(folder, name), name)
 
 
 @contextlib.contextmanager

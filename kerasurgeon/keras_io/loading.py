@@ -6,6 +6,7 @@ import json
 import re
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import keras
 from kerasurgeon.array_files import free_memory
 from kerasurgeon.errors import ModelFileError
 from kerasurgeon.file_errors import reading
-from kerasurgeon.keras_io.injection import limited
+from kerasurgeon.keras_io.injection import limited, unfilled
 from kerasurgeon.keras_io.keras2 import compile_as, is_keras2, read_keras2
 from kerasurgeon.keras_io.keras2_options import without_dropped
 from kerasurgeon.keras_io.large_files import as_keras_takes_it
@@ -94,7 +95,7 @@ def load_model(
                 model.load_weights(weights)
                 return model
             try:
-                with as_keras_takes_it(file) as source:
+                with as_keras_takes_it(file) as source, nullcontext() if source is file else unfilled():
                     return keras.saving.load_model(
                         source, custom_objects=dict(custom_objects or {}), compile=compile, safe_mode=not unsafe
                     )

@@ -39,7 +39,7 @@ def test_the_file_is_keras_own(tmp_path: Path) -> None:
     model.save(tmp_path / "keras.keras")
     large_files.save_keras(model, tmp_path / "ours.keras")
     assert members(tmp_path / "ours.keras") == members(tmp_path / "keras.keras")
-    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["keras.keras", "ours.keras"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["keras.keras", "ours.keras"]
     for read in (keras.saving.load_model, ks.load_model):
         again = read(tmp_path / "ours.keras")
         for one, two in zip(model.get_weights(), again.get_weights(), strict=True):
@@ -104,3 +104,25 @@ def test_the_folder_is_gone_afterwards(tmp_path: Path, monkeypatch: pytest.Monke
     with large_files.as_keras_takes_it(tmp_path / "model.keras") as source:
         assert (source / "model.weights.h5").is_file()
     assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
+
+
+def test_large_weights_are_not_drawn_before_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kerasurgeon.keras_io import injection
+
+    model = trained()
+    model.save(tmp_path / "model.keras")
+    monkeypatch.setattr(injection, "_LARGE", 6)
+    drawn: list[Any] = []
+    draw = keras.initializers.GlorotUniform.__call__
+
+    def noted(self: Any, shape: Any, dtype: Any = None, **options: Any) -> Any:
+        drawn.append(tuple(shape))
+        return draw(self, shape, dtype, **options)
+
+    monkeypatch.setattr(keras.initializers.GlorotUniform, "__call__", noted)
+    again = ks.load_model(tmp_path / "model.keras")
+    assert drawn == ([] if keras.backend.backend() == "tensorflow" else [(4, 3), (3, 2)])
+    for one, two in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    keras.layers.Dense(9)(keras.Input((9,)))
+    assert drawn[-1:] == [(9, 9)]  # elsewhere they are
