@@ -25,6 +25,7 @@ from kerasurgeon.exporting.tflite_ways import to_tflite
 from kerasurgeon.exporting.tflite_writer import write_tflite
 from kerasurgeon.file_errors import of_the_system
 from kerasurgeon.keras_io.large_files import save_keras
+from kerasurgeon.keras_io.leftovers import sweep
 from kerasurgeon.quiet import quiet
 
 Progress = Callable[[float, str], None]
@@ -105,6 +106,7 @@ def run_file(model: keras.Model, path: Path, options: Options, feeds: Feeds, *, 
     """
     # The custom classes are known here, and the file was written from this very model.
     custom = custom_objects(model) if options.format == "keras" else None
+    sweep(path.stat().st_size)
     try:
         runner = open_runner(path, custom_objects=custom, safe_mode=False, optimise=optimise)
         given = runner.run(_as_stored(feeds, options))

@@ -1,7 +1,9 @@
-"""What large models leave in reference cycles, found at once."""
+"""What large models leave in reference cycles and in the C library's hands, given back at once."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import gc
 
 from kerasurgeon.ir.graph import Graph
@@ -18,6 +20,8 @@ def sweep(weight_bytes: int) -> None:
     """
     if weight_bytes >= LARGE:
         gc.collect()
+        with contextlib.suppress(OSError, AttributeError, TypeError):  # glibc has it
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def sweep_after(graph: Graph) -> None:

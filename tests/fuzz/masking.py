@@ -43,6 +43,9 @@ CONSTANT = words(
 )
 """What gives entry by entry, but for some entries the same whatever comes in: nothing is found by trying."""
 
+ITSELF = words("ops.equal ops.not_equal ops.greater ops.greater_equal ops.less ops.less_equal")
+"""The same of what is compared with itself."""
+
 Gone = Mapping[str, np.ndarray[Any, Any]]
 """For what makes channels (``layer`` or ``layer#part``) for each channel whether it goes."""
 
@@ -119,7 +122,8 @@ class _Masking:
             given = [keras.ops.convert_to_numpy(each) for each in keras.tree.flatten(run(*args, **kwargs))]
             return [np.asarray(each) for each in given]
 
-        if step.kind in CONSTANT:
+        same = len(operands) > 1 and all(operand is operands[0] for operand in operands)
+        if step.kind in CONSTANT or (same and step.kind in ITSELF):
             for place in places:
                 found[0] |= False if place is None else place
             return
