@@ -29,6 +29,7 @@ from kerasurgeon.keras_io.foreign import is_foreign, said
 from kerasurgeon.keras_io.inlining import is_sparse
 from kerasurgeon.keras_io.internals import calls_of, flatten_layers, keras_mask, nodes_of, set_keras_mask
 from kerasurgeon.keras_io.open_activations import ends_in, foreign_activation
+from kerasurgeon.keras_io.open_elsewhere import agrees
 from kerasurgeon.keras_io.open_masks import take_away, with_masks
 from kerasurgeon.keras_io.open_redirects import CALL, NOW, REPLACED, SYMBOLIC, Done, Training, takes_training
 from kerasurgeon.keras_io.open_sizes import FreeSize, UntraceableError, has_free
@@ -77,8 +78,22 @@ class Opener:
         Raises:
             UntraceableError: Its code cannot be run so; the message says what it does, and where.
         """
-        frame, (args, kwargs), bound, recorded = self._entered(layer, node)
-        outputs = frame.run(args, kwargs)
+        entered = self._entered(layer, node)
+        try:
+            return self._traced(layer, node, *entered)
+        except UntraceableError:
+            if not entered[0].asked:
+                raise
+            frame, operands, *rest = self._entered(layer, node)
+            frame.elsewhere = True
+            with contextlib.suppress(UntraceableError):
+                traced = self._traced(layer, node, frame, operands, *rest)
+                if agrees(layer, operands, traced.function, self.holders):
+                    return traced
+            raise
+
+    def _traced(self, layer: Any, node: Any, frame: _Frame, operands: Any, bound: list[Any], recorded: Any) -> Traced:
+        outputs = frame.run(*operands)
         if id(layer) in self.only_opened:
             outputs = [leaf for leaf in leaves(outputs) if leaf is not None]
         outputs = map_leaves(lambda leaf: leaf if _is_symbolic(leaf) else frame.constant(leaf), outputs)
@@ -166,6 +181,7 @@ class _Frame:
         self.opener, self.layer, self.inputs = opener, layer, inputs
         self.training: Any = Training()
         self.inside = True
+        self.asked = self.elsewhere = False
         self.calling: Any = None
         self.given: Any = None
         self.parts = {id(part) for part in flatten_layers(layer)}

@@ -13,6 +13,9 @@ class Walked:
     Args:
         inputs: The tensors that come in.
         outputs: What is computed from them, nested.
+
+    Attributes:
+        nodes: The calls, in an order in which they can run; those of the inputs first.
     """
 
     def __init__(self, inputs: list[Any], outputs: Any) -> None:
@@ -31,6 +34,7 @@ class Walked:
             else:
                 waiting.append((node, True))
                 waiting += [(_node_of(tensor), False) for tensor in reversed(node.input_tensors)]
+        self.nodes = nodes
         self._nodes_by_depth = {-place: [node] for place, node in enumerate(nodes)}
         self.operations: list[Any] = list({id(node.operation): node.operation for node in nodes}.values())
 
