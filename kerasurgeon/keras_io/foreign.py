@@ -6,6 +6,8 @@ cannot be made from it, ``keras.models.clone_model`` and loading a saved file fa
 
 from __future__ import annotations
 
+import linecache
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -59,6 +61,21 @@ def said(error: BaseException) -> str:
     if len(text) > _MOST:
         text = f"{text[: _MOST // 3]} ... {text[-(_MOST - _MOST // 3) :]}"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def line_of(error: BaseException) -> str | None:
+    """The last line of a user's code that an error went through."""
+    found = None
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in _LIBRARIES:
+            found = frame.f_code.co_filename, number
+    if found is None:
+        return None
+    path, number = found
+    return f"{path}, line {number}: {linecache.getline(path, number).strip()}"
+
+
+_LIBRARIES = frozenset({"keras", "kerasurgeon", "tensorflow", "numpy", "jax", "torch", "optree"})
 
 
 @contextmanager
