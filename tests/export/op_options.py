@@ -77,7 +77,8 @@ OF_WHOLE = (
     "abs ceil exp floor sign square negative round trunc sqrt sin tanh isfinite isnan signbit logical_not zeros_like "
     "ones_like copy nan_to_num log real isreal fabs imag angle exp2 log1p"
 )
-WITHOUT = {"uint8": ("negative",), "bool": ("sign", "negative", "round", "real")}
+SIGNED = ("abs", "sign", "negative", "square", "ceil", "round", "signbit", "floor", "trunc")
+WITHOUT = {"int32": SIGNED, "int64": SIGNED, "uint8": ("negative",), "bool": ("sign", "negative", "round", "real")}
 POSITIVE = "log log2 log10 log1p sqrt rsqrt reciprocal"
 PAIRS = (
     "add subtract multiply divide true_divide maximum minimum arctan2 hypot heaviside logaddexp logaddexp2 mod fmod "
@@ -101,7 +102,7 @@ def elements() -> Iterator[Case]:
             if name not in WITHOUT.get(dtype, ()):
                 yield from ops_of(name, (typed(dtype, low=1),))
     yield from ops_of("sinc", (typed("int32"),))
-    for name in ("abs", "sign", "negative", "square", "ceil", "round", "signbit", "floor", "trunc"):
+    for name in SIGNED:
         for dtype in ("int8", "int32", "int64"):
             yield from ops_of(name, (typed(dtype),))
     for name in PAIRS.split():

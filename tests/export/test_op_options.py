@@ -23,7 +23,7 @@ REFUSED: Mapping[str, str] = {
 """What the names of cases begin with that are not written, and words of the reason."""
 
 
-@pytest.mark.spread(24)
+@pytest.mark.spread(40)
 @pytest.mark.parametrize("case", OPS, ids=str)
 def test_both_files_compute_what_keras_does(case: Case) -> None:
     why = next((why for name, why in REFUSED.items() if case.name.startswith(name)), None)
