@@ -1,39 +1,32 @@
-"""What every kind of layer becomes as a file: the second table of docs/export_support.md.
+"""What every kind of layer and every op becomes as a file: the second table of docs/export_support.md.
 
     uv run --all-extras python benchmarks/export_layers.py [WORD ...] [--all] [--write FILE]
 
-Every kind with its options (tests/export/layer_options.py), alone in a model with weights that are not what they start
-as, is written to .onnx and .tflite from its graph, to the latter with a batch of 3 and a free one. Both are run with
-the runtime's optimisation and without it, and compared with Keras. The errors are the largest difference by the
-largest value of an output. Words choose cases by name; ``--all`` prints every case, not kinds alone. The exit status
-is 1 where a file is wrong.
+Every kind with its options (tests/export/layer_options.py, moving_options.py), alone in a model with weights that are
+not what they start as, is written to .onnx and .tflite from its graph, to the latter with a batch of 3 and a free one.
+Both are run with the runtime's optimisation and without it, and compared with Keras. The errors are the largest
+difference by the largest value of an output. Words choose cases by name: their rows replace those
+in FILE. ``--all`` prints every case, not kinds alone. The exit status is 1 where a file is wrong.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections import defaultdict
 from pathlib import Path
 
-for variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from export_tables import FORMATS, TITLE, tables  # before what it sets the environment of
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-FORMATS = ("onnx", "tflite")
-TITLE = "## Single layers"
 HEAD = f"""{TITLE}
 
-Made by `python benchmarks/export_layers.py --write docs/export_support.md`: every kind of layer with its options, alone
-in a model, {{count}} models in all. *models*: how many sets of options and shapes. *error*: the largest relative
-difference of the files from Keras, with the runtime's optimisation and without it, with a fixed and with a free batch.
+Made by `python benchmarks/export_layers.py --write docs/export_support.md`: every kind of layer and op with its
+options, alone in a model, {{count}} models in all. *models*: how many sets of options, shapes and dtypes. *error*: the
+largest relative difference of the files from Keras, with the runtime's optimisation and without it, with a fixed and
+with a free batch.
 
-| layer | models | ONNX: error | TFLite: error |
+| layer or op | models | ONNX: error | TFLite: error |
 |---|---|---|---|
 """
 
@@ -42,10 +35,11 @@ def measured(words: list[str], *, every: bool) -> tuple[dict[str, list[dict[str,
     """What became of the cases, by kind, and how many files are wrong."""
     from tests.export.both_files import errors
     from tests.export.layer_options import LAYERS
+    from tests.export.moving_options import OPS
 
     found: dict[str, list[dict[str, float | str]]] = defaultdict(list)
     wrong = 0
-    for case in LAYERS:
+    for case in (*LAYERS, *OPS):
         if words and not any(word in case.name for word in words):
             continue
         try:
@@ -70,7 +64,7 @@ def rows(found: dict[str, list[dict[str, float | str]]]) -> list[str]:
             numbers = [each[file_format] for each in several]
             known = [number for number in numbers if not isinstance(number, str)]
             said = f"{max(known):.1e}" if known else "-"
-            reasons = sorted({text.rpartition(": ")[2] for text in numbers if isinstance(text, str)})
+            reasons = sorted({text.partition(": ")[2] for text in numbers if isinstance(text, str)})
             cells.append(said + "".join(f"; not written: {text}" for text in reasons))
         lines.append(f"| {' | '.join(cells)} |")
     return lines
@@ -87,13 +81,17 @@ def main() -> int:
 
     started = time.process_time()
     found, wrong = measured(options.words, every=options.all)
+    lines = rows(found)
+    print("\n".join(lines))
     count = sum(map(len, found.values()))
-    table = "\n".join(rows(found))
-    print(table)
     print(f"{count} models, {wrong} wrong, {time.process_time() - started:.0f} s of processor time")
     if options.write:
-        before = options.write.read_text(encoding="utf-8").partition(f"\n{TITLE}")[0] if options.write.exists() else ""
-        write_text(options.write, f"{before}\n{HEAD.format(count=count)}{table}\n")
+        networks, before = tables(options.write)
+        kept = [line for line in before.splitlines() if line.startswith("| ")][1:] if options.words else []
+        known = {line.split(" | ")[0]: line for line in (*kept, *lines)}
+        count = sum(int(line.split(" | ")[1]) for line in known.values())
+        table = "\n".join(known.values())
+        write_text(options.write, f"{networks}\n{HEAD.format(count=count)}{table}\n")
     return int(wrong > 0)
 
 

@@ -19,22 +19,14 @@ from __future__ import annotations
 
 import argparse
 import gc
-import os
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-for variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from export_tables import FORMATS, tables  # before what it sets the environment of
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-FORMATS = ("onnx", "tflite")
 TARGET = 1e-5
 RUNS, SECONDS = 15, 3.0
 """How often two files take turns: at least, and how long if they are quick."""
@@ -160,13 +152,9 @@ def main() -> None:
     from kerasurgeon.atomic import write_text
     from tests.applications import ARCHITECTURES
 
-    lines: dict[str, str] = {}
-    behind = ""
-    if options.write and options.write.exists():
-        table, title, layers = options.write.read_text(encoding="utf-8").partition("\n## ")
-        behind = title + layers  # benchmarks/export_layers.py makes that
-        rows = [text for text in table.splitlines() if text.startswith("| ")]
-        lines = {text.split(" | ")[0].removeprefix("| "): text for text in rows[1:]}
+    table, behind = tables(options.write)  # benchmarks/export_layers.py makes what is behind
+    rows = [text for text in table.splitlines() if text.startswith("| ")]
+    lines = {text.split(" | ")[0].removeprefix("| "): text for text in rows[1:]}
     with tempfile.TemporaryDirectory() as folder:
         for name in options.names or ARCHITECTURES:
             if options.missing and name in lines:

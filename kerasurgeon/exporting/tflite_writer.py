@@ -85,12 +85,14 @@ def _result(tensor: Tensor, parts: TfliteParts, info: TensorInfo, others: Sequen
     """The tensor that an output is: one that an operator makes, and no other output is."""
     call = TfliteCall(info.name, None, (), parts=parts)  # type: ignore[arg-type]  # there is no layer: nothing asks
     name = call.read(tensor, dtype=tensor.dtype)
-    if name not in others and any(name in operator.outputs for operator in parts.operators):
-        return name
-    sizes = call.sizes(name)
-    if sizes.count(None) > 1:
-        return call.native("TRANSPOSE", name, call.index(*range(len(sizes))), sizes=sizes)
-    return call.native("RESHAPE", name, call.index(*(-1 if size is None else size for size in sizes)), sizes=sizes)
+    if name in others or not any(name in operator.outputs for operator in parts.operators):
+        sizes = call.sizes(name)
+        if sizes.count(None) > 1:
+            name = call.native("TRANSPOSE", name, call.index(*range(len(sizes))), sizes=sizes)
+        else:
+            target = call.index(*(-1 if size is None else size for size in sizes))
+            name = call.native("RESHAPE", name, target, sizes=sizes)
+    return call.cast(name, tensor.dtype)
 
 
 def fuse(parts: TfliteParts, results: Sequence[str]) -> None:

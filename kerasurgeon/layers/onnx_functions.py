@@ -9,9 +9,20 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasurgeon.layers.onnx_special import (
+    bessel,
+    bits,
+    bitwise_not,
+    floor_divide,
+    inverse_erf,
+    logical,
+    saturated,
+    shift_left,
+    shift_right,
+)
 from kerasurgeon.layers.onnx_terms import Term, common_dtype, elementwise, give, no, operands_of, term, unary, wide
 from kerasurgeon.rules.call import CannotTell
-from kerasurgeon.rules.onnx_call import OnnxCall, np_type
+from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.onnx_parts import Tensor
 
 Write = Callable[[OnnxCall], None]
@@ -69,10 +80,6 @@ def _compare(kind: str, *, negated: bool = False) -> Write:
     return write
 
 
-def _logical(kind: str) -> Write:
-    return elementwise(lambda config, *terms: terms[0].op(kind, *terms[1:]), compute="bool")
-
-
 def _is_whole(x: Term) -> bool:
     return "float" not in x.dtype
 
@@ -102,10 +109,6 @@ def _arctan2(config: Config, y: Term, x: Term) -> Term:
     angle = (y / zero.where(1.0, x)).op("Atan")
     turned = angle + (y < 0.0).where(x.other(-pi), pi)
     return (x < 0.0).where(turned, angle)
-
-
-def _floor_divide(config: Config, x: Term, y: Term) -> Term:
-    return (x - x.op("Mod", y)) / y if _is_whole(x) else (x / y).op("Floor")
 
 
 def _mod(config: Config, x: Term, y: Term) -> Term:
@@ -181,10 +184,11 @@ def _nan_to_num(config: Config, x: Term) -> Term:
 def _clip(call: OnnxCall) -> None:
     order, dtype = call.input.order, wide(call.output.dtype)
     x = term(call, call.input, order, dtype)
-    for kind, bound in (("Max", call.config["x_min"]), ("Min", call.config["x_max"])):
-        if np.ndim(bound):
-            raise CannotTell("its bounds are no single numbers")
-        x = x if bound is None else x.op(kind, bound)
+    for kind, given in (("Max", call.config["x_min"]), ("Min", call.config["x_max"])):
+        bound = call.as_tensor(given, dtype)
+        if bound is not None and bound.rank > call.input.rank:
+            raise CannotTell("its bounds have more axes than it")
+        x = x if bound is None else x.op(kind, x.named(call.aligned(bound, order, dtype)))
     give(call, x, order)
 
 
@@ -194,12 +198,11 @@ def _where(call: OnnxCall) -> None:
     if condition is None or one is None or other is None:
         raise CannotTell("what it gives depends on how many elements are not zero")
     order, dtype = call.best_order(condition, one, other), call.output.dtype
-    names = [
-        call.aligned(operand, order, each)
-        for operand, each in zip(operands, ("bool", dtype, dtype), strict=True)
-        if operand
-    ]
-    call.give(call.op("Where", *names), order)
+    chosen, first, second = (
+        Term(call, call.aligned(operand, order, each), each)
+        for operand, each in ((condition, "bool"), (one, dtype), (other, dtype))
+    )
+    give(call, chosen.where(first, second), order)
 
 
 def _filled(number: float | None) -> Write:
@@ -213,35 +216,6 @@ def _filled(number: float | None) -> Write:
         give(call, value.expand(call.shape_of(operand)) if operand.rank else value.reshape([]))
 
     return write
-
-
-def _bits(kind: str) -> Write:
-    def write(call: OnnxCall) -> None:
-        if common_dtype(call) == "bool":
-            return _logical(kind)(call)
-        if call.opset < 18:
-            raise CannotTell("ONNX has operators of bits from opset 18 on")
-        return elementwise(lambda config, x, y: x.op(f"Bitwise{kind}", y), compute="operands")(call)
-
-    return write
-
-
-def _bitwise_not(call: OnnxCall) -> None:
-    if call.input.dtype == "bool":
-        return _logical("Not")(call)
-    unsigned = call.input.dtype.startswith("u")
-    if unsigned and call.input.dtype in ("uint32", "uint64"):
-        raise CannotTell(f"it works on {call.input.dtype}")
-    most = int(np.iinfo(np_type(call.input.dtype)).max) if unsigned else -1
-    return elementwise(lambda config, x: most - x)(call)
-
-
-def _shift_left(config: Config, x: Term, y: Term) -> Term:
-    return x * y.other(2).op("Pow", y)
-
-
-def _shift_right(config: Config, x: Term, y: Term) -> Term:
-    return _floor_divide(config, x, y.other(2).op("Pow", y))
 
 
 def _constant(value: float) -> Write:
@@ -291,7 +265,7 @@ FUNCTIONS: Mapping[str, Write] = {
     "hypot": elementwise(lambda config, x, y: _hypot(x.op("Abs"), y.op("Abs"))),
     "heaviside": elementwise(lambda config, x, y: (x < 0.0).where(0.0, (x > 0.0).where(1.0, y))),
     "erfc": elementwise(lambda config, x: 1.0 - x.op("Erf")),
-    "floor_divide": elementwise(_floor_divide),
+    "floor_divide": elementwise(floor_divide),
     "mod": elementwise(_mod),
     "fmod": elementwise(lambda config, x, y: x.op("Mod", y, fmod=1)),
     "fmax": elementwise(_f_extremum("Max")),
@@ -320,29 +294,29 @@ FUNCTIONS: Mapping[str, Write] = {
     "greater_equal": _compare("GreaterOrEqual"),
     "less": _compare("Less"),
     "less_equal": _compare("LessOrEqual"),
-    "logical_and": _logical("And"),
-    "logical_or": _logical("Or"),
-    "logical_xor": _logical("Xor"),
-    "logical_not": _logical("Not"),
-    "bitwise_and": _bits("And"),
-    "bitwise_or": _bits("Or"),
-    "bitwise_xor": _bits("Xor"),
-    "bitwise_not": _bitwise_not,
-    "bitwise_invert": _bitwise_not,
-    "bitwise_left_shift": elementwise(_shift_left),
-    "left_shift": elementwise(_shift_left),
-    "bitwise_right_shift": elementwise(_shift_right),
-    "right_shift": elementwise(_shift_right),
+    "logical_and": logical("And"),
+    "logical_or": logical("Or"),
+    "logical_xor": logical("Xor"),
+    "logical_not": logical("Not"),
+    "bitwise_and": bits("And"),
+    "bitwise_or": bits("Or"),
+    "bitwise_xor": bits("Xor"),
+    "bitwise_not": bitwise_not,
+    "bitwise_invert": bitwise_not,
+    "bitwise_left_shift": shift_left,
+    "left_shift": shift_left,
+    "bitwise_right_shift": shift_right,
+    "right_shift": shift_right,
     "zeros_like": _filled(0),
     "ones_like": _filled(1),
     "full_like": _filled(None),
     "gcd": no("ONNX has no operator that finds common divisors"),
     "lcm": no("ONNX has no operator that finds common multiples"),
-    "i0": no("ONNX has no Bessel functions"),
-    "erfinv": no("ONNX has no inverse of the error function"),
+    "i0": elementwise(bessel),
+    "erfinv": elementwise(inverse_erf),
     "nextafter": no("ONNX has no operator for neighbouring numbers"),
     "polar": no("ONNX has no complex numbers"),
-    "saturate_cast": lambda call: _saturated(call),
+    "saturate_cast": saturated,
 }
 """How an op or layer is written, by its name without ``ops.``."""
 
@@ -351,15 +325,3 @@ def _hypot(x: Term, y: Term) -> Term:
     larger, smaller = x.op("Max", y), x.op("Min", y)
     ratio = larger.equals(0.0).where(0.0, smaller / larger)
     return larger * (ratio * ratio + 1.0).op("Sqrt")
-
-
-def _saturated(call: OnnxCall) -> None:
-    order, dtype = call.input.order, call.output.dtype
-    x = term(call, call.input, order)
-    if "int" in dtype:
-        low, high = int(np.iinfo(np_type(dtype)).min), int(np.iinfo(np_type(dtype)).max)
-        if x.dtype != "float64" and (dtype not in ("int8", "uint8", "int16", "uint16") or "uint" in x.dtype):
-            raise CannotTell(f"it turns {x.dtype} into {dtype}, whose bounds {x.dtype} may not hold")
-        x = x.to(wide(x.dtype))
-        x = x.op("Max", low).op("Min", high)
-    give(call, x, order)

@@ -11,7 +11,7 @@ import numpy as np
 from kerasurgeon.layers.onnx_terms import Term, concat, give, term
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.onnx_call import OnnxCall
-from kerasurgeon.rules.onnx_parts import Order, Padded, Tensor, natural
+from kerasurgeon.rules.onnx_parts import Order, Padded, Size, Tensor, natural
 
 
 def size_known(size: int | None) -> int:
@@ -23,6 +23,14 @@ def size_known(size: int | None) -> int:
     if size is None:
         raise CannotTell("a size that it needs is unknown")
     return size
+
+
+def positions(call: OnnxCall, size: Size, start: int = 0, more: int = 0) -> Term:
+    """The numbers from ``start`` to before a size and ``more``, whether the size is known or not."""
+    if not isinstance(size, str):
+        return Term(call, call.constant(np.arange(start, size + more), "int64"), "int64")
+    end = (Term(call, size, "int64") + more).squeeze(0)
+    return end.named(call.op("Range", call.constant(start, "int64"), end.name, call.constant(1, "int64")))
 
 
 def write_padded(call: OnnxCall) -> None:
@@ -42,13 +50,22 @@ def write_padded(call: OnnxCall) -> None:
     if mode == "symmetric":
         for axis, pair in enumerate(sides):
             if any(pair):
-                at = np.pad(np.arange(size_known(operand.shape[axis])), pair, mode="symmetric")
-                x = x.gather(at, order.index(axis))
+                x = x.gather(_mirrored(call, operand, axis, pair), order.index(axis))
         return give(call, x, order)
     if mode not in ("constant", "reflect"):
         raise CannotTell(f"its mode is {mode!r}")
     filling = None if given is None else call.read(given, None, call.output.dtype)
     return give(call, x.named(call.op("Pad", x.name, call.integers(*amounts), filling, mode=mode)), order)
+
+
+def _mirrored(call: OnnxCall, operand: Tensor, axis: int, pair: tuple[int, int]) -> Any:
+    """Which positions of an axis stand where its border repeats what is inside."""
+    known, size = operand.shape[axis], call.size(operand, axis)
+    if known is not None:
+        return np.pad(np.arange(known), pair, mode="symmetric")
+    at, end = positions(call, size, -pair[0], pair[1]), Term(call, str(size), "int64")
+    inside = (at >= end).where(end * 2 - 1 - at, at)
+    return (at < 0).where(-1 - at, inside)
 
 
 def write_stacked(call: OnnxCall, operands: Sequence[Tensor], axis: int) -> None:
@@ -133,17 +150,20 @@ def write_rolled(call: OnnxCall) -> None:
     axis, shift = call.config.get("axis"), call.config["shift"]
     if axis is None:
         x, _, _, size = flattened_or_not(call, None)
-        return give(call, _rolled(x, 0, int(shift), size).reshape(call.shape_of(call.input)))
+        return give(call, _rolled(x, 0, int(shift), size_known(size)).reshape(call.shape_of(call.input)))
     order = call.input.order
     x = term(call, call.input, order)
     axes = [int(own) % len(order) for own in np.atleast_1d(axis)]
     for own, by in zip(axes, np.broadcast_to(np.asarray(shift), len(axes)), strict=True):
-        x = _rolled(x, order.index(own), int(by), call.input.shape[own])
+        x = _rolled(x, order.index(own), int(by), call.size(call.input, own))
     return give(call, x, order)
 
 
-def _rolled(x: Term, place: int, shift: int, size: int | None) -> Term:
-    shift %= size_known(size)
+def _rolled(x: Term, place: int, shift: int, size: Size) -> Term:
+    if isinstance(size, str):
+        end = Term(x.call, size, "int64")
+        return x.gather((positions(x.call, size) - shift).op("Mod", end), place)
+    shift %= size
     return concat([x.slice(place, -shift, None), x.slice(place, 0, -shift)], place) if shift else x
 
 

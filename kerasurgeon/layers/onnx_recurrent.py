@@ -272,7 +272,7 @@ def _by_steps(
     """Every step written out."""
     count = call.input.shape[1]
     if count is None:
-        raise CannotTell("its steps are written one by one, and its length is unknown")
+        raise CannotTell("its steps are written one by one, and its length is unknown: keras.Input can say it")
     if count > LONGEST:
         raise CannotTell(f"its steps are written one by one, and there are {count} of them")
     if states is None:

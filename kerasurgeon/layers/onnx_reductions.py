@@ -54,12 +54,16 @@ def reduction(*reduces: Reduce, key: str = "axis", compute: str | None = None) -
 
 
 def _plain(kind: str) -> Reduce:
-    return lambda config, x, axes, keeps: x.reduce(kind, axes, keepdims=keeps)
+    def reduce(config: Mapping[str, Any], x: Term, axes: Sequence[int], keeps: bool) -> Term:
+        x = x.to("int32") if x.dtype == "bool" else x  # no runtime compares truths
+        return x.reduce(kind, axes, keepdims=keeps)
+
+    return reduce
 
 
 def _extremum(kind: str) -> Reduce:
     def reduce(config: Mapping[str, Any], x: Term, axes: Sequence[int], keeps: bool) -> Term:
-        made = x.reduce(kind, axes, keepdims=keeps)
+        made = _plain(kind)(config, x, axes, keeps)
         initial = config.get("initial")
         return made if initial is None else made.op(kind.removeprefix("Reduce"), initial)
 

@@ -183,7 +183,8 @@ def write_one_hot(call: OnnxCall) -> None:
 
 def write_scattered(call: OnnxCall) -> None:
     """Write ``ops.scatter`` and ``ops.scatter_update``: ScatterND."""
-    dtype = call.output.dtype
+    adds = call.kind == "ops.scatter" or call.config.get("reduction") is not None
+    dtype = wide(call.output.dtype) if adds else call.output.dtype
     if call.kind == "ops.scatter":
         indices, values = call.tensor(0, "indices", "int64"), call.tensor(1, "values")
         shape = [int(size) for size in call.config["shape"]]

@@ -125,8 +125,9 @@ class Term:
     def where(self, one: Any, other: Any) -> Term:
         """One where it is true, another elsewhere; one of the two must be a term."""
         own = one if isinstance(one, Term) else other
-        one, other = own.other(one), own.other(other)
-        return Term(self.call, self.call.op("Where", self.name, one.name, other.name), own.dtype)
+        dtype = own.dtype if own.dtype == "uint8" else wide(own.dtype)  # ONNX Runtime chooses among few types
+        one, other = (own.other(value).to(dtype) for value in (one, other))
+        return Term(self.call, self.call.op("Where", self.name, one.name, other.name), dtype).to(own.dtype)
 
     def reduce(self, kind: str, axes: Sequence[int], *, keepdims: bool = True) -> Term:
         """A reduction over axes: ``"ReduceMax"`` and its like."""

@@ -223,16 +223,6 @@ def _is_nan(call: TfliteCall, x: str, *, outputs: int) -> list[str]:
     return _not_equal(call, x, x, outputs=1)
 
 
-def _bits_by_exclusive_or(call: TfliteCall, x: str, y: str, *, outputs: int) -> list[str]:
-    return [call.native("BITWISE_XOR", x, y, sizes=broadcast(call.sizes(x), call.sizes(y)))]
-
-
-def _div(call: TfliteCall, x: str, y: str, *, outputs: int) -> list[str]:
-    if call.type_of(x) == "int64":  # there is no kernel
-        return [call.cast(_div(call, call.cast(x, "int32"), call.cast(y, "int32"), outputs=1)[0], "int64")]
-    return [call.native("DIV", x, y, sizes=broadcast(call.sizes(x), call.sizes(y)))]
-
-
 ELEMENTS: Mapping[str, Translation] = {
     **{kind: _unary(kind.upper()) for kind in ("Exp", "Log", "Sqrt", "Floor", "Ceil", "Round", "Sin", "Cos", "Tanh")},
     "Abs": _formula(_abs),
@@ -274,8 +264,6 @@ ELEMENTS: Mapping[str, Translation] = {
     "Add": _binary("ADD"),
     "Sub": _binary("SUB"),
     "Mul": _binary("MUL"),
-    "Div": _div,
-    "Pow": _binary("POW"),
     "Max": _binary("MAXIMUM"),
     "Min": _binary("MINIMUM"),
     "Mod": _formula(_mod),
@@ -287,7 +275,6 @@ ELEMENTS: Mapping[str, Translation] = {
     "And": _binary("LOGICAL_AND", "bool"),
     "Or": _binary("LOGICAL_OR", "bool"),
     "Xor": _not_equal,
-    "BitwiseXor": _bits_by_exclusive_or,
     "Where": _where,
 }
 """TFLite's operators for ONNX's, by the latter's names."""

@@ -1,4 +1,4 @@
-"""What TFLite has for ONNX's operators that move, pick, sort and sum elements."""
+"""What TFLite has for ONNX's operators that move, repeat and sum elements."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from kerasurgeon.rules.call import CannotTell
+from kerasurgeon.rules.onnx_parts import Size
 from kerasurgeon.rules.tflite_call import Sizes, TfliteCall, Translation
 
-_FAR = 2**31 - 1
+FAR = 2**31 - 1
+"""An end that is further than any axis is long."""
 
 
 def _shape(call: TfliteCall, x: str, *, outputs: int) -> list[str]:
@@ -27,61 +29,18 @@ def _size(call: TfliteCall, x: str, *, outputs: int) -> list[str]:
     return [call.reduce("ReduceProd", _shape(call, x, outputs=1)[0], [0], keepdims=False)]
 
 
-def _gather(call: TfliteCall, x: str, at: str, *, outputs: int, axis: int = 0) -> list[str]:
-    own, places = call.sizes(x), call.sizes(at)
-    axis %= len(own)
-    if call.is_constant(at):
-        array, size = call.value(at), own[axis]
-        if np.any(array < 0):
-            if size is None and array.size == 1:
-                return [_from_the_end(call, x, axis, int(array.item()), places)]
-            if size is None:
-                raise CannotTell("it picks from the end of an axis whose size is unknown")
-            array = np.where(array < 0, array + size, array)
-        if call.is_constant(x):
-            return [call.constant(np.take(call.value(x), array, axis), call.type_of(x))]
-        at = call.constant(array, "int32")
-    elif call.type_of(at) not in ("int32", "int64"):
-        at = call.cast(at, "int32")
-    return [call.native("GATHER", x, at, sizes=(*own[:axis], *places, *own[axis + 1 :]), axis=axis, batchDims=0)]
+def known_sizes(call: TfliteCall, name: str) -> list[Size]:
+    """The sizes of a tensor, those that are open as tensors."""
+    return [call.size_at(name, place) if size is None else size for place, size in enumerate(call.sizes(name))]
 
 
-def _from_the_end(call: TfliteCall, x: str, axis: int, place: int, sizes: Sizes) -> str:
-    """One position of an axis of unknown size, counted from its end."""
-    bounds = (call.integers(number) for number in (place, place + 1 or _FAR, axis))
-    (made,) = _slice(call, x, *bounds, outputs=1)
-    own = call.sizes(made)
-    call.parts.shapes[made] = (*own[:axis], 1, *own[axis + 1 :])
-    return made if sizes else call.squeeze(made, [axis])
-
-
-def _gather_nd(call: TfliteCall, x: str, at: str, *, outputs: int, batch_dims: int = 0) -> list[str]:
-    if batch_dims:
-        raise CannotTell("it picks from every sample by itself")
-    own, places = call.sizes(x), call.sizes(at)
-    depth = places[-1]
-    if depth is None:
-        raise CannotTell("how many axes it picks from is unknown")
-    return [call.native("GATHER_ND", x, call.cast(at, "int32"), sizes=(*places[:-1], *own[depth:]))]
-
-
-def _gather_elements(call: TfliteCall, x: str, at: str, *, outputs: int, axis: int = 0) -> list[str]:
-    """Along one axis, with a position for every element: all axes' positions side by side."""
-    own, places = call.sizes(x), call.sizes(at)
-    rank, axis = len(own), axis % len(own)
-    if None in places or own[axis] is None:
-        raise CannotTell("how many it picks is unknown")
-    wanted = [size or 0 for size in places]
-    at = call.cast(at, "int32")
-    size = call.constant(own[axis] or 0, "int32")
-    at = call.op("Where", call.op("Less", at, call.constant(0, "int32")), call.op("Add", at, size), at)
-    grid = np.indices(wanted, np.int32)
-    columns = [
-        call.unsqueeze(at, [rank]) if place == axis else call.constant(grid[place][..., None], "int32")
-        for place in range(rank)
-    ]
-    index = call.op("Concat", *columns, axis=rank)
-    return [call.native("GATHER_ND", x, index, sizes=places)]
+def positions_of(call: TfliteCall, x: str, axis: int) -> str:
+    """The numbers of the positions along an axis, of int32, whether its size is known or not."""
+    size = call.sizes(x)[axis]
+    if size is not None:
+        return call.constant(np.arange(size), "int32")
+    end = call.squeeze(call.cast(call.size_at(x, axis), "int32"), [0])
+    return call.op("Range", call.constant(0, "int32"), end, call.constant(1, "int32"))
 
 
 def _concat(call: TfliteCall, *names: str, outputs: int, axis: int) -> list[str]:
@@ -96,19 +55,22 @@ def _concat(call: TfliteCall, *names: str, outputs: int, axis: int) -> list[str]
 
 
 def _split(call: TfliteCall, x: str, lengths: str | None = None, *, outputs: int, axis: int = 0, **_: Any) -> list[str]:
+    if call.type_of(x) == "bool":  # there is no kernel
+        pieces = call.ops("Split", call.cast(x, "uint8"), lengths, outputs=outputs, axis=axis)
+        return [call.cast(piece, "bool") for piece in pieces]
     own = call.sizes(x)
     axis %= len(own)
     if lengths is None:
         if own[axis] is None or (own[axis] or 0) % outputs:
             raise CannotTell("it splits an axis whose size is unknown")
-        pieces = [(own[axis] or 0) // outputs] * outputs
+        numbers = [(own[axis] or 0) // outputs] * outputs
     else:
-        pieces = [int(size) for size in call.value(lengths, "the sizes")]
-    results: list[tuple[Sizes, str]] = [((*own[:axis], size, *own[axis + 1 :]), call.type_of(x)) for size in pieces]
+        numbers = [int(size) for size in call.value(lengths, "the sizes")]
+    results: list[tuple[Sizes, str]] = [((*own[:axis], size, *own[axis + 1 :]), call.type_of(x)) for size in numbers]
     place = call.constant(axis, "int32")
-    if len(set(pieces)) == 1:
-        return call.natives("SPLIT", [place, x], results, numSplits=len(pieces))
-    return call.natives("SPLIT_V", [x, call.index(*pieces), place], results, numSplits=len(pieces))
+    if len(set(numbers)) == 1:
+        return call.natives("SPLIT", [place, x], results, numSplits=len(numbers))
+    return call.natives("SPLIT_V", [x, call.index(*numbers), place], results, numSplits=len(numbers))
 
 
 def _slice(
@@ -119,7 +81,7 @@ def _slice(
     if not (call.is_constant(starts) and call.is_constant(ends)):
         if rank > 5 or (axes is not None and list(call.value(axes)) != list(range(rank))):
             raise CannotTell("where it starts along some axes is computed")
-        far = call.constant(_FAR, "int64")
+        far = call.constant(FAR, "int64")
         ends = call.op("Min", ends, far) if call.type_of(ends) == "int64" else ends
         return [
             _strided(call, x, call.cast(starts, "int32"), call.cast(ends, "int32"), [1] * rank, 0, 0, (None,) * rank)
@@ -142,11 +104,11 @@ def _slice(
             if high >= 0:
                 end[axis], end_mask = high, end_mask & ~(1 << axis)
             continue
-        whole = first == 0 and last >= _FAR and step == 1
+        whole = first == 0 and last >= FAR and step == 1
         sizes[axis] = None
-        if abs(first) < _FAR and not whole:
+        if abs(first) < FAR and not whole:
             begin[axis], begin_mask = first, begin_mask & ~(1 << axis)
-        if abs(last) < _FAR:
+        if abs(last) < FAR:
             end[axis], end_mask = last, end_mask & ~(1 << axis)
     open_ends = all(own[axis] is not None or (not begin[axis] and end_mask >> axis & 1) for axis in range(rank))
     if sizes == list(own) and set(stride) == {1} and open_ends:
@@ -180,7 +142,7 @@ def _expand(call: TfliteCall, x: str, target: str, *, outputs: int) -> list[str]
         count = call.sizes(target)[0]
         if count is None or count < len(own):
             raise CannotTell("how many axes its result has is unknown")
-        sizes = (None,) * count
+        sizes = (None,) * (count - len(own)) + tuple(None if size == 1 else size for size in own)
         target = call.cast(target, "int32")
     return [call.native("BROADCAST_TO", x, target, sizes=sizes)]
 
@@ -211,7 +173,7 @@ def _pad(
     sides = list(zip(given[: len(own)], given[len(own) :], strict=True))
     for axis, (front, behind) in enumerate(sides):
         if min(front, behind) < 0:
-            bounds = [max(-front, 0), min(behind, 0) or _FAR, axis]
+            bounds = [max(-front, 0), min(behind, 0) or FAR, axis]
             x = _slice(call, x, *(call.integers(bound) for bound in bounds), outputs=1)[0]
     sides = [(max(front, 0), max(behind, 0)) for front, behind in sides]
     if mode == "constant":
@@ -246,34 +208,6 @@ def _reduce(kind: str) -> Translation:
     return add
 
 
-def _arg(kind: str) -> Translation:
-    def add(call: TfliteCall, x: str, *, outputs: int, axis: int = 0, keepdims: int = 1) -> list[str]:
-        own = call.sizes(x)
-        axis %= len(own)
-        x = call.cast(x, "int32") if call.type_of(x) not in ("float32", "int32") else x
-        sizes = (*own[:axis], *own[axis + 1 :])
-        place = call.constant(axis, "int32")
-        made = call.native(kind, x, place, sizes=sizes, dtype="int64", outputType="int64")
-        return [call.unsqueeze(made, [axis]) if keepdims else made]
-
-    return add
-
-
-def _top_k(
-    call: TfliteCall, x: str, count: str, *, outputs: int, axis: int = -1, largest: int = 1, **_: Any
-) -> list[str]:
-    rank, k = len(call.sizes(x)), int(call.value(count, "how many").reshape(-1)[0])
-    axis %= rank
-    order = [*(place for place in range(rank) if place != axis), axis]
-    back = [order.index(place) for place in range(rank)]
-    turned = call.transpose(x if largest else call.op("Neg", x), order)
-    sizes = (*call.sizes(turned)[:-1], k)
-    results = [(sizes, call.type_of(x)), (sizes, "int32")]
-    values, places = call.natives("TOPK_V2", [turned, call.constant(k, "int32")], results)
-    values = values if largest else call.op("Neg", values)
-    return [call.transpose(values, back), call.cast(call.transpose(places, back), "int64")]
-
-
 def _cumulated(call: TfliteCall, x: str, axis: str, *, outputs: int, exclusive: int = 0, reverse: int = 0) -> list[str]:
     place = call.constant(int(call.value(axis).item()) % len(call.sizes(x)), "int32")
     sizes = call.sizes(x)
@@ -285,30 +219,11 @@ def _range(call: TfliteCall, start: str, end: str, step: str, *, outputs: int) -
 
 
 def _triangle(call: TfliteCall, x: str, k: str | None = None, *, outputs: int, upper: int = 1) -> list[str]:
-    own = call.sizes(x)
-    rows, columns = own[-2:]
-    if rows is None or columns is None:
-        raise CannotTell("the size of its triangle is unknown")
-    make = np.triu if upper else np.tril
-    kept = make(np.ones((rows, columns), bool), 0 if k is None else int(call.value(k).item()))
-    return [call.op("Where", call.constant(kept, "bool"), x, call.constant(0, call.type_of(x)))]
-
-
-def _scatter(call: TfliteCall, x: str, at: str, new: str, *, outputs: int, reduction: str = "none") -> list[str]:
-    """What is new stands at its places among zeros, and is added or chosen there."""
-    own = call.sizes(x)
-    if None in own or reduction not in ("none", "add"):
-        raise CannotTell("TFLite only adds up what it scatters, in a tensor of known sizes")
-    shape = call.index(*(size or 0 for size in own))
-    there = call.native("SCATTER_ND", call.cast(at, "int32"), new, shape, sizes=own, dtype=call.type_of(x))
-    if reduction == "add":
-        return [call.op("Add", x, there)]
-    places = call.value(at, "the places")
-    mask = np.zeros([size or 0 for size in own], np.int64)
-    np.add.at(mask, tuple(np.moveaxis(places, -1, 0)), 1)
-    if mask.max(initial=0) > 1:
-        raise CannotTell("it writes to one place more than once")
-    return [call.op("Where", call.constant(mask > 0, "bool"), there, x)]
+    rank, offset = len(call.sizes(x)), call.constant(0 if k is None else call.value(k).item(), "int32")
+    row = call.unsqueeze(positions_of(call, x, rank - 2), [1])
+    beside = call.op("Sub", call.unsqueeze(positions_of(call, x, rank - 1), [0]), row)
+    kept = call.op("GreaterOrEqual" if upper else "LessOrEqual", beside, offset)
+    return [call.op("Where", kept, x, call.constant(0, call.type_of(x)))]
 
 
 def _blocks(kind: str) -> Translation:
@@ -330,9 +245,6 @@ def _blocks(kind: str) -> Translation:
 MOVING: Mapping[str, Translation] = {
     "Shape": _shape,
     "Size": _size,
-    "Gather": _gather,
-    "GatherND": _gather_nd,
-    "GatherElements": _gather_elements,
     "Concat": _concat,
     "Split": _split,
     "Slice": _slice,
@@ -344,13 +256,9 @@ MOVING: Mapping[str, Translation] = {
     "ReduceMax": _reduce("REDUCE_MAX"),
     "ReduceMin": _reduce("REDUCE_MIN"),
     "ReduceProd": _reduce("REDUCE_PROD"),
-    "ArgMax": _arg("ARG_MAX"),
-    "ArgMin": _arg("ARG_MIN"),
-    "TopK": _top_k,
     "CumSum": _cumulated,
     "Range": _range,
     "Trilu": _triangle,
-    "ScatterND": _scatter,
     "DepthToSpace": _blocks("DEPTH_TO_SPACE"),
     "SpaceToDepth": _blocks("SPACE_TO_DEPTH"),
 }

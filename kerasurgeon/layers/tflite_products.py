@@ -8,6 +8,7 @@ import numpy as np
 
 from kerasurgeon.layers.onnx_terms import Term
 from kerasurgeon.layers.tflite_elements import broadcast
+from kerasurgeon.layers.tflite_whole import product_of_whole
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.tflite_call import TfliteCall, Translation
 
@@ -23,15 +24,15 @@ def _connected(call: TfliteCall, x: str, matrix: str, bias: str | None = None, *
 
 
 def _product(call: TfliteCall, x: str, y: str, *, outputs: int) -> list[str]:
-    if call.type_of(x) != "float32":
-        raise CannotTell(f"TFLite multiplies no matrices of {call.type_of(x)}")
-    one, two = call.sizes(x), call.sizes(y)
-    if len(two) == 2 and call.is_constant(y):
+    one, two, real = call.sizes(x), call.sizes(y), "float" in call.type_of(x)
+    if len(two) == 2 and call.is_constant(y) and real:
         return _connected(call, x, y, outputs=outputs)
     if len(one) == 1:
         return [call.squeeze(_product(call, call.unsqueeze(x, [0]), y, outputs=1)[0], [-1 if len(two) == 1 else -2])]
     if len(two) == 1:
         return [call.squeeze(_product(call, x, call.unsqueeze(y, [1]), outputs=1)[0], [-1])]
+    if not real:
+        return [product_of_whole(call, x, y)]
     if max(len(one), len(two)) > 5:
         raise CannotTell("TFLite multiplies matrices in tensors of at most five axes")
     sizes = (*broadcast(one[:-2], two[:-2]), one[-2], two[-1])
@@ -41,14 +42,31 @@ def _product(call: TfliteCall, x: str, y: str, *, outputs: int) -> list[str]:
 def _einsum(call: TfliteCall, *names: str, outputs: int, equation: str) -> list[str]:
     operands, _, result = equation.partition("->")
     several = operands.split(",")
-    if any(len(set(letters)) < len(letters) for letters in (*several, result)):
-        raise CannotTell("it takes a diagonal")
-    made, letters = names[0], several[0]
-    for place, (name, own) in enumerate(zip(names[1:], several[1:], strict=True), 1):
+    (made, letters), *others = (_diagonal(call, *pair) for pair in zip(names, several, strict=True))
+    for place, (name, own) in enumerate(others, 1):
         later = set(result).union(*several[place + 1 :])
         made, letters = _pair(call, made, letters, name, own, later)
     made, letters = _summed(call, made, letters, set(result))
     return [call.transpose(made, [letters.index(letter) for letter in result])]
+
+
+def _diagonal(call: TfliteCall, name: str, letters: str) -> tuple[str, str]:
+    """A tensor in which no letter stands twice: of axes of one letter, the elements at the same place of all."""
+    for letter in letters:
+        if letters.count(letter) < 2:
+            continue
+        one, two = [place for place, own in enumerate(letters) if own == letter][:2]
+        left = [place for place in range(len(letters)) if place not in (one, two)]
+        size = call.sizes(name)[one]
+        if size is None:
+            raise CannotTell("it takes a diagonal whose length is unknown")
+        turned = call.transpose(name, [*left, one, two])
+        sizes = [call.size_at(name, place) if own is None else own for place, own in enumerate(call.sizes(turned)[:-2])]
+        flat = call.reshape(turned, [*sizes, size * size])
+        at = call.constant(np.arange(size) * (size + 1), "int32")
+        name = call.op("Gather", flat, at, axis=len(left))
+        return _diagonal(call, name, "".join(letters[place] for place in left) + letter)
+    return name, letters
 
 
 def _summed(call: TfliteCall, name: str, letters: str, wanted: set[str]) -> tuple[str, str]:
@@ -69,7 +87,7 @@ def _pair(call: TfliteCall, x: str, one: str, y: str, two: str, later: set[str])
     columns = [letter for letter in two if letter not in one]
     result = "".join((*batch, *rows, *columns))
     if sum(known[letter] is None for letter in {*one, *two}) > 1:
-        raise CannotTell("several sizes are unknown")
+        return _single(call, x, one, y, two, (batch, rows, summed, columns)), result
     left = _grouped(
         call, call.transpose(x, [one.index(c) for c in (*batch, *rows, *summed)]), known, (batch, rows, summed)
     )
@@ -78,6 +96,24 @@ def _pair(call: TfliteCall, x: str, one: str, y: str, two: str, later: set[str])
     )
     made = call.op("MatMul", left, right)
     return call.reshape(made, [-1 if known[letter] is None else known[letter] or 0 for letter in result]), result
+
+
+def _single(
+    call: TfliteCall, x: str, one: str, y: str, two: str, groups: tuple[list[str], list[str], list[str], list[str]]
+) -> str:
+    """The product of two, of which every kind but the batch has one axis at most."""
+    batch, rows, summed, columns = groups
+    if max(map(len, groups[1:])) > 1:
+        raise CannotTell("several sizes are unknown")
+    count = len(batch)
+    left = call.transpose(x, [one.index(letter) for letter in (*batch, *rows, *summed)])
+    left = call.unsqueeze(left, [count] if not rows else [])
+    left = call.unsqueeze(left, [count + 1] if not summed else [])
+    right = call.transpose(y, [two.index(letter) for letter in (*batch, *summed, *columns)])
+    right = call.unsqueeze(right, [count] if not summed else [])
+    right = call.unsqueeze(right, [count + 1] if not columns else [])
+    gone = [place for place, letters in ((count, rows), (count + 1, columns)) if not letters]
+    return call.squeeze(call.op("MatMul", left, right), gone)
 
 
 def _grouped(call: TfliteCall, name: str, known: Mapping[str, int | None], groups: Sequence[Sequence[str]]) -> str:

@@ -13,9 +13,8 @@ import numpy as np
 
 from kerasurgeon.layers.onnx_resizing import by_matrices
 from kerasurgeon.layers.onnx_terms import Term
-from kerasurgeon.layers.tflite_moving import padded
+from kerasurgeon.layers.tflite_moving import known_sizes, padded
 from kerasurgeon.rules.call import CannotTell
-from kerasurgeon.rules.onnx_parts import Size
 from kerasurgeon.rules.tflite_call import Sizes, TfliteCall, Translation
 
 _END = 2**63 - 1
@@ -267,12 +266,12 @@ def _pooled(kind: str) -> Translation:
         """Rows and columns of every slice first, then the slices: a maximum of maxima, a mean of means."""
         given = tuple(pads or (0,) * 6)
         last = call.transpose(x, to_last(5))
-        n, d, h, w, c = _known_sizes(call, last)
+        n, d, h, w, c = known_sizes(call, last)
         flat = call.transpose(call.reshape(last, [-1, h, w, c]), to_first(4))
         around = (given[1], given[2], given[4], given[5])
         flat = call.op(_ONNX[kind], flat, kernel_shape=taps[1:], strides=strides[1:], pads=around, auto_pad=auto_pad)
         flat = call.transpose(flat, to_last(4))
-        _, rows, columns, _ = _known_sizes(call, flat)
+        _, rows, columns, _ = known_sizes(call, flat)
         if isinstance(rows, int) and isinstance(columns, int):
             deep = call.reshape(flat, [-1, d, rows * columns, c])
         else:
@@ -286,15 +285,10 @@ def _pooled(kind: str) -> Translation:
             auto_pad=auto_pad,
         )
         deep = call.transpose(deep, to_last(4))
-        made = call.reshape(deep, [-1, _known_sizes(call, deep)[1], rows, columns, c])
+        made = call.reshape(deep, [-1, known_sizes(call, deep)[1], rows, columns, c])
         return call.transpose(made, to_first(5))
 
     return add
-
-
-def _known_sizes(call: TfliteCall, name: str) -> list[Size]:
-    """The sizes of a tensor, those that are open as tensors."""
-    return [call.size_at(name, place) if size is None else size for place, size in enumerate(call.sizes(name))]
 
 
 _ONNX = {"MAX_POOL_2D": "MaxPool", "AVERAGE_POOL_2D": "AveragePool"}
@@ -333,7 +327,7 @@ def _resized(
         wanted = [int(size) for size in call.value(target, "the size")] if call.is_constant(target) else [None] * rank
     if mode == "cubic":
         if None in own[2:] or None in wanted[2:]:
-            raise CannotTell("bicubic interpolation of images whose size is unknown")
+            raise CannotTell("bicubic interpolation of images whose size is unknown: keras.Input can say it")
         made = by_matrices(
             Term(call, x, call.type_of(x)), own[2:], [size or 0 for size in wanted[2:]], "bicubic", False
         )

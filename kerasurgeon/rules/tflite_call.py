@@ -28,6 +28,9 @@ OPSET = 23
 RUNS = ("float32", "int64", "int32", "int16", "int8", "uint8", "bool")
 """Types that TFLite's kernels compute with, or can at least be cast from."""
 
+STAND_INS = {"float64": "float32", "uint32": "int64", "uint16": "int32"}
+"""Types that TFLite does nothing with but cast them: what is computed with in their place."""
+
 
 class TfliteParts(Parts):
     """Operators and constants of a TFLite file, with the shape and the type of every tensor.
@@ -142,15 +145,28 @@ class TfliteCall(OnnxCall):
             results: Sizes and type of every output.
             **options: What the schema's options of this operator are set to.
         """
-        for name in inputs:
-            if name is not None and self.type_of(name) not in RUNS:
-                raise CannotTell(f"TFLite does not compute with {self.type_of(name)}")
+        if kind != "CAST":
+            inputs = [None if name is None else self._computable(name) for name in inputs]
+            results = [(sizes, STAND_INS.get(dtype, dtype)) for sizes, dtype in results]
         made = [self.parts.fresh(f"{self.name}/{kind}") for _ in results]
         for name, (sizes, dtype) in zip(made, results, strict=True):
             self.parts.shapes[name], self.parts.types[name] = tuple(sizes), dtype
         names = ["" if name is None else name for name in inputs]
         self.parts.operators.append(Operator(kind, made[0], names, made, options))
         return made
+
+    def _computable(self, name: str) -> str:
+        """A tensor in a type that kernels compute with.
+
+        Raises:
+            CannotTell: There is none.
+        """
+        own = self.type_of(name)
+        if own in STAND_INS:
+            return self.cast(name, STAND_INS[own])
+        if own not in RUNS:
+            raise CannotTell(f"TFLite does not compute with {own}")
+        return name
 
     def native(self, kind: str, *inputs: str | None, sizes: Sizes, dtype: str | None = None, **options: Any) -> str:
         """One of TFLite's own operators; its type is that of the first input unless told."""
@@ -168,7 +184,7 @@ class TfliteCall(OnnxCall):
         own = self.type_of(name)
         if dtype == own:
             return name
-        if dtype not in RUNS:
+        if dtype not in (*RUNS, *STAND_INS) or own not in (*RUNS, *STAND_INS):
             raise CannotTell(f"TFLite does not compute with {dtype}")
         return self.native("CAST", name, sizes=self.sizes(name), dtype=dtype, inDataType=own, outDataType=dtype)
 

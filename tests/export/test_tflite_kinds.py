@@ -15,14 +15,10 @@ from tests.export.single_layers import Case, compare, model_of
 from tests.export.test_tflite_writer import run, written
 
 REFUSED: Mapping[str, str] = {
-    "bitwise of ints": "nothing for Bitwise",
-    "matmul of ints": "multiplies no matrices",
     "SimpleRNN of open length": "its length is unknown",
     "GRU of open length": "its length is unknown",
     "LSTM of open length": "its length is unknown",
     "UpSampling2D bicubic of open sizes": "size is unknown",
-    "tril of open sizes": "size of its triangle is unknown",
-    "sort a free length": "to be a constant",
 }
 """Cases that cannot be written, and words of the reason."""
 
