@@ -111,7 +111,7 @@ def fixes_training(self: Odd, x: Any, training: Any) -> Any:
         (fixes_training, "training=True"),
         (draws_from_numpy, "draws random numbers"),
         (draws_from_a_generator, "numbers that are others in every call"),
-        (makes_a_layer, "'another', in its call"),
+        (makes_a_layer, "cannot add new elements of state"),
         (takes_its_layer_away, "boolean"),
     ],
 )
