@@ -194,9 +194,9 @@ def diffusion_unet() -> keras.Model:
         height, width = x.shape[1:3]
         y = layers.GroupNormalization(groups=8)(x)
         q, k, v = (layers.Dense(units)(y) for _ in range(3))
-        scores = ops.einsum("bhwc,bHWc->bhwHW", q, k) * units**-0.5
+        scores = ops.einsum("bhwc,bijc->bhwij", q, k) * units**-0.5
         scores = ops.softmax(ops.reshape(scores, (-1, height, width, height * width)), axis=-1)
-        y = ops.einsum("bhwHW,bHWc->bhwc", ops.reshape(scores, (-1, height, width, height, width)), v)
+        y = ops.einsum("bhwij,bijc->bhwc", ops.reshape(scores, (-1, height, width, height, width)), v)
         return x + layers.Dense(units)(y)
 
     x = skip = residual(layers.Conv2D(32, 3, padding="same")(image), 32)

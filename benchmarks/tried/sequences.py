@@ -121,9 +121,9 @@ def audio_cnn() -> keras.Model:
 
 def spectrogram() -> keras.Model:
     """Frames, a Fourier transform by Keras' layer, and a network of images over it."""
-    inputs = keras.Input((512,))
+    inputs = keras.Input((512, 1))
     x = layers.STFTSpectrogram(mode="log", frame_length=64, frame_step=32, fft_length=64, trainable=False)(inputs)
-    x = layers.Normalization(mean=0.0, variance=2.0)(ops.expand_dims(x, -1))
+    x = layers.Normalization(mean=0.0, variance=2.0)(layers.Reshape((15, 33, 1))(x))
     for filters in (16, 32, 32):
         x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(filters, 3, 1, "same")(x)))
     x = ops.max(ops.mean(x, axis=1), axis=1)

@@ -12,8 +12,6 @@ calls of inner layers nothing is. The layer's own code sees
 from __future__ import annotations
 
 import contextlib
-import linecache
-import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +27,8 @@ from kerasurgeon.keras_io.foreign import is_foreign, said
 from kerasurgeon.keras_io.inlining import is_sparse
 from kerasurgeon.keras_io.internals import calls_of, flatten_layers, keras_mask, nodes_of, set_keras_mask
 from kerasurgeon.keras_io.open_activations import ends_in, foreign_activation
+from kerasurgeon.keras_io.open_branches import same_but_for_idle
+from kerasurgeon.keras_io.open_code import line_of, put_back
 from kerasurgeon.keras_io.open_masks import take_away, with_masks
 from kerasurgeon.keras_io.open_redirects import CALL, NOW, REPLACED, SYMBOLIC, Done, Training, takes_training
 from kerasurgeon.keras_io.open_sizes import FreeSize, UntraceableError, has_free
@@ -77,15 +77,38 @@ class Opener:
         Raises:
             UntraceableError: Its code cannot be run so; the message says what it does, and where.
         """
+        training = Training()
+        try:
+            frame, traced = self._run(layer, node, training)
+        except UntraceableError:
+            if not training.seen:
+                raise
+            found = self._in_both(layer, node)
+            if found is None:
+                raise
+            frame, traced = found
+        frame.name_anew(traced.function)
+        return traced
+
+    def _run(self, layer: Any, node: Any, training: Training) -> tuple[_Frame, Traced]:
         frame, (args, kwargs), bound, recorded = self._entered(layer, node)
+        frame.training = training
         outputs = frame.run(args, kwargs)
         if id(layer) in self.only_opened:
             outputs = [leaf for leaf in leaves(outputs) if leaf is not None]
         outputs = map_leaves(lambda leaf: leaf if _is_symbolic(leaf) else frame.constant(leaf), outputs)
         frame.check(outputs, node)
-        function = Walked(list(frame.inputs), outputs)
-        frame.name_anew(function)
-        return Traced(function, bound, recorded)
+        return frame, Traced(Walked(list(frame.inputs), outputs), bound, recorded)
+
+    def _in_both(self, layer: Any, node: Any) -> tuple[_Frame, Traced] | None:
+        """What code that looks at ``training`` does in training, if otherwise it is that without what is idle then."""
+        try:
+            frame, traced = self._run(layer, node, Training(True))
+            _, other = self._run(layer, node, Training(False))
+        except UntraceableError:
+            return None
+        parts = frame.parts | set(self.holders)
+        return (frame, traced) if same_but_for_idle(traced.function, other.function, parts) else None
 
     def is_idle(self, layer: Any, node: Any) -> bool:
         """Whether a call of a layer, when the model does not train, returns the tensor that it is called on."""
@@ -186,13 +209,13 @@ class _Frame:
             return done.outputs
         except UntraceableError as error:
             what = error.what.rpartition("\x1b[1m")[2].partition("\x1b[0m")[0]  # as Keras quotes it, in bold
-            raise UntraceableError(what, where=_line(error)) from error
+            raise UntraceableError(what, where=line_of(error)) from error
         except Exception as error:
-            raise UntraceableError(said(error), where=_line(error)) from error
+            raise UntraceableError(said(error), where=line_of(error)) from error
         finally:
             NOW.frame = None
             for part, attributes in before:
-                _put_back(part, attributes)
+                put_back(part, attributes)
         raise UntraceableError("its call is not made by Keras")
 
     @contextlib.contextmanager
@@ -214,8 +237,11 @@ class _Frame:
             )
         if has_free(tuple(leaves((args, kwargs)))):
             raise UntraceableError(f"it hands a free size to the layer {layer.name!r}")
-        if isinstance(kwargs.get("training"), bool):
+        said = kwargs.get("training")
+        if isinstance(said, bool) and said is not getattr(self.training, "answer", None):
             raise UntraceableError(f"it says training={kwargs['training']} to the layer {layer.name!r}")
+        if isinstance(said, bool):
+            kwargs = {name: value for name, value in kwargs.items() if name != "training"}
         args, kwargs = map_leaves(
             lambda leaf: None if isinstance(leaf, Training) else leaf, (args, _without_defaults(layer, kwargs))
         )
@@ -271,8 +297,8 @@ class _Frame:
             return variable  # a constant of the graph
         if id(variable) not in self.read:
             with self.aside():
-                scalar = not tuple(variable.shape)
-                if scalar and id(variable) not in self.own:
+                bound = not tuple(variable.shape) or isinstance(self.layer, keras.layers.Lambda)
+                if bound and id(variable) not in self.own:
                     raise UntraceableError(f"it computes with the variable {variable.path!r} of another layer")
                 holder = self.opener.holder(variable, self.layer)
                 one = ops.reshape(ops.add(ops.cast(self.zero(), holder.compute_dtype), 1), (1,))
@@ -362,36 +388,3 @@ def _without_defaults(layer: Any, kwargs: Any) -> dict[str, Any]:
         if not isinstance(value, Training)
         and not (value is None and name in parameters and parameters[name].default is None)
     }
-
-
-def _line(error: BaseException) -> str | None:
-    """The last line of a user's code that an error went through."""
-    found = None
-    for frame, number in traceback.walk_tb(error.__traceback__):
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in _LIBRARIES:
-            found = frame.f_code.co_filename, number
-    if found is None:
-        return None
-    path, number = found
-    return f"{path}, line {number}: {linecache.getline(path, number).strip()}"
-
-
-_LIBRARIES = frozenset({"keras", "kerasurgeon", "tensorflow", "numpy", "jax", "torch", "optree"})
-
-
-def _put_back(layer: Any, before: dict[str, Any]) -> None:
-    """Undo what code that was run on symbolic tensors has left in the attributes of a layer."""
-    now = vars(layer)
-    for name in [name for name, value in now.items() if value is not before.get(name, now)]:
-        value = now[name]
-        simple = value is None or isinstance(value, (bool, int, float, str))
-        if name in _BY_KERAS or not (simple or any(isinstance(leaf, _FOREIGN) for leaf in leaves(value))):
-            continue
-        if name in before:
-            now[name] = before[name]
-        else:
-            del now[name]
-
-
-_BY_KERAS = frozenset({"built", "_lock", "_parent_path"})
-_FOREIGN = (keras.KerasTensor, FreeSize, Training)
