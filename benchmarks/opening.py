@@ -81,8 +81,17 @@ def multiplications(model: keras.Model, shapes: list[tuple[int | None, ...]]) ->
         for shape, tensor in zip(shapes, keras.tree.flatten(model.input), strict=True)
     ]
     function = tf.function(lambda *tensors: model(keras.tree.pack_sequence_as(model.input, tensors), training=False))
+    return products(function.get_concrete_function(*specs).graph)
+
+
+def products(graph: Any) -> int:
+    """The multiplications in the products and convolutions of a TensorFlow graph.
+
+    Raises:
+        ValueError: It has a loop.
+    """
     count = 0
-    for operation in function.get_concrete_function(*specs).graph.get_operations():
+    for operation in graph.get_operations():
         match operation.type:
             case "MatMul" | "BatchMatMulV2":
                 first = operation.inputs[0].shape
@@ -97,10 +106,14 @@ def multiplications(model: keras.Model, shapes: list[tuple[int | None, ...]]) ->
                 count += 0 if single or len(sides) < 2 else int(np.prod(list(sizes.values())))
             case "Conv2D" | "Conv3D":
                 count += operation.outputs[0].shape.num_elements() * int(np.prod(operation.inputs[1].shape[:-1]))
+            case "Conv2DBackpropInput":  # a transposed convolution: as the convolution that it is the transpose of
+                count += operation.inputs[2].shape.num_elements() * int(np.prod(operation.inputs[1].shape[:-1]))
             case "DepthwiseConv2dNative":
                 count += operation.outputs[0].shape.num_elements() * int(np.prod(operation.inputs[1].shape[:2]))
-            case "While" | "StatelessWhile" | "PartitionedCall" | "StatefulPartitionedCall":
-                raise ValueError(f"the graph calls a function in {operation.name}")
+            case "PartitionedCall" | "StatefulPartitionedCall":
+                count += products(graph._get_function(operation.get_attr("f").name).graph)
+            case "While" | "StatelessWhile":
+                raise ValueError("a loop")
     return count
 
 
@@ -114,7 +127,7 @@ def measure(build: Callable[[], keras.Model], *, uses: bool) -> dict[str, str]:
     for weight in model.weights:
         if keras.backend.is_float_dtype(weight.dtype):
             weight.assign(weight + rng.normal(size=weight.shape, scale=0.1))
-    graph = ks.lift(model)
+    graph = ks.lift(model, open="all" if uses else "auto")
     kinds = {graph.layers[key].cls.__name__ for key in graph.model.closed if key in graph.layers}
     for path, why in graph.model.closed.items():
         print(f"    {path}: {why}"[:400], file=sys.stderr, flush=True)
@@ -167,6 +180,8 @@ def measure(build: Callable[[], keras.Model], *, uses: bool) -> dict[str, str]:
     channels = analyse(graph)
     tell("groups", free)
     tell("twin", twin)
+    if uses:
+        model = ks.emit(graph, fold=False)
     pruned: list[keras.Model] = []
     tell("MACs kept", kept)
     if pruned:
