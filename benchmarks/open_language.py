@@ -328,7 +328,7 @@ def main() -> None:
             line = measure(name)
             print(line, f"({time.perf_counter() - started:.0f} s)", flush=True)
             if options.write:
-                put(options.write, name, line, HEAD, NETWORKS)
+                put(options.write, "## Language models that were trained\n", HEAD, list(NETWORKS), line)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Which networks of keras-hub are opened, and what pruning makes of them: the table of docs/opening.md.
+"""Which networks are opened, and what pruning makes of them: the table of docs/opening.md.
 
-    python benchmarks/opening.py [NAME ...] [--write docs/opening.md]
+    python benchmarks/opening.py [NAME ...] [--of users] [--write docs/opening.md]
 
-Needs keras-hub, which the library does not. Tiny configurations, seeded random weights:
+Networks of keras-hub, of other packages (kimm, keras-tcn, kecam), or such as users write them. The packages must be
+there, the library needs none of them. Tiny configurations, seeded random weights:
 
 - closed: layers that stay closed, and whether the network of plain layers gives bitwise the same.
 - groups: groups of channels without anything frozen, of all.
@@ -10,6 +11,7 @@ Needs keras-hub, which the library does not. Tiny configurations, seeded random 
 - counted: the same, counted otherwise: from the operations of the TensorFlow graphs that Keras makes of both networks.
 - twin: a random cut against the masked twin, the largest relative difference of outputs.
 - ONNX, TFLite: the pruned network exported, the largest relative difference between the file and Keras.
+- fails: which of the uses in ``opening_uses.py`` fail; not for keras-hub.
 
 With ``--write`` the lines of these networks in the file's table are replaced.
 """
@@ -19,11 +21,14 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+from opening_uses import USES, halves
+from tried import hub, packages, users
 
 import kerasurgeon as ks
 from kerasurgeon.atomic import write_text
@@ -34,118 +39,21 @@ from kerasurgeon.passes import PruneChannels
 from kerasurgeon.rewrite.outputs import relative_difference, run_model
 
 ROOT = Path(__file__).resolve().parent.parent
-HEAD = """| network | nodes | closed | bitwise | groups | MACs kept | counted | twin | ONNX | TFLite |
-|---|---|---|---|---|---|---|---|---|---|
-"""
-TEXT = {"vocabulary_size": 50, "num_layers": 2, "hidden_dim": 16, "intermediate_dim": 32}
-LENGTH, LONGEST = 8, 128
+CELLS = ["nodes", "closed", "bitwise", "groups", "MACs kept", "counted", "twin", "ONNX", "TFLite"]
+TABLES = {
+    "keras-hub": (hub.networks, False),
+    "users": (users.networks, True),
+    "other packages": (packages.networks, True),
+}
+"""What is tried, and whether in other uses, too."""
+
+LENGTH = 8
 
 
-def networks() -> dict[str, Callable[[], keras.Model]]:
-    """What is tried."""
-    from keras_hub import models
-
-    grouped = {"num_query_heads": 4, "num_key_value_heads": 2}
-    plain = {**TEXT, "num_heads": 2}
-    short = {**plain, "max_sequence_length": LONGEST}
-    image = (32, 32, 3)
-    return {
-        "GPT2": lambda: models.GPT2Backbone(**TEXT, num_heads=2, max_sequence_length=LONGEST),
-        "BERT": lambda: models.BertBackbone(**TEXT, num_heads=2, max_sequence_length=LONGEST),
-        "RoBERTa": lambda: models.RobertaBackbone(**TEXT, num_heads=2, max_sequence_length=LONGEST),
-        "DistilBERT": lambda: models.DistilBertBackbone(**TEXT, num_heads=2, max_sequence_length=LONGEST),
-        "T5": lambda: models.T5Backbone(**TEXT, num_heads=2),
-        "Llama": lambda: models.LlamaBackbone(**TEXT, **grouped),
-        "Mistral": lambda: models.MistralBackbone(**TEXT, **grouped, sliding_window=4),
-        "Whisper": lambda: models.WhisperBackbone(
-            **TEXT, num_heads=2, max_encoder_sequence_length=LONGEST, max_decoder_sequence_length=LONGEST
-        ),
-        "ViT": lambda: models.ViTBackbone(
-            image_shape=(16, 16, 3), patch_size=4, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32
-        ),
-        "ResNetV2": lambda: models.ResNetBackbone(
-            input_conv_filters=[64],
-            input_conv_kernel_sizes=[3],
-            stackwise_num_filters=[64, 64],
-            stackwise_num_blocks=[2, 2],
-            stackwise_num_strides=[1, 2],
-            block_type="basic_block",
-            use_pre_activation=True,
-            image_shape=(16, 16, 3),
-        ),
-        "Swin": lambda: models.SwinTransformerBackbone(
-            image_shape=(32, 32, 3), embed_dim=8, depths=(2, 2), num_heads=(2, 2), window_size=4
-        ),
-        "Gemma": lambda: models.GemmaBackbone(**TEXT, **grouped, head_dim=4),
-        "Bloom": lambda: models.BloomBackbone(**plain),
-        "OPT": lambda: models.OPTBackbone(**short),
-        "Albert": lambda: models.AlbertBackbone(**short, embedding_dim=8),
-        "Electra": lambda: models.ElectraBackbone(
-            vocab_size=50,
-            num_layers=2,
-            num_heads=2,
-            hidden_dim=16,
-            embedding_dim=8,
-            intermediate_dim=32,
-            max_sequence_length=LONGEST,
-        ),
-        "DeBERTaV3": lambda: models.DebertaV3Backbone(**short, bucket_size=8),
-        "Bart": lambda: models.BartBackbone(**short),
-        "Phi3": lambda: models.Phi3Backbone(**TEXT, **grouped),
-        "Qwen": lambda: models.QwenBackbone(**TEXT, **grouped),
-        "Qwen3": lambda: models.Qwen3Backbone(**TEXT, **grouped, head_dim=4),
-        "GPTNeoX": lambda: models.GPTNeoXBackbone(**short),
-        "Falcon": lambda: models.FalconBackbone(
-            vocabulary_size=50, num_layers=2, num_attention_heads=2, hidden_dim=16, intermediate_dim=32
-        ),
-        "FNet": lambda: models.FNetBackbone(**TEXT, max_sequence_length=LONGEST),
-        "XLM-RoBERTa": lambda: models.XLMRobertaBackbone(**short),
-        "DeiT": lambda: models.DeiTBackbone(image, 8, 2, 2, 16, 32),
-        "DINOV2": lambda: models.DINOV2Backbone(
-            8, 2, 16, 2, 32, image_shape=image, position_embedding_shape=image, use_mask_token=False
-        ),
-        "MiT": lambda: models.MiTBackbone(
-            layerwise_depths=[1, 1],
-            num_layers=2,
-            layerwise_num_heads=[1, 2],
-            layerwise_sr_ratios=[2, 1],
-            max_drop_path_rate=0.1,
-            layerwise_patch_sizes=[7, 3],
-            layerwise_strides=[4, 2],
-            image_shape=image,
-            hidden_dims=[8, 16],
-        ),
-        "DenseNet": lambda: models.DenseNetBackbone([2, 2], image_shape=image, growth_rate=8),
-        "VGG": lambda: models.VGGBackbone([1, 2], [8, 16], image_shape=image),
-        "Xception": lambda: models.XceptionBackbone([[8, 8], [16, 16]], [True, False], image_shape=image),
-        "EfficientNet": lambda: models.EfficientNetBackbone(
-            stackwise_kernel_sizes=[3, 3],
-            stackwise_num_repeats=[1, 2],
-            stackwise_input_filters=[8, 8],
-            stackwise_output_filters=[8, 16],
-            stackwise_expansion_ratios=[1, 4],
-            stackwise_strides=[1, 2],
-            stackwise_squeeze_and_excite_ratios=[0.25, 0.25],
-            stackwise_width_coefficients=[1.0, 1.0],
-            stackwise_depth_coefficients=[1.0, 1.0],
-            stackwise_block_types=["v1", "v1"],
-            stackwise_force_input_filters=[0, 0],
-            stackwise_nores_option=[False, False],
-            input_shape=image,
-            num_features=32,
-        ),
-        "CSPDarkNet": lambda: models.CSPNetBackbone(
-            stem_filters=8,
-            stem_kernel_size=3,
-            stem_strides=1,
-            stackwise_depth=[1, 1],
-            stackwise_strides=[1, 2],
-            stackwise_num_filters=[16, 32],
-            block_type="dark_block",
-            stage_type="dark",
-            image_shape=image,
-        ),
-    }
+def head(uses: bool) -> str:
+    """The first two lines of a table."""
+    cells = ["network", *CELLS, *(["fails"] if uses else [])]
+    return f"| {' | '.join(cells)} |\n|{'---|' * len(cells)}\n"
 
 
 def sizes_of(graph: ks.Graph) -> tuple[dict[str, tuple[int, ...]], list[tuple[int | None, ...]]]:
@@ -173,8 +81,17 @@ def multiplications(model: keras.Model, shapes: list[tuple[int | None, ...]]) ->
         for shape, tensor in zip(shapes, keras.tree.flatten(model.input), strict=True)
     ]
     function = tf.function(lambda *tensors: model(keras.tree.pack_sequence_as(model.input, tensors), training=False))
+    return products(function.get_concrete_function(*specs).graph)
+
+
+def products(graph: Any) -> int:
+    """The multiplications in the products and convolutions of a TensorFlow graph.
+
+    Raises:
+        ValueError: It has a loop.
+    """
     count = 0
-    for operation in function.get_concrete_function(*specs).graph.get_operations():
+    for operation in graph.get_operations():
         match operation.type:
             case "MatMul" | "BatchMatMulV2":
                 first = operation.inputs[0].shape
@@ -189,14 +106,18 @@ def multiplications(model: keras.Model, shapes: list[tuple[int | None, ...]]) ->
                 count += 0 if single or len(sides) < 2 else int(np.prod(list(sizes.values())))
             case "Conv2D" | "Conv3D":
                 count += operation.outputs[0].shape.num_elements() * int(np.prod(operation.inputs[1].shape[:-1]))
+            case "Conv2DBackpropInput":  # a transposed convolution: as the convolution that it is the transpose of
+                count += operation.inputs[2].shape.num_elements() * int(np.prod(operation.inputs[1].shape[:-1]))
             case "DepthwiseConv2dNative":
                 count += operation.outputs[0].shape.num_elements() * int(np.prod(operation.inputs[1].shape[:2]))
-            case "While" | "StatelessWhile" | "PartitionedCall" | "StatefulPartitionedCall":
-                raise ValueError(f"the graph calls a function in {operation.name}")
+            case "PartitionedCall" | "StatefulPartitionedCall":
+                count += products(graph._get_function(operation.get_attr("f").name).graph)
+            case "While" | "StatelessWhile":
+                raise ValueError("a loop")
     return count
 
 
-def measure(build: Callable[[], keras.Model]) -> dict[str, str]:
+def measure(build: Callable[[], keras.Model], *, uses: bool) -> dict[str, str]:
     """One network: its cells."""
     from tests.channels.oracle import cut_and_masked, random_cut
 
@@ -206,7 +127,7 @@ def measure(build: Callable[[], keras.Model]) -> dict[str, str]:
     for weight in model.weights:
         if keras.backend.is_float_dtype(weight.dtype):
             weight.assign(weight + rng.normal(size=weight.shape, scale=0.1))
-    graph = ks.lift(model)
+    graph = ks.lift(model, open="all" if uses else "auto")
     kinds = {graph.layers[key].cls.__name__ for key in graph.model.closed if key in graph.layers}
     for path, why in graph.model.closed.items():
         print(f"    {path}: {why}"[:400], file=sys.stderr, flush=True)
@@ -215,13 +136,15 @@ def measure(build: Callable[[], keras.Model]) -> dict[str, str]:
     data = sample_inputs(graph, seed=1, shapes=shapes)
     data = keras.tree.map_structure(lambda one: np.ones_like(one) if one.dtype == bool else one, data)
 
-    def tell(cell: str, compute: Callable[[], str]) -> None:
+    def tell(cell: str, compute: Callable[[], Any]) -> bool:
         try:
             row[cell] = compute()
+            return True
         except Exception as error:  # noqa: BLE001
             lines = str(error).strip().splitlines() or [type(error).__name__]
             row[cell] = lines[0][:90].replace("|", "/")
             print(f"    {cell}: {type(error).__name__}: {str(error)[:1500]}", file=sys.stderr, flush=True)
+            return False
 
     def bitwise() -> str:
         pair = zip(run_model(model, data), run_model(ks.emit(graph, fold=False), data), strict=True)
@@ -259,45 +182,54 @@ def measure(build: Callable[[], keras.Model]) -> dict[str, str]:
     channels = analyse(graph)
     tell("groups", free)
     tell("twin", twin)
+    if uses:
+        model = ks.emit(graph, fold=False)
     pruned: list[keras.Model] = []
     tell("MACs kept", kept)
     if pruned:
         tell("counted", counted)
     for format in ("onnx", "tflite") if pruned else ():
         tell({"onnx": "ONNX", "tflite": "TFLite"}[format], exported(format))
+    if uses and pruned:
+        failed = [name for name, use in USES.items() if not tell(name, lambda use=use: use(model, pruned[0], data))]
+        failed += [] if tell("mixed_float16", lambda: halves(build, data)) else ["mixed_float16"]
+        row["fails"] = ", ".join(failed) or "none"
     return row
 
 
 def main() -> None:
-    """Measure and print, and write the table if asked."""
+    """Measure and print, and write the tables if asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*")
+    parser.add_argument("--of", choices=list(TABLES), default="keras-hub")
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
-    columns = [cell.strip() for cell in HEAD.splitlines()[0].strip("|").split("|")][1:]
-    for name, build in networks().items():
+    tried, uses = TABLES[options.of]
+    networks = tried()
+    columns = [cell.strip() for cell in head(uses).splitlines()[0].strip("|").split("|")][1:]
+    for name, build in networks.items():
         if not options.names or name in options.names:
+            print(f"--- {name}", file=sys.stderr, flush=True)
             try:
-                row = measure(build)
+                row = measure(build, uses=uses)
             except Exception as error:  # noqa: BLE001
                 row = {"closed": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"}
                 print(f"    {name}: {error}"[:2000], file=sys.stderr)
             line = f"| {name} | " + " | ".join(row.get(column, "-") for column in columns) + " |"
             print(line, flush=True)
             if options.write:
-                put(options.write, name, line, HEAD, networks())
+                put(options.write, f"## Networks of {options.of}\n", head(uses), list(networks), line)
 
 
-def put(path: Path, name: str, line: str, head: str, names: Iterable[str]) -> None:
-    """Put the line of a network into the table of a file, in place of the one that was there."""
+def put(path: Path, title: str, head: str, order: list[str], line: str) -> None:
+    """Put the line of a network into the table under a title of a file, in place of the one that was there."""
     text = path.read_text(encoding="utf-8")
-    start = text.index(head) + len(head)
+    start = text.index(head, text.index(title)) + len(head)
     end = text.find("\n\n", start - 1)
     table, rest = (text[start:end], text[end:]) if end >= 0 else (text[start:].rstrip("\n"), "\n")
-    rows = {row.split("|")[1].strip(): row for row in table.splitlines()} | {name: line}
-    order = [key for key in names if key in rows]
-    write_text(path, text[:start] + "\n".join(rows[key] for key in order) + rest)
+    rows = {row.split("|")[1].strip(): row for row in [*table.splitlines(), line]}
+    write_text(path, text[:start] + "\n".join(rows[key] for key in order if key in rows) + rest)
 
 
 if __name__ == "__main__":

@@ -65,7 +65,12 @@ class Openings:
 
     def wants(self, operation: Any, path: str) -> bool:
         """Whether to open a layer."""
-        if self.mode == "none" or not isinstance(operation, keras.Layer) or not is_foreign(type(operation)):
+        written = is_written(operation)
+        if (
+            self.mode == "none"
+            or not isinstance(operation, keras.Layer)
+            or not (written or is_foreign(type(operation)))
+        ):
             return False
         self.seen |= {path, operation.name}
         if self.mode == "names":
@@ -75,7 +80,7 @@ class Openings:
         else:
             wanted = self.mode == "all" or (
                 not any(answered(type(operation)) for answered in ANSWERED)
-                and (self.inside or "/" in path or len(flatten_layers(operation)) > 1)
+                and (written or self.inside or "/" in path or len(flatten_layers(operation)) > 1)
             )
         if wanted and path in self.kept:
             self.closed[path] = self.kept[path]
@@ -98,7 +103,8 @@ class Openings:
 
     def note(self, operation: Any) -> None:
         """Remember a layer as it is closed, if it can be made again from what it says of itself."""
-        alone = self.mode == "auto" and len(flatten_layers(operation)) == 1  # later lifts would not know to open it
+        # Later lifts would not know to open it.
+        alone = self.mode == "auto" and len(flatten_layers(operation)) == 1 and not is_written(operation)
         try:
             definition = None if alone or id(operation) in self.opener.only_opened else capture(operation)
             if definition is not None and functional_graph(operation) is None:
@@ -169,6 +175,11 @@ class Openings:
     def owner_of(self, opened: Opened) -> tuple[Any, dict[str, Any]]:
         """The layer that was opened, and its variables by path."""
         return self._owners[id(opened.layer)]
+
+
+def is_written(operation: Any) -> bool:
+    """Whether a layer is a Python function, and makes no mask of its own."""
+    return isinstance(operation, keras.layers.Lambda) and operation.mask is None
 
 
 def reason(error: UntraceableError | LiftError | EmitError) -> str:

@@ -57,13 +57,26 @@ class Done(BaseException):
 
 
 class Training:
-    """``training`` for code that is being opened: handed on it is forgotten, looked at it is refused."""
+    """``training`` for code that is being opened: handed on it is forgotten.
+
+    Args:
+        answer: What code sees that looks at it; with ``None`` it is refused.
+
+    Attributes:
+        seen: Whether code has looked at it.
+    """
+
+    def __init__(self, answer: bool | None = None) -> None:
+        self.answer, self.seen = answer, False
 
     def __bool__(self) -> bool:
-        raise UntraceableError("it does something else in training")
+        self.seen = True
+        if self.answer is None:
+            raise UntraceableError("it does something else in training")
+        return self.answer
 
     def __eq__(self, other: object) -> bool:
-        raise UntraceableError("it does something else in training")
+        return bool(self) == other
 
     __hash__ = object.__hash__
 
@@ -119,6 +132,12 @@ def _value(self: Any) -> Any:
     if _active() is not None and keras.backend.is_float_dtype(self.dtype):
         raise UntraceableError(f"it reads the variable {self.path!r} where it is no attribute of a layer")
     return _VALUE.original.fget(self)
+
+
+def _assign(self: Any, value: Any) -> Any:
+    if _active() is not None:
+        raise UntraceableError(f"it assigns to the variable {self.path!r}")
+    return _ASSIGN.original(self, value)
 
 
 def _next(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -208,6 +227,7 @@ CALL = Replaced(keras.Layer, "__call__", _call)
 SYMBOLIC = Replaced(keras.Layer, "symbolic_call", _symbolic_call)
 _ADD_LOSS = Replaced(keras.Layer, "add_loss", _add_loss)
 _VALUE = Replaced(keras.Variable, "value", property(_value))
+_ASSIGN = Replaced(keras.Variable, "assign", _assign)
 _NEXT = Replaced(keras.random.SeedGenerator, "next", _next)
 _SHAPE = Replaced(keras.KerasTensor, "shape", property(_shape))
 _GETITEM = Replaced(keras.KerasTensor, "__getitem__", _getitem)
@@ -230,7 +250,8 @@ class _Attributes(Replaced):
 
 _GETATTRIBUTE = _Attributes(keras.Layer, "__getattribute__", _getattribute)
 REPLACED = (
-    CALL, SYMBOLIC, _ADD_LOSS, _VALUE, _NEXT, _SHAPE, _GETITEM, _GETATTRIBUTE, *_OPS.values(), *_BACKENDS,
+    CALL, SYMBOLIC, _ADD_LOSS, _VALUE, _ASSIGN, _NEXT, _SHAPE, _GETITEM, _GETATTRIBUTE, *_OPS.values(),
+    *_BACKENDS,
 )  # fmt: skip
 
 __all__ = ["CALL", "NOW", "REPLACED", "SYMBOLIC", "Done", "Training", "takes_training"]

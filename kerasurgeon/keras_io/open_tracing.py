@@ -27,6 +27,7 @@ from kerasurgeon.keras_io.foreign import is_foreign, line_of, said
 from kerasurgeon.keras_io.inlining import is_sparse
 from kerasurgeon.keras_io.internals import calls_of, flatten_layers, keras_mask, nodes_of, set_keras_mask
 from kerasurgeon.keras_io.open_activations import ends_in, foreign_activation
+from kerasurgeon.keras_io.open_branches import same_but_for_idle
 from kerasurgeon.keras_io.open_elsewhere import agrees
 from kerasurgeon.keras_io.open_masks import take_away, with_masks
 from kerasurgeon.keras_io.open_redirects import CALL, NOW, REPLACED, SYMBOLIC, Done, Training, takes_training
@@ -77,29 +78,31 @@ class Opener:
         Raises:
             UntraceableError: Its code cannot be run so; the message says what it does, and where.
         """
-        entered = self._entered(layer, node)
+        entered, training = self._entered(layer, node), Training()
         try:
-            return self._traced(layer, node, *entered)
+            frame, traced = self._run(layer, node, entered, training)
         except UntraceableError:
-            if not entered[0].asked:
+            found = self._in_both(layer, node) if training.seen else None
+            if found is None and entered[0].asked:
+                found = self._elsewhere(layer, node)
+            if found is None:
                 raise
-            frame, operands, *rest = self._entered(layer, node)
-            frame.elsewhere = True
-            with contextlib.suppress(UntraceableError):
-                traced = self._traced(layer, node, frame, operands, *rest)
-                if agrees(layer, operands, traced.function, self.holders):
-                    return traced
-            raise
+            frame, traced = found
+        frame.name_anew(traced.function)
+        return traced
 
-    def _traced(self, layer: Any, node: Any, frame: _Frame, operands: Any, bound: list[Any], recorded: Any) -> Traced:
+    def _run(
+        self, layer: Any, node: Any, entered: tuple[_Frame, Any, list[Any], Any], training: Training
+    ) -> tuple[_Frame, Traced]:
+        frame, operands, bound, recorded = entered
+        frame.training = training
         function = self._function(layer, node, frame, operands)
         if function.constants:
-            another, others, *_ = self._entered(layer, node)
-            another.elsewhere = frame.elsewhere
-            if not function.computes_with(self._function(layer, node, another, others).constants):
+            again, others, *_ = self._entered(layer, node)
+            again.training, again.elsewhere = training, frame.elsewhere
+            if not function.computes_with(self._function(layer, node, again, others).constants):
                 raise UntraceableError("it computes with numbers that are others in every call, as random ones are")
-        frame.name_anew(function)
-        return Traced(function, bound, recorded)
+        return frame, Traced(function, bound, recorded)
 
     def _function(self, layer: Any, node: Any, frame: _Frame, operands: Any) -> Walked:
         outputs = frame.run(*operands)
@@ -110,6 +113,26 @@ class Opener:
         outputs = map_leaves(lambda leaf: leaf if _is_symbolic(leaf) else frame.constant(leaf), outputs)
         frame.check(outputs, node)
         return Walked(list(frame.inputs), outputs)
+
+    def _in_both(self, layer: Any, node: Any) -> tuple[_Frame, Traced] | None:
+        """What code that looks at ``training`` does in training, if otherwise it is that without what is idle then."""
+        try:
+            frame, traced = self._run(layer, node, self._entered(layer, node), Training(True))
+            _, other = self._run(layer, node, self._entered(layer, node), Training(False))
+        except UntraceableError:
+            return None
+        parts = frame.parts | set(self.holders)
+        return (frame, traced) if same_but_for_idle(traced.function, other.function, parts) else None
+
+    def _elsewhere(self, layer: Any, node: Any) -> tuple[_Frame, Traced] | None:
+        """What code that asks for the backend does on another one, if that computes the same."""
+        entered = self._entered(layer, node)
+        entered[0].elsewhere = True
+        try:
+            frame, traced = self._run(layer, node, entered, Training())
+        except UntraceableError:
+            return None
+        return (frame, traced) if agrees(layer, entered[1], traced.function, self.holders) else None
 
     def is_idle(self, layer: Any, node: Any) -> bool:
         """Whether a call of a layer, when the model does not train, returns the tensor that it is called on."""
@@ -239,8 +262,11 @@ class _Frame:
             )
         if has_free(tuple(leaves((args, kwargs)))):
             raise UntraceableError(f"it hands a free size to the layer {layer.name!r}")
-        if isinstance(kwargs.get("training"), bool):
+        said = kwargs.get("training")
+        if isinstance(said, bool) and said is not getattr(self.training, "answer", None):
             raise UntraceableError(f"it says training={kwargs['training']} to the layer {layer.name!r}")
+        if isinstance(said, bool):
+            kwargs = {name: value for name, value in kwargs.items() if name != "training"}
         args, kwargs = map_leaves(
             lambda leaf: None if isinstance(leaf, Training) else leaf, (args, _without_defaults(layer, kwargs))
         )
@@ -296,8 +322,8 @@ class _Frame:
             return variable  # a constant of the graph
         if id(variable) not in self.read:
             with self.aside():
-                scalar = not tuple(variable.shape)
-                if scalar and id(variable) not in self.own:
+                bound = not tuple(variable.shape) or isinstance(self.layer, keras.layers.Lambda)
+                if bound and id(variable) not in self.own:
                     raise UntraceableError(f"it computes with the variable {variable.path!r} of another layer")
                 holder = self.opener.holder(variable, self.layer)
                 one = ops.reshape(ops.add(ops.cast(self.zero(), holder.compute_dtype), 1), (1,))

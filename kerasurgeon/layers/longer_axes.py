@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -86,15 +86,17 @@ class Tile(_Moving):
         write_tiled(call)
 
     def channels(self, call: ChannelCall) -> Labels:
-        """Labels are tiled."""
+        """Labels are tiled; an axis of one position becomes as long as what it meets."""
         labels, repeats = call.input, list(np.atleast_1d(call.config["repeats"]).tolist())
         rank = len(call.shape)
         repeats = [1] * (rank - len(repeats)) + repeats
         shift = rank - labels.rank
-        factors = []
-        for factor in labels.factors:
+        spread = _Spread(call, labels, range(rank))
+        factors = spread.factors
+        for factor in spread.kept:
             axes = tuple(axis + shift for axis in factor.axes)
             factors.append(Factor(axes, np.tile(factor.ids, [repeats[axis] for axis in axes])))
+        spread.follow("repeats", repeats)
         return Labels(call.shape, tuple(factors), labels.why)
 
     def identity(self, call: Call) -> str:
@@ -118,6 +120,11 @@ class Repeat(_Moving):
         labels, axis, times = call.input, call.config.get("axis"), call.config.get("repeats")
         if axis is None or not isinstance(times, int):
             raise CannotTell("it repeats the flattened tensor, or not every position equally often")
+        axis %= labels.rank
+        spread = _Spread(call, labels, [axis])
+        if spread.factors:
+            spread.follow("repeats", times, axis)
+            return Labels(call.shape, (*spread.factors, *spread.kept), labels.why)
         return _along(labels, [axis], lambda ids, place: np.repeat(ids, times, axis=place), call.shape)
 
 
@@ -192,17 +199,12 @@ class BroadcastTo(_Moving):
         write_broadcast(call)
 
     def channels(self, call: ChannelCall) -> Labels:
-        """Axes that have their size already pass, and the shape follows what is kept."""
+        """Axes that have their size already pass, others become as long as what they meet: the shape follows."""
         labels = call.input
-        shift = len(call.shape) - labels.rank
-        factors = []
-        for factor in labels.factors:
-            spread = [axis for axis in factor.axes if labels.shape[axis] != call.shape[axis + shift]]
-            if len(spread) == len(factor.axes):
-                call.freeze(factor.ids, Reason.SPREAD)
-                continue
-            kept = call.collapse(factor, set(factor.axes) - set(spread)) if spread else factor
-            factors.append(Factor(tuple(axis + shift for axis in kept.axes), kept.ids))
+        spread = _Spread(call, labels, range(len(call.shape)))
+        factors = spread.factors + [
+            Factor(tuple(axis + spread.shift for axis in kept.axes), kept.ids) for kept in spread.kept
+        ]
         result = Labels(call.shape, tuple(factors), labels.why)
         wanted = call.config["shape"]
 
@@ -237,6 +239,52 @@ class Joined(_AlongAxis):
         if any(labels.rank != len(call.shape) for labels in call.inputs):
             raise CannotTell("it gives axes to what it joins")
         return concatenated(call, call.inputs, axis)
+
+
+class _Spread:
+    """Axes of one position, or none, that a call makes longer: what stands along them is equal, so that any may go.
+
+    Args:
+        call: The call.
+        labels: What it reads.
+        axes: Axes of the result that it may make longer.
+
+    Attributes:
+        factors: New labels for the axes that it makes longer; not for the first, the batch.
+        kept: The operand's factors, without those axes.
+    """
+
+    def __init__(self, call: ChannelCall, labels: Labels, axes: Iterable[int]) -> None:
+        self.call, self.shift = call, len(call.shape) - labels.rank
+        self.factors: list[Factor] = []
+        self.kept: list[Factor] = []
+        longer = {axis for axis in axes if self._is_spread(labels, axis)}
+        for axis in sorted(longer - {0}):
+            size = call.shape[axis]
+            if size is not None:
+                self.factors.append(Factor((axis,), call.spare(size)))
+        for factor in labels.factors:
+            rest = [axis for axis in factor.axes if axis + self.shift not in longer]
+            if not rest:
+                call.freeze(factor.ids, Reason.SPREAD)
+            else:
+                self.kept.append(factor if len(rest) == len(factor.axes) else call.collapse(factor, rest))
+
+    def _is_spread(self, labels: Labels, axis: int) -> bool:
+        own = axis - self.shift
+        return self.call.shape[axis] != 1 and (own < 0 or labels.shape[own] == 1)
+
+    def follow(self, key: str, repeats: Any, axis: int | None = None) -> None:
+        """Let an entry of the config follow: how often each axis is repeated, or the one axis."""
+        made = {factor.axes[0]: factor.ids for factor in self.factors}
+
+        def change(keep: Keep) -> dict[str, Any]:
+            if axis is not None:
+                return {key: keep.count(made[axis])}
+            return {key: tuple(keep.count(made[own]) if own in made else each for own, each in enumerate(repeats))}
+
+        if made:
+            self.call.change(change)
 
 
 def _along(labels: Labels, axes: Any, change: Callable[[Ids, int], Ids], shape: tuple[int | None, ...]) -> Labels:

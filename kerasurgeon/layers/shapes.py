@@ -12,7 +12,7 @@ from kerasurgeon.rules.answers import Moved, Movement, Permuted, Regrouped
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.keep import Keep
-from kerasurgeon.rules.labels import Labels
+from kerasurgeon.rules.labels import Factor, Labels
 from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.onnx_parts import Array, Order, Shuffled, Size, natural
 from kerasurgeon.rules.reasons import Reason
@@ -204,8 +204,11 @@ class RepeatVector(Free):
         return Moved()
 
     def channels(self, call: ChannelCall) -> Labels:
-        """As they were, one axis on."""
-        return call.input.moved(call.shape, {1: 2})
+        """As they were, one axis on; the new axis becomes as long as what it meets."""
+        ids = call.spare(int(call.config["n"]))
+        call.count(n=ids)
+        moved = call.input.moved(call.shape, {1: 2})
+        return Labels(call.shape, (Factor((1,), ids), *moved.factors), moved.why)
 
 
 def axis_order(layer: Layer, rank: int) -> tuple[int, ...]:

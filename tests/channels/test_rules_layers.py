@@ -148,6 +148,7 @@ SHAPES: dict[str, Case] = {
     "Reshape with -1": (chain(lambda: layers.Reshape((-1, 8))), FREE),
     "Permute": (chain(lambda: layers.Permute((2, 1, 3))), FREE),
     "RepeatVector": (lambda: image(lambda x: layers.RepeatVector(3)(layers.GlobalMaxPooling2D()(x))), FREE),
+    "RepeatVector along channels": (lambda: steps(lambda x: _attended(x)), FREE),
     "sizes unknown": (lambda: image(lambda x: conv(5)(layers.MaxPooling2D()(x)), size=None), FREE),
     "length unknown": (lambda: steps(lambda x: layers.Conv1D(4, 3)(x), length=None), FREE),
     "activations": (chain(layers.ReLU, lambda x: layers.ELU()(layers.LeakyReLU()(layers.Activation("gelu")(x)))), FREE),
@@ -159,6 +160,12 @@ CASES = {**CONVOLUTIONS, **NORMS, **SPATIAL, **MERGES, **SHAPES}
 def _gate(value: Any) -> Any:
     squeezed = dense(4, "squeeze", activation="relu")(layers.GlobalAveragePooling2D()(value))
     return layers.Reshape((1, 1, 8))(dense(8, "excite", activation="sigmoid")(squeezed))
+
+
+def _attended(value: Any) -> Any:
+    """As attention over steps is written since Keras 1."""
+    weights = layers.Softmax()(layers.Flatten()(dense(1, "scores")(value)))
+    return layers.Multiply()([value, layers.Permute((2, 1))(layers.RepeatVector(8)(weights))])
 
 
 def _input_groups() -> keras.Model:
@@ -188,7 +195,7 @@ FROZEN: dict[str, tuple[Callable[[], keras.Model], Reason]] = {
     "the input is added": (lambda: _added(), Reason.MODEL_INPUT),
     "the output": (lambda: _output(), Reason.MODEL_OUTPUT),
     "masked steps": (sequence(lambda: layers.Masking()), Reason.MIXED),
-    "Python": (chain(lambda: layers.Lambda(lambda x: x * 2)), Reason.NO_RULE),
+    "Python": (chain(lambda: layers.Lambda(lambda x: x * keras.random.uniform(()))), Reason.NO_RULE),
     "hue": (chain(lambda: layers.RandomGrayscale(), lambda x: x), Reason.CANNOT_TELL),
     "spread": (lambda: image(lambda x: x * array(4), one=1), Reason.SPREAD),
     "quantised": (lambda: _quantised(), Reason.QUANTIZED),

@@ -66,6 +66,13 @@ EXTENDING: dict[str, Case] = {
     "tile": (lambda: image(lambda x: ops.tile(x, [1, 2, 1, 3])), FREE),
     "tile fewer axes": (lambda: steps(lambda x: ops.tile(x, 2)), FREE),
     "repeat": (lambda: image(lambda x: ops.repeat(ops.repeat(x, 2, axis=-1), 3, axis=1)), FREE),
+    "repeat one position": (lambda: image(lambda x: x * ops.repeat(_over_channels("sum")(x), 8, axis=-1)), FREE),
+    "tile one position": (lambda: image(lambda x: x + ops.tile(_over_channels("sum")(x), (1, 1, 1, 8))), FREE),
+    "tile to more axes": (lambda: _batched(lambda x: x * ops.tile(ops.sum(x, 2)[..., None], (1, 1, 8))), FREE),
+    "broadcast one position": (
+        lambda: _batched(lambda x: x * ops.broadcast_to(ops.sum(x, (1, 2), keepdims=True), (2, 4, 8))),
+        FREE,
+    ),
     "flip": (lambda: image(lambda x: ops.flip(x, axis=-1) + array(8)), FREE),
     "flip all": (lambda: steps(lambda x: ops.flip(x) + array(8)), FREE),
     "fliplr": (lambda: steps(lambda x: ops.fliplr(x)), FREE),

@@ -24,7 +24,7 @@ from kerasurgeon.report import format_bytes, format_count, format_ratio, format_
 
 def small(units: int = 1000, name: str = "small") -> keras.Model:
     inputs = keras.Input((20,), name="in")
-    x = layers.Lambda(lambda y: y * 2, name="odd <layer>")(inputs)
+    x = layers.Lambda(lambda y: y * keras.random.uniform(()), name="odd <layer>")(inputs)
     x = layers.ReLU(name="relu")(layers.Dense(units, name="wide")(x))
     return keras.Model(inputs, layers.Dense(3, name="last")(x), name=name)
 

@@ -1,0 +1,1 @@
+"""Networks that benchmarks try, none of them written for this library."""
