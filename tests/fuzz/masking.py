@@ -43,8 +43,11 @@ CONSTANT = words(
 )
 """What gives entry by entry, but for some entries the same whatever comes in: nothing is found by trying."""
 
-ITSELF = words("ops.equal ops.not_equal ops.greater ops.greater_equal ops.less ops.less_equal")
-"""The same of what is compared with itself."""
+COMPARES = words("ops.equal ops.not_equal ops.greater ops.greater_equal ops.less ops.less_equal ops.isclose")
+"""What may give the same for all numbers that are tried: what is compared has gone where both operands have."""
+
+PADS = words("ZeroPadding1D ZeroPadding2D ZeroPadding3D ops.pad")
+"""What adds positions to channels."""
 
 Gone = Mapping[str, np.ndarray[Any, Any]]
 """For what makes channels (``layer`` or ``layer#part``) for each channel whether it goes."""
@@ -53,8 +56,8 @@ Gone = Mapping[str, np.ndarray[Any, Any]]
 def known(step: Step, source: str, size: int, result: Any) -> bool:
     """Whether it is known here where a source's channels stand."""
     _, _, part = source.partition("#")
-    if step.kind == "RNN" and step.options["cell"].kind == "StackedRNNCells":
-        return False
+    if step.kind == "RNN" and getattr(step.options.get("cell"), "kind", "StackedRNNCells") == "StackedRNNCells":
+        return False  # or a layer that is called again, of which is not said here what it is
     if step.kind in LAST or step.kind in IMAGES or step.kind.startswith("ConvLSTM"):
         first = keras.tree.flatten(result)[0]
         return not part and first.shape[_axis(step, len(first.shape))] == size
@@ -122,8 +125,10 @@ class _Masking:
             given = [keras.ops.convert_to_numpy(each) for each in keras.tree.flatten(run(*args, **kwargs))]
             return [np.asarray(each) for each in given]
 
-        same = len(operands) > 1 and all(operand is operands[0] for operand in operands)
-        if step.kind in CONSTANT or (same and step.kind in ITSELF):
+        shapes = {None if place is None else place.shape for place in places}
+        if step.kind in COMPARES and shapes == {found[0].shape}:
+            found[0] |= np.logical_and.reduce(places)
+        if step.kind in CONSTANT:
             for place in places:
                 found[0] |= False if place is None else place
             return
@@ -143,6 +148,8 @@ class _Masking:
                     ]
                 )
             for place_found, on_gone, on_kept in zip(found, *depends, strict=True):
+                if step.kind in PADS:
+                    on_gone = _with_padding(on_gone, on_kept)
                 place_found |= on_gone & ~on_kept
 
     def _random(self, operand: Any, step: Step) -> Any:
@@ -154,6 +161,16 @@ class _Masking:
             return keras.ops.cast(keras.ops.convert_to_tensor(values), dtype)
         values = self.rng.normal(size=shape) * np.resize(SCALES, (ROWS, *[1] * (len(shape) - 1)))
         return keras.ops.cast(keras.ops.convert_to_tensor(values), dtype)
+
+
+def _with_padding(gone: np.ndarray[Any, Any], kept: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The positions that have gone, and those that stand in the same channels and hold what was padded with."""
+    for axis in (gone.ndim - 1, 0):
+        others = tuple(place for place in range(gone.ndim) if place != axis)
+        channels = gone.any(others, keepdims=True)
+        if not (channels & kept.any(others, keepdims=True)).any():  # each channel as a whole
+            return np.broadcast_to(channels, gone.shape).copy()
+    return gone
 
 
 def _axis(step: Step, rank: int) -> int:
