@@ -96,8 +96,11 @@ def _tensors(
     enters: list[Array] = []
     leaves: list[Array] = []
     for batch in input_batches(graph, data, size, most=samples):
-        enters.append(np.asarray(after(batch)[entry]))
-        leaves.append(np.asarray(before(batch)[region.exit]))
+        pair = np.asarray(after(batch)[entry]), np.asarray(before(batch)[region.exit])
+        if enters and (pair[0].shape[1:], pair[1].shape[1:]) != (enters[0].shape[1:], leaves[0].shape[1:]):
+            continue  # images of another size than the first ones
+        enters.append(pair[0])
+        leaves.append(pair[1])
         if sum(array.nbytes for array in (*enters, *leaves)) > _MEMORY:
             break
     if not all(np.isfinite(array).all() for array in (*enters, *leaves)):

@@ -27,7 +27,8 @@ def input_batches(graph: Graph, data: Any, batch_size: int = 32, *, most: int | 
     Args:
         graph: The graph that is to be fed.
         data: One array; a list, tuple or dict of arrays, nested as the model's inputs or by their names; either with
-            labels, as ``(inputs, labels)``; or an iterable of batches of these, with or without labels.
+            labels, as ``(inputs, labels)``; or an iterable of batches of these, with or without labels, or a
+            ``keras.utils.PyDataset``.
         batch_size: Samples per batch at most; batches that are given are cut where they are larger.
         most: Samples in all at most.
 
@@ -128,6 +129,8 @@ def _blocks(graph: Graph, data: Any, names: list[str], specs: list[TensorSpec]) 
             expected=_wanted(names, specs),
             hint="pass data=some_inputs: a few hundred samples, prepared as for predict",
         )
+    if isinstance(data, keras.utils.PyDataset):  # which cannot be walked through by itself
+        return _each(graph, map(data.__getitem__, range(len(data))), names, specs)
     whole = _with_labels(graph, data, names, specs)
     if whole is not None:
         return [whole]

@@ -290,3 +290,19 @@ def test_fitting_can_be_repeated(model: keras.Model) -> None:
     images = images_for(model)
     one, two = (Pipeline([ReplaceWithShunt("block1")]).run(model, data=images, seed=4).model for _ in range(2))
     assert np.array_equal(outputs_of(one, images)[0], outputs_of(two, images)[0])
+
+
+def test_images_may_come_as_a_dataset_of_keras(model: keras.Model) -> None:
+    images = images_for(model)
+
+    class Batches(keras.utils.PyDataset):
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: int) -> Any:
+            return images[32 * index : 32 * index + 32], np.zeros(32)
+
+    one, two = (
+        Pipeline([ReplaceWithShunt("block1", "4")]).run(model, data=data, seed=2) for data in (images, Batches())
+    )
+    assert np.array_equal(outputs_of(one.model, images)[0], outputs_of(two.model, images)[0])

@@ -182,6 +182,12 @@ TABLES: dict[str, dict[str, Key]] = {
             lambda value: bool(value),
             "What shunts are made of.",
         ),
+        "fit": _word(
+            "least_squares",
+            "How shunts begin, before they are trained: fitted to images, or fresh.",
+            "least_squares",
+            "none",
+        ),
     },
     "train_shunt": {
         **_step(run=True),

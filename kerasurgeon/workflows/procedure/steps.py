@@ -141,7 +141,7 @@ def quotients(run: Run) -> Facts:
 
 
 def shunt(run: Run) -> Facts:
-    """Choose where shunts go, build them, and put them in, untrained."""
+    """Choose where shunts go, build them, fit them to images, and put them in, untrained."""
     function, table = run.function("shunt"), run.recipe["shunt"]
     if function is not None:
         model, plan = _made_by_user(function(run))
@@ -157,8 +157,8 @@ def shunt(run: Run) -> Facts:
             )
             run.log.info("chosen: %s: %s", ", ".join(regions), said)
         regions = tuple(regions) if isinstance(regions, list) else regions
-        result = Pipeline([ReplaceWithShunt(regions, table["arch"])]).run(
-            run.original, sizes=sizes, seed=run.seed("shunt")
+        result = Pipeline([ReplaceWithShunt(regions, table["arch"], fit=table["fit"])]).run(
+            run.original, data=run.part("train"), sizes=sizes, seed=run.seed("shunt")
         )
         plan = result.report.passes[0].plans[0]
         model = result.model if table["momentum"] is None else _with_momentum(result.model, plan, table["momentum"])
