@@ -58,8 +58,15 @@ def compare(
 
             models = [getattr(runner, "model", path) for runner, path in zip(runners, (first, second), strict=True)]
             before, after, notes = draw_both(*models)
-            sides = {"title": f"{first.name} → {second.name}", "before": before, "after": after}
-            write_report(report, document, **sides, shown=[*shown, *notes], overwrite=overwrite)
+            write_report(
+                report,
+                document,
+                title=f"{first.name} → {second.name}",
+                before=before,
+                after=after,
+                shown=[*shown, *notes],
+                overwrite=overwrite,
+            )
     if json:
         show_json(document)
     else:

@@ -12,12 +12,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasurgeon.errors import ModelFileError, OptionError, missing_extra
+from kerasurgeon.errors import ModelFileError, OptionError
 from kerasurgeon.keras_io.checkpoint_names import Row, Shape, is_for_training, match
 from kerasurgeon.keras_io.emit import emit
 from kerasurgeon.keras_io.layers import keyed_variables
 from kerasurgeon.keras_io.lift import lift
-from kerasurgeon.quiet import quiet
+from kerasurgeon.quiet import quiet, require
 
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
@@ -171,19 +171,17 @@ def _hint(scope: str | None, *, partial: bool) -> str:
 
 def _opened(path: Path) -> tuple[Any, dict[str, tuple[str, Shape]], int]:
     """A reader of the checkpoint, key and shape of its variables by name, and how many were left out."""
-    try:
-        from tensorflow import train
-        from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
-    except ImportError as error:
-        raise missing_extra("tensorflow", "tensorflow", "reading a checkpoint") from error
+    wanted = {"package": "tensorflow", "extra": "tensorflow", "needed_for": "reading a checkpoint"}
+    tensorflow = require("tensorflow", **wanted)
+    graphs = require("tensorflow.core.protobuf.trackable_object_graph_pb2", **wanted)
     if (path / "saved_model.pb").exists():
         path = path / "variables" / "variables"
     prefix = _FILE.sub("", os.fsdecode(path))
     try:
         with quiet():
-            reader = train.load_checkpoint(prefix)
+            reader = tensorflow.train.load_checkpoint(prefix)
             shapes = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
-            graph = TrackableObjectGraph()
+            graph = graphs.TrackableObjectGraph()
             if _GRAPH in shapes:
                 graph.ParseFromString(reader.get_tensor(_GRAPH))
     except Exception as error:  # its own classes, Python's, and those of protocol buffers
