@@ -6,18 +6,20 @@ Per network, at the smallest input, with calibrated random weights, one after th
 
 - way: whether the file was written from the graph, or by the converter because a layer has no rule.
 - time: processor time of writing, without running the file.
-- operators: of the file, and of the converter's file where the network has no more than ``--compare`` million weights.
+- operators, size, latency: of the file, and of the converter's file where the network has no more than ``--compare``
+  million weights. Latency is processor time, one thread; both files take turns, and what is shown is the share of the
+  converter's, by the medians.
 - error: the largest relative difference between what the file gives on its runtime and Keras. Where that is above 1e-5,
   how far the outputs move when the last bit of every weight does: no file can be held to less.
 
 With ``--write`` the rows replace those of the same networks in the file; ``--missing`` measures those it lacks.
-``--counts`` counts the operators of files from the graph anew, with weights as Keras makes them; all else stays.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -26,16 +28,19 @@ from typing import Any
 from export_tables import FORMATS, tables  # before what it sets the environment of
 
 TARGET = 1e-5
+RUNS, SECONDS = 15, 3.0
+"""How often two files take turns: at least, and how long if they are quick."""
 HEAD = """# Support: networks of keras.applications as files
 
 Made by `python benchmarks/export_support.py --write docs/export_support.md`: smallest inputs, calibrated random
 weights. *way*: from the graph, or by the converter. *time*: processor time of writing, the run of the file not counted.
-*operators*: of the file, and of the converter's. *error*: the largest relative difference between the file on its
-runtime and Keras; in brackets, where it is above 1e-5, how far the outputs move with the last bit of every weight.
+*operators*: of the file, and of the converter's. *size*, *latency*: over those of the converter's file, on its runtime
+with one thread (processor time, both in turns, medians). *error*: the largest relative difference between the file and
+Keras; in brackets, where it is above 1e-5, how far the outputs move with the last bit of every weight.
 
-| network | weights | ONNX: way | time | operators | error | TFLite: way | time | operators | error |
-|---|---|---|---|---|---|---|---|---|---|
 """
+_CELLS = "way | time | operators | size | latency | error"
+HEAD += f"| network | weights | ONNX: {_CELLS} | TFLite: {_CELLS} |\n{'|---' * 14}|\n"
 
 
 def operators(content: bytes, file_format: str) -> int:
@@ -63,6 +68,45 @@ def write(runner: Any, file_format: str, path: Path, writer: str = "auto") -> tu
     return "converter" if writer == "converter" or any("converted" in note for note in notes) else "graph", seconds
 
 
+def against(runner: Any, path: Path, inputs: Any, compare: bool) -> list[str]:
+    """Operators, size and latency of a file beside those of the converter's file."""
+    import kerasurgeon as ks
+
+    file_format = path.suffix.removeprefix(".")
+    count = operators(path.read_bytes(), file_format)
+    if not compare:
+        return [f"{count} / not compared", "-", "-"]
+    other = path.with_stem("converter")
+    try:
+        write(runner, file_format, other, "converter")
+    except ks.KerasurgeonError:
+        return [f"{count} / refused", "-", "-"]
+    cells = [
+        f"{count} / {operators(other.read_bytes(), file_format)}",
+        f"{path.stat().st_size / other.stat().st_size:.2f}",
+        f"{latency_share(path, other, inputs):.2f}",
+    ]
+    other.unlink()
+    return cells
+
+
+def latency_share(path: Path, other: Path, inputs: Any) -> float:
+    """The latency of a file over that of another: of single runs in turns, by their medians."""
+    from kerasurgeon.exporting import open_runner
+
+    one = inputs[:1]
+    runners = [open_runner(each, threads=1) for each in (path, other)]
+    taken: list[list[float]] = [[], []]
+    until = time.perf_counter() + SECONDS
+    while len(taken[0]) < RUNS or (time.perf_counter() < until and len(taken[0]) < 20 * RUNS):
+        for runner, times in zip(runners, taken, strict=True):
+            started = time.process_time()
+            runner.run(one)
+            times.append(time.process_time() - started)
+    ours, theirs = (statistics.median(times[2:]) for times in taken)
+    return ours / theirs
+
+
 def measure(name: str, compare: float, folder: Path) -> list[str]:
     """The cells of one network."""
     import numpy as np
@@ -85,46 +129,15 @@ def measure(name: str, compare: float, folder: Path) -> list[str]:
             way, seconds = write(runner, file_format, path)
             (got,) = open_runner(path, threads=1).run(inputs).values()
         except ks.KerasurgeonError as problem:
-            cells += [str(problem).splitlines()[0][:80], "-", "-", "-"]
+            cells += [str(problem).splitlines()[0][:80], *"-----"]
             continue
         error = float(np.abs(got - expected).max() / np.abs(expected).max())
         said = f"{error:.1e}"
         if error > TARGET:
             said += f" ({rounding_sensitivity(ks.lift(model), inputs, [expected]):.0e})"
-        count = str(operators(path.read_bytes(), file_format))
-        if weights <= compare * 1e6:
-            try:
-                write(runner, file_format, path, "converter")
-                count += f" / {operators(path.read_bytes(), file_format)}"
-            except ks.KerasurgeonError:
-                count += " / refused"
-        else:
-            count += " / not compared"
+        cells += [way, f"{seconds:.2f} s", *against(runner, path, inputs, weights <= compare * 1e6), said]
         path.unlink()
-        cells += [way, f"{seconds:.2f} s", count, said]
     return cells
-
-
-def recounted(row: str) -> str:
-    """A row with the operators of both files counted again."""
-    import keras
-
-    from kerasurgeon.exporting.keras_runner import KerasRunner
-    from tests.applications import CLASSES, SMALLEST, SMALLEST_OTHERWISE
-
-    cells = row.strip("| ").split(" | ")
-    name = cells[0]
-    size = SMALLEST_OTHERWISE.get(name, SMALLEST)
-    options: dict[str, Any] = {"weights": None, "classifier_activation": None, "classes": CLASSES}
-    runner = KerasRunner(getattr(keras.applications, name)(input_shape=(size, size, 3), **options))
-    with tempfile.TemporaryDirectory() as folder:
-        for file_format, place in zip(FORMATS, (4, 8), strict=True):
-            path = Path(folder, f"{name}.{file_format}")
-            if cells[place - 2] == "graph" and write(runner, file_format, path)[0] == "graph":
-                cells[place] = " / ".join(
-                    [str(operators(path.read_bytes(), file_format)), *cells[place].split(" / ")[1:]]
-                )
-    return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
@@ -132,8 +145,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--missing", action="store_true", help="only networks that the file has no row of")
-    parser.add_argument("--counts", action="store_true", help="operators alone, of the networks in the file")
-    parser.add_argument("--compare", type=float, default=10.0, metavar="MILLIONS")
+    parser.add_argument("--compare", type=float, default=400.0, metavar="MILLIONS")
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
     import kerasurgeon.passes  # noqa: F401  imported before anything is timed
@@ -148,10 +160,7 @@ def main() -> None:
             if options.missing and name in lines:
                 continue
             started = time.perf_counter()
-            if options.counts:
-                lines[name] = recounted(lines[name])
-            else:
-                lines[name] = "| " + " | ".join(measure(name, options.compare, Path(folder))) + " |"
+            lines[name] = "| " + " | ".join(measure(name, options.compare, Path(folder))) + " |"
             gc.collect()
             print(lines[name], f"({time.perf_counter() - started:.0f} s)", flush=True)
             if options.write:

@@ -42,8 +42,8 @@ WAYS: dict[str, tuple[dict[str, Any], str]] = {
     "default with 512 images": ({}, "images"),
     "default with 512 images and labels": ({}, "labels"),
 }
-# One budget for pruning and factorising, and each alone.
-JOINT = 0.2
+# One budget for pruning and factorising, and each alone: the MACs kept, with images or without.
+JOINT = ((0.2, True), (0.5, False), (0.25, False))
 TOGETHER: dict[str, Callable[[float], Any]] = {
     "pruning alone": lambda kept: PruneChannels(macs=kept),
     "factorising alone": lambda kept: Factorise(macs=kept),
@@ -144,13 +144,16 @@ def row(model: keras.Model, data: DataSet, options: dict[str, Any], given: str) 
     return found
 
 
-def joint(model: keras.Model, data: DataSet) -> dict[str, float]:
-    """Accuracy at a fifth of the MACs, with 512 images: each way alone, and the budget shared."""
-    images = data.train.images[:IMAGES]
-    return {
-        name: accuracy(ks.apply_passes(model, [make(JOINT)], data=images, verify="structure"), data.test)
-        for name, make in TOGETHER.items()
-    }
+def joint(model: keras.Model, data: DataSet) -> dict[tuple[float, bool], dict[str, float]]:
+    """Accuracy at each budget, with 512 images and without: each way alone, and the budget shared."""
+    found: dict[tuple[float, bool], dict[str, float]] = {}
+    for kept, given in JOINT:
+        images = data.train.images[:IMAGES] if given else None
+        found[kept, given] = {
+            name: accuracy(ks.apply_passes(model, [make(kept)], data=images, verify="structure"), data.test)
+            for name, make in TOGETHER.items()
+        }
+    return found
 
 
 def main() -> None:
@@ -158,11 +161,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--joint", action="store_true", help="only what shares a budget between passes")
     parser.add_argument("--write", type=Path, metavar="FILE")
     options = parser.parse_args()
     rows: dict[tuple[str, str], list[list[tuple[float, float]]]] = {}
     full: dict[str, list[float]] = {}
-    shared: dict[str, list[dict[str, float]]] = {}
+    shared: dict[str, list[dict[tuple[float, bool], dict[str, float]]]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         for seed in range(options.seeds):
             data = digits(seed, size=SIZE)
@@ -170,15 +174,19 @@ def main() -> None:
                 model = trained(kind, seed, data, options.folder or Path(temporary))
                 full.setdefault(kind, []).append(accuracy(model, data.test))
                 print(f"{kind}, seed {seed}: {full[kind][-1]:.1%}, {ks.cost(model).macs / 1e6:.1f} MMACs", flush=True)
-                together = joint(model, data)
-                print(f"  at {JOINT:.0%}: " + ", ".join(f"{name} {100 * one:.1f}" for name, one in together.items()))
-                shared.setdefault(kind, []).append(together)
-                for way, (settings, given) in WAYS.items():
+                shared.setdefault(kind, []).append(joint(model, data))
+                for (kept, images), together in shared[kind][-1].items():
+                    said = ", ".join(f"{name} {100 * one:.1f}" for name, one in together.items())
+                    print(f"  at {kept:.0%} {'with images' if images else 'without data'}: {said}", flush=True)
+                for way, (settings, given) in WAYS.items() if not options.joint else ():
                     started = time.perf_counter()
                     found = row(model, data, settings, given)
                     rows.setdefault((way, kind), []).append(found)
                     shown = " ".join(f"{100 * one:.1f}" for one, _ in found)
                     print(f"  {way}: {shown} ({time.perf_counter() - started:.0f} s)", flush=True)
+    if options.joint:
+        print("\n".join(joint_table(shared)))
+        return
     text = table(rows, full, shared, options.seeds)
     print(text)
     if options.write:
@@ -188,7 +196,7 @@ def main() -> None:
 def table(
     rows: dict[tuple[str, str], list[list[tuple[float, float]]]],
     full: dict[str, list[float]],
-    shared: dict[str, list[dict[str, float]]],
+    shared: dict[str, list[dict[tuple[float, bool], dict[str, float]]]],
     seeds: int,
 ) -> str:
     """The means over seeds as a page."""
@@ -211,12 +219,20 @@ def table(
         ]
         lines.append(f"| {way} | " + " | ".join(cells) + " |")
     reached = np.abs(np.asarray([found for several in rows.values() for found in several])[..., 1] - np.asarray(KEPT))
-    lines += ["", f"At {JOINT:.0%} of MACs, with {IMAGES} images:", "", *lines[7:9]]
-    for way in TOGETHER:
-        means = [f"{100 * float(np.mean([one[way] for one in shared[kind]])):.1f}" for kind in NETWORKS]
-        lines.append(f"| {way} | " + " | ".join(means) + " |")
+    lines += ["", *joint_table(shared)]
     lines += ["", f"The MACs kept are within {100 * reached.max():.1f} % of what there was of those asked for."]
     return "\n".join(lines) + "\n"
+
+
+def joint_table(shared: dict[str, list[dict[tuple[float, bool], dict[str, float]]]]) -> list[str]:
+    """Accuracy of budgets that are shared, and of each pass alone: seed by seed."""
+    lines = ["| | of MACs | " + " | ".join(TOGETHER) + " |", "|---|---|" + "---|" * len(TOGETHER)]
+    for kind, found in shared.items():
+        for kept, images in JOINT:
+            cells = [" ".join(f"{100 * one[kept, images][way]:.1f}" for one in found) for way in TOGETHER]
+            what = f"{IMAGES} images" if images else "no data"
+            lines.append(f"| {kind}, {what} | {kept:.0%} | " + " | ".join(cells) + " |")
+    return lines
 
 
 if __name__ == "__main__":

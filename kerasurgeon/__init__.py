@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from kerasurgeon.generating import generate_inputs
     from kerasurgeon.ir import Graph, Layer, Node, TensorSpec, Value, Weight, format_graph
     from kerasurgeon.keras_io import emit, lift
+    from kerasurgeon.keras_io.checkpoint import FromCheckpoint, load_checkpoint
     from kerasurgeon.keras_io.loading import load_model
     from kerasurgeon.morphnet import MorphNet, SteerStrength, shrink_and_expand, with_gates, with_scales
     from kerasurgeon.recover import Bridge, TrainResult, fine_tune, train_bridges
@@ -115,6 +116,7 @@ _HOMES = {
     "generating": ("generate_inputs",),
     "ir": ("Graph", "Layer", "Node", "TensorSpec", "Value", "Weight", "format_graph"),
     "keras_io": ("emit", "lift"),
+    "keras_io.checkpoint": ("FromCheckpoint", "load_checkpoint"),
     "keras_io.loading": ("load_model",),
     "workflows.procedure": ("Procedure",),
     "recover": ("Bridge", "TrainResult", "fine_tune", "recover", "train_bridges"),
@@ -157,6 +159,7 @@ __all__ = [
     "ExportReport",
     "FactorPlan",
     "FileError",
+    "FromCheckpoint",
     "GradualSparsity",
     "Graph",
     "GraphError",
@@ -217,6 +220,7 @@ __all__ = [
     "knowledge_quotients",
     "latency_on",
     "lift",
+    "load_checkpoint",
     "load_model",
     "masked",
     "open_runner",

@@ -39,6 +39,7 @@ from kerasurgeon.keras_io.layers import layer_from_keras
 from kerasurgeon.rewrite.calls import call, splice, substitute
 from kerasurgeon.rewrite.context import Context, Site
 from kerasurgeon.rewrite.dilate import dilate_strides
+from kerasurgeon.rewrite.drop_strides import drop_strides
 from kerasurgeon.rewrite.latency_of import latency_by
 from kerasurgeon.rewrite.matching import Match, NearMiss, find, match_at, near_misses
 from kerasurgeon.rewrite.option_checks import (
@@ -111,6 +112,7 @@ __all__ = [  # noqa: RUF022 - by what they are for
     "call",
     "delete",
     "dilate_strides",
+    "drop_strides",
     "extract",
     "infer",
     "insert_after",

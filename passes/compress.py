@@ -69,10 +69,14 @@ class Compress(Pass):
                 got=" and ".join(f"{option}={getattr(self, option)!r}" for option in given) or "none",
                 hint=f"{self.name}(macs=0.5) halves the model",
             )
-        pruning = self._pruning(getattr(self, given[0]), self.unreachable, {"compensate": "auto"})
-        object.__setattr__(self, "ignore", pruning.ignore)
-        object.__setattr__(self, "input_range", pruning.input_range)
-        self._factorising(getattr(self, given[0]), self.unreachable, "kernel")
+        try:
+            pruning = self._pruning(getattr(self, given[0]), self.unreachable, {"compensate": "auto"})
+            object.__setattr__(self, "ignore", pruning.ignore)
+            object.__setattr__(self, "input_range", pruning.input_range)
+            self._factorising(getattr(self, given[0]), self.unreachable, "kernel")
+        except OptionError as error:  # of an option that both passes share: it was given to this one
+            what = error.what.replace(PruneChannels.__name__, self.name).replace(Factorise.__name__, self.name)
+            raise OptionError(what, expected=error.expected, got=error.got, hint=error.hint) from None
 
     @property
     def measure(self) -> str:

@@ -32,6 +32,7 @@ import kerasurgeon as ks
 from kerasurgeon import passes as library
 from kerasurgeon.keras_io.seeding import python_kept
 from kerasurgeon.rules import Rule
+from tests.keras_io.checkpoints import write_checkpoint
 from tests.procedure import tiny
 from tests.recover.networks import bridged, images, residual
 
@@ -156,6 +157,11 @@ def loaded(given: Given, folder: Path) -> None:
         ks.load_model(folder / f"a.{suffix}")
 
 
+def from_checkpoint(given: Given, folder: Path) -> None:
+    write_checkpoint(folder / "a.ckpt", {weight.path: np.asarray(weight) for weight in given.model.weights})
+    str(ks.load_checkpoint(given.model, folder / "a.ckpt"))
+
+
 Call = Callable[[Given, Path], Any]
 CALLS: dict[str, Call] = {
     "BlockPlan": saved_plan(ks.BlockPlan, blocks),
@@ -201,6 +207,7 @@ CALLS: dict[str, Call] = {
     ),
     "latency_on": lambda given, _: ks.latency_on("tflite", rounds=1)(given.model),
     "lift": lambda given, _: ks.lift(given.model),
+    "load_checkpoint": from_checkpoint,
     "load_model": loaded,
     "masked": lambda given, _: ks.masked(given.model, given.plan),
     "open_runner": opened,
@@ -223,8 +230,8 @@ CALLS: dict[str, Call] = {
 }  # fmt: skip
 
 PLAIN = {
-    *("Bridge", "ExportReport", "Graph", "Group", "Layer", "Node", "Region", "Report", "Result", "TensorSpec"),
-    *("TrainResult", "Value", "Weight"),
+    *("Bridge", "ExportReport", "FromCheckpoint", "Graph", "Group", "Layer", "Node", "Region", "Report", "Result"),
+    *("TensorSpec", "TrainResult", "Value", "Weight"),
 }
 """What the functions above give and take: these classes do nothing by themselves."""
 

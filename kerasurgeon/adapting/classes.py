@@ -40,6 +40,8 @@ def resize_outputs(
         OptionError: A class is not there, or there are fewer classes than are kept.
         PlaceError: There is no such output, or there are several.
     """
+    if classes is None and keep is None:
+        raise OptionError("Nothing is asked for.", hint="say how many classes there are to be, or which are kept")
     value = _output(graph, output)
     channels = analyse(graph)
     labels = channels.labels[value.node][value.index]

@@ -4,7 +4,8 @@
   ``outermost`` and ``without_overlap`` look at several. ``region_option``, ``architectures`` and ``cuts_option`` check
   options that name them.
 * A region is replaced by a network: ``build_shunt``, ``translator`` (both for the ``geometry`` of a region),
-  ``drop_steps`` (linear maps that make up for what is left out), ``block_for`` (blocks to insert).
+  ``drop_steps`` (linear maps that make up for what is left out), ``block_for`` (blocks to insert). ``fit_steps`` fits
+  networks to what the regions made.
 * A ``BlockStep`` says which network goes where, a ``BlockPlan`` holds several, as data that can be saved;
   ``put_all`` carries steps out, ``free_names`` finds names for the networks.
 * ``knowledge_quotients`` measures what regions are worth (``Quotients``), ``choose_regions`` chooses by it.
@@ -14,6 +15,7 @@ from kerasurgeon.blocks.bridges import ARCHITECTURES, build_shunt, check_archite
 from kerasurgeon.blocks.choose import choose_regions
 from kerasurgeon.blocks.compensation import CORRECTIONS, drop_steps
 from kerasurgeon.blocks.cuts import CutPair, between, cut_pairs
+from kerasurgeon.blocks.fitted import fit_steps
 from kerasurgeon.blocks.geometry import Geometry, data_format_of, geometry
 from kerasurgeon.blocks.inserting import block_for, block_name, insert_places
 from kerasurgeon.blocks.inserts import INSERTS, passes_through
@@ -52,6 +54,7 @@ __all__ = [
     "drop_steps",
     "find_region",
     "find_regions",
+    "fit_steps",
     "free_names",
     "geometry",
     "insert_places",

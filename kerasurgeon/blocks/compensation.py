@@ -60,7 +60,7 @@ def drop_steps(
             steps.append(drop_step(graph, region, None, name, {"region": region.name, "correction": "none"}))
             continue
         resize = resizing(graph, region)
-        changed, entry = _so_far(graph, steps, region)
+        changed, entry = so_far(graph, steps, region)
         moments = measure_after(
             graph,
             changed,
@@ -78,7 +78,7 @@ def drop_steps(
     return steps
 
 
-def _so_far(graph: Graph, steps: Sequence[BlockStep], region: Region) -> tuple[Graph, Value]:
+def so_far(graph: Graph, steps: Sequence[BlockStep], region: Region) -> tuple[Graph, Value]:
     """The network after some steps, and the tensor in it that enters a region."""
     if not steps:
         return graph, region.entry

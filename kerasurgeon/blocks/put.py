@@ -57,11 +57,15 @@ def _what(step: BlockStep) -> str:
     if step.action == "drop":
         correction = step.options.get("correction", "none")
         instead = "nothing" if correction == "none" else f"{step.name}, a correction of kind {correction!r},"
-        error = step.options.get("error")
-        missing = "" if error is None else f", which misses {error:.1%} of the variance of what it gave"
-        return f"{instead} in place of {region} ({len(step.nodes)} nodes){missing}"
+        return f"{instead} in place of {region} ({len(step.nodes)} nodes){_missing(step)}"
     kind = f" of architecture {step.options['arch']!r}" if "arch" in step.options else ""
-    return f"{step.name}, a {step.action}{kind}, in place of {region} ({len(step.nodes)} nodes)"
+    fitted = f", fitted{_missing(step)}" if "error" in step.options else ""
+    return f"{step.name}, a {step.action}{kind}, in place of {region} ({len(step.nodes)} nodes){fitted}"
+
+
+def _missing(step: BlockStep) -> str:
+    error = step.options.get("error")
+    return "" if error is None else f", which misses {error:.1%} of the variance of what it gave"
 
 
 def _total(rows: Mapping[str, Any], names: Iterable[str]) -> tuple[str, str]:

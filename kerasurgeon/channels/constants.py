@@ -171,7 +171,8 @@ def _unvarying(results: list[Array], labels: Labels) -> Array | None:
         return None
     with np.errstate(all="ignore"):
         same = highest - lowest <= _VARIES * np.maximum(np.abs(highest), np.abs(lowest))
-    return np.where(same, lowest, np.nan)
+    # What overflows says nothing: exp and cosh differ from infinity somewhere.
+    return np.where(same & np.isfinite(highest) & np.isfinite(lowest), lowest, np.nan)
 
 
 def _activated(layer: Layer, result: Array) -> Array | None:

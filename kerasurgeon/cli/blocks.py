@@ -12,9 +12,10 @@ import typer
 from kerasurgeon.cli import options
 from kerasurgeon.cli.console import activity, show, show_json
 from kerasurgeon.cli.errors import UsageError, usage
-from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, check_outputs, read_data
+from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, check_outputs, check_side_files, read_data
 from kerasurgeon.cli.groups import Loading, grouped
 from kerasurgeon.cli.models import load_model
+from kerasurgeon.cli.pages import REPORTS, write_report
 from kerasurgeon.cli.region_rows import region_data, region_row
 from kerasurgeon.cli.sizes import sizes_of
 from kerasurgeon.cli.startup import start_keras
@@ -62,6 +63,7 @@ def blocks(
         ),
     ] = None,
     plot: Annotated[Path | None, options.option("Also draw the quotients: .png, .pdf or .svg.", metavar="FILE")] = None,
+    report: options.PageFile = None,
     overwrite: options.Overwrite = False,
     loading: Loading,
     json: options.Json = False,
@@ -80,6 +82,7 @@ def blocks(
         if find_spec("matplotlib") is None:
             raise missing_extra("matplotlib", "plot", "--plot")
         check_outputs([plot], SUFFIXES, overwrite=overwrite, others=[model])
+    check_side_files([(report, REPORTS)], overwrite=overwrite, read=[model, data, labels, log, plot])
     arrays = read_data(data, labels)
     shapes = sizes_of(sizes)
     with activity() as now:
@@ -106,8 +109,17 @@ def blocks(
                 plot,
                 overwrite,
             )
+        document = {"file": str(model), **document}
+        if report is not None:
+            from kerasurgeon.exporting.outline import draw_one
+            from kerasurgeon.report.charts import quotient_charts
+
+            gone = document.get("chosen", {}).get("regions", ())
+            charts = quotient_charts(document["quotients"], gone) if "quotients" in document else []
+            title, drawing = f"{model.name}: regions", draw_one(loaded, shapes)
+            write_report(report, document, title=title, before=drawing, shown=shown, charts=charts, overwrite=overwrite)
     if json:
-        show_json({"file": str(model), **document})
+        show_json(document)
     else:
         show(*shown)
 

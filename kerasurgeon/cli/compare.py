@@ -10,9 +10,10 @@ from rich.table import Table
 
 from kerasurgeon.cli import options
 from kerasurgeon.cli.console import Activity, activity, show, show_json
-from kerasurgeon.cli.files import KERAS_SUFFIXES, MODEL_SUFFIXES, check_input, read_arrays
+from kerasurgeon.cli.files import KERAS_SUFFIXES, MODEL_SUFFIXES, check_input, check_side_files, read_arrays
 from kerasurgeon.cli.groups import Loading, grouped
 from kerasurgeon.cli.models import load_model
+from kerasurgeon.cli.pages import REPORTS, write_report
 from kerasurgeon.cli.startup import start_keras
 from kerasurgeon.report.tables import grid
 
@@ -28,6 +29,8 @@ def compare(
     samples: Annotated[int, typer.Option(min=1, help="How many random samples to run.")] = 4,
     seed: Annotated[int, typer.Option(help="Seed of the random samples.")] = 0,
     inputs: options.Inputs = None,
+    report: options.PageFile = None,
+    overwrite: options.Overwrite = False,
     loading: Loading,
     json: options.Json = False,
 ) -> None:
@@ -38,6 +41,7 @@ def compare(
     """
     for path in (first, second):
         check_input(path, MODEL_SUFFIXES, "model file")
+    check_side_files([(report, REPORTS)], overwrite=overwrite, read=[first, second, inputs])
     data = read_arrays(inputs, "file of inputs")
     with activity() as now:
         start_keras(now)
@@ -45,13 +49,21 @@ def compare(
 
         runners = [_open(path, now, loading) for path in (first, second)]
         now.phase("running both")
-        report = compare_models(*runners, inputs=data, seed=seed, samples=samples)
-    same = report.relative_error <= tolerance
+        found = compare_models(*runners, inputs=data, seed=seed, samples=samples)
+        error, head = found.relative_error, f"{found.candidate} against {found.reference}, {found.samples} samples"
+        same, shown = error <= tolerance, [head, _table(found), _verdict(error, tolerance)]
+        document = {**found.to_dict(), "relative_error": error, "tolerance": tolerance, "same": same}
+        if report is not None:
+            from kerasurgeon.exporting.outline import draw_both
+
+            models = [getattr(runner, "model", path) for runner, path in zip(runners, (first, second), strict=True)]
+            before, after, notes = draw_both(*models)
+            sides = {"title": f"{first.name} → {second.name}", "before": before, "after": after}
+            write_report(report, document, **sides, shown=[*shown, *notes], overwrite=overwrite)
     if json:
-        show_json({**report.to_dict(), "relative_error": report.relative_error, "tolerance": tolerance, "same": same})
+        show_json(document)
     else:
-        head = f"{report.candidate} against {report.reference}, {report.samples} samples"
-        show(head, _table(report), _verdict(report.relative_error, tolerance))
+        show(*shown)
     if not same:
         raise typer.Exit(1)
 

@@ -33,7 +33,9 @@ def diff(
     second: Annotated[Path, typer.Argument(metavar="B", help=f"The model after. {_FILE}", show_default=False)],
     output: Annotated[
         Path | None,
-        options.option("Also write a page with both networks side by side.", "--output", "-o", metavar="FILE.html"),
+        options.option(
+            "Also write a page with both networks side by side.", "--report", "--output", "-o", metavar="FILE.html"
+        ),
     ] = None,
     overwrite: options.Overwrite = False,
     loading: Loading,

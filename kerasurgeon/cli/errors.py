@@ -18,6 +18,8 @@ _SPOKEN = (
     (r"\ballow=\['?([\w.:]+)'?\]", r"--allow-import \1"),
     (r"\bcustom_objects=\{[^}]*\}", "--custom-objects MODULE"),
     (r"\boverwrite=True", "--overwrite"),
+    (r"\bpartial=True", "--partial"),
+    (r"\brename=\{[^}]*\}", "--rename PATTERN=NAME"),
     (r"\bcalibration=\w+", "--calibration FILE"),
     (r"\bapply_passes\(model, passes, data=\w+\)", "--data FILE"),
     (r"\bdata=some_inputs\b", "--data FILE"),

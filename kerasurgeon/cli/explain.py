@@ -8,10 +8,11 @@ import typer
 
 from kerasurgeon.cli import options
 from kerasurgeon.cli.console import activity, show, show_json
-from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input
+from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, check_side_files
 from kerasurgeon.cli.groups import Loading, grouped
 from kerasurgeon.cli.imports import allowing
 from kerasurgeon.cli.models import load_model
+from kerasurgeon.cli.pages import REPORTS, write_report
 from kerasurgeon.cli.sizes import sizes_of
 from kerasurgeon.cli.startup import start_keras
 from kerasurgeon.cli.steps import check_steps, made_passes, recipe_of, typed_values
@@ -25,11 +26,14 @@ def explain(
     settings: options.Settings = None,
     allow_import: options.AllowImport = None,
     sizes: options.Sizes = None,
+    report: options.PageFile = None,
+    overwrite: options.Overwrite = False,
     loading: Loading,
     json: options.Json = False,
 ) -> None:
     """Say what a pass would do to a model, site by site, without doing it."""
     check_input(model, KERAS_SUFFIXES, "model file")
+    check_side_files([(report, REPORTS)], overwrite=overwrite, read=[model])
     check_steps(None, [pass_], settings or [])
     shapes = sizes_of(sizes)
     with activity() as now, allowing(allow_import, [pass_, typed_values(settings)]):
@@ -40,10 +44,15 @@ def explain(
         loaded = load_model(model, now, loading)
         now.phase(f"running {made.name} on a copy")
         found = dry_run(made, loaded, sizes=shapes)
-    if json:
         sites = [{"node": site.node, "would_change": site.changed, "what": site.what} for site in found.sites]
-        show_json({"pass": found.name, "model": str(model), "sites": sites})
-    elif found.sites:
-        show(found.table())
+        document = {"pass": found.name, "model": str(model), "sites": sites}
+        shown = found.table() if found.sites else str(found)
+        if report is not None:
+            from kerasurgeon.exporting.outline import draw_one
+
+            title, drawing = f"{found.name} on {model.name}", draw_one(loaded, shapes)
+            write_report(report, document, title=title, before=drawing, shown=[shown], overwrite=overwrite)
+    if json:
+        show_json(document)
     else:
-        show(str(found))
+        show(shown)

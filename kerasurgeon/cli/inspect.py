@@ -12,9 +12,10 @@ from rich.table import Table
 
 from kerasurgeon.cli import options
 from kerasurgeon.cli.console import activity, show, show_json
-from kerasurgeon.cli.files import KERAS_SUFFIXES, MODEL_SUFFIXES, check_input
+from kerasurgeon.cli.files import KERAS_SUFFIXES, MODEL_SUFFIXES, check_input, check_side_files
 from kerasurgeon.cli.groups import Loading, grouped
 from kerasurgeon.cli.models import load_model
+from kerasurgeon.cli.pages import REPORTS, write_report
 from kerasurgeon.cli.region_rows import region_data, region_row
 from kerasurgeon.cli.sizes import sizes_of
 from kerasurgeon.cli.startup import start_keras
@@ -45,28 +46,38 @@ def inspect(
         bool, typer.Option("--groups", help="Show which channels go together, and which cannot go and why.")
     ] = False,
     sizes: options.Sizes = None,
+    report: options.PageFile = None,
+    overwrite: options.Overwrite = False,
     loading: Loading,
     json: options.Json = False,
 ) -> None:
     """Show what a model is made of and what it costs: layers, cost and regions, or what is asked for."""
     check_input(model, MODEL_SUFFIXES, "model file")
+    check_side_files([(report, REPORTS)], overwrite=overwrite, read=[model])
     shapes = sizes_of(sizes)
     parts = {"layers": layers, "cost": cost, "regions": regions, "groups": groups}
+    drawn: Any = model
     with activity() as now:
         start_keras(now)
         if model.suffix.lower() in KERAS_SUFFIXES:
             from kerasurgeon.keras_io.lift import lift
 
-            loaded = load_model(model, now, loading)
+            drawn = lift(load_model(model, now, loading))
             now.phase("looking at the graph")
-            document, shown = _of_graph(lift(loaded), parts if any(parts.values()) else parts | _USUAL, shapes)
+            document, shown = _of_graph(drawn, parts if any(parts.values()) else parts | _USUAL, shapes)
         else:
             if any(parts.values()) or shapes is not None:
                 raise typer.BadParameter(f"{model.suffix} files show their inputs and outputs only.")
             now.phase(f"opening {model.name}")
             document, shown = _of_file(model)
+        document = {"file": str(model), "bytes": model.stat().st_size, **document}
+        if report is not None:
+            from kerasurgeon.exporting.outline import draw_one
+
+            drawing = draw_one(drawn, shapes)
+            write_report(report, document, title=model.name, before=drawing, shown=shown, overwrite=overwrite)
     if json:
-        show_json({"file": str(model), "bytes": model.stat().st_size, **document})
+        show_json(document)
     else:
         show(*shown)
 

@@ -16,6 +16,7 @@ from kerasurgeon.cli.files import KERAS_SUFFIXES, read_arrays
 from kerasurgeon.cli.morphnet_kept import Kept, Logged
 from kerasurgeon.costs import cost
 from kerasurgeon.errors import OptionError, PlanError, did_you_mean
+from kerasurgeon.keras_io.large_files import save_keras
 from kerasurgeon.keras_io.machine import on_this_machine
 from kerasurgeon.morphnet import MorphNet, SteerStrength, with_gates, with_scales, without_scales
 from kerasurgeon.rewrite.learned import not_learned
@@ -207,7 +208,7 @@ class Run:
         self.models = (without_scales(model), small)
         for name, made in zip(("morphnet.keras", "small.keras"), self.models, strict=True):
             with staged(self.folder / name, overwrite=self.overwrite) as temporary:
-                made.save(temporary)
+                save_keras(made, temporary)
         plan.save(self.folder / "plan.json", overwrite=self.overwrite)
         return {
             "algorithm": algorithm,

@@ -208,6 +208,15 @@ ReportFile = Annotated[
         metavar="FILE",
     ),
 ]
+PageFile = Annotated[
+    Path | None,
+    option(
+        "Also write a report: .html is a page with the network and all that is printed, .json what --json prints.",
+        "--report",
+        metavar="FILE",
+        panel=_OUTPUT,
+    ),
+]
 SaveRecipe = Annotated[
     Path | None, option("Also write what was run as a recipe: .toml or .json.", "--save-recipe", metavar="FILE")
 ]

@@ -10,10 +10,11 @@ import typer
 from kerasurgeon.cli import options
 from kerasurgeon.cli.console import activity, show, show_json
 from kerasurgeon.cli.errors import UsageError
-from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, read_arrays
+from kerasurgeon.cli.files import KERAS_SUFFIXES, check_input, check_side_files, read_arrays
 from kerasurgeon.cli.groups import Loading, grouped
 from kerasurgeon.cli.imports import allowing
 from kerasurgeon.cli.models import load_model
+from kerasurgeon.cli.pages import REPORTS, write_report
 from kerasurgeon.cli.sizes import sizes_of
 from kerasurgeon.cli.startup import start_keras
 
@@ -32,12 +33,15 @@ def show_plan(
     data: options.Data = None,
     allow_import: options.AllowImport = None,
     sizes: options.Sizes = None,
+    report: options.PageFile = None,
+    overwrite: options.Overwrite = False,
     loading: Loading,
     json: options.Json = False,
 ) -> None:
     """Show what a plan would cut from a model, before anything goes; ``compress`` with ApplyPlan carries it out."""
     check_input(model, KERAS_SUFFIXES, "model file")
     check_input(plan, (".json",), "plan")
+    check_side_files([(report, REPORTS)], overwrite=overwrite, read=[model, plan, data])
     arrays = read_arrays(data, "file of data")
     shapes = sizes_of(sizes)
     with activity() as now, allowing(allow_import, importance):
@@ -50,7 +54,13 @@ def show_plan(
         loaded = load_model(model, now, loading)
         now.phase("looking at the channels")
         found = wanted.show(loaded, importance=importance, data=arrays, sizes=shapes)
+        shown = [found.table(), found.costs.table()]
+        if report is not None:
+            from kerasurgeon.exporting.outline import draw_one
+
+            title, drawing = f"{plan.name} on {model.name}", draw_one(loaded, shapes)
+            write_report(report, found.to_dict(), title=title, before=drawing, shown=shown, overwrite=overwrite)
     if json:
         show_json(found.to_dict())
     else:
-        show(found.table(), found.costs.table())
+        show(*shown)

@@ -94,11 +94,12 @@ def _show_procedure(file: Path, json: bool) -> None:
         show(f"not checked: {name}, since checking a recipe imports nothing that is not kerasurgeon's")
 
 
-# What a recipe of passes begins with, by what it is for.
-_BEGINNINGS = {
-    "compress": ("PruneChannels", "FoldBatchNorm", "Simplify"),
-    "tucker": ("TuckerSplit", "FoldBatchNorm"),
-    "morphnet": ("MorphNetShrink", "Expand"),
+# What a recipe of passes begins with, by what it is for: passes, and options that have to be chosen.
+_BEGINNINGS: dict[str, dict[str, dict[str, object]]] = {
+    "compress": {"PruneChannels": {"macs": 0.5}, "FoldBatchNorm": {}, "Simplify": {}},
+    "tucker": {"TuckerSplit": {"energy": 0.9}, "FoldBatchNorm": {}},
+    "morphnet": {"MorphNetShrink": {}, "Expand": {"macs": 1.5}},
+    "optimize": {"FoldBatchNorm": {}, "Simplify": {}, "MergeBlocks": {}, "RemoveDeadChannels": {}},
 }
 
 
@@ -121,8 +122,8 @@ def new(
             from kerasurgeon.workflows.procedure.starting import starting_recipe
         show(starting_recipe().rstrip("\n"))
         return
-    if len(names) == 1:
-        names = list(_BEGINNINGS.get(names[0], names))
+    chosen = _BEGINNINGS.get(names[0], {}) if len(names) == 1 else {}
+    names = list(chosen) or names
     lines = ["seed = 0", 'verify = "exact"  # structure, types, exact, outputs']
     for name in names:
         check_pass_name(name, ("shunt", *_BEGINNINGS))
@@ -133,7 +134,9 @@ def new(
                 found = import_pass(name)
         lines += ["", *_comment(found.summary), "[[pass]]", f'name = "{name}"']
         for option in found.options:
-            lines += ["", *_comment(f"{option.doc} ({option.type})"), _line(option)]
+            begins = chosen.get(name, {})
+            line = f"{option.name} = {_toml(begins[option.name])}" if option.name in begins else _line(option)
+            lines += ["", *_comment(f"{option.doc} ({option.type})"), line]
     show("\n".join(lines))
 
 

@@ -106,6 +106,24 @@ def draw_both(before: Any, after: Any) -> tuple[Drawing, Drawing, list[str]]:
     return old, new, ["The models are of different formats: nodes are compared by their names alone", _NOT_COUNTED]
 
 
+def draw_one(model: Any, sizes: Any = None) -> Drawing:
+    """One model as a drawing.
+
+    Args:
+        model: As for ``draw_both``.
+        sizes: Sizes of the inputs that costs are counted for, where the model leaves them open.
+
+    Raises:
+        LiftError: A Keras model has no graph.
+        ModelFileError: A file cannot be read.
+        MissingExtraError: What reads it is not installed.
+    """
+    found = _opened(model)
+    if isinstance(found, _Outline):
+        return found.drawing(Path(model).name, None)
+    return draw(found, cost(found, sizes=sizes).to_dict())
+
+
 def _opened(model: Any) -> Graph | _Outline:
     if isinstance(model, Graph):
         return model
@@ -206,4 +224,4 @@ def _sizes(tensor: Any) -> list[int | None]:
     return [] if tensor.shape is None else [int(size) for size in tensor.shape]
 
 
-__all__ = ["draw_both"]
+__all__ = ["draw_both", "draw_one"]

@@ -24,6 +24,8 @@ from kerasurgeon.exporting.tensors import Feeds
 from kerasurgeon.exporting.tflite_ways import to_tflite
 from kerasurgeon.exporting.tflite_writer import write_tflite
 from kerasurgeon.file_errors import of_the_system
+from kerasurgeon.keras_io.large_files import save_keras
+from kerasurgeon.keras_io.leftovers import sweep
 from kerasurgeon.quiet import quiet
 
 Progress = Callable[[float, str], None]
@@ -73,7 +75,7 @@ def write_file(
 def _save(model: keras.Model, path: Path) -> None:
     try:
         with quiet():
-            model.save(path)
+            save_keras(model, path)
     except Exception as error:
         if of_the_system(error) is not None:
             raise
@@ -104,6 +106,7 @@ def run_file(model: keras.Model, path: Path, options: Options, feeds: Feeds, *, 
     """
     # The custom classes are known here, and the file was written from this very model.
     custom = custom_objects(model) if options.format == "keras" else None
+    sweep(path.stat().st_size)
     try:
         runner = open_runner(path, custom_objects=custom, safe_mode=False, optimise=optimise)
         given = runner.run(_as_stored(feeds, options))

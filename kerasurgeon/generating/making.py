@@ -186,10 +186,12 @@ class _Making:
 
         def told(step: int, took: float) -> bool:
             times.append(took)
-            return time.perf_counter() - self.began < _TRIAL * self.seconds
+            spent = time.perf_counter() - self.began
+            # The first one says little: it is traced, which may take longer than all others together.
+            return spent < _TRIAL * self.seconds or (len(times) < 2 and spent < self.seconds)
 
         self.matcher.matched([array[:few] for array in self.start], _TRIALS, told)
-        each = min(times) / few  # the first one is slower: it is traced
+        each = min(times) / few
         left = self.seconds - (time.perf_counter() - self.began)
         for share, steps in _LADDER:
             count = max(min(self.count, _FEWEST), round(share * self.count))

@@ -6,6 +6,8 @@ cannot be made from it, ``keras.models.clone_model`` and loading a saved file fa
 
 from __future__ import annotations
 
+import linecache
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +17,7 @@ from kerasurgeon.ir.layer import Layer
 from kerasurgeon.keras_io.custom_objects import foreign_names
 
 _MOST = 300
+_BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 
 
 def is_foreign(cls: type[Any]) -> bool:
@@ -55,10 +58,28 @@ def remedy(layer: Layer, otherwise: str) -> str:
 
 def said(error: BaseException) -> str:
     """An error as one line: its type and its message, without the middle of a long one (Keras ends with the reason)."""
-    text = " ".join(str(error).split())
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    if _BOLD in text:  # as Keras quotes what code has raised, before the arguments of the call
+        text = text.partition(_BOLD)[2].partition(_PLAIN)[0]
+    text = " ".join(text.split())
     if len(text) > _MOST:
         text = f"{text[: _MOST // 3]} ... {text[-(_MOST - _MOST // 3) :]}"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def line_of(error: BaseException) -> str | None:
+    """The last line of a user's code that an error went through."""
+    found = None
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in _LIBRARIES:
+            found = frame.f_code.co_filename, number
+    if found is None:
+        return None
+    path, number = found
+    return f"{path}, line {number}: {linecache.getline(path, number).strip()}"
+
+
+_LIBRARIES = frozenset({"keras", "kerasurgeon", "tensorflow", "numpy", "jax", "torch", "optree", "inspect"})
 
 
 @contextmanager

@@ -20,10 +20,14 @@ from kerasurgeon.errors import ModelFileError
 from kerasurgeon.ir.layer import Layer, Weight
 from kerasurgeon.keras_io.internals import current_path, name_scope
 from kerasurgeon.keras_io.replaced import Replaced
-from kerasurgeon.keras_io.tensors import tensor_of
+from kerasurgeon.keras_io.tensors import tensor_of, unfilled_initializer
 
 # Variables, held weakly: a layer that shares another's variable lets go of its own.
 Made = list[weakref.ref[Any]]
+
+
+_LARGE = 1 << 20
+"""Numbers in a weight from which on it is worth not to draw them in vain."""
 
 
 class _Given(keras.initializers.Initializer):
@@ -39,11 +43,13 @@ class _Given(keras.initializers.Initializer):
 class _Building(threading.local):
     """What the layer that this thread builds takes its weights from: its root, definition and how often each path.
 
-    How many bytes weights may take yet, and the variables that were made, where somebody asks for them.
+    How many bytes weights may take yet, whether they are filled afterwards anyway, and the variables that were made,
+    where somebody asks for them.
     """
 
     now: tuple[Any, Layer, dict[str, int]] | None = None
     room: int | None = None
+    unfilled: bool = False
     made: Made | None = None
 
 
@@ -99,6 +105,17 @@ def _take_room(owner: Any, shape: Any, dtype: Any) -> None:
 
 
 @contextlib.contextmanager
+def unfilled() -> Iterator[None]:
+    """While active, large weights that layers create in this thread hold no values: all are filled afterwards."""
+    outer, _BUILDING.unfilled = _BUILDING.unfilled, True
+    try:
+        with ADD_WEIGHT:
+            yield
+    finally:
+        _BUILDING.unfilled = outer
+
+
+@contextlib.contextmanager
 def variables_made() -> Iterator[Made]:
     """The variables that layers make when they are built, in this thread, while this is active."""
     outer, _BUILDING.made = _BUILDING.made, []
@@ -129,16 +146,23 @@ def brief_variables() -> Iterator[None]:
             release(made)
 
 
+def _is_large(shape: Any) -> bool:
+    return isinstance(shape, (tuple, list)) and math.prod(shape) >= _LARGE
+
+
 def _add_weight(self: Any, *args: Any, **kwargs: Any) -> Any:
     weight = None if _BUILDING.now is None else _lookup(self, kwargs.get("name"), *_BUILDING.now)
     shape = kwargs.get("shape", args[0] if args else ())
     _take_room(self, shape, kwargs.get("dtype", args[2] if len(args) > 2 else None))
     if weight is not None and tuple(shape or ()) != weight.shape:
         weight = None
-    if weight is not None and len(args) > 1:
-        args = (args[0], _Given(weight), *args[2:])
-    elif weight is not None:
-        kwargs["initializer"] = _Given(weight)
+    initializer = None if weight is None else _Given(weight)
+    if _BUILDING.unfilled and weight is None and _is_large(shape):
+        initializer = unfilled_initializer()
+    if initializer is not None and len(args) > 1:
+        args = (args[0], initializer, *args[2:])
+    elif initializer is not None:
+        kwargs["initializer"] = initializer
     variable = ADD_WEIGHT.original(self, *args, **kwargs)
     if weight is not None:
         variable._kerasurgeon_source = weight

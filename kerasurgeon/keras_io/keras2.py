@@ -77,11 +77,13 @@ def read_keras2(
             load_weights(group, model, names, reader.cudnn, str(weights))
         scale_hard_sigmoids(model, where, reader.changes)
     if training is not None:
-        _compile(model, training, custom_objects or {}, where, how, unsafe)
+        compile_as(model, training, custom_objects or {}, where, how, unsafe)
     return model, tuple(dict.fromkeys(reader.changes))
 
 
-def _compile(model: Any, training: Any, custom_objects: Mapping[str, Any], where: str, how: str, unsafe: bool) -> None:
+def compile_as(
+    model: Any, training: Any, custom_objects: Mapping[str, Any], where: str, how: str, unsafe: bool
+) -> None:
     """Compile a model as it was; the optimizer begins anew."""
     if not unsafe:
         check_config(training, where, how)

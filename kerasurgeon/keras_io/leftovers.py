@@ -1,13 +1,15 @@
-"""What large models leave in reference cycles, found at once."""
+"""What large models leave in reference cycles and in the C library's hands, given back at once."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import gc
 
 from kerasurgeon.ir.graph import Graph
 
 # Python finds cycles by itself once many small objects were made. A model is few objects, however large its weights.
-_LARGE = 50 * 2**20
+LARGE = 50 * 2**20
 
 
 def sweep(weight_bytes: int) -> None:
@@ -16,8 +18,10 @@ def sweep(weight_bytes: int) -> None:
     Args:
         weight_bytes: Bytes of weights that they may hold.
     """
-    if weight_bytes >= _LARGE:
+    if weight_bytes >= LARGE:
         gc.collect()
+        with contextlib.suppress(OSError, AttributeError, TypeError):  # glibc has it
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def sweep_after(graph: Graph) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import keras
 from kerasurgeon.array_files import free_memory
 from kerasurgeon.errors import ModelFileError
 from kerasurgeon.file_errors import reading
-from kerasurgeon.keras_io.injection import limited
-from kerasurgeon.keras_io.keras2 import is_keras2, read_keras2
+from kerasurgeon.keras_io.injection import limited, unfilled
+from kerasurgeon.keras_io.keras2 import compile_as, is_keras2, read_keras2
 from kerasurgeon.keras_io.keras2_options import without_dropped
+from kerasurgeon.keras_io.large_files import as_keras_takes_it
 from kerasurgeon.keras_io.model_config import check_config
 from kerasurgeon.keras_io.recursion import room_for
 from kerasurgeon.keras_io.seeding import python_kept
@@ -93,23 +95,32 @@ def load_model(
                 model.load_weights(weights)
                 return model
             try:
-                return keras.saving.load_model(
-                    file, custom_objects=dict(custom_objects or {}), compile=compile, safe_mode=not unsafe
-                )
+                with as_keras_takes_it(file) as source, nullcontext() if source is file else unfilled():
+                    return keras.saving.load_model(
+                        source, custom_objects=dict(custom_objects or {}), compile=compile, safe_mode=not unsafe
+                    )
             except Exception:
                 plain = without_dropped(configs[0]) if configs and file.suffix.lower() != ".keras" else None
                 if plain is None or plain is configs[0]:
                     raise
-                cls = keras.Sequential if plain.get("class_name") == "Sequential" else keras.Model
-                model = cls.from_config(plain["config"], custom_objects=dict(custom_objects or {}))
-                model.load_weights(file)
+                model = _of_config(plain, file, custom_objects)
+                if compile and len(configs) > 1:
+                    compile_as(model, configs[1], custom_objects or {}, str(file), how, unsafe)
                 if tell is not None:
-                    tell("options of Keras 2 that mean nothing were left out; the model is not compiled")
+                    tell("options of Keras 2 that mean nothing were left out")
                 return model
     except ModelFileError:
         raise
     except Exception as error:
         raise _explained(file, error, how) from error
+
+
+def _of_config(config: Any, path: Path, custom_objects: Mapping[str, Any] | None) -> Any:
+    """A model from a config, and the weights from its .h5 file."""
+    cls = keras.Sequential if config.get("class_name") == "Sequential" else keras.Model
+    model = cls.from_config(config["config"], custom_objects=dict(custom_objects or {}))
+    model.load_weights(path)
+    return model
 
 
 def _checked_weights(path: Path, weights: str | Path | None) -> Path:

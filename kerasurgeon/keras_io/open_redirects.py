@@ -17,6 +17,7 @@ from keras import ops
 
 from kerasurgeon.ir.structure import leaves, map_leaves
 from kerasurgeon.keras_io import open_sizes
+from kerasurgeon.keras_io.open_elsewhere import ELSEWHERE
 from kerasurgeon.keras_io.open_sizes import UntraceableError, has_free
 from kerasurgeon.keras_io.replaced import Replaced
 
@@ -28,6 +29,8 @@ class Frame(Protocol):
     calling: Any
     training: Any
     inside: bool
+    asked: bool
+    elsewhere: bool
 
     def called(self, layer: Any, args: Any, kwargs: Any) -> Any:
         """The call of a layer by the code that is being opened."""
@@ -124,6 +127,16 @@ def _next(self: Any, *args: Any, **kwargs: Any) -> Any:
     return _NEXT.original(self, *args, **kwargs)
 
 
+def _backend(replaced: Replaced) -> Callable[[], str]:
+    def backend() -> str:
+        frame = _active()
+        if frame is not None:
+            frame.asked = True
+        return str(replaced.original()) if frame is None or not frame.elsewhere else ELSEWHERE
+
+    return backend
+
+
 def _shape(self: Any) -> Any:
     shape = _SHAPE.original.fget(self)
     if None not in shape or _active() is None:
@@ -200,6 +213,11 @@ _SHAPE = Replaced(keras.KerasTensor, "shape", property(_shape))
 _GETITEM = Replaced(keras.KerasTensor, "__getitem__", _getitem)
 
 
+_BACKENDS = [Replaced(owner, "backend", None) for owner in (keras.config, keras.backend)]
+for _each in _BACKENDS:
+    _each.replacement = _backend(_each)
+
+
 class _Attributes(Replaced):
     """``__getattribute__``, which classes of layers inherit: taken away in the end, for Python to be quick."""
 
@@ -212,7 +230,7 @@ class _Attributes(Replaced):
 
 _GETATTRIBUTE = _Attributes(keras.Layer, "__getattribute__", _getattribute)
 REPLACED = (
-    CALL, SYMBOLIC, _ADD_LOSS, _VALUE, _NEXT, _SHAPE, _GETITEM, _GETATTRIBUTE, *_OPS.values(),
+    CALL, SYMBOLIC, _ADD_LOSS, _VALUE, _NEXT, _SHAPE, _GETITEM, _GETATTRIBUTE, *_OPS.values(), *_BACKENDS,
 )  # fmt: skip
 
 __all__ = ["CALL", "NOW", "REPLACED", "SYMBOLIC", "Done", "Training", "takes_training"]

@@ -10,7 +10,7 @@ import numpy as np
 
 from kerasurgeon.errors import LiftError
 from kerasurgeon.ir.structure import leaf_paths, map_leaves
-from kerasurgeon.keras_io.internals import build_record, functional_graph
+from kerasurgeon.keras_io.internals import build_record, flatten_layers, functional_graph
 from kerasurgeon.keras_io.open_lifting import Openings, reason
 from kerasurgeon.keras_io.open_sizes import UntraceableError
 from kerasurgeon.keras_io.open_walking import Walked
@@ -49,11 +49,13 @@ def root_graph(model: Any, inputs: Any, openings: Openings) -> Walked:
     what = f"Model {model.name!r} ({type(model).__name__}) is a subclassed model: its call() is Python code"
     if openings.mode == "none":
         raise LiftError(f"{what}, so there is no graph to lift.", hint='lift with open="auto"')
-    if not model.built or not all(layer.built for layer in model._flatten_layers()):
+    missing = [layer.name for layer in flatten_layers(model) if not layer.built and layer is not model]
+    if not model.built or missing:
         raise LiftError(
             f"{what}, and it has no weights yet.",
             expected="a model that was built",
-            hint="call it once on a batch of data first",
+            got=f"layers that were not: {', '.join(missing)[:200]}" if missing else None,
+            hint="call it once on a batch of data first; a layer that its call() does not use may be taken out",
         )
     problem: Exception | None = None
     for tensors in _tensors(model, inputs, what):
@@ -107,8 +109,21 @@ def _symbolic(leaf: Any) -> Any:
         return keras.KerasTensor(leaf.shape, dtype=leaf.dtype, sparse=bool(leaf.sparse))
     leaf = leaf if hasattr(leaf, "shape") and hasattr(leaf, "dtype") else np.asarray(leaf)
     if not len(leaf.shape):
-        raise LiftError("An input of the model has no batch axis.", where="inputs", got=repr(leaf)[:100])
-    dtype = keras.backend.standardize_dtype(leaf.dtype)
+        raise LiftError(
+            "An input of the model has no batch axis.",
+            where="inputs",
+            got=repr(leaf)[:100],
+            hint="lists, tuples and dicts are taken for several inputs: give arrays, numpy.asarray(...)",
+        )
+    try:
+        dtype = keras.backend.standardize_dtype(leaf.dtype)
+    except ValueError:
+        raise LiftError(
+            "An input of the model is not of numbers.",
+            where="inputs",
+            expected="arrays of numbers",
+            got=str(leaf.dtype),
+        ) from None
     return keras.KerasTensor((None, *leaf.shape[1:]), dtype="float32" if dtype == "float64" else dtype)
 
 

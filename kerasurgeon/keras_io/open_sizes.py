@@ -23,27 +23,60 @@ class FreeSize:
     """The size of one axis of a tensor, unknown until run time; or what has been computed from such.
 
     Args:
-        tensor: The tensor; ``None`` for what has been computed.
+        tensor: The tensor; ``None`` for what has been computed otherwise than by ``scale * size + offset``.
         axis: The axis.
+        scale: What the size is multiplied by.
+        offset: What is added.
     """
 
-    def __init__(self, tensor: Any = None, axis: int = 0) -> None:
-        self.tensor, self.axis = tensor, axis
+    def __init__(self, tensor: Any = None, axis: int = 0, scale: int = 1, offset: int = 0) -> None:
+        self.tensor, self.axis, self.scale, self.offset = tensor, axis, scale, offset
 
     @property
     def plain(self) -> bool:
         """Whether it is an axis of a tensor, nothing computed."""
-        return self.tensor is not None
+        return self.tensor is not None and (self.scale, self.offset) == (1, 0)
 
     def same(self, other: Any) -> bool:
         """Whether it certainly is the same size."""
-        return isinstance(other, FreeSize) and self.plain and self.tensor is other.tensor and self.axis == other.axis
+        return (
+            isinstance(other, FreeSize)
+            and self._of_one(other)
+            and (self.scale, self.offset) == (other.scale, other.offset)
+        )
+
+    def _of_one(self, other: FreeSize) -> bool:
+        return self.tensor is not None and self.tensor is other.tensor and self.axis == other.axis
+
+    def _scaled(self, scale: int, offset: int) -> Any:
+        return FreeSize(self.tensor, self.axis, scale, offset) if scale else offset
+
+    def __add__(self, other: Any) -> Any:
+        if isinstance(other, FreeSize) and self._of_one(other):
+            return self._scaled(self.scale + other.scale, self.offset + other.offset)
+        return self._scaled(self.scale, self.offset + other) if self._with(other) else FreeSize()
+
+    def __mul__(self, other: Any) -> Any:
+        return self._scaled(self.scale * other, self.offset * other) if self._with(other) else FreeSize()
+
+    def _with(self, other: Any) -> bool:
+        return self.tensor is not None and isinstance(other, int) and not isinstance(other, bool)
+
+    def __neg__(self) -> Any:
+        return self * -1
+
+    def __sub__(self, other: Any) -> Any:
+        return self + (-other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return -self + other
+
+    __radd__, __rmul__ = __add__, __mul__
 
     def _computed(self, *_: Any) -> FreeSize:
         return FreeSize()
 
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _computed
-    __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __neg__ = _computed
+    __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = _computed
 
     def __eq__(self, other: object) -> bool:
         if self.same(other):
@@ -70,6 +103,11 @@ class FreeSize:
 
     def __repr__(self) -> str:
         return f"the free size of axis {self.axis}" if self.plain else "a number computed from free sizes"
+
+    def number(self) -> Any:
+        """It as a tensor, a whole number."""
+        found = ops.sum(ops.add(zeros(FreeSize(self.tensor, self.axis)), 1))
+        return ops.add(ops.multiply(found, self.scale), self.offset)
 
     def _unknown(self, does: str) -> UntraceableError:
         return UntraceableError(f"it {does} {self!r}, which is not known before the model runs")
@@ -99,23 +137,33 @@ def has_free(structure: Any) -> bool:
 
 
 def zeros(size: Any) -> Any:
-    """Zeros of one axis that is as long as a free size, as integers."""
-    if not (isinstance(size, FreeSize) and size.plain):
+    """Zeros of one axis that is as long as a free size, or as a multiple of one and a number, as integers."""
+    if not isinstance(size, FreeSize) or size.tensor is None or size.scale < 1:
         raise UntraceableError(f"it makes a tensor as long as {size!r}")
     around = tuple(axis for axis in range(len(size.tensor.shape)) if axis != size.axis)
     found = ops.zeros_like(size.tensor, dtype="int32")
-    return ops.sum(found, axis=around) if around else found
+    found = ops.sum(found, axis=around) if around else found
+    if size.scale > 1:
+        found = ops.concatenate([found] * size.scale)
+    if size.offset > 0:
+        return ops.pad(found, [[0, size.offset]])
+    return found[-size.offset :] if size.offset else found
 
 
 def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Any:
-    """``ops.arange`` up to a free size."""
+    """``ops.arange`` from or to free sizes, by one or minus one."""
     if stop is None:
         start, stop = 0, start
-    if has_free((start, step)):
-        raise UntraceableError("it counts from or by a free size")
-    if (start, step) != (0, 1):
-        raise UntraceableError(f"it counts from {start} by {step} to {stop!r}")
-    counted = ops.subtract(ops.cumsum(ops.add(zeros(stop), 1)), 1)
+    if has_free(step) or step not in (1, -1):
+        raise UntraceableError(f"it counts from {start!r} by {step!r} to {stop!r}")
+    length = (stop - start) * step
+    counted = ops.subtract(ops.cumsum(ops.add(zeros(length), 1)), 1)
+    if step == -1:
+        counted = ops.negative(counted)
+    if isinstance(start, FreeSize):
+        counted = ops.add(counted, start.number())
+    elif start:
+        counted = ops.add(counted, start)
     return ops.cast(counted, dtype or "int32")
 
 

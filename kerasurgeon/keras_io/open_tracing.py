@@ -12,8 +12,6 @@ calls of inner layers nothing is. The layer's own code sees
 from __future__ import annotations
 
 import contextlib
-import linecache
-import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,13 +23,15 @@ from keras import ops
 from kerasurgeon.ir.kinds import op_name
 from kerasurgeon.ir.node import Slot
 from kerasurgeon.ir.structure import leaves, map_leaves
-from kerasurgeon.keras_io.foreign import is_foreign, said
+from kerasurgeon.keras_io.foreign import is_foreign, line_of, said
 from kerasurgeon.keras_io.inlining import is_sparse
 from kerasurgeon.keras_io.internals import calls_of, flatten_layers, keras_mask, nodes_of, set_keras_mask
 from kerasurgeon.keras_io.open_activations import ends_in, foreign_activation
+from kerasurgeon.keras_io.open_elsewhere import agrees
 from kerasurgeon.keras_io.open_masks import take_away, with_masks
 from kerasurgeon.keras_io.open_redirects import CALL, NOW, REPLACED, SYMBOLIC, Done, Training, takes_training
 from kerasurgeon.keras_io.open_sizes import FreeSize, UntraceableError, has_free
+from kerasurgeon.keras_io.open_undoing import Before
 from kerasurgeon.keras_io.open_walking import Walked
 
 
@@ -77,15 +77,39 @@ class Opener:
         Raises:
             UntraceableError: Its code cannot be run so; the message says what it does, and where.
         """
-        frame, (args, kwargs), bound, recorded = self._entered(layer, node)
-        outputs = frame.run(args, kwargs)
+        entered = self._entered(layer, node)
+        try:
+            return self._traced(layer, node, *entered)
+        except UntraceableError:
+            if not entered[0].asked:
+                raise
+            frame, operands, *rest = self._entered(layer, node)
+            frame.elsewhere = True
+            with contextlib.suppress(UntraceableError):
+                traced = self._traced(layer, node, frame, operands, *rest)
+                if agrees(layer, operands, traced.function, self.holders):
+                    return traced
+            raise
+
+    def _traced(self, layer: Any, node: Any, frame: _Frame, operands: Any, bound: list[Any], recorded: Any) -> Traced:
+        function = self._function(layer, node, frame, operands)
+        if function.constants:
+            another, others, *_ = self._entered(layer, node)
+            another.elsewhere = frame.elsewhere
+            if not function.computes_with(self._function(layer, node, another, others).constants):
+                raise UntraceableError("it computes with numbers that are others in every call, as random ones are")
+        frame.name_anew(function)
+        return Traced(function, bound, recorded)
+
+    def _function(self, layer: Any, node: Any, frame: _Frame, operands: Any) -> Walked:
+        outputs = frame.run(*operands)
+        if frame.drew and not frame.new:  # a new layer may choose its seed
+            raise UntraceableError("it draws random numbers")
         if id(layer) in self.only_opened:
             outputs = [leaf for leaf in leaves(outputs) if leaf is not None]
         outputs = map_leaves(lambda leaf: leaf if _is_symbolic(leaf) else frame.constant(leaf), outputs)
         frame.check(outputs, node)
-        function = Walked(list(frame.inputs), outputs)
-        frame.name_anew(function)
-        return Traced(function, bound, recorded)
+        return Walked(list(frame.inputs), outputs)
 
     def is_idle(self, layer: Any, node: Any) -> bool:
         """Whether a call of a layer, when the model does not train, returns the tensor that it is called on."""
@@ -166,6 +190,7 @@ class _Frame:
         self.opener, self.layer, self.inputs = opener, layer, inputs
         self.training: Any = Training()
         self.inside = True
+        self.asked = self.elsewhere = self.drew = False
         self.calling: Any = None
         self.given: Any = None
         self.parts = {id(part) for part in flatten_layers(layer)}
@@ -175,7 +200,7 @@ class _Frame:
         self._zero: Any = None
 
     def run(self, args: Any, kwargs: Any) -> Any:
-        before = [(part, dict(vars(part))) for part in flatten_layers(self.layer)]
+        before = Before(self.layer)
         NOW.frame = self
         try:
             with contextlib.ExitStack() as stack:
@@ -186,13 +211,13 @@ class _Frame:
             return done.outputs
         except UntraceableError as error:
             what = error.what.rpartition("\x1b[1m")[2].partition("\x1b[0m")[0]  # as Keras quotes it, in bold
-            raise UntraceableError(what, where=_line(error)) from error
+            raise UntraceableError(what, where=line_of(error)) from error
         except Exception as error:
-            raise UntraceableError(said(error), where=_line(error)) from error
+            raise UntraceableError(said(error), where=line_of(error)) from error
         finally:
             NOW.frame = None
-            for part, attributes in before:
-                _put_back(part, attributes)
+            before.put_back()
+            self.drew = before.has_drawn()
         raise UntraceableError("its call is not made by Keras")
 
     @contextlib.contextmanager
@@ -362,36 +387,3 @@ def _without_defaults(layer: Any, kwargs: Any) -> dict[str, Any]:
         if not isinstance(value, Training)
         and not (value is None and name in parameters and parameters[name].default is None)
     }
-
-
-def _line(error: BaseException) -> str | None:
-    """The last line of a user's code that an error went through."""
-    found = None
-    for frame, number in traceback.walk_tb(error.__traceback__):
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in _LIBRARIES:
-            found = frame.f_code.co_filename, number
-    if found is None:
-        return None
-    path, number = found
-    return f"{path}, line {number}: {linecache.getline(path, number).strip()}"
-
-
-_LIBRARIES = frozenset({"keras", "kerasurgeon", "tensorflow", "numpy", "jax", "torch", "optree"})
-
-
-def _put_back(layer: Any, before: dict[str, Any]) -> None:
-    """Undo what code that was run on symbolic tensors has left in the attributes of a layer."""
-    now = vars(layer)
-    for name in [name for name, value in now.items() if value is not before.get(name, now)]:
-        value = now[name]
-        simple = value is None or isinstance(value, (bool, int, float, str))
-        if name in _BY_KERAS or not (simple or any(isinstance(leaf, _FOREIGN) for leaf in leaves(value))):
-            continue
-        if name in before:
-            now[name] = before[name]
-        else:
-            del now[name]
-
-
-_BY_KERAS = frozenset({"built", "_lock", "_parent_path"})
-_FOREIGN = (keras.KerasTensor, FreeSize, Training)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
+import numpy as np
+from keras import KerasTensor
+
 from kerasurgeon.ir.structure import leaves, map_leaves
 
 
@@ -13,6 +17,9 @@ class Walked:
     Args:
         inputs: The tensors that come in.
         outputs: What is computed from them, nested.
+
+    Attributes:
+        nodes: The calls, in an order in which they can run; those of the inputs first.
     """
 
     def __init__(self, inputs: list[Any], outputs: Any) -> None:
@@ -31,8 +38,27 @@ class Walked:
             else:
                 waiting.append((node, True))
                 waiting += [(_node_of(tensor), False) for tensor in reversed(node.input_tensors)]
+        self.nodes = nodes
         self._nodes_by_depth = {-place: [node] for place, node in enumerate(nodes)}
         self.operations: list[Any] = list({id(node.operation): node.operation for node in nodes}.values())
+
+    @property
+    def constants(self) -> list[Any]:
+        """The arrays among the operands of the calls, and in ops."""
+        found = [leaf for node in self.nodes for leaf in leaves((node.arguments.args, node.arguments.kwargs))]
+        found += [leaf for one in self.operations if not isinstance(one, keras.Layer) for leaf in leaves(vars(one))]
+        return [
+            leaf
+            for leaf in found
+            if hasattr(leaf, "shape") and hasattr(leaf, "dtype") and not isinstance(leaf, (KerasTensor, keras.Variable))
+        ]
+
+    def computes_with(self, constants: list[Any]) -> bool:
+        """Whether its constants have the values of others."""
+        pairs = list(zip(self.constants, constants, strict=False))
+        return len(self.constants) == len(constants) and all(
+            np.array_equal(keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(other)) for one, other in pairs
+        )
 
     def nest_inputs(self, structure: Any) -> None:
         """Say how the inputs are nested: by their places, as ``Slot``."""

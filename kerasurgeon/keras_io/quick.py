@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import keras
 
@@ -21,12 +20,12 @@ from kerasurgeon.keras_io.seeding import python_kept
 VERIFIED = ("3.15.",)
 
 REPLACED: tuple[Replaced, ...] = ()
-_MEMOS: tuple[dict[Any, Any], ...] = ()
+_forget: Callable[[], None] | None = None
 if keras.__version__.startswith(VERIFIED) and keras.backend.backend() == "tensorflow":
     # A release that calls itself so and lacks something, as a build of its own may, goes Keras' own way.
     with contextlib.suppress(ImportError, AttributeError, KeyError):
-        from kerasurgeon.keras_io.shortcuts import MEMOS as _MEMOS
         from kerasurgeon.keras_io.shortcuts import REPLACED
+        from kerasurgeon.keras_io.shortcuts import forget as _forget
 
 
 @contextlib.contextmanager
@@ -62,8 +61,8 @@ class _CollectorPaused:
         with self._lock:
             self._open -= 1
             if not self._open:
-                for memo in _MEMOS:
-                    memo.clear()  # they would keep the user's classes alive
+                if _forget is not None:
+                    _forget()  # memos would keep the user's classes alive
                 if self._enabled:
                     gc.enable()
 

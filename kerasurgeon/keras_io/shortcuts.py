@@ -29,6 +29,8 @@ from kerasurgeon.keras_io.replaced import Replaced
 _SIGNATURES: dict[Any, inspect.Signature] = {}
 _BOUND_SIGNATURES: dict[Any, inspect.Signature] = {}
 _ARGUMENTS: dict[Any, inspect.FullArgSpec] = {}
+# What is there for one block only: functions from outside Keras, which are not to be kept alive.
+_BRIEF: list[tuple[dict[Any, Any], Any]] = []
 
 
 class _Inspect:
@@ -48,18 +50,29 @@ class _Inspect:
         if not _is_bare(key):
             return inspect.signature(function)
         found = memo.get(key)
-        if found is None:
-            found = memo[key] = inspect.signature(function)
-        return found
+        return _remember(memo, key, inspect.signature(function)) if found is None else found
 
     @staticmethod
     def getfullargspec(function: Any) -> inspect.FullArgSpec:
         if not _is_bare(function):
             return inspect.getfullargspec(function)
         found = _ARGUMENTS.get(function)
-        if found is None:
-            found = _ARGUMENTS[function] = inspect.getfullargspec(function)
-        return found
+        return _remember(_ARGUMENTS, function, inspect.getfullargspec(function)) if found is None else found
+
+
+def _remember(memo: dict[Any, Any], function: Any, answer: Any) -> Any:
+    if not function.__module__.startswith("keras.src.") or "<" in function.__qualname__:
+        _BRIEF.append((memo, function))
+    memo[function] = answer
+    return answer
+
+
+def forget() -> None:
+    """Let go of what users made; what was said of Keras' own functions stays."""
+    for memo, function in _BRIEF:
+        memo.pop(function, None)
+    _BRIEF.clear()
+    _PLAIN_CLASSES.clear()
 
 
 def _is_bare(function: Any, *marks: str) -> bool:
@@ -133,6 +146,5 @@ def _is_tensor(value: Any) -> bool:
 _IS_TENSOR = Replaced(backend_module, "is_tensor", _is_tensor)
 
 REPLACED = (_SET_ATTRIBUTE, _IS_TENSOR, *_INSPECTS)
-MEMOS: tuple[dict[Any, Any], ...] = (_SIGNATURES, _BOUND_SIGNATURES, _ARGUMENTS, _PLAIN_CLASSES)
 
-__all__ = ["MEMOS", "REPLACED"]
+__all__ = ["REPLACED", "forget"]

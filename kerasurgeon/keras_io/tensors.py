@@ -88,6 +88,18 @@ def _forget(key: int, _: Any) -> None:
     _TENSORS.pop(key, None)
 
 
+def unfilled_initializer() -> Any:
+    """An initialiser for weights that are filled afterwards; it takes no memory. ``None`` where there is none."""
+    if not _on_tensorflow():
+        return None
+    import tensorflow as tf
+
+    def unfilled(shape: Any, dtype: Any = None, **_: Any) -> Any:
+        return tf.raw_ops.Empty(shape=shape, dtype=dtype, init=False)
+
+    return unfilled
+
+
 def tensor_of(weight: Weight, dtype: str | None) -> Any:
     """A tensor with the values of a weight: the one that its array shows, where there is one.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -91,6 +92,33 @@ def hold_bias_apart(call: ChannelCall, ids: Ids) -> None:
         call.freeze(ids, Reason.BIAS_AXIS)
     else:
         call.avoid(ids, last)
+
+
+def hold_vector_apart(call: ChannelCall, bias: Sequence[tuple[Ids | None, int]], first: int | None) -> None:
+    """The same of a bias with several axes, the last of which is the result's, where all but one become one long.
+
+    What is left is a vector, which Keras takes for one along the axis behind the batch if the sizes agree.
+
+    Args:
+        call: The call.
+        bias: The channels along each axis of the bias, ``None`` where they cannot go, and how many there are.
+        first: The size of the result's axis behind the batch.
+    """
+    if keras.config.backend() != "tensorflow" or first is None or first < 2:
+        return
+    for place, (ids, size) in enumerate(bias[:-1]):
+        if size < first or (ids is None and size > first):
+            continue
+        wide = [(other, count) for index, (other, count) in enumerate(bias) if index != place and count > 1]
+        shrinks = [other for other, _ in wide if other is not None]
+        if len(shrinks) < len(wide):
+            continue  # one of them stays as wide as it is
+        if shrinks:
+            call.avoid(shrinks[0], 1)
+        elif ids is not None and size == first:
+            call.freeze(ids, Reason.BIAS_AXIS)
+        elif ids is not None:
+            call.avoid(ids, first)
 
 
 def must_keep_apart(call: ChannelCall, *keys: str) -> None:

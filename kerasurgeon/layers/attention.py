@@ -13,6 +13,7 @@ import keras
 
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.values import TensorSpec
+from kerasurgeon.layers.activations import hold_vector_apart
 from kerasurgeon.layers.contracting import Kernel, Tensor, constant, contract
 from kerasurgeon.layers.onnx_attention import (
     write_dot_attention,
@@ -296,15 +297,17 @@ def projections(
     """
     query, key, value = (reads(call, labels) for labels in read)
     (own, shared), (summed, values) = heads, widths
-    for name, features, made, width in (
-        ("query", query, own, summed),
-        ("key", key, shared, summed),
-        ("value", value, shared, values),
-        ("gate", query, own, values),
+    for name, labels, features, made, width in (
+        ("query", read[0], query, own, summed),
+        ("key", read[2], key, shared, summed),
+        ("value", read[1], value, shared, values),
+        ("gate", read[0], query, own, values),
     ):
         inside = name == "query"  # zeros in the query's kernel alone take a width out of the scores
         call.weight(f"{name}/kernel", {0: features, 1: made, 2: width}, contracts=(0, 2) if inside else 0)
         call.weight(f"{name}/bias", {0: made, 1: width}, contracts=1 if inside else ())
+        if f"{name}/bias" in call.weights:
+            hold_vector_apart(call, [(made, made.size), (width, width.size)], labels.shape[1])
     return query
 
 

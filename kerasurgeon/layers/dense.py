@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.values import TensorSpec
-from kerasurgeon.layers.activations import activated
+from kerasurgeon.layers.activations import activated, hold_vector_apart
 from kerasurgeon.layers.contracting import Axes, Kernel, Tensor, contract
 from kerasurgeon.layers.einsum import contraction_macs, parse, sizes_of
 from kerasurgeon.layers.onnx_dense import adapted, write_dense, write_einsum_dense, write_quantised_dense
@@ -156,6 +156,11 @@ class EinsumDense(Rule):
                 first = min(result.index(letter) for letter in letters)
                 held[tuple(axis - first for axis in factor.axes)] = factor.ids
         call.weight("bias", held)
+        if len(letters) > 1 and letters[-1] == result[-1] and "bias" in call.weights:
+            axes = [result.index(letter) for letter in letters]
+            own = [None if (factor := labels.factor(axis)) is None else factor.ids for axis in axes]
+            sizes = [labels.shape[axis] or 1 for axis in axes]
+            hold_vector_apart(call, list(zip(own, sizes, strict=True)), labels.shape[1])
 
     def _follow(self, call: ChannelCall, labels: Labels) -> None:
         """``output_shape`` leaves out the batch, and axes that an ellipsis stands for."""

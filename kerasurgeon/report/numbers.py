@@ -30,6 +30,11 @@ def format_ratio(ratio: float | None) -> str:
     return "-" if ratio is None else f"{100 * ratio:.1f} %"
 
 
+def format_saved(share: float, what: str) -> str:
+    """What is saved of something, or how much more there is of it: ``25.0% of the MACs saved``, ``9.1% more MACs``."""
+    return f"{share:.1%} of the {what} saved" if share >= 0 else f"{-share:.1%} more {what}"
+
+
 def format_shape(shape: Sequence[int | None]) -> str:
     """A shape: ``1 x 8 x 8 x 3``, unknown sizes as ``?``; ``scalar`` without axes."""
     return " x ".join("?" if size is None else str(size) for size in shape) or "scalar"

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from kerasurgeon.report.numbers import format_count, format_partial
+from kerasurgeon.report.numbers import format_count, format_partial, format_saved
 from kerasurgeon.report.tables import grid, markdown
 
 
@@ -47,8 +47,8 @@ def _saved(summary: Mapping[str, Any]) -> str:
     lost = 100 * summary["lost"]
     known = " that are known" * any("macs_unknown" in row for row in summary["rows"])
     return (
-        f"{summary['macs_saved']:.1%} of the MACs{known} and "
-        f"{summary['parameters_saved']:.1%} of the parameters saved, "
+        f"{format_saved(summary['macs_saved'], f'MACs{known}')}, "
+        f"{format_saved(summary['parameters_saved'], 'parameters')}, "
         f"{abs(lost):.2f} points of {summary['metric'].replace('_', ' ')} {'gained' if lost < 0 else 'lost'}"
     )
 

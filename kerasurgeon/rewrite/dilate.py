@@ -12,6 +12,7 @@ Reference:
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,16 +67,33 @@ def dilate_strides(graph: Graph, stride: int) -> dict[str, str]:
         except _Misaligned:
             continue
         except VerificationError as error:
-            raise GraphError(
-                "The strides cannot be taken out: a layer further on needs the sizes that it has.",
-                where=error.where,
-                got=error.got,
-                hint="cut off the head first, as in extract(model, inputs, outputs), or name a larger stride",
-            ) from error
+            raise needs_sizes(error) from error
         if done:
             graph.adopt(trial)
         return done
     raise GraphError("The strides cannot be taken out: branches that are added would be shifted against each other.")
+
+
+def needs_sizes(error: VerificationError) -> GraphError:
+    """The error where strides were taken out, and a layer further on does not take what there is now."""
+    return GraphError(
+        "The strides cannot be taken out: a layer further on needs the sizes that it has.",
+        where=error.where,
+        got=error.got,
+        hint="cut off the head first, as in extract(model, inputs, outputs), or take out less",
+    )
+
+
+def strided_windows(graph: Graph) -> dict[str, tuple[Window, int]]:
+    """The calls that bring sizes down, in order: what each reads, and the stride from the input to what it gives."""
+    walk = _Dilation(graph.copy(), sys.maxsize, aligned=False)
+    walk.run()
+    found: dict[str, tuple[Window, int]] = {}
+    for node in graph.nodes():
+        reach, grid = positions_of(graph, node), walk.grids[node.value]
+        if isinstance(reach, Reach) and not reach.transposed and max(reach.strides) > 1 and grid is not None:
+            found[node.name] = walk.window_at(reach, node.name, node.inputs[0]), max(grid.stride)
+    return found
 
 
 @dataclass
@@ -188,7 +206,7 @@ class _Dilation:
         return any(s > 1 for s in window.strides) and (grid.dense or any(beyond))
 
     def _window(self, node: Node, layer: Layer, reach: Reach, grid: Grid) -> Grid:
-        window = self._window_at(reach, node.name, self.original[node.name].inputs[0])
+        window = self.window_at(reach, node.name, self.original[node.name].inputs[0])
         loses = self._loses_stride(window, grid)
         if not loses and not grid.dense:
             return Grid(tuple(a * b for a, b in zip(grid.stride, window.strides, strict=True)), grid.rate, grid.offset)
@@ -261,7 +279,7 @@ class _Dilation:
             reach = positions_of(self.graph, user)
             if not isinstance(reach, Reach) or reach.transposed or reach.padding != "valid":
                 return None
-            windows.add(self._window_at(reach, user.name, self.original[node.name].inputs[0]))
+            windows.add(self.window_at(reach, user.name, self.original[node.name].inputs[0]))
         if len(windows) != 1:
             return None
         (window,) = windows
@@ -275,7 +293,7 @@ class _Dilation:
             self.done[node.name] = f"cropping {_short_pads(Padding(given))} becomes {_short_pads(Padding(cut))}"
         return grid
 
-    def _window_at(self, reach: Reach, node: str, reads: Value) -> Window:
+    def window_at(self, reach: Reach, node: str, reads: Value) -> Window:
         """What a convolution or pooling reads, with the lengths of a tensor as it was."""
         shape = self.original.spec(reads).shape
         lengths = tuple(shape[axis] for axis in spatial_axes(self.original.layer_of(node).config, len(shape)))

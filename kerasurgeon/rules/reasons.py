@@ -12,7 +12,7 @@ class Reason(enum.Enum):
     MODEL_OUTPUT = "it belongs to an output of the model"
     NO_RULE = "there is no rule for a layer that reads or makes it"
     CANNOT_TELL = "the rule of a layer cannot tell what a cut would do to it"
-    BIAS_AXIS = "cut to as many channels as its last axis has positions, TensorFlow would add its bias along that axis"
+    BIAS_AXIS = "with just so many channels, TensorFlow would add a bias along another axis"
     FIXED_AXIS = "it is combined with an axis that cannot shrink"
     SPREAD = "one channel is spread over an axis"
     MIXED = "a layer mixes the positions along its axis"

@@ -64,7 +64,7 @@ def test_the_width_itself_is_refused() -> None:
 
 
 def test_a_layer_of_this_width_stays() -> None:
-    assert "last axis" in ks.groups(network(SIZE))["late"].frozen
+    assert "along another axis" in ks.groups(network(SIZE))["late"].frozen
 
 
 @pytest.mark.parametrize("ratio", [0.42, 0.5, 0.58])
@@ -90,7 +90,7 @@ def test_where_several_groups_meet_in_it_they_are_left_alone() -> None:
     result = ks.Pipeline([PruneChannels(ratio=0.3, round_to=1, compensate="none", importance="l2")]).run(model)
     assert result.model.get_layer("late").filters == 4
     assert result.model.get_layer("other").filters == 3
-    assert "last axis" in str(result.report.passes[0].left)
+    assert "along another axis" in str(result.report.passes[0].left)
     small = ks.cut(model, ks.ChannelPlan({"late": [0, 1], "other": [0, 2]}))
     kernel = weight(model, "other")
     kernel[:, :, [2, 3]] = 0
@@ -124,3 +124,55 @@ def test_what_a_mask_takes_is_one_less() -> None:
 def test_growing_to_it_is_refused() -> None:
     with pytest.raises(ks.KerasurgeonError, match="may not have"):
         ks.apply_passes(network(SIZE // 2), [Expand(2.0)])
+
+
+def attention(heads: int, width: int, steps: int | None, *, bias: bool = True) -> keras.Model:
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((steps, 3))
+    x = layers.MultiHeadAttention(heads, width, use_bias=bias, bias_initializer="normal", name="attend")(inputs, inputs)
+    return keras.Model(inputs, layers.Dense(2, name="head")(x))
+
+
+def by_numpy(model: keras.Model, x: Any, key_dim: int) -> Any:
+    """The model in float64: nothing of Keras computes here."""
+    held = {weight.path.split("/", 1)[1]: np.asarray(weight, "float64") for weight in model.weights}
+    parts = [
+        np.einsum("bti,inh->btnh", x, held[f"{name}/kernel"]) + held.get(f"{name}/bias", 0.0)
+        for name in ("query", "key", "value")
+    ]
+    scores = np.einsum("btnh,bsnh->bnts", parts[0], parts[1]) / np.sqrt(key_dim)
+    scores = np.exp(scores - scores.max(-1, keepdims=True))
+    mixed = np.einsum("bnts,bsnh->btnh", scores / scores.sum(-1, keepdims=True), parts[2])
+    made = np.einsum("btnh,nho->bto", mixed, held["attention_output/kernel"]) + held.get("attention_output/bias", 0.0)
+    return made @ held["kernel"] + held["bias"]
+
+
+@pytest.mark.parametrize("part", ["key_dim", "value_dim"])
+def test_projections_of_attention_keep_two_where_heads_may_be_as_many_as_steps(part: str) -> None:
+    with pytest.raises(ks.PlanError, match=r"1 channels, just the number(.|\n)*2 channels can be had"):
+        ks.cut(attention(3, 4, 2), ks.ChannelPlan({f"attend#{part}": [1]}))
+    for model in (attention(3, 4, 5), attention(3, 4, None), attention(3, 4, 2, bias=False)):
+        x = np.random.default_rng(1).normal(size=(2, model.input_shape[1] or 2, 3))
+        small = ks.cut(model, ks.ChannelPlan({f"attend#{part}": [1]}))
+        if part == "value_dim":
+            expected = by_numpy(small, x, 4)
+            np.testing.assert_allclose(np.asarray(small(x.astype("float32"))), expected, atol=1e-5)
+        assert small.get_layer("attend").get_config()[part] == 1
+
+
+def test_heads_of_one_channel_are_not_made_as_many_as_steps() -> None:
+    with pytest.raises(ks.PlanError, match="2 channels, just the number"):
+        ks.cut(attention(3, 1, 2), ks.ChannelPlan({"attend#heads": [0, 2]}))
+    assert "along another axis" in ks.groups(attention(2, 1, 2))["attend#heads"].frozen
+
+
+def test_a_dense_layer_of_two_axes_keeps_two_of_the_last() -> None:
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((4, 3))
+    split = layers.EinsumDense("abc,cde->abde", (4, 5, 6), bias_axes="de", bias_initializer="normal", name="split")
+    x = layers.ReLU()(split(inputs))
+    model = keras.Model(inputs, layers.EinsumDense("abde,def->abf", (4, 2), name="join")(x))
+    with pytest.raises(ks.PlanError, match="just the number"):
+        ks.cut(model, ks.ChannelPlan({"split#e": [0]}))
+    small = ks.cut(model, ks.ChannelPlan({"split#e": [0, 3]}))
+    assert small.get_layer("split").kernel.shape == (3, 5, 2)

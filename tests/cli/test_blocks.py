@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -103,3 +105,42 @@ def test_mistakes_end_with_status_two(run: Run, model: keras.Model, given: tuple
     assert said in done.err
     assert done.err.count("error:") == 1
     assert not done.out
+
+
+def test_the_report_of_each_command_that_looks(run: Run, model: keras.Model) -> None:
+    def page(path: str) -> dict[str, Any]:
+        text = Path(path).read_text()
+        return dict(json.loads(text.split('id="report">')[1].split("</script>")[0]))
+
+    chosen = (*LABELLED, "--which", "one", "--which", "two", "--macs", "0.8")
+    done = run("blocks", "model.keras", *chosen, "--report", "blocks.html")
+    assert done.code == 0, done.err
+    data = page("blocks.html")
+    assert [item["title"] for item in data["charts"]] == [
+        "Knowledge quotient of each region",
+        "Quotient against MACs saved",
+    ]
+    assert [series["name"] for series in data["charts"][0]["series"]] == ["left in place", "chosen"]
+    (table,) = data["tables"]
+    assert [row[0].strip() for row in table["rows"]] == ["one", "two"]
+    assert data["before"]["totals"]["parameters"] == model.count_params()
+    assert data["after"] is None
+    ks.ChannelPlan({"one_a": [0, 1, 2]}).save("plan.json")
+    for command, rows in (
+        (("blocks", "model.keras"), 3),
+        (("inspect", "model.keras", "--layers"), len(model.layers)),
+        (("explain", "model.keras", "--pass", "FoldBatchNorm"), 0),
+        (("explain", "model.keras", "--pass", "PruneChannels", "--set", "ratio=0.5"), 1),
+        (("plan", "show", "model.keras", "plan.json"), 1),
+        (("compare", "model.keras", "model.keras"), 1),
+    ):
+        done = run(*command, "--report", "it.html", "--overwrite")
+        assert done.code == 0, done.err
+        data = page("it.html")
+        assert sum(len(table["rows"]) for table in data["tables"]) >= rows, command
+        assert (data["after"] is not None) == (command[0] == "compare")
+        assert len(data["before"]["nodes"]) == len(model.layers)
+        written = run(*command, "--report", "it.json", "--json", "--overwrite")
+        assert json.loads(Path("it.json").read_text()) == written.json
+        assert run(*command, "--report", "it.html").code == 2  # it is there already
+        assert "suffix" in run(*command, "--report", "it.png").err

@@ -180,10 +180,15 @@ def test_recipe_new_can_be_checked_and_run(run: Run, models: Path, folder: Path)
 
 
 def test_recipes_of_all_purposes_begin_and_are_checked(run: Run, models: Path, folder: Path) -> None:
-    for purpose, first in (("compress", "PruneChannels"), ("tucker", "TuckerSplit"), ("morphnet", "MorphNetShrink")):
+    purposes = {"compress": "PruneChannels", "tucker": "TuckerSplit", "morphnet": "MorphNetShrink"}
+    for purpose, first in {**purposes, "optimize": "FoldBatchNorm"}.items():
         new = run("recipe", "new", purpose)
         assert new.code == 0, new.err
-        assert f'name = "{first}"' in new.out
+        (folder / f"{purpose}.toml").write_text(new.out)
+        checked = run("recipe", "check", f"{purpose}.toml", "--json")
+        assert checked.code == 0, checked.err
+        assert checked.json["passes"][0]["name"] == first
+    assert run("compress", models / "small.keras", "-r", "optimize.toml", "-o", "optimized.keras").code == 0
     assert "did you mean 'shunt'" in run("recipe", "new", "shunts").err
     shunt = run("recipe", "new", "shunt")
     assert shunt.code == 0, shunt.err

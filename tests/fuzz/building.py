@@ -11,6 +11,7 @@ import numpy as np
 from keras.src.applications.convnext import LayerScale, StochasticDepth
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 
+from kerasurgeon.keras_io.quick import quick_keras
 from tests.fuzz.description import Array, Description, Made, Ref, Step, Weight, mapped
 from tests.zoo.sampling import flatten_layers
 
@@ -144,8 +145,9 @@ class Construction:
 def build(description: Description, policy: str | None = None) -> Construction:
     """All steps of a description."""
     made = Construction(policy or description.policy, description.seed)
-    for number, step in description.steps.items():
-        made.add(number, step)
+    with quick_keras():
+        for number, step in description.steps.items():
+            made.add(number, step)
     return made
 
 

@@ -67,7 +67,7 @@ def marked(step: Step, parts: Mapping[str, Mask], found: list[Mask]) -> None:
         for name, places in (("forward", forward), ("backward", backward)):
             for place in places if name in parts else ():
                 place[..., parts[name]] = True
-    elif step.kind == "Bidirectional":
+    elif step.kind == "Bidirectional" and parts:
         gone = parts["forward"]
         for place in found:
             several = place.shape[-1] // len(gone)

@@ -43,6 +43,9 @@ CONSTANT = words(
 )
 """What gives entry by entry, but for some entries the same whatever comes in: nothing is found by trying."""
 
+ITSELF = words("ops.equal ops.not_equal ops.greater ops.greater_equal ops.less ops.less_equal")
+"""The same of what is compared with itself."""
+
 Gone = Mapping[str, np.ndarray[Any, Any]]
 """For what makes channels (``layer`` or ``layer#part``) for each channel whether it goes."""
 
@@ -110,7 +113,8 @@ class _Masking:
     def _try(self, step: Step, run: Any, called: Any, operands: list[Any], places: list[Any], found: list[Any]) -> None:
         """Find what depends on gone positions alone, operand by operand."""
         base = [
-            operand if place is None else self._random(operand) for operand, place in zip(operands, places, strict=True)
+            operand if place is None else self._random(operand, step)
+            for operand, place in zip(operands, places, strict=True)
         ]
 
         def results(operands: list[Any]) -> list[np.ndarray[Any, Any]]:
@@ -118,7 +122,8 @@ class _Masking:
             given = [keras.ops.convert_to_numpy(each) for each in keras.tree.flatten(run(*args, **kwargs))]
             return [np.asarray(each) for each in given]
 
-        if step.kind in CONSTANT:
+        same = len(operands) > 1 and all(operand is operands[0] for operand in operands)
+        if step.kind in CONSTANT or (same and step.kind in ITSELF):
             for place in places:
                 found[0] |= False if place is None else place
             return
@@ -126,7 +131,7 @@ class _Masking:
         for index, place in enumerate(places):
             if place is None or not place.any():
                 continue
-            other = self._random(operands[index])
+            other = self._random(operands[index], step)
             depends = []
             for moved in (place, ~place):
                 changed = list(base)
@@ -140,11 +145,12 @@ class _Masking:
             for place_found, on_gone, on_kept in zip(found, *depends, strict=True):
                 place_found |= on_gone & ~on_kept
 
-    def _random(self, operand: Any) -> Any:
+    def _random(self, operand: Any, step: Step) -> Any:
         dtype = str(operand.dtype.name)
         shape = (ROWS, *operand.shape[1:])
-        if "float" not in dtype:  # flags, or integers that are indices everywhere
-            values = self.rng.integers(0, 2 if dtype == "bool" else 4, shape)
+        if "float" not in dtype:  # flags, or integers that are indices, but where their bits are shifted away
+            most = 32 if "bitwise" in step.kind or "shift" in step.kind else 4
+            values = self.rng.integers(0, 2 if dtype == "bool" else most, shape)
             return keras.ops.cast(keras.ops.convert_to_tensor(values), dtype)
         values = self.rng.normal(size=shape) * np.resize(SCALES, (ROWS, *[1] * (len(shape) - 1)))
         return keras.ops.cast(keras.ops.convert_to_tensor(values), dtype)

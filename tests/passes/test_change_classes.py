@@ -97,6 +97,8 @@ def test_what_cannot_be_is_refused() -> None:
             ks.change_classes(model, **options)
     with pytest.raises(ks.OptionError, match="asked for nothing"):
         ChangeClasses()
+    with pytest.raises(ks.OptionError, match="Nothing is asked for"):
+        ks.change_classes(model)
     inputs = keras.Input((6,))
     closed = model_of(inputs, layers.Lambda(lambda x: x * 2, name="mine")(layers.Dense(4)(inputs)))
     with pytest.raises(ks.GraphError, match="classes of output 'mine'"):

@@ -142,8 +142,9 @@ def test_layers_that_are_ignored_stay() -> None:
     ],
 )
 def test_what_cannot_be_is_refused(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(OptionError, match=said):
+    with pytest.raises(OptionError, match=said) as caught:
         Compress(**options)
+    assert "PruneChannels" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

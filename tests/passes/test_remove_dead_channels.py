@@ -184,6 +184,18 @@ def test_only_zeros_go_in_front_of_other_kernels() -> None:
     assert kernel_shape(result.model, "one") == (4, 6)
 
 
+@pytest.mark.parametrize("function", ["exp", "cosh", "i0", "expm1", "sinh", "exp2", "square"])
+def test_what_overflows_where_it_is_tried_is_not_constant(function: str) -> None:
+    inputs = keras.Input((6,), name="steps")
+    x = getattr(keras.ops, function)(layers.Dense(5, name="one")(inputs))
+    model = model_of(inputs, layers.Dense(2)(layers.Dense(4, name="two")(x)))
+    zero(model, "one", "kernel", (slice(None), [1, 3]))
+    zero(model, "one", "bias", [1], 0.0)
+    result = assert_pass(RemoveDeadChannels(), model, rtol=1e-5)
+    assert kernel_shape(result.model, "one") == (6, 3)
+    assert kernel_shape(result.model, "two") == (3, 4)
+
+
 def test_shared_layers_and_normalised_channels_are_named() -> None:
     inputs = image()
     one = layers.Conv2D(6, 3, activation="sigmoid", name="one")(inputs)

@@ -187,3 +187,106 @@ def test_options_that_cannot_be_used(region: Any, arch: Any) -> None:
 def test_paths_that_cannot_be_imported() -> None:
     with pytest.raises(RecipeError, match="arch"):
         ReplaceWithShunt("block1", "nowhere:function")
+
+
+def images_for(model: keras.Model, count: int = 64) -> Any:
+    return np.random.default_rng(3).normal(size=(count, *model.input_shape[1:])).astype("float32")
+
+
+def at(model: keras.Model, name: str, images: Any, training: bool = False) -> Any:
+    """What a layer gives."""
+    return np.asarray(keras.Model(model.input, model.get_layer(name).output)(images, training=training), "float64")
+
+
+def missed(wanted: Any, got: Any) -> float:
+    axes = tuple(range(wanted.ndim - 1))
+    return float(np.square(wanted - got).sum() / np.square(wanted - wanted.mean(axis=axes)).sum())
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize(("region", "arch"), [("block1", "4"), ("block2_a..block2_b_bn", "1")])
+def test_a_fitted_shunt_makes_much_of_what_the_region_made(region: str, arch: str, data_format: str) -> None:
+    model = residual_net(data_format=data_format)
+    randomise(model, 0)
+    images = images_for(model)
+    result = Pipeline([ReplaceWithShunt(region, arch)]).run(model, data=images, seed=2)
+    plain = Pipeline([ReplaceWithShunt(region, arch, fit="none")]).run(model, data=images, seed=2)
+    (step,) = result.report.passes[0].plans[0].steps
+    name = step.bridge.exit
+
+    def rows(made: keras.Model, part: Any) -> Any:
+        found = at(made, name, part)
+        return np.moveaxis(found, 1, -1) if data_format == "channels_first" else found
+
+    fitted = missed(rows(model, images), rows(result.model, images))
+    assert fitted < 0.8 < missed(rows(model, images), rows(plain.model, images))
+    # What the report says is of the samples that only chose the ridge.
+    held_out = missed(rows(model, images[::8]), rows(result.model, images[::8]))
+    assert step.options["error"] == pytest.approx(held_out, rel=0.15)
+    assert f"misses {step.options['error']:.1%}" in changed(result)[name]
+
+
+def test_the_matrix_is_the_best_there_is(model: keras.Model) -> None:
+    images = images_for(model)
+    result = Pipeline([ReplaceWithShunt("block1", "4")]).run(model, data=images, seed=2)
+    features = at(result.model, "shunt_1_depthwise_1_relu", images).reshape(-1, 128)
+    wanted = at(model, "block1_add", images).reshape(len(features), -1)
+    got = at(result.model, "block1_add", images).reshape(wanted.shape)
+    ones = np.concatenate([features, np.ones((len(features), 1))], axis=1)
+    best = ones @ np.linalg.lstsq(ones, wanted, rcond=None)[0]
+    assert missed(wanted, best) <= missed(wanted, got) < missed(wanted, best) + 0.02
+    # In training, the batch norm behind it sees the statistics that it holds.
+    np.testing.assert_allclose(at(result.model, "block1_add", images, training=True).mean(), got.mean(), atol=0.05)
+
+
+def test_a_later_shunt_sees_what_an_earlier_one_gives(model: keras.Model) -> None:
+    images = images_for(model)
+    both = Pipeline([ReplaceWithShunt(["block1", "block3"], "4")]).run(model, data=images, seed=2).model
+    wanted, got = at(model, "block3_add", images), at(both, "block3_add", images)
+    features = at(both, "shunt_2_depthwise_1_relu", images).reshape(-1, 128)
+    ones = np.concatenate([features, np.ones((len(features), 1))], axis=1)
+    flat = wanted.reshape(len(ones), -1)
+    best = ones @ np.linalg.lstsq(ones, flat, rcond=None)[0]
+    assert missed(wanted, got) < missed(flat, best) + 0.02
+
+
+def with_activation(entry: TensorSpec, exit: TensorSpec) -> keras.Model:
+    inputs = keras.Input(batch_shape=entry.shape, dtype=entry.dtype)
+    x = keras.layers.Conv2D(exit.shape[-1], 1, activation="relu", name="conv")(inputs)
+    return keras.Model(inputs, x)
+
+
+def with_bias(entry: TensorSpec, exit: TensorSpec) -> keras.Model:
+    inputs = keras.Input(batch_shape=entry.shape, dtype=entry.dtype)
+    return keras.Model(inputs, keras.layers.Conv2D(exit.shape[-1], 1, name="conv")(inputs))
+
+
+def test_networks_of_ones_own(model: keras.Model) -> None:
+    images = images_for(model)
+    fitted = Pipeline([ReplaceWithShunt("block1", with_bias)]).run(model, data=images, seed=2)
+    entry = at(model, "stem_relu", images).reshape(-1, 8)
+    ones = np.concatenate([entry, np.ones((len(entry), 1))], axis=1)
+    wanted = at(model, "block1_add", images).reshape(len(ones), -1)
+    best = ones @ np.linalg.lstsq(ones, wanted, rcond=None)[0]
+    assert missed(wanted, at(fitted.model, "block1_add", images).reshape(wanted.shape)) < missed(wanted, best) + 0.01
+    kept = Pipeline([ReplaceWithShunt("block1", with_activation)]).run(model, data=images, seed=2)
+    assert "misses" not in changed(kept)["block1_add"]
+
+
+def test_fitting_without_data_or_with_such_as_is_none(model: keras.Model) -> None:
+    with pytest.raises(PassError, match="takes data"):
+        run(ReplaceWithShunt("block1", fit="least_squares"), model)
+    with pytest.raises(OptionError, match="fit"):
+        ReplaceWithShunt("block1", fit="always")
+    images = images_for(model)
+    images[3, 2, 1, 0] = np.nan
+    with pytest.raises((OptionError, PassError), match="NaN"):
+        Pipeline([ReplaceWithShunt("block1")]).run(model, data=images)
+    one = Pipeline([ReplaceWithShunt("block1")]).run(model, data=images_for(model, 1))
+    assert "misses" not in changed(one)["block1_add"]  # there is nothing to hold out
+
+
+def test_fitting_can_be_repeated(model: keras.Model) -> None:
+    images = images_for(model)
+    one, two = (Pipeline([ReplaceWithShunt("block1")]).run(model, data=images, seed=4).model for _ in range(2))
+    assert np.array_equal(outputs_of(one, images)[0], outputs_of(two, images)[0])

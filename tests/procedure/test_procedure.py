@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 import kerasurgeon as ks
-from kerasurgeon.errors import OptionError, RecipeError
+from kerasurgeon.errors import GraphError, OptionError, RecipeError
 from kerasurgeon.passes import ReplaceWithShunt
 from kerasurgeon.rewrite.pipeline import Pipeline
 from kerasurgeon.workflows.data import DataSet, Split
@@ -335,6 +336,9 @@ def test_a_network_that_has_become_larger_is_told_of(tmp_path: Path) -> None:
     changes = {**off, "shunt.arch": "tests.procedure.tiny:large_shunt"}
     Procedure.from_recipe(tiny.RECIPE, allow="tests", changes=changes).run(tmp_path / "run")
     assert "has MORE macs than the original" in (tmp_path / "run" / "output.log").read_text()
+    summary = (tmp_path / "run" / "summary.txt").read_text()
+    assert re.search(r"\d% more MACs, \d.*% more parameters", summary)
+    assert "saved" not in summary
 
 
 def test_networks_of_keras_by_name(tmp_path: Path) -> None:
@@ -352,6 +356,19 @@ def test_networks_of_keras_by_name(tmp_path: Path) -> None:
     assert read_procedure(recipe, changes=off)["original"]["network"] == "MobileNetV2"
     with pytest.raises(RecipeError, match="no original 'MobileNetV4'"):
         read_procedure(recipe, changes={"original.network": "MobileNetV4"})
+
+
+def test_first_strides_are_taken_out_for_small_images(tmp_path: Path) -> None:
+    off = {f"{step}.run": False for step in ("train_original", "train_shunt", "train_final", "quotients", "latency")}
+    recipe = {**tiny.RECIPE, "original": {"network": "tests.procedure.tiny:strided", "change_stride_layers": 1}}
+    result = Procedure.from_recipe(recipe, allow="tests", changes=off).run(tmp_path / "run")
+    assert RunFolder(tmp_path / "run").load_model("original").get_layer("stem").output.shape[1:3] == (6, 6)
+    assert "stem: stride 2x2 becomes 1" in (tmp_path / "run" / "output.log").read_text()
+    assert result.summary["macs_saved"] != 0
+    with pytest.raises(GraphError, match="up to 1 strides"):
+        Procedure.from_recipe(recipe, allow="tests", changes={"original.change_stride_layers": 2}).run(tmp_path / "two")
+    with pytest.raises(RecipeError, match="change_stride_layers"):
+        read_procedure(recipe, changes={"original.change_stride_layers": -1})
 
 
 def test_a_network_that_does_not_fit_the_data(tmp_path: Path) -> None:

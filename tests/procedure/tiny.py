@@ -58,6 +58,17 @@ def network(input_shape: Any, classes: int, width: int = 8) -> keras.Model:
     return keras.Model(inputs, layers.Dense(classes, name="scores")(x), name="tiny")
 
 
+def strided(input_shape: Any, classes: int) -> keras.Model:
+    """A network that brings the size of its maps down once, with a block behind that."""
+    layers = keras.layers
+    inputs = keras.Input(input_shape)
+    x = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu", name="stem")(inputs)
+    for number in (1, 2):
+        y = layers.Conv2D(8, 3, padding="same", activation="relu", name=f"conv{number}")(x)
+        x = layers.Add(name=f"block{number}")([x, y])
+    return keras.Model(inputs, layers.Dense(classes, name="scores")(layers.GlobalAveragePooling2D()(x)))
+
+
 def small_shunt(entry: Any, exit: Any) -> keras.Model:
     """A shunt of one 1x1 convolution."""
     x = keras.Input(batch_shape=entry.shape)

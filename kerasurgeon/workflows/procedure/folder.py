@@ -17,6 +17,7 @@ from kerasurgeon.atomic import make_folder, staged, write_text
 from kerasurgeon.errors import OptionError, RecipeError
 from kerasurgeon.file_errors import writing
 from kerasurgeon.hidden import alone, is_empty
+from kerasurgeon.keras_io.large_files import save_keras
 from kerasurgeon.keras_io.loading import load_model
 from kerasurgeon.plan_files import PlanFile
 from kerasurgeon.workflows.procedure.keys import STEPS
@@ -156,7 +157,7 @@ class RunFolder:
         """Keep a model."""
         make_folder(self.model_path(name).parent)
         with staged(self.model_path(name)) as temporary:
-            model.save(temporary)
+            save_keras(model, temporary)
 
     def load_model(self, name: str, custom_objects: Any = None) -> keras.Model:
         """A model that was kept.

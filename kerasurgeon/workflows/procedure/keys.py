@@ -149,6 +149,9 @@ TABLES: dict[str, dict[str, Key]] = {
             'the name of a network, also of keras.applications, or "module:function"',
         ),
         "file": _text(None, "Read the network instead.", "a .keras file"),
+        "change_stride_layers": _count(
+            0, "For images smaller than the network was made for: its first strides that become 1.", least=0
+        ),
     },
     "train_original": {
         **_step(run=True),

@@ -12,7 +12,7 @@ from kerasurgeon.blocks.quotients import Quotients
 from kerasurgeon.exporting.outline import draw_both
 from kerasurgeon.file_errors import reading
 from kerasurgeon.report.charts import curve_charts, quotient_charts, stage_chart
-from kerasurgeon.report.numbers import format_count, format_partial
+from kerasurgeon.report.numbers import format_count, format_partial, format_saved
 from kerasurgeon.report.page import table
 from kerasurgeon.report.procedure import summary_line
 from kerasurgeon.report.segmentations import hex_colour, pictures
@@ -94,7 +94,7 @@ def _said(step: str, facts: Mapping[str, Any], metric: str) -> str:
         return "see below" if facts.get("rows") else "not timed"
     if step == "summary":
         lost = f"{abs(facts['lost']):.2%} of {metric.replace('_', ' ')} {'gained' if facts['lost'] < 0 else 'lost'}"
-        return f"{facts['macs_saved']:.1%} of the MACs saved, {lost}"
+        return f"{format_saved(facts['macs_saved'], 'MACs')}, {lost}"
     return _measured(facts, metric) if metric in facts else ""
 
 

@@ -25,6 +25,7 @@ from kerasurgeon.keras_io import emit, lift
 from kerasurgeon.keras_io.loading import load_model
 from kerasurgeon.recover import Bridge, check_distillation, fine_tune, recalibrate_batch_norm, train_bridges
 from kerasurgeon.recover.batches import EpochOrder
+from kerasurgeon.rewrite.drop_strides import drop_strides
 from kerasurgeon.rewrite.pipeline import Pipeline
 from kerasurgeon.trust import import_object
 from kerasurgeon.workflows.networks.backbones import set_momentum
@@ -65,6 +66,11 @@ def original(run: Run) -> Facts:
         build = NETWORKS[name].function if name in NETWORKS else import_object(name, "original.network")
         offered = {"input_shape": run.data.input_shape, "classes": run.data.classes}
         model = call_with(build, run.recipe.arguments["original"], **offered)
+    if function is None and table["change_stride_layers"]:
+        graph = lift(model)
+        for node, what in drop_strides(graph, table["change_stride_layers"]).items():
+            run.log.info("%s: %s", node, what)
+        model = emit(graph)
     model = run.keep("original", model, "original")
     _check_fit(model, run)
     _check_trainings(model, run)
