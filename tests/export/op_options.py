@@ -177,9 +177,9 @@ ARGS = "argmax argmin nanargmax nanargmin"
 
 def reductions() -> Iterator[Case]:
     """Reductions, orders and cumulations."""
-    loose = {"rtol": 2e-5}
+    loose: dict[str, Any] = {"rtol": 2e-5}
     for name in REDUCING.split():
-        keeps = {"axis": 2} if name in ("count_nonzero",) else {"axis": 2, "keepdims": True}
+        keeps: Options = {"axis": 2} if name == "count_nonzero" else {"axis": 2, "keepdims": True}
         yield from ops_of(name, (typed("float32"),), {"axis": -1}, {"axis": (1, 2)}, {"axis": (-1, 1)}, keeps, **loose)
         yield from ops_of(name, (typed("float32"),), {}, fixed=True, **loose)
         yield from ops_of(name, OPEN[1], {"axis": -1}, {"axis": 1}, **loose)
@@ -207,8 +207,8 @@ def reductions() -> Iterator[Case]:
         yield from ops_of(name, (typed("int32", high=high),), {"axis": -1, "dtype": "float32"})
     for order in (None, 1, 2, 3, 0, np.inf, -np.inf):
         yield from ops_of("norm", (typed("float32"),), {"ord": order, "axis": 2}, {"ord": order, "axis": -1}, **loose)
-    for order in ("fro", 1, -1, np.inf, -np.inf):
-        yield from ops_of("norm", (typed("float32"),), {"ord": order, "axis": (1, 3), "keepdims": True}, **loose)
+    for matrix_order in ("fro", 1, -1, np.inf, -np.inf):
+        yield from ops_of("norm", (typed("float32"),), {"ord": matrix_order, "axis": (1, 3), "keepdims": True}, **loose)
     yield from ops_of("norm", (typed("int32"),), {"axis": 1}, **loose)
     yield from ops_of("norm", OPEN[1], {"axis": 1}, **loose)
     yield from ops_of("average", (typed("float32"),), {"axis": 1}, {"axis": 2, "weights": np.arange(1.0, 6.0)})
