@@ -35,6 +35,8 @@ from kerasurgeon.rules import Rule
 from tests.procedure import tiny
 from tests.recover.networks import bridged, images, residual
 
+pytestmark = pytest.mark.plain
+
 IMAGES, LABELS = images(16)
 SEED = 11
 
