@@ -58,7 +58,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     )
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if worker:
-        config.workeroutput["machine"] = line  # for the process that writes
+        config.workeroutput["machine"] = line  # type: ignore[attr-defined]  # for the process that writes
     elif reporter is not None:
         reporter.write_line(line)
 
