@@ -22,6 +22,8 @@ from kerasurgeon.cli.app import app
 from kerasurgeon.rewrite import catalogue as catalogue_module
 from kerasurgeon.rewrite.pipeline import Pipeline
 
+pytestmark = pytest.mark.plain
+
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = [path for path in sorted((ROOT / "docs").rglob("*.md")) if "```python" in path.read_text(encoding="utf-8")]

@@ -21,6 +21,8 @@ from tests.keras_io.facts import arrays, bitwise_equal, difference, facts, predi
 from tests.rewrite.own_passes import AddRandom, DropRelu, Liar, LookOnly, Raises, ScaleKernels
 from tests.zoo import BAD, build, sample_inputs
 
+pytestmark = pytest.mark.plain
+
 MANY = ("plain_chain", "nested_functional", "shared_conv", "compiled_and_fitted", "frozen_backbone", "dict_io")
 
 

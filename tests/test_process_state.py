@@ -36,6 +36,8 @@ from tests.keras_io.checkpoints import write_checkpoint
 from tests.procedure import tiny
 from tests.recover.networks import bridged, images, residual
 
+pytestmark = pytest.mark.plain
+
 IMAGES, LABELS = images(16)
 SEED = 11
 

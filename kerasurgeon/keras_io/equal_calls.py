@@ -8,14 +8,12 @@ On processors where TensorFlow leaves oneDNN off, Keras makes channels-first mod
 * take every position of a depthwise convolution and then those that unequal strides would have stopped at.
 
 Each computes what the call says, in any thread, and is itself computed by Keras' own function. A call that has a kernel
-goes the way that Keras has laid. Grouped convolutions, which Keras compiles anew in every call, are compiled once for
-each size of what they get.
+goes the way that Keras has laid.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -60,32 +58,13 @@ def _tell(kind: str) -> None:
 def _conv(
     inputs: Any, kernel: Any, strides: Any = 1, padding: str = "valid", data_format: Any = None, dilation_rate: Any = 1
 ) -> Any:
-    if inputs.shape[1 if _is_first(data_format) else -1] != kernel.shape[-2]:
-        # What Keras compiles can be compiled in any layout.
-        inputs, kernel = backend.convert_to_tensor(inputs), backend.convert_to_tensor(kernel)
-        layout = data_format or keras.config.image_data_format()
-        key = [tuple(inputs.shape), inputs.dtype, tuple(kernel.shape), kernel.dtype, strides, padding, layout]
-        return _compiled(*map(_hashable, (*key, dilation_rate)))(inputs, kernel)
-    if not _is_first(data_format) or _has("conv", inputs, channels_first=True):
+    grouped = inputs.shape[1 if _is_first(data_format) else -1] != kernel.shape[-2]
+    # Keras compiles grouped convolutions, for which there are kernels in any layout.
+    if grouped or not _is_first(data_format) or _has("conv", inputs, channels_first=True):
         return _CONV.original(inputs, kernel, strides, padding, data_format, dilation_rate)
     _tell("channels-first convolutions")
     result = _CONV.original(_to_last(inputs), kernel, strides, padding, "channels_last", dilation_rate)
     return _to_first(result)
-
-
-def _hashable(option: Any) -> Any:
-    return tuple(option) if isinstance(option, list) else option
-
-
-@functools.lru_cache(maxsize=64)
-def _compiled(*key: Any) -> Any:
-    """A function of its own for each key, so that those that are no longer called can go."""
-    import tensorflow as tf
-
-    def run(inputs: Any, kernel: Any) -> Any:
-        return _CONV.original(inputs, kernel, *key[4:])
-
-    return tf.function(run, autograph=False, jit_compile=True)
 
 
 def _depthwise_conv(

@@ -69,9 +69,9 @@ def _remember(memo: dict[Any, Any], function: Any, answer: Any) -> Any:
 
 def forget() -> None:
     """Let go of what users made; what was said of Keras' own functions stays."""
-    for memo, function in _BRIEF:
+    while _BRIEF:
+        memo, function = _BRIEF.pop()
         memo.pop(function, None)
-    _BRIEF.clear()
     _PLAIN_CLASSES.clear()
 
 

@@ -14,6 +14,8 @@ from kerasurgeon.keras_io import emit, lift
 from tests.keras_io.facts import bitwise_equal, values
 from tests.zoo import build
 
+pytestmark = pytest.mark.plain
+
 
 @pytest.fixture
 def no_drawing(monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -12,6 +12,8 @@ import pytest
 from kerasurgeon.keras_io import calls_of, flatten_layers, input_structure, operations, output_structure, producer
 from tests.sources import LIBRARY, PASSES, ROOT, Source, read, source
 
+pytestmark = pytest.mark.plain
+
 NOT_KERAS = {"_getframe", "_fields", "_replace", "_asdict"}  # of sys and of named tuples
 
 

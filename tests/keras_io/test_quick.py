@@ -21,6 +21,8 @@ from kerasurgeon.keras_io.replaced import Replaced
 from tests.keras_io.facts import SAME, bitwise_equal, values
 from tests.zoo import build
 
+pytestmark = pytest.mark.plain
+
 PLAIN = (str, bytes, int, float, bool, complex, type(None), type, np.dtype, np.generic, inspect.Signature)
 # Counted over the whole process, or the place of an object in memory: differs between any two that Keras makes.
 ACCIDENTAL = {

@@ -20,6 +20,8 @@ from kerasurgeon.keras_io.equal_calls import equal_calls
 from kerasurgeon.keras_io.recursion import room_for
 from kerasurgeon.keras_io.seeding import keras_seeded, python_seeded
 
+pytestmark = pytest.mark.plain
+
 
 def in_turns(*several: Callable[[Callable[[], None]], Any]) -> list[Any]:
     """Run functions in threads; each calls ``turn()`` where the other is to go on until its own next turn."""
