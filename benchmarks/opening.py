@@ -2,7 +2,7 @@
 
     python benchmarks/opening.py [NAME ...] [--of users] [--uses] [--write docs/opening.md]
 
-Networks of keras-hub, of other packages (kimm, keras-tcn, kecam), or such as users write them. The packages must be
+Networks of keras-hub, of other packages (kimm, keras-tcn), or such as users write them. The packages must be
 there, the library needs none of them. Tiny configurations, seeded random weights:
 
 - closed: layers that stay closed, and whether the network of plain layers gives bitwise the same.
