@@ -1,8 +1,8 @@
 """Which networks are opened, and what pruning makes of them: the table of docs/opening.md.
 
-    python benchmarks/opening.py [NAME ...] [--of users] [--write docs/opening.md]
+    python benchmarks/opening.py [NAME ...] [--of users] [--uses] [--write docs/opening.md]
 
-Networks of keras-hub, of other packages (kimm, keras-tcn, kecam), or such as users write them. The packages must be
+Networks of keras-hub, of other packages (kimm, keras-tcn), or such as users write them. The packages must be
 there, the library needs none of them. Tiny configurations, seeded random weights:
 
 - closed: layers that stay closed, and whether the network of plain layers gives bitwise the same.
@@ -11,7 +11,7 @@ there, the library needs none of them. Tiny configurations, seeded random weight
 - counted: the same, counted otherwise: from the operations of the TensorFlow graphs that Keras makes of both networks.
 - twin: a random cut against the masked twin, the largest relative difference of outputs.
 - ONNX, TFLite: the pruned network exported, the largest relative difference between the file and Keras.
-- fails: which of the uses in ``opening_uses.py`` fail; not for keras-hub.
+- fails: which of the uses in ``opening_uses.py`` fail; with ``--uses``.
 
 With ``--write`` the lines of these networks in the file's table are replaced.
 """
@@ -41,11 +41,11 @@ from kerasurgeon.rewrite.outputs import relative_difference, run_model
 ROOT = Path(__file__).resolve().parent.parent
 CELLS = ["nodes", "closed", "bitwise", "groups", "MACs kept", "counted", "twin", "ONNX", "TFLite"]
 TABLES = {
-    "keras-hub": (hub.networks, False),
-    "users": (users.networks, True),
-    "other packages": (packages.networks, True),
+    "keras-hub": (hub.networks, "auto"),
+    "users": (users.networks, "all"),
+    "other packages": (packages.networks, "all"),
 }
-"""What is tried, and whether in other uses, too."""
+"""What is tried, and which layers are opened."""
 
 LENGTH = 8
 
@@ -117,7 +117,7 @@ def products(graph: Any) -> int:
     return count
 
 
-def measure(build: Callable[[], keras.Model], *, uses: bool) -> dict[str, str]:
+def measure(build: Callable[[], keras.Model], *, opened: str, uses: bool) -> dict[str, str]:
     """One network: its cells."""
     from tests.channels.oracle import cut_and_masked, random_cut
 
@@ -127,7 +127,7 @@ def measure(build: Callable[[], keras.Model], *, uses: bool) -> dict[str, str]:
     for weight in model.weights:
         if keras.backend.is_float_dtype(weight.dtype):
             weight.assign(weight + rng.normal(size=weight.shape, scale=0.1))
-    graph = ks.lift(model, open="all" if uses else "auto")
+    graph = ks.lift(model, open=opened)
     kinds = {graph.layers[key].cls.__name__ for key in graph.model.closed if key in graph.layers}
     for path, why in graph.model.closed.items():
         print(f"    {path}: {why}"[:400], file=sys.stderr, flush=True)
@@ -182,7 +182,7 @@ def measure(build: Callable[[], keras.Model], *, uses: bool) -> dict[str, str]:
     channels = analyse(graph)
     tell("groups", free)
     tell("twin", twin)
-    if uses:
+    if opened == "all":
         model = ks.emit(graph, fold=False)
     pruned: list[keras.Model] = []
     tell("MACs kept", kept)
@@ -202,24 +202,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--of", choices=list(TABLES), default="keras-hub")
+    parser.add_argument("--uses", action="store_true")
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
-    tried, uses = TABLES[options.of]
+    tried, opened = TABLES[options.of]
     networks = tried()
-    columns = [cell.strip() for cell in head(uses).splitlines()[0].strip("|").split("|")][1:]
+    columns = [cell.strip() for cell in head(options.uses).splitlines()[0].strip("|").split("|")][1:]
     for name, build in networks.items():
         if not options.names or name in options.names:
             print(f"--- {name}", file=sys.stderr, flush=True)
             try:
-                row = measure(build, uses=uses)
+                row = measure(build, opened=opened, uses=options.uses)
             except Exception as error:  # noqa: BLE001
                 row = {"closed": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"}
                 print(f"    {name}: {error}"[:2000], file=sys.stderr)
             line = f"| {name} | " + " | ".join(row.get(column, "-") for column in columns) + " |"
             print(line, flush=True)
             if options.write:
-                put(options.write, f"## Networks of {options.of}\n", head(uses), list(networks), line)
+                put(options.write, f"## Networks of {options.of}\n", head(options.uses), list(networks), line)
 
 
 def put(path: Path, title: str, head: str, order: list[str], line: str) -> None:

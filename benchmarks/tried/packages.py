@@ -1,20 +1,18 @@
-"""Networks of kimm, keras-tcn and keras_cv_attention_models ("kecam"), with small inputs and random weights.
+"""Networks of kimm and keras-tcn, with small inputs and random weights.
 
-kecam was written for what came before Keras 3. Its way for keras_core, which became Keras 3, is the one that is taken.
+Not of keras_cv_attention_models: 1.4.3 says that Keras 3 is not supported, and cannot be imported without torch.
 """
 
 from __future__ import annotations
 
 import importlib
-import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import layers
 
-KIMM = {
+KIMM: dict[str, dict[str, Any]] = {
     "kimm RegNetY002": {},
     "kimm MobileNetV3W050Small": {},
     "kimm GhostNet050": {},
@@ -26,9 +24,6 @@ KIMM = {
     "kimm InceptionNeXtTiny": {},
     "kimm HGNetV2B0": {},
 }  # fmt: skip
-KECAM: dict[str, dict[str, Any]] = {
-    "kecam resnet_family.ResNest50": {},
-}
 
 
 def networks() -> dict[str, Callable[[], keras.Model]]:
@@ -36,26 +31,13 @@ def networks() -> dict[str, Callable[[], keras.Model]]:
     found: dict[str, Callable[[], keras.Model]] = {
         name: _kimm(name.split()[1], options) for name, options in KIMM.items()
     }
-    found |= {"keras-tcn TCN": _tcn}
-    return found | {name: _kecam(name.split()[1], options) for name, options in KECAM.items()}
+    return found | {"keras-tcn TCN": _tcn}
 
 
 def _kimm(name: str, options: Any) -> Callable[[], keras.Model]:
     def build() -> keras.Model:
         cls = getattr(importlib.import_module("kimm.models"), name)
         return cls(**{"input_shape": (32, 32, 3), "weights": None, "classes": 10, **options})
-
-    return build
-
-
-def _kecam(name: str, options: Any) -> Callable[[], keras.Model]:
-    def build() -> keras.Model:
-        os.environ["KECAM_BACKEND"] = "keras_core"
-        for part in ("", ".layers", ".models", ".initializers", ".callbacks", ".metrics", ".utils", ".ops", ".backend"):
-            sys.modules.setdefault(f"keras_core{part}", importlib.import_module(f"keras{part}"))
-        module, _, function = name.partition(".")
-        make = getattr(importlib.import_module(f"keras_cv_attention_models.{module}"), function)
-        return make(**{"input_shape": (32, 32, 3), "pretrained": None, "num_classes": 10, **options})
 
     return build
 

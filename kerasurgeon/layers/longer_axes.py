@@ -92,7 +92,7 @@ class Tile(_Moving):
         repeats = [1] * (rank - len(repeats)) + repeats
         shift = rank - labels.rank
         spread = _Spread(call, labels, range(rank))
-        factors = spread.factors
+        factors = list(spread.factors)
         for factor in spread.kept:
             axes = tuple(axis + shift for axis in factor.axes)
             factors.append(Factor(axes, np.tile(factor.ids, [repeats[axis] for axis in axes])))
