@@ -280,11 +280,10 @@ def measure(name: str) -> str:
     tf.config.experimental.enable_op_determinism()  # Keras then does without XLA, too, which takes long to compile
     model = NETWORKS[name]()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    steps = TRAINED * (3 if name == "BERT" else 1)  # which learns from a quarter of the tokens
-    rate = keras.optimizers.schedules.CosineDecay(1e-4, steps, warmup_target=4e-3, warmup_steps=steps // 20)
+    rate = keras.optimizers.schedules.CosineDecay(1e-4, TRAINED, warmup_target=4e-3, warmup_steps=TRAINED // 20)
     model.compile(keras.optimizers.Adam(rate), loss)
     held_out = data(name, 256, seed=1)
-    inputs, wanted, counts = data(name, steps * BATCH, seed=2)
+    inputs, wanted, counts = data(name, TRAINED * BATCH, seed=2)
     model.fit(inputs, wanted, sample_weight=counts, batch_size=BATCH, verbose=0)
     more = data(name, FURTHER * BATCH, seed=3)
 
