@@ -147,7 +147,7 @@ def zeros(size: Any) -> Any:
         found = ops.concatenate([found] * size.scale)
     if size.offset > 0:
         return ops.pad(found, [[0, size.offset]])
-    return found[-size.offset :] if size.offset else found
+    return found[-size.offset :, ...] if size.offset else found  # Keras takes slices in tuples only
 
 
 def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Any:
