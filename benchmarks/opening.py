@@ -13,7 +13,7 @@ there, the library needs none of them. Tiny configurations, seeded random weight
 - ONNX, TFLite: the pruned network exported, the largest relative difference between the file and Keras.
 - fails: which of the uses in ``opening_uses.py`` fail; with ``--uses``.
 
-With ``--write`` the lines of these networks in the file's table are replaced.
+With ``--write`` the lines of these networks in the table under "Networks of ..." of the file are replaced.
 """
 
 from __future__ import annotations
