@@ -306,7 +306,7 @@ def measure(name: str) -> str:
         taught = further(small[-1], teacher=model, distillation=[DarkKnowledge(temperature=2, strength=1)])
         tell(distilled, taught)
     tell("trained on", further(model))
-    shapes = [(None, STEPS)]
+    shapes: list[tuple[int | None, ...]] = [(None, STEPS)]
     before, *after = (multiplications(one, shapes) for one in (model, *small))
     kept = sorted({f"{100 * one / before:.0f} %" for one in after})
     cells = [cell.strip() for cell in HEAD.splitlines()[0].strip("|").split("|")][2:]

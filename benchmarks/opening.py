@@ -13,7 +13,7 @@ there, the library needs none of them. Tiny configurations, seeded random weight
 - ONNX, TFLite: the pruned network exported, the largest relative difference between the file and Keras.
 - fails: which of the uses in ``opening_uses.py`` fail; with ``--uses``.
 
-With ``--write`` the lines of these networks in the file's table are replaced.
+With ``--write`` the lines of these networks in the table under "Networks of ..." of the file are replaced.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +192,7 @@ def measure(build: Callable[[], keras.Model], *, opened: str, uses: bool) -> dic
     for format in ("onnx", "tflite") if pruned else ():
         tell({"onnx": "ONNX", "tflite": "TFLite"}[format], exported(format))
     if uses and pruned:
-        failed = [name for name, use in USES.items() if not tell(name, lambda use=use: use(model, pruned[0], data))]
+        failed = [name for name, use in USES.items() if not tell(name, partial(use, model, pruned[0], data))]
         failed += [] if tell("mixed_float16", lambda: halves(build, data)) else ["mixed_float16"]
         row["fails"] = ", ".join(failed) or "none"
     return row

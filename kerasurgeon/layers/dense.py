@@ -158,9 +158,9 @@ class EinsumDense(Rule):
         call.weight("bias", held)
         if len(letters) > 1 and letters[-1] == result[-1] and "bias" in call.weights:
             axes = [result.index(letter) for letter in letters]
-            own = [None if (factor := labels.factor(axis)) is None else factor.ids for axis in axes]
+            made = [None if (one := labels.factor(axis)) is None else one.ids for axis in axes]
             sizes = [labels.shape[axis] or 1 for axis in axes]
-            hold_vector_apart(call, list(zip(own, sizes, strict=True)), labels.shape[1])
+            hold_vector_apart(call, list(zip(made, sizes, strict=True)), labels.shape[1])
 
     def _follow(self, call: ChannelCall, labels: Labels) -> None:
         """``output_shape`` leaves out the batch, and axes that an ellipsis stands for."""

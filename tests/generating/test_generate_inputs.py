@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -179,8 +180,8 @@ def test_tracing_is_not_taken_for_the_time_of_a_step(
     first: float, others: float, does: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr(making.time, "perf_counter", lambda: clock[0])
-    made = object.__new__(making._Making)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    made: Any = object.__new__(making._Making)
     made.matcher, made.start, made.began, made.seconds = Slow(clock, first, others), [np.zeros((256, 4))], 0.0, 120.0
     made.count = made.chunk = 256
     made.macs = 1

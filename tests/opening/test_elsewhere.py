@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import keras
@@ -25,9 +26,7 @@ def turned(x: Any) -> Any:
         import tensorflow as tf
 
         return tf.reverse(x, axis=[1])
-    import jax.numpy as jnp
-
-    return jnp.flip(x, axis=1)
+    return importlib.import_module("jax.numpy").flip(x, axis=1)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

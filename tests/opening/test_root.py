@@ -133,6 +133,7 @@ class Plain(keras.Model):
         return self.dense(x)
 
 
+@pytest.mark.filterwarnings("ignore:`build")  # Keras, of the layer that is never called
 def test_inputs_that_do_not_fit_are_named() -> None:
     model, spare = Plain(), Plain(spare=True)
     for one in (model, spare):
