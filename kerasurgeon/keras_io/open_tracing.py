@@ -30,7 +30,8 @@ from kerasurgeon.keras_io.open_activations import ends_in, foreign_activation
 from kerasurgeon.keras_io.open_branches import same_but_for_idle
 from kerasurgeon.keras_io.open_elsewhere import agrees
 from kerasurgeon.keras_io.open_masks import take_away, with_masks
-from kerasurgeon.keras_io.open_redirects import CALL, NOW, REPLACED, SYMBOLIC, Done, Training, takes_training
+from kerasurgeon.keras_io.open_operands import is_symbolic, operand_leaves, without_defaults, without_training
+from kerasurgeon.keras_io.open_redirects import CALL, NOW, REPLACED, SYMBOLIC, Done, Training
 from kerasurgeon.keras_io.open_sizes import FreeSize, UntraceableError, has_free
 from kerasurgeon.keras_io.open_undoing import Before
 from kerasurgeon.keras_io.open_walking import Walked
@@ -110,7 +111,7 @@ class Opener:
             raise UntraceableError("it draws random numbers")
         if id(layer) in self.only_opened:
             outputs = [leaf for leaf in leaves(outputs) if leaf is not None]
-        outputs = map_leaves(lambda leaf: leaf if _is_symbolic(leaf) else frame.constant(leaf), outputs)
+        outputs = map_leaves(lambda leaf: leaf if is_symbolic(leaf) else frame.constant(leaf), outputs)
         frame.check(outputs, node)
         return Walked(list(frame.inputs), outputs)
 
@@ -162,14 +163,14 @@ class Opener:
                 set_keras_mask(one, bind(mask))
             return one
 
-        operands = (node.arguments.args, _without_training(layer, node.arguments.kwargs))
+        operands = (node.arguments.args, without_training(layer, node.arguments.kwargs))
         if any(isinstance(leaf, keras.Variable) for leaf in leaves(operands)):
             raise UntraceableError("it is called on a variable")
-        args, kwargs = map_leaves(lambda leaf: stand_in(leaf) if _is_symbolic(leaf) else leaf, operands)
+        args, kwargs = map_leaves(lambda leaf: stand_in(leaf) if is_symbolic(leaf) else leaf, operands)
         if not bound:
             raise UntraceableError("it is called on no tensor")
         slots = {id(tensor): Slot(index) for index, tensor in enumerate(bound)}
-        recorded = map_leaves(lambda leaf: slots[id(leaf)] if _is_symbolic(leaf) else leaf, operands)
+        recorded = map_leaves(lambda leaf: slots[id(leaf)] if is_symbolic(leaf) else leaf, operands)
         return _Frame(self, layer, [fresh[id(tensor)] for tensor in bound]), (args, kwargs), bound, recorded
 
     def holder(self, variable: Any, layer: Any) -> Any:
@@ -268,9 +269,9 @@ class _Frame:
         if isinstance(said, bool):
             kwargs = {name: value for name, value in kwargs.items() if name != "training"}
         args, kwargs = map_leaves(
-            lambda leaf: None if isinstance(leaf, Training) else leaf, (args, _without_defaults(layer, kwargs))
+            lambda leaf: None if isinstance(leaf, Training) else leaf, (args, without_defaults(layer, kwargs))
         )
-        if not any(map(_is_symbolic, leaves((args, kwargs)))):
+        if not any(map(is_symbolic, leaves((args, kwargs)))):
             args, kwargs = map_leaves(self._symbolic, (args, kwargs))
         known = layer.built
         with self.aside():
@@ -384,32 +385,5 @@ class _Frame:
             counts[base] = count + 1
             operation.name = f"{base}_{count}" if count else base
         for node, _ in nodes_of(function):
-            if any(isinstance(leaf, (FreeSize, Training)) for leaf in _operand_leaves(node)):
+            if any(isinstance(leaf, (FreeSize, Training)) for leaf in operand_leaves(node)):
                 raise UntraceableError(f"it hands training or a free size to {node.operation.name!r}")
-
-
-def _operand_leaves(node: Any) -> Iterator[Any]:
-    yield from leaves((node.arguments.args, node.arguments.kwargs))
-    if not isinstance(node.operation, keras.Layer):
-        yield from leaves(tuple(value for name, value in vars(node.operation).items() if not name.startswith("_")))
-
-
-def _is_symbolic(leaf: Any) -> bool:
-    return isinstance(leaf, keras.KerasTensor)
-
-
-def _without_training(layer: Any, kwargs: Any) -> dict[str, Any]:
-    if takes_training(layer) and kwargs.get("training") not in (None, False):
-        raise UntraceableError("it is called with training=True")
-    return {name: value for name, value in kwargs.items() if name != "training"}
-
-
-def _without_defaults(layer: Any, kwargs: Any) -> dict[str, Any]:
-    """The keyword operands without ``training``, and without ``None`` where that is so anyway."""
-    parameters = layer._call_signature.parameters
-    return {
-        name: value
-        for name, value in kwargs.items()
-        if not isinstance(value, Training)
-        and not (value is None and name in parameters and parameters[name].default is None)
-    }

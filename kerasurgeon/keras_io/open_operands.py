@@ -1,0 +1,45 @@
+"""The operands of calls that are recorded while code is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from kerasurgeon.ir.structure import leaves
+from kerasurgeon.keras_io.open_redirects import Training, takes_training
+from kerasurgeon.keras_io.open_sizes import UntraceableError
+
+
+def operand_leaves(node: Any) -> Iterator[Any]:
+    """Whatever a call is made on, of an op its options too."""
+    yield from leaves((node.arguments.args, node.arguments.kwargs))
+    if not isinstance(node.operation, keras.Layer):
+        yield from leaves(tuple(value for name, value in vars(node.operation).items() if not name.startswith("_")))
+
+
+def is_symbolic(leaf: Any) -> bool:
+    """Whether it is a tensor of Keras' graphs."""
+    return isinstance(leaf, keras.KerasTensor)
+
+
+def without_training(layer: Any, kwargs: Any) -> dict[str, Any]:
+    """The keyword operands without ``training``, which may not be true."""
+    if takes_training(layer) and kwargs.get("training") not in (None, False):
+        raise UntraceableError("it is called with training=True")
+    return {name: value for name, value in kwargs.items() if name != "training"}
+
+
+def without_defaults(layer: Any, kwargs: Any) -> dict[str, Any]:
+    """The keyword operands without ``training``, and without ``None`` where that is so anyway."""
+    parameters = layer._call_signature.parameters
+    return {
+        name: value
+        for name, value in kwargs.items()
+        if not isinstance(value, Training)
+        and not (value is None and name in parameters and parameters[name].default is None)
+    }
+
+
+__all__ = ["is_symbolic", "operand_leaves", "without_defaults", "without_training"]
