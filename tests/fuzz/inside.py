@@ -42,6 +42,22 @@ def zeroed(layer: Any, parts: Mapping[str, Mask]) -> Iterator[None]:
             variable.assign(values)
 
 
+@contextmanager
+def filled(layer: Any) -> Iterator[None]:
+    """While active, kernels of a layer have no zeros: whether a result depends on a position is tried."""
+    before = []
+    for variable in getattr(layer, "weights", ()):
+        values = np.array(keras.ops.convert_to_numpy(variable))
+        if len(variable.shape) > 1 and "float" in str(variable.dtype) and not values.all():
+            before.append((variable, values))
+            variable.assign(np.where(values == 0, np.asarray(0.37, values.dtype), values))
+    try:
+        yield
+    finally:
+        for variable, values in before:
+            variable.assign(values)
+
+
 def _reads(layer: Any, parts: Mapping[str, Mask]) -> Iterator[tuple[Any, Any]]:
     for part, gone in parts.items():
         if part in ("", "forward", "backward"):

@@ -14,7 +14,7 @@ import numpy as np
 
 from tests.fuzz.building import Construction
 from tests.fuzz.description import Description, Step
-from tests.fuzz.inside import PARTS, marked, zeroed
+from tests.fuzz.inside import PARTS, filled, marked, zeroed
 from tests.fuzz.kinds.registry import words
 
 ROWS = 32
@@ -93,7 +93,8 @@ class _Masking:
         results = keras.tree.flatten(result)
         found = [np.zeros(tensor.shape[1:], bool) for tensor in results]
         if any(place is not None and place.any() for place in places):
-            self._try(step, run, (args, kwargs), operands, places, found)
+            with filled(made):
+                self._try(step, run, (args, kwargs), operands, places, found)
         if own is not None:
             several = 1 if step.kind in ATTENDING else None  # scores are no channels
             for tensor, place in list(zip(results, found, strict=True))[:several]:
@@ -125,9 +126,9 @@ class _Masking:
             given = [keras.ops.convert_to_numpy(each) for each in keras.tree.flatten(run(*args, **kwargs))]
             return [np.asarray(each) for each in given]
 
-        shapes = {None if place is None else place.shape for place in places}
-        if step.kind in COMPARES and shapes == {found[0].shape}:
-            found[0] |= np.logical_and.reduce(places)
+        known = [place for place in places if place is not None]  # not of numbers
+        if step.kind in COMPARES and {place.shape for place in known} == {found[0].shape}:
+            found[0] |= np.logical_and.reduce(known)
         if step.kind in CONSTANT:
             for place in places:
                 found[0] |= False if place is None else place
