@@ -14,9 +14,11 @@ from kerasurgeon.adapting.kept_ids import KeptIds
 from kerasurgeon.adapting.options import Shape, check_shape, read_ids
 from kerasurgeon.adapting.vocabulary import HEADS, cut_vocabulary
 from kerasurgeon.keras_io import check_types, emit, lift
+from kerasurgeon.keras_io.seeding import python_kept
 from kerasurgeon.rewrite.option_checks import check_choice, check_count
 
 
+@python_kept()
 def change_input(
     model: Any,
     shape: Shape | Mapping[str, Shape],
@@ -59,6 +61,7 @@ def change_input(
     return emit(graph)
 
 
+@python_kept()
 def change_classes(
     model: Any,
     classes: int | None = None,
@@ -96,6 +99,7 @@ def change_classes(
     return emit(graph)
 
 
+@python_kept()
 def prune_vocabulary(
     model: Any, keep: Sequence[int] | str | Path, *, layer: str | None = None, head: str = "tied"
 ) -> tuple[Any, KeptIds]:

@@ -58,9 +58,9 @@ def remedy(layer: Layer, otherwise: str) -> str:
 
 def said(error: BaseException) -> str:
     """An error as one line: its type and its message, without the middle of a long one (Keras ends with the reason)."""
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    if _BOLD in text:  # as Keras quotes what code has raised, before the arguments of the call
-        text = text.partition(_BOLD)[2].partition(_PLAIN)[0]
+    text, given = str(error), str(error.args[0]) if error.args else ""
+    if _BOLD in given:  # as Keras quotes what code has raised, before the arguments of the call
+        text = given.partition(_BOLD)[2].partition(_PLAIN)[0]
     text = " ".join(text.split())
     if len(text) > _MOST:
         text = f"{text[: _MOST // 3]} ... {text[-(_MOST - _MOST // 3) :]}"

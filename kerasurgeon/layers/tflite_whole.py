@@ -20,14 +20,14 @@ def _native(kind: str, x: Term, y: Term) -> Term:
 
 def _bits(kind: str) -> Translation:
     def add(call: TfliteCall, x: str, y: str, *, outputs: int) -> list[str]:
-        if call.type_of(x) == "int64":  # as pairs of int32, along an axis of their own
-            halves = [call.native("BITCAST", name, sizes=(*call.sizes(name), 2), dtype="int32") for name in (x, y)]
-            if len(call.sizes(x)) != len(call.sizes(y)):
-                raise CannotTell("its operands have different numbers of axes")
-            (made,) = add(call, *halves, outputs=outputs)
-            return [call.native("BITCAST", made, sizes=call.sizes(made)[:-1], dtype="int64")]
-        one, two = (Term(call, name, call.type_of(name)) for name in (x, y))
-        return [_combined(kind, one, two).name]
+        if call.type_of(x) != "int64":
+            return [_combined(kind, *(Term(call, name, call.type_of(name)) for name in (x, y))).name]
+        if len(call.sizes(x)) != len(call.sizes(y)):
+            raise CannotTell("its operands have different numbers of axes")
+        # As pairs of int32, along an axis of their own.
+        halves = [call.native("BITCAST", name, sizes=(*call.sizes(name), 2), dtype="int32") for name in (x, y)]
+        made = _combined(kind, *(Term(call, name, "int32") for name in halves)).name
+        return [call.native("BITCAST", made, sizes=call.sizes(made)[:-1], dtype="int64")]
 
     return add
 

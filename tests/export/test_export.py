@@ -407,10 +407,9 @@ def test_one_of_two_wins(small_cnn: keras.Model, tmp_path: Path) -> None:
 def test_what_cannot_be_exported_says_so(tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
     given = keras.Input((8,), name="given")
-    with pytest.raises(ExportError, match="Erfinv"):
-        export(keras.Model(given, keras.ops.erfinv(given)), path)
-    with pytest.raises(ExportError, match="Erfinv"):
-        export(keras.Model(given, keras.ops.erfinv(given)), tmp_path / "model.onnx")
+    for file in (path, tmp_path / "model.onnx"):
+        with pytest.raises(ExportError, match=r"(?i)next_?after"):
+            export(keras.Model(given, keras.ops.nextafter(given, given)), file)
     with pytest.raises(ExportError, match="'my dense'"):
         export(keras.Model(given, keras.layers.Dense(2, name="my dense")(given)), path, writer="converter")
     with pytest.raises(ExportError, match=r"not built[^$]*keras.Input"):
