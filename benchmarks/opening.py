@@ -77,11 +77,12 @@ def multiplications(model: keras.Model, shapes: list[tuple[int | None, ...]]) ->
     """The multiplications in the products and convolutions of the TensorFlow graph of a network, for one sample."""
     import tensorflow as tf
 
+    given = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
     specs = [
         tf.TensorSpec((1, *shape[1:]), tensor.dtype)
-        for shape, tensor in zip(shapes, keras.tree.flatten(model.input), strict=True)
+        for shape, tensor in zip(shapes, keras.tree.flatten(given), strict=True)
     ]
-    function = tf.function(lambda *tensors: model(keras.tree.pack_sequence_as(model.input, tensors), training=False))
+    function = tf.function(lambda *tensors: model(keras.tree.pack_sequence_as(given, tensors), training=False))
     return products(function.get_concrete_function(*specs).graph)
 
 
