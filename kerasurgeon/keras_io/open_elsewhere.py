@@ -57,7 +57,7 @@ def agrees(layer: Any, operands: tuple[Any, Any], function: Walked, holders: dic
                 given = node.operation(*args, **kwargs)
             else:
                 value = ops.convert_to_tensor(holder[1])
-                given = ops.cast(ops.reshape(value, (1, *(value.shape or (1,)))), node.outputs[0].dtype)
+                given = ops.cast(ops.reshape(value, (1, *(tuple(value.shape) or (1,)))), node.outputs[0].dtype)
             values |= {id(one): value for one, value in zip(node.outputs, leaves(given), strict=True)}
     except Exception:  # noqa: BLE001 - whatever the code raises, it is not told
         return False

@@ -148,7 +148,7 @@ class Openings:
                 return replace(layer, config={**layer.config, "activation": "linear"})
             return replace(layer, idle=True) if self._is_idle(operation, nodes) else layer
         variable = holder[1]
-        weight = Weight(np.reshape(array_of(variable), variable.shape or (1,)), bool(variable.trainable))
+        weight = Weight(np.reshape(array_of(variable), tuple(variable.shape) or (1,)), bool(variable.trainable))
         return replace(layer, weights={"kernel": weight}, paths={"kernel": variable.path})
 
     def _is_idle(self, operation: Any, nodes: Iterable[Any]) -> bool:

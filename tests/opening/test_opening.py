@@ -283,3 +283,32 @@ def test_a_layer_with_a_rule_stays_as_it_is() -> None:
     finally:
         unregister_rule(Tokens)
     assert "embed/word" in ks.lift(model)
+
+
+@keras.saving.register_keras_serializable("numbers")
+class Numbers(layers.Layer):
+    """Multiplied by a number that is trained, and one added."""
+
+    def build(self, shape: Any) -> None:
+        self.factor = self.add_weight(shape=(), initializer=keras.initializers.Constant(1.5), name="factor")
+        self.shift = self.add_weight(shape=(), initializer=keras.initializers.Constant(-0.25), name="shift")
+
+    def call(self, x: Any) -> Any:
+        return self.factor * x + self.shift
+
+
+def test_weights_that_are_numbers() -> None:
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6, 6, 3))
+    x = Numbers(name="numbers")(layers.Conv2D(8, 3, name="first")(inputs))
+    model = keras.Model(inputs, layers.Conv2D(4, 3, name="second")(x))
+    plain = ks.emit(ks.lift(model, open="all"), fold=False)
+    images = np.random.default_rng(0).normal(size=(2, 6, 6, 3)).astype("float32")
+    np.testing.assert_array_equal(np.asarray(plain(images)), np.asarray(model(images)))
+    assert not any(isinstance(layer, Numbers) for layer in plain.layers)
+    assert sum(weight.shape.num_elements() == 1 for weight in plain.trainable_weights) == 2
+    small = ks.cut(plain, ks.ChannelPlan({"first": [0, 2, 5]}))
+    kernel = np.asarray(model.get_layer("second").kernel).copy()
+    kernel[:, :, [1, 3, 4, 6, 7]] = 0
+    model.get_layer("second").kernel.assign(kernel)
+    np.testing.assert_allclose(np.asarray(small(images)), np.asarray(model(images)), atol=1e-5)
