@@ -150,13 +150,22 @@ def add_rows(moments: Moments, resize: Resizing, entry: Any, exit: Any, rng: np.
     if len(x) > _MOST_ROWS:
         chosen = np.sort(rng.choice(len(x), _MOST_ROWS, replace=False))
         x, y = x[chosen], y[chosen]
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+    require_finite((x, y), name)
+    moments.add(x, y)
+
+
+def require_finite(tensors: Iterable[Array], name: str) -> None:
+    """Refuse calibration data with which what enters or leaves a region holds NaN or infinities.
+
+    Raises:
+        OptionError: It does.
+    """
+    if not all(np.isfinite(tensor).all() for tensor in tensors):
         raise OptionError(
             "With the calibration data, tensors hold NaN or infinity.",
             where=f"region {name!r}",
             hint="pass data prepared as for predict",
         )
-    moments.add(x, y)
 
 
 def _rounds(wanted: Mapping[str, tuple[Region, Resizing]], full: Callable[[str], bool]) -> Iterator[tuple[str, ...]]:
@@ -174,4 +183,4 @@ def _rounds(wanted: Mapping[str, tuple[Region, Resizing]], full: Callable[[str],
         yield tuple(several)
 
 
-__all__ = ["SAMPLES", "Reader", "add_rows", "batch_size", "measure", "measure_after"]
+__all__ = ["SAMPLES", "Reader", "add_rows", "batch_size", "measure", "measure_after", "require_finite"]

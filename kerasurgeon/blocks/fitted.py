@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from kerasurgeon.blocks.calibration import SAMPLES, Reader, batch_size
+from kerasurgeon.blocks.calibration import SAMPLES, Reader, batch_size, require_finite
 from kerasurgeon.blocks.compensation import so_far
 from kerasurgeon.blocks.plan import BlockStep
 from kerasurgeon.channels.ridge import fitted
-from kerasurgeon.errors import OptionError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.structure import values_in
@@ -103,12 +102,7 @@ def _tensors(
         leaves.append(pair[1])
         if sum(array.nbytes for array in (*enters, *leaves)) > _MEMORY:
             break
-    if not all(np.isfinite(array).all() for array in (*enters, *leaves)):
-        raise OptionError(
-            "With the calibration data, tensors hold NaN or infinity.",
-            where=f"region {region.name!r}",
-            hint="pass data prepared as for predict",
-        )
+    require_finite((*enters, *leaves), region.name)
     return np.concatenate(enters), np.concatenate(leaves)
 
 
@@ -122,10 +116,10 @@ def _fit_last(network: Graph, enters: Array, wanted: Array, rng: np.random.Gener
     axis = form.axis(len(network.spec(value).shape))
     reader = Reader(network, [value])
     size = batch_size(network, [value])
-    features = [np.asarray(reader(batch)[value]) for batch in input_batches(network, enters, size)]
     places = int(np.prod(wanted.shape)) // (len(wanted) * wanted.shape[axis])
     chosen = np.sort(rng.permutation(places)[: max(_ROWS // len(enters), 1)])
-    x = np.concatenate([_rows(array, axis, chosen) for array in features])
+    batches = input_batches(network, enters, size)
+    x = np.concatenate([_rows(np.asarray(reader(batch)[value]), axis, chosen) for batch in batches])
     y = _rows(wanted, axis, chosen)
     held_out = np.repeat(np.arange(len(enters)) % _HELD_OUT == 0, len(chosen))
     mean, weight = fitted(x, y, held_out, None)

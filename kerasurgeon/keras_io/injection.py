@@ -73,19 +73,24 @@ def injected(layer: Any, definition: Layer) -> Iterator[None]:
         _BUILDING.now = outer
 
 
-@contextlib.contextmanager
-def limited(most: int | None) -> Iterator[None]:
+def limited(most: int | None) -> contextlib.AbstractContextManager[None]:
     """While active, the weights that layers create in this thread may take so many bytes together.
 
     Raises:
         ModelFileError: In Keras' calls within the block: they take more.
     """
-    outer, _BUILDING.room = _BUILDING.room, most
+    return _with("room", most)
+
+
+@contextlib.contextmanager
+def _with(attribute: str, value: Any) -> Iterator[None]:
+    outer = getattr(_BUILDING, attribute)
+    setattr(_BUILDING, attribute, value)
     try:
         with ADD_WEIGHT:
             yield
     finally:
-        _BUILDING.room = outer
+        setattr(_BUILDING, attribute, outer)
 
 
 def _take_room(owner: Any, shape: Any, dtype: Any) -> None:
@@ -104,15 +109,9 @@ def _take_room(owner: Any, shape: Any, dtype: Any) -> None:
         )
 
 
-@contextlib.contextmanager
-def unfilled() -> Iterator[None]:
+def unfilled() -> contextlib.AbstractContextManager[None]:
     """While active, large weights that layers create in this thread hold no values: all are filled afterwards."""
-    outer, _BUILDING.unfilled = _BUILDING.unfilled, True
-    try:
-        with ADD_WEIGHT:
-            yield
-    finally:
-        _BUILDING.unfilled = outer
+    return _with("unfilled", True)
 
 
 @contextlib.contextmanager
