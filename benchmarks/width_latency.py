@@ -1,15 +1,18 @@
 """Latency of pruned networks on TFLite and ONNX Runtime, as a share of the original's: do the default widths pay?
 
     uv run --all-extras python benchmarks/width_latency.py [NETWORK ...] [--size 224] [--rounds 15] [--round-to auto 1]
+        [--plot docs/widths.svg]
 
 Networks of keras.applications with drawn weights, pruned by l2 norm to several shares of their MACs. Pruned network and
-original take turns on the runtime, one thread, and medians are compared. Printed is a table in Markdown.
+original take turns on the runtime, one thread, and medians are compared. Printed is a table in Markdown; ``--plot``
+draws it too (which needs matplotlib).
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -17,10 +20,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 
 import kerasurgeon as ks
+from kerasurgeon.atomic import staged
 from kerasurgeon.passes import PruneChannels
 
 NETWORKS = ("MobileNetV2", "ResNet50", "EfficientNetB0")
 RUNTIMES = ("onnx", "tflite")
+TITLES = {"onnx": "ONNX Runtime", "tflite": "TFLite"}
 KEPT = (0.75, 0.5, 0.25)
 
 
@@ -43,6 +48,33 @@ def shares(model: keras.Model, round_to: int | str, rounds: int) -> dict[str, li
     return found
 
 
+def plot(rows: dict[tuple[str, str], dict[str, list[float]]], path: Path) -> None:
+    """Draw latency against MACs, a panel for each runtime: below the dashed line a network is quicker than it was."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    pyplot.rcParams["svg.hashsalt"] = "kerasurgeon"
+    figure, panels = pyplot.subplots(1, len(RUNTIMES), figsize=(9.0, 4.0), sharey=True)
+    colours = {name: f"C{number}" for number, name in enumerate(dict.fromkeys(name for name, _ in rows))}
+    styles = dict(zip(dict.fromkeys(given for _, given in rows), ("o-", "x:", "s-.", "^--"), strict=False))
+    for panel, runtime in zip(panels, RUNTIMES, strict=True):
+        for (name, given), found in rows.items():
+            label = f"{name}, round_to={given}"
+            panel.plot(KEPT, found[runtime], styles.get(given, "o-"), color=colours[name], label=label)
+        panel.axhline(1.0, color="grey", linestyle="--", linewidth=1)
+        panel.set_title(TITLES[runtime])
+        panel.set_xlabel("share of MACs kept")
+        panel.set_ylim(bottom=0)
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("latency over the original's")
+    panels[0].legend(fontsize=7)
+    figure.tight_layout()
+    with staged(path) as part:
+        figure.savefig(part, format="svg", metadata={"Date": None})
+
+
 def main() -> None:
     """Prune, time, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -50,7 +82,9 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--round-to", nargs="+", default=["auto", "1"])
+    parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
+    rows: dict[tuple[str, str], dict[str, list[float]]] = {}
     print("| network | widths | " + " | ".join(RUNTIMES) + " |\n|---|---|" + "---|" * len(RUNTIMES), flush=True)
     for name in options.networks:
         model = build(name, options.size)
@@ -58,6 +92,9 @@ def main() -> None:
             found = shares(model, int(given) if given.isdigit() else given, options.rounds)
             cells = [" / ".join(f"{share:.2f}" for share in found[runtime]) for runtime in RUNTIMES]
             print(f"| {name} | `round_to={given}` | " + " | ".join(cells) + " |", flush=True)
+            rows[name, given] = found
+    if options.plot:
+        plot(rows, options.plot)
 
 
 if __name__ == "__main__":

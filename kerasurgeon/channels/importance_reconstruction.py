@@ -22,6 +22,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy.linalg
 
 from kerasurgeon.channels.analysis import Channels
 from kerasurgeon.channels.consumers import Consumer, find_consumers
@@ -47,6 +48,8 @@ _MOST_COLUMNS = 8192
 # How many steps a group takes at least; larger groups lose several channels in each.
 _STEPS = 64
 _RIDGE = 1e-3
+# The share of columns that have gone at which the arrays are made smaller: copying them costs as much as a step.
+_GONE = 0.125
 
 
 @dataclass(eq=False)
@@ -70,44 +73,66 @@ class Reader:
 
 
 class _State:
-    """A reader while channels go."""
+    """A reader while channels go: its arrays get smaller from time to time, so that later steps take less."""
 
     def __init__(self, reader: Reader, units: Ids, ridge: float) -> None:
-        matrix = reader.products.copy()
-        size = len(matrix)
-        signal = reader.signal
+        size = len(reader.products)
+        matrix = np.array(reader.products, order="F")
         matrix[np.diag_indices(size)] += max(ridge * float(np.trace(matrix)) / size, 1e-30)
-        self.inverse = np.linalg.inv(matrix)
-        self.kernel = reader.kernel / np.sqrt(signal)
-        self.columns = [np.flatnonzero(reader.units == unit) for unit in units.tolist()]
-        widths = np.array([len(columns) for columns in self.columns])
-        self.alike = [np.flatnonzero(widths == width) for width in np.unique(widths[widths > 0])]
+        self.inverse = _inverse(matrix)
+        kernel = reader.kernel / np.sqrt(reader.signal)
+        if kernel.shape[1] > size:  # losses follow from the products of its rows, which a square matrix has too
+            kernel = np.linalg.qr(kernel.T, mode="r").T
+        self.kernel = np.asfortranarray(kernel)
+        columns = [np.flatnonzero(reader.units == unit) for unit in units.tolist()]
+        widths = np.array([len(several) for several in columns])
+        alike = [np.flatnonzero(widths == width) for width in np.unique(widths[widths > 0])]
+        self.alike = [(places, np.stack([columns[place] for place in places])) for places in alike]
+        self.gone = np.zeros(size, bool)
 
-    def losses(self, left: Array) -> Array:
-        """What goes of the output with each unit that is left, after a fit."""
-        found = np.zeros(len(left))
-        for alike in self.alike:
-            places = alike[left[alike]]
-            if len(places):
-                columns = np.stack([self.columns[place] for place in places])
-                own = self.kernel[columns]
-                blocks = self.inverse[columns[:, :, None], columns[:, None, :]]
-                solved = own / blocks if columns.shape[1] == 1 else np.linalg.solve(blocks, own)
-                found[places] = np.einsum("uio,uio->u", own, solved)
+    def losses(self, count: int) -> Array:
+        """What goes of the output with each of so many units, after a fit; nothing with those that have gone."""
+        found = np.zeros(count)
+        for places, columns in self.alike:
+            own = self.kernel[columns]
+            blocks = self.inverse[columns[:, :, None], columns[:, None, :]]
+            solved = own / blocks if columns.shape[1] == 1 else np.linalg.solve(blocks, own)
+            found[places] = np.einsum("uio,uio->u", own, solved)
         return found
 
-    def remove(self, places: Array) -> None:
+    def remove(self, going: Array) -> None:
         """Fit the kernel to what it gave, without some units."""
-        columns = np.concatenate([self.columns[place] for place in places])
+        taken = [columns[np.isin(places, going)].ravel() for places, columns in self.alike]
+        columns = np.concatenate([np.zeros(0, int), *taken])
         if not len(columns):
             return
         across = self.inverse[:, columns]
         block = self.inverse[np.ix_(columns, columns)]
-        solved = np.linalg.solve(block, np.concatenate([across.T, self.kernel[columns]], axis=1))
-        size = len(self.inverse)
-        self.inverse -= across @ solved[:, :size]
-        self.kernel -= across @ solved[:, size:]
-        self.kernel[columns] = 0.0
+        for array in (self.kernel, self.inverse):
+            solved = np.linalg.solve(block, array[columns])
+            scipy.linalg.blas.dgemm(-1.0, across, solved, 1.0, array, overwrite_c=True)  # in its place
+        stay = [~np.isin(places, going) for places, _ in self.alike]
+        self.alike = [(places[own], rows[own]) for own, (places, rows) in zip(stay, self.alike, strict=True)]
+        self.gone[columns] = True
+        if np.count_nonzero(self.gone) > _GONE * len(self.gone):
+            self._leave_out()
+
+    def _leave_out(self) -> None:
+        stays = ~self.gone
+        number = np.cumsum(stays) - 1
+        self.inverse = np.asfortranarray(self.inverse[np.ix_(stays, stays)])
+        self.kernel = np.asfortranarray(self.kernel[stays])
+        self.alike = [(places, number[columns]) for places, columns in self.alike]
+        self.gone = self.gone[stays]
+
+
+def _inverse(matrix: Array) -> Array:
+    """The inverse of a symmetric matrix, in half of the time where it is positive as it should be."""
+    factor, wrong = scipy.linalg.lapack.dpotrf(matrix, lower=True)
+    if wrong:  # by rounding
+        return np.asfortranarray(np.linalg.inv(matrix))
+    lower = np.tril(scipy.linalg.lapack.dpotri(factor, lower=True, overwrite_c=True)[0])
+    return np.asfortranarray(lower + np.tril(lower, -1).T)
 
 
 def eliminated(readers: Sequence[Reader], units: Ids, *, ridge: float = _RIDGE, steps: int = _STEPS) -> Array:
@@ -129,7 +154,7 @@ def eliminated(readers: Sequence[Reader], units: Ids, *, ridge: float = _RIDGE, 
     least = 0.0
     at_once = max(1, len(units) // steps)
     while left.any():
-        losses = np.sum([state.losses(left) for state in states], axis=0) if states else np.zeros(len(units))
+        losses = np.sum([np.zeros(len(units)), *(state.losses(len(units)) for state in states)], axis=0)
         places = np.flatnonzero(left)
         places = places[np.argsort(losses[places], kind="stable")][:at_once]
         for place in places.tolist():

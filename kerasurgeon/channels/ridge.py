@@ -43,6 +43,8 @@ def fitted(rows: Array, wanted: Array, held_out: Array | None, ridge: float | No
         error = float(np.square(target[held_out] - centred[held_out] @ solution).sum())
         if error < least:
             best, least = solution, error
+        elif best is not nothing:
+            break  # past its minimum the error rises with the ridge
     return mean, best
 
 
@@ -60,7 +62,7 @@ class _Normal:
         """The solution for one strength."""
         if ridge < _RELATIVE:
             return np.asarray(np.linalg.lstsq(self.rows, self.target, rcond=_RELATIVE)[0])
-        matrix = self.products.copy()
+        matrix = self.products.T.copy(order="K")  # it is symmetric, and so lies as LAPACK wants it
         matrix[np.diag_indices(len(matrix))] += max(ridge * self.variance, 1e-30)
         factor = scipy.linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
         solution = scipy.linalg.cho_solve(factor, self.right, check_finite=False)
