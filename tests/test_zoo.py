@@ -39,7 +39,7 @@ def operands(model: keras.Model) -> Iterator[Any]:
         yield from keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
 
 
-@pytest.mark.spread(10)
+@pytest.mark.spread(30)
 @pytest.mark.parametrize("name", ZOO)
 def test_runs_and_saves(name: str, tmp_path: Path) -> None:
     case = ZOO[name]

@@ -249,7 +249,7 @@ CASES: dict[str, Case] = {
 }
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(12)
 @pytest.mark.parametrize("name", CASES)
 def test_right_cut(name: str) -> None:
     assert_case(CASES[name])

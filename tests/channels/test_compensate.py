@@ -112,7 +112,7 @@ def some_gone(model: keras.Model) -> Array:
     return gone
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     "consumer",

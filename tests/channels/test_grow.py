@@ -156,7 +156,7 @@ TAILS: dict[str, tuple[Callable[[], keras.Model], int]] = {
 }
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("case", TAILS)
 def test_couplings(case: str) -> None:
     make, number = TAILS[case]

@@ -155,7 +155,7 @@ def from_input(layer: Any) -> keras.Model:
     return keras.Model(inputs, dense(2)(layer(inputs, dense(8, "two")(inputs))))
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(8)
 @pytest.mark.parametrize("name", CASES)
 def test_cut_is_exact_and_units_go(name: str) -> None:
     assert_units_go(CASES[name])

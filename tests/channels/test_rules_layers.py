@@ -185,7 +185,7 @@ def _with_input() -> keras.Model:
     return keras.Model(inputs, dense(2)(layers.BatchNormalization()(layers.Concatenate()([inputs, made, inputs]))))
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(12)
 @pytest.mark.parametrize("name", CASES)
 def test_cuts_equal_the_masked_twin(name: str) -> None:
     assert_case(CASES[name])

@@ -211,7 +211,7 @@ CASES: dict[str, Case] = {
 }
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(12)
 @pytest.mark.parametrize("name", CASES)
 def test_cut_is_exact_and_units_go(name: str) -> None:
     assert_units_go(CASES[name], seeds=(0,))

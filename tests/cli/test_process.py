@@ -30,6 +30,7 @@ class Custom(keras.layers.Layer):
 """
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

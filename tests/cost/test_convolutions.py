@@ -26,7 +26,7 @@ def out_positions(rank: int, kernel: int, stride: int, padding: str, dilation: i
     return prod(positions(size, kernel, stride, padding, dilation) for size in SIZES[:rank])
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(12)
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
 @pytest.mark.parametrize("groups", [1, 2, 4])

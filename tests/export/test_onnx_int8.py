@@ -60,6 +60,7 @@ def error(expected: Array, got: Array) -> float:
     return float(np.sqrt(np.mean(np.square(expected - got))) / expected.std())
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", MODELS)
 def test_kernels_compute_what_the_file_says(name: str, tmp_path: Path) -> None:
     """On inputs that ranges were not found from; twice the error of exact arithmetic would be an overflow."""

@@ -38,6 +38,7 @@ def said(path: Path) -> dict[str, str]:
     return found
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("options", WAYS, ids=str)
 @pytest.mark.parametrize("suffix", ["onnx", "tflite"])
 def test_recipes_are_in_the_file(suffix: str, options: dict[str, Any], tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def squared_error(rows: Array, missed: Array, bias: Array) -> float:
     return float(np.mean(np.square(wrong)))
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(9)
 @pytest.mark.parametrize("kind", PATCHES)
 @pytest.mark.parametrize("method", METHODS)
 def test_outputs_are_no_worse_than_with_the_error_of_kernels(kind: str, method: str) -> None:

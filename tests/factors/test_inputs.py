@@ -87,6 +87,7 @@ def test_moments_are_those_of_patches_cut_out_by_hand(case: str) -> None:
         np.testing.assert_allclose(found.channels[group], np.mean(blocks, axis=0), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("case", list(CASES))
 def test_the_error_of_the_output_follows_from_the_moments(case: str) -> None:
     shape, make = CASES[case]

@@ -109,6 +109,7 @@ def test_errors_of_the_output_are_at_most_those_claimed(name: str, shape: Shape)
         np.testing.assert_allclose(factors.bias, (samples @ flat).mean(axis=1).reshape(-1), atol=1e-8)
 
 
+@pytest.mark.spread(3)
 @every_shape
 @pytest.mark.parametrize("energy", [0.3, 0.9, 1.0])
 def test_ranks_for_an_energy_are_within_the_limits_and_grow(name: str, shape: Shape, energy: float) -> None:

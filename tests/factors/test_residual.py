@@ -59,7 +59,7 @@ def test_masked_entries_are_exact_and_no_more_are_kept_than_asked_for(name: str,
     assert set(np.unique(groups)) == {0.0, kernel.size / len(groups)}  # kept as wholes
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("name", RESIDUALS)
 @pytest.mark.parametrize("method", METHODS.values(), ids=list(METHODS))
 @pytest.mark.parametrize("make", [white, decaying])

@@ -67,6 +67,7 @@ def test_batch_norms_read_what_they_hold() -> None:
     assert apart(model, made) < 0.02 < 0.2 * apart(model, noise)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(
     ("low", "high", "before"),
     [

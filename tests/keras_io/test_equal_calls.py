@@ -68,7 +68,7 @@ def value_and_slopes(layer: Any, inputs: Any) -> list[Any]:
     return [result, *tape.gradient(total, [inputs, *(variable.value for variable in layer.trainable_variables)])]
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(9)
 @pytest.mark.parametrize("case", CASES)
 def test_an_equal_call_gives_the_same_values_and_gradients(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     layer, inputs = made(*CASES[case], "float64")

@@ -77,6 +77,7 @@ def test_no_room_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(ks.load_model(tmp_path / "model.keras").layers) == 2
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", ["../outside.txt", "/tmp/outside.txt", "more.txt"])
 def test_an_archive_that_holds_anything_else_is_left_to_keras(name: str, tmp_path: Path) -> None:
     trained().save(tmp_path / "model.keras")

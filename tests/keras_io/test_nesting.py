@@ -27,7 +27,7 @@ def flattened(graph: Graph) -> Graph:
     return flat
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("name", NESTED)
 def test_flattening_changes_nothing_but_the_nesting(name: str) -> None:
     model = build(name)

@@ -108,7 +108,7 @@ def standing() -> list[Any]:
 REPLACED = (shortcuts._SET_ATTRIBUTE, shortcuts._IS_TENSOR, *shortcuts._INSPECTS)
 
 
-@pytest.mark.spread(10)
+@pytest.mark.spread(20)
 @pytest.mark.parametrize("name", SAME)
 def test_emitted_models_are_alike_inside(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     graph = lift(build(name))
@@ -210,6 +210,7 @@ def test_only_values_of_known_types_are_set_directly() -> None:
 LAYERS = [name for name, cls in vars(layers).items() if isinstance(cls, type) and issubclass(cls, keras.Layer)]
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", LAYERS)
 def test_signatures_are_those_of_inspect(name: str) -> None:
     cls = getattr(layers, name)

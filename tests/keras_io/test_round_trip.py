@@ -87,7 +87,7 @@ def test_graph_holds_together(trip: Trip) -> None:
     assert check_types(trip.graph, everything=True) == len(trip.graph)
 
 
-@pytest.mark.spread(10)
+@pytest.mark.spread(30)
 def test_saves_and_loads(trip: Trip, tmp_path: Path) -> None:
     case = ZOO[trip.name]
     if "unsaveable" in case.tags:
@@ -108,7 +108,7 @@ def test_saves_and_loads(trip: Trip, tmp_path: Path) -> None:
     assert bitwise_equal(loaded, wanted) or "stateful" in case.tags
 
 
-@pytest.mark.spread(10)
+@pytest.mark.spread(30)
 def test_trains_the_same(trip: Trip) -> None:
     """Dropout, noise, batch statistics, flags, regularisers and masks act alike. Last: it changes both models."""
     if "stateful" in ZOO[trip.name].tags:

@@ -59,7 +59,7 @@ WRITES = {
 }
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(12)
 @pytest.mark.parametrize("writes", WRITES)
 @pytest.mark.parametrize("trained", ["source", "emitted"])
 def test_training_one_leaves_the_others(writes: str, trained: str) -> None:

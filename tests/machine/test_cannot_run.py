@@ -41,7 +41,7 @@ def volume_or_image(model: keras.Model) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(8, *shape)).astype(model.inputs[0].dtype)
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(6)
 @every_model
 @pytest.mark.parametrize("which", SOUND)
 def test_no_pass_is_refused_for_the_machine(which: str, name: str) -> None:

@@ -75,7 +75,7 @@ def outputs(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
         return np.asarray(model(inputs, training=False))
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(12)
 @every_network
 @every_kind
 @pytest.mark.parametrize("name", EXACT)
@@ -91,7 +91,7 @@ def test_outputs_are_compared_after_exact_passes(name: str, kind: str, dtype: st
     assert all(WORDS[kind] in line for line in lines)
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @every_network
 @every_kind
 @pytest.mark.parametrize("name", WITH_DATA)
@@ -115,7 +115,7 @@ def test_training_after_surgery(kind: str, dtype: str) -> None:
     assert np.isfinite(trained.history["loss"]).all()
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(9)
 @every_network
 @every_kind
 @pytest.mark.parametrize("suffix", ["keras", "onnx", "tflite"])

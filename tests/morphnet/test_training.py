@@ -81,7 +81,7 @@ def test_own_regularisers_still_count_and_nothing_is_left() -> None:
     morph.detach()
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("way", ["sgd", "lion", "tf.data", "mixed", "jit", "eager", "nested"])
 def test_ways_of_training(way: str) -> None:
     """The same penalty acts whatever trains the model: under a loss that asks for nothing, it falls."""

@@ -19,7 +19,7 @@ def tensor(model: keras.Model, name: str) -> Any:
     return model.get_layer(name).output
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("stride", [8, 16, 32])
 @pytest.mark.parametrize("size", [(64, 96), (61, 81)])
 def test_segmentation_of_any_size(stride: int, size: tuple[int, int]) -> None:

@@ -161,6 +161,7 @@ def inputs_of(model: keras.Model) -> Any:
     return rng.normal(size=(3, *model.input.shape[1:])).astype("float32")
 
 
+@pytest.mark.spread(3)
 def test_it_is_opened_and_the_same(opened: tuple[str, keras.Model, ks.Graph]) -> None:
     _, model, graph = opened
     assert graph.model.closed == {}
@@ -172,6 +173,7 @@ def test_it_is_opened_and_the_same(opened: tuple[str, keras.Model, ks.Graph]) ->
     assert not cost.unknown
 
 
+@pytest.mark.spread(2)
 def test_a_cut_equals_the_masked_twin(opened: tuple[str, keras.Model, ks.Graph]) -> None:
     _, model, graph = opened
     x, channels = inputs_of(model), analyse(graph)
@@ -183,6 +185,7 @@ def test_a_cut_equals_the_masked_twin(opened: tuple[str, keras.Model, ks.Graph])
         assert relative_difference(expected, got) < 1e-5
 
 
+@pytest.mark.spread(3)
 def test_hidden_units_are_pruned_without_the_class(opened: tuple[str, keras.Model, ks.Graph], tmp_path: Path) -> None:
     name, model, _ = opened
     path = ("block" if name == "ViT" else "block_1") + "/" + NAMES[name]
@@ -203,6 +206,7 @@ def test_hidden_units_are_pruned_without_the_class(opened: tuple[str, keras.Mode
     np.testing.assert_array_equal(array(loaded(x)), array(small(x)))
 
 
+@pytest.mark.spread(3)
 def test_kernels_are_factorised(opened: tuple[str, keras.Model, ks.Graph]) -> None:
     _, model, _ = opened
     x = inputs_of(model)
@@ -210,6 +214,7 @@ def test_kernels_are_factorised(opened: tuple[str, keras.Model, ks.Graph]) -> No
     np.testing.assert_allclose(array(same(x)), array(model(x)), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("format", ["onnx", "tflite"])
 def test_it_is_exported(opened: tuple[str, keras.Model, ks.Graph], format: str, tmp_path: Path) -> None:
     _, model, _ = opened

@@ -253,6 +253,7 @@ REACH: dict[str, tuple[str, Callable[..., Any]]] = {
 }
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("case", REACH)
 def test_what_is_unreachable_is_refused_and_the_nearest_taken_on_request(case: str) -> None:
     option, make = REACH[case]

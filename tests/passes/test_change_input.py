@@ -75,6 +75,7 @@ WAYS: dict[str, tuple[dict[str, Any], int, Callable[[Array], Array]]] = {
 }
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("make", [plain, nested, flat])
 def test_channels(make: Callable[[], keras.Model], way: str) -> None:

@@ -65,6 +65,7 @@ FACTORISED = ("stem", "down", "point", "wide", "hidden", "logits")
 # ---- budgets ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("kept", [0.9, 0.6, 0.35])
 @pytest.mark.parametrize("measure", ["macs", "params", "bytes"])
 def test_a_budget_of_the_model_is_met(measure: str, kept: float) -> None:

@@ -127,7 +127,7 @@ def assert_computes_and_costs(model: keras.Model, *, seed: int = 0) -> int:
     return tried
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize(
     "options", [*GEOMETRIES, *(pytest.param(slow, marks=pytest.mark.sweep) for slow in SLOW)], ids=str
 )
@@ -135,6 +135,7 @@ def test_any_convolution(options: dict[str, Any]) -> None:
     assert assert_computes_and_costs(conv(**options)) >= 4
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("options", [{}, {"use_bias": False}, {"activation": "relu"}], ids=str)
 @pytest.mark.parametrize("shape", [(5,), (7, 5)], ids=str)
 def test_dense(shape: tuple[int, ...], options: dict[str, Any]) -> None:

@@ -211,7 +211,7 @@ def split_all(model: keras.Model, form: str, *, residual: bool) -> Graph:
     return graph
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("form", ["three", "first", "last", "separable", "cp", "spatial"])
 def test_factors_are_told_from_layers(form: str, residual: bool, tmp_path: Path) -> None:

@@ -333,7 +333,7 @@ def check(model: keras.Model, rtol: float = 1e-5) -> None:
     assert difference(model, result.model) < rtol
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("name", AFTER)
 def test_after(name: str, use_bias: bool) -> None:
@@ -342,6 +342,7 @@ def test_after(name: str, use_bias: bool) -> None:
     check(model_of(x, Norm()(make(use_bias=use_bias)(x))))
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", CHANNELS_FIRST)
 def test_after_channels_first(name: str) -> None:
     rank, make = AFTER[name]
@@ -469,7 +470,7 @@ def test_the_result_lives_and_stays_compiled(tmp_path: Path) -> None:
     assert_lives(result, tmp_path)
 
 
-@pytest.mark.spread(10)
+@pytest.mark.spread(20)
 @pytest.mark.parametrize("name", [name for name in ZOO if name != "custom_without_config"])
 def test_zoo(name: str) -> None:
     model = build(name)

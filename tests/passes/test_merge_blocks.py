@@ -191,7 +191,7 @@ def test_a_quantised_layer_is_left() -> None:
     assert "more than a kernel and a bias" in reasons(run(MergeBlocks(), model))["b"]
 
 
-@pytest.mark.spread(10)
+@pytest.mark.spread(30)
 @pytest.mark.parametrize("name", [name for name in ZOO if name != "custom_without_config"])
 def test_zoo(name: str) -> None:
     model = build(name)

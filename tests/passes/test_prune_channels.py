@@ -58,7 +58,7 @@ def test_ratio_of_every_group(tmp_path: Path) -> None:
     assert result.report.passes[0].difference < 1e-4
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(9)
 @pytest.mark.parametrize(
     ("target", "attribute"), [("macs", "macs"), ("params", "parameters"), ("bytes", "weight_bytes")]
 )

@@ -184,6 +184,7 @@ def test_only_zeros_go_in_front_of_other_kernels() -> None:
     assert kernel_shape(result.model, "one") == (4, 6)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("function", ["exp", "cosh", "i0", "expm1", "sinh", "exp2", "square"])
 def test_what_overflows_where_it_is_tried_is_not_constant(function: str) -> None:
     inputs = keras.Input((6,), name="steps")

@@ -676,7 +676,7 @@ def test_the_result_lives_and_stays_compiled(tmp_path: Path) -> None:
     assert_lives(result, tmp_path)
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(12)
 @pytest.mark.parametrize("name", [name for name, case in ZOO.items() if "unsaveable" not in case.tags][::3])
 def test_zoo_layers_replaced_by_themselves(name: str) -> None:
     model = build(name)

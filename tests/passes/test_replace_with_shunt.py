@@ -203,6 +203,7 @@ def missed(wanted: Any, got: Any) -> float:
     return float(np.square(wanted - got).sum() / np.square(wanted - wanted.mean(axis=axes)).sum())
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
 @pytest.mark.parametrize(("region", "arch"), [("block1", "4"), ("block2_a..block2_b_bn", "1")])
 def test_a_fitted_shunt_makes_much_of_what_the_region_made(region: str, arch: str, data_format: str) -> None:

@@ -139,6 +139,7 @@ TRAINING: dict[str, Make] = {
 }
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", TRAINING)
 def test_removes_what_works_in_training_on_request(name: str) -> None:
     inputs = keras.Input((8, 8, 3))
@@ -718,7 +719,7 @@ def names_of_outputs(model: keras.Model) -> Any:
     return getattr(model, "output_names", None)
 
 
-@pytest.mark.spread(10)
+@pytest.mark.spread(30)
 @pytest.mark.parametrize("name", [name for name in ZOO if name != "custom_without_config"])
 def test_zoo(name: str) -> None:
     model = build(name)

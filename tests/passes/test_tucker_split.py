@@ -116,7 +116,7 @@ GEOMETRIES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("sparsity", [0.0, 0.05])
 @pytest.mark.parametrize("options", GEOMETRIES, ids=str)
 def test_any_geometry_computes_the_factored_kernel(options: dict[str, Any], sparsity: float) -> None:

@@ -64,6 +64,7 @@ def all_choices() -> list[list[tuple[int, int]]]:
     return found
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("arch", [small_shunt, wide_shunt])
 @pytest.mark.parametrize("macs", [0.9, 0.7, 0.5])
 def test_the_least_loss_that_meets_the_budget(

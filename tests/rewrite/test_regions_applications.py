@@ -47,7 +47,7 @@ NETWORKS = (
 )
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_nothing_else_crosses_the_border_of_any_region(name: str) -> None:
     graph, found = network(name)
@@ -97,6 +97,7 @@ def test_gates_lie_inside_residual_blocks(name: str, residual: int, gates: int) 
     assert parents[True] == (9 if name == "EfficientNetB0" else 5)
 
 
+@pytest.mark.sweep
 def test_inceptionv3_has_eleven_cells() -> None:
     cells = [region for region in of_kind("InceptionV3", "branches") if region.depth == 0]
     assert names(cells) == [f"mixed{index}" for index in range(11)]
@@ -114,6 +115,7 @@ def test_densenet121_has_58_dense_blocks_and_transitions_between() -> None:
     assert [len(run) for run in runs(graph, blocks)] == [58]
 
 
+@pytest.mark.sweep
 def test_nasnet_cells_read_two_predecessors_so_only_parts_of_them_are_regions() -> None:
     graph, found = network("NASNetMobile")
     assert len(cut_points(graph)) < 10

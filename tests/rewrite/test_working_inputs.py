@@ -85,7 +85,7 @@ def made(name: str) -> keras.Model:
     return model
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("name", MODELS)
 def test_sizes_are_found_that_the_model_takes(name: str) -> None:
     model = made(name)
