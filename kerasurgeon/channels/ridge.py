@@ -30,17 +30,22 @@ def fitted(rows: Array, wanted: Array, held_out: Array | None, ridge: float | No
     """
     rows, wanted = rows.astype(np.float64), wanted.astype(np.float64)
     mean = rows.mean(axis=0)
-    centred, target = rows - mean, wanted - wanted.mean(axis=0)
+    rows -= mean
+    wanted -= wanted.mean(axis=0)
     nothing = np.zeros((rows.shape[1], wanted.shape[1]))
-    if not centred.any():
+    if not rows.any():
         return mean, nothing
     if ridge is not None or held_out is None or not held_out.any() or held_out.all():
-        return mean, _Normal(centred, target).solved(STRENGTHS[1] if ridge is None else ridge)
-    normal = _Normal(centred[~held_out], target[~held_out])
-    best, least = nothing, float(np.square(target[held_out]).sum())
+        return mean, _Normal(rows, wanted).solved(STRENGTHS[1] if ridge is None else ridge)
+    first = int(np.count_nonzero(~held_out))
+    if held_out[:first].any():  # elsewhere the last ones are held out, and nothing is copied
+        order = np.argsort(held_out, kind="stable")
+        rows, wanted = rows[order], wanted[order]
+    normal = _Normal(rows[:first], wanted[:first])
+    best, least = nothing, float(np.square(wanted[first:]).sum())
     for strength in STRENGTHS:
         solution = normal.solved(strength)
-        error = float(np.square(target[held_out] - centred[held_out] @ solution).sum())
+        error = float(np.square(wanted[first:] - rows[first:] @ solution).sum())
         if error < least:
             best, least = solution, error
         elif best is not nothing:
@@ -56,7 +61,7 @@ class _Normal:
         self.wide = rows.shape[0] < rows.shape[1]
         self.products = rows @ rows.T if self.wide else rows.T @ rows
         self.right = target if self.wide else rows.T @ target
-        self.variance = float(np.square(rows).sum()) / rows.shape[1]
+        self.variance = float(np.vdot(rows, rows)) / rows.shape[1]
 
     def solved(self, ridge: float) -> Array:
         """The solution for one strength."""
