@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
-from kerasurgeon.authoring import APPROXIMATE, Context, Graph, OptionError, Pass, Preserves, values_in
+from kerasurgeon.authoring import APPROXIMATE, Context, Graph, OptionError, Pass, Preserves
 from kerasurgeon.factors import share_budget
-from kerasurgeon.generating import SECONDS, TooLittleTime, checked_range, find_anchors, made_inputs
+from kerasurgeon.generating import DATA_ADDS, SECONDS, NothingGenerated, stand_in
 from kerasurgeon.passes.factorise import Factorise
 from kerasurgeon.passes.prune_channels import PruneChannels
 
@@ -130,25 +130,17 @@ class Compress(Pass):
 
     def _generated(self, graph: Graph, context: Context) -> list[Any] | None:
         """Inputs in the place of data, and what is said of them."""
-        checked_range(self.input_range, [value.node for value in values_in(graph.inputs)])
-        adds = "data= (some hundred inputs) would let kernels be fitted to what they see"
-        if not find_anchors(graph):
-            context.note(f"there is no data, and no trained batch norm to generate inputs from; {adds}")
-            return None
         try:
-            made = made_inputs(
+            made = stand_in(
                 graph,
+                context,
                 range=self.input_range,
                 seconds=self.generate_seconds,
-                seed=context.seed,
                 progress=lambda fraction, message: context.progress(0.2 * fraction, message),
             )
-        except (OptionError, TooLittleTime) as problem:
-            context.note(f"no inputs were generated: {str(problem).splitlines()[0]}; {adds}")
+        except NothingGenerated as problem:
+            context.note(f"{problem}; {DATA_ADDS}")
             return None
-        for line in made.said:
-            context.changed(graph.name, line)
-        context.note(f"kernels were fitted on generated inputs; {adds}")
         return made.arrays
 
 

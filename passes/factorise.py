@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from kerasurgeon.authoring import APPROXIMATE, Context, Graph, Pass, Preserves
 from kerasurgeon.factors import FactoriseOptions, factorise
+from kerasurgeon.generating import SECONDS
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,14 @@ class Factorise(Pass):
             With it, layers whose chain is slower are left whole, whatever chooses the ranks.
         cost: What must become cheaper where no budget says it: ``"macs"``, ``"params"`` or ``"bytes"``.
         minimise: Which error: ``"kernel"``: of the kernel, without data; ``"output"``: of the layer's output on the
-            pipeline's data; the last kernel of each chain is then fitted to it, in the order of the network.
-            ``"auto"``: of the output where there is data, unless a search by accuracy judges by that.
+            pipeline's data; the last kernel of each chain is then fitted to it, in the order of the network;
+            ``"generated"``: the same on inputs that are generated from batch-norm statistics (see
+            ``kerasurgeon.generate_inputs``). ``"auto"``: of the output where there is data, else on generated inputs
+            where the network has trained batch norms and there is time for it, else of the kernel; of the kernel, too,
+            in a search by accuracy, and without data where ``only_if_cheaper`` is off.
+        input_range: The least and the largest value of inputs that are generated, as the model is fed; a dict gives
+            them by input. ``None``: as the model's first layers tell.
+        generate_seconds: The time that generating may take.
         sparsity: Share of the entries of ``W - W_hat`` to keep in a convolution beside the chain, in [0, 1]; 0 for no
             such convolution; ``"auto"`` lets a budget choose it layer by layer, together with the ranks. Its kernel is
             stored dense: only a runtime that skips zeros gains from it. Training fills its zeros, unless ``KeepZeros``
@@ -121,6 +128,8 @@ class Factorise(Pass):
     latency_of: str | Callable[..., Any] | None = None
     cost: str = "macs"
     minimise: str = "auto"
+    input_range: Any = None
+    generate_seconds: float = SECONDS
     sparsity: float | str = 0.0
     structure: str = "unstructured"
     block_size: tuple[int, int] | None = None

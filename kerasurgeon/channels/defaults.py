@@ -19,8 +19,8 @@ from kerasurgeon.channels.importance import Evidence
 from kerasurgeon.channels.importance_data import Taylor
 from kerasurgeon.channels.importance_reconstruction import unread
 from kerasurgeon.channels.prune_options import AUTO, PruneOptions
-from kerasurgeon.errors import CannotRunError, OptionError
-from kerasurgeon.generating import TooLittleTime, checked_range, find_anchors, made_inputs
+from kerasurgeon.errors import OptionError
+from kerasurgeon.generating import DATA_ADDS, NothingGenerated, find_anchors, stand_in
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.structure import values_in
 from kerasurgeon.keras_io.batches import bound_inputs
@@ -28,9 +28,7 @@ from kerasurgeon.keras_io.foreign import said
 from kerasurgeon.keras_io.leftovers import sweep_after
 from kerasurgeon.rewrite.context import Context
 
-_ADDS = "data= (some hundred inputs) would let kernels be fitted to what they see"
 _FITS = ("least_squares", "generated")
-_CACHED = "generated inputs"
 _FEW = 4
 
 MOST_LABELS = 512
@@ -60,7 +58,7 @@ def settled(graph: Graph, options: PruneOptions, context: Context) -> PruneOptio
     if options.compensate == AUTO and why:
         context.changed(graph.name, why)
     if options.compensate == AUTO and compensate == "batch_norm":
-        context.note(f"without data and trained batch norms little is made up for what goes; {_ADDS}")
+        context.note(f"without data and trained batch norms little is made up for what goes; {DATA_ADDS}")
     return replace(options, compensate=compensate, importance=importance, scope=scope)
 
 
@@ -91,7 +89,7 @@ def _compensation(graph: Graph, options: PruneOptions, context: Context) -> tupl
         return "generated", "compensate='auto': there is no data: least squares on generated inputs"
     return "batch_norm", (
         "compensate='auto': there is no data, and no trained batch norm to generate inputs from: only what batch norms "
-        f"say is made up for; {_ADDS}"
+        f"say is made up for; {DATA_ADDS}"
     )
 
 
@@ -112,38 +110,18 @@ def calibration(
     """
     if options.compensate != "generated":
         return options.compensate, context.data
-    values = values_in(graph.inputs)
-    checked_range(options.input_range, [value.node for value in values])  # what is wrong with it is said in any case
-    specs = [graph.spec(value) for value in values]
-    kept_for, kept_range, made = context.memory.get(_CACHED, (None, None, None))
-    if kept_for != specs or options.input_range not in (None, kept_range):
-        try:
-            made = made_inputs(
-                graph, range=options.input_range, seconds=options.generate_seconds, seed=context.seed, progress=progress
-            )
-        except (OptionError, TooLittleTime, CannotRunError) as problem:
-            if not fallback:
-                if isinstance(problem, TooLittleTime):
-                    raise OptionError(
-                        "No inputs can be generated in this time.",
-                        got=str(problem),
-                        hint="a larger generate_seconds=, or data",
-                    ) from None
-                raise
-            reason = str(problem).splitlines()[0]
-            words = (
-                f"no inputs were generated, batch-norm means are put in their place: {reason}; "
-                f"generate_seconds= gives more time; {_ADDS}"
-            )
-            context.changed(graph.name, words)
-            context.note(words)
-            return "batch_norm", None
-        context.memory[_CACHED] = specs, options.input_range, made
-        for line in made.said:
-            context.changed(graph.name, line)
-        asked = "" if made.known else "; input_range= would say in which range inputs lie"
-        context.note(f"kernels were fitted on generated inputs{asked}; {_ADDS}")
-        context.changed(graph.name, f"{_ADDS}; statistics that are measured again on these inputs would be worse")
+    try:
+        made = stand_in(graph, context, range=options.input_range, seconds=options.generate_seconds, progress=progress)
+    except NothingGenerated as problem:
+        if not fallback:
+            raise problem.refusal from None
+        words = f"{problem}; batch-norm means are put in their place; {DATA_ADDS}"
+        context.changed(graph.name, words)
+        context.note(words)
+        return "batch_norm", None
+    words = f"{DATA_ADDS}; statistics that are measured again on generated inputs would be worse"
+    if words not in (site.what for site in context.sites):
+        context.changed(graph.name, words)
     return "least_squares", made.arrays if len(made.arrays) > 1 else made.arrays[0]
 
 

@@ -82,7 +82,7 @@ class _State:
         self.inverse = _inverse(matrix)
         kernel = reader.kernel / np.sqrt(reader.signal)
         if kernel.shape[1] > size:  # losses follow from the products of its rows, which a square matrix has too
-            kernel = np.linalg.qr(kernel.T, mode="r").T
+            kernel = np.linalg.qr(kernel.T)[1].T
         self.kernel = np.asfortranarray(kernel)
         columns = [np.flatnonzero(reader.units == unit) for unit in units.tolist()]
         widths = np.array([len(several) for several in columns])

@@ -14,7 +14,7 @@ from kerasurgeon.channels.plan import ChannelPlan
 from kerasurgeon.channels.selection import SCOPES
 from kerasurgeon.costs import check_unreachable
 from kerasurgeon.errors import OptionError
-from kerasurgeon.generating import checked_range
+from kerasurgeon.generating import checked_generating
 from kerasurgeon.rewrite.option_checks import (
     check_budget,
     check_choice,
@@ -88,12 +88,8 @@ class PruneOptions:
         check_choice(name, "compensate", self.compensate, COMPENSATIONS)
         if self.importance != AUTO:
             criterion_for(self.importance)
-        if isinstance(self.input_range, list):
-            object.__setattr__(self, "input_range", tuple(self.input_range))
-        names = tuple(self.input_range) if isinstance(self.input_range, Mapping) else ("",)
-        checked_range(self.input_range, names)
-        if not is_number(self.generate_seconds) or self.generate_seconds < 0:
-            raise wrong_option(name, "generate_seconds", self.generate_seconds, "a number from 0")
+        given = checked_generating(name, self.input_range, self.generate_seconds)
+        object.__setattr__(self, "input_range", given)
         check_unreachable(name, self.unreachable)
         for option in ("callback", "latency_of"):
             check_function(name, option, getattr(self, option))

@@ -10,6 +10,7 @@ from kerasurgeon.channels import round_to_number
 from kerasurgeon.costs import check_unreachable
 from kerasurgeon.errors import OptionError
 from kerasurgeon.factors.kernels.methods import METHODS
+from kerasurgeon.generating import checked_generating
 from kerasurgeon.rewrite.option_checks import (
     check_budget,
     check_choice,
@@ -30,7 +31,7 @@ AUTO = ("svd", "tucker")
 BUDGETS = ("macs", "params", "bytes", "latency", "compression_factor")
 WAYS = ("ratio", "energy", "error", "ranks", *BUDGETS, "max_accuracy_loss")
 COSTS = ("macs", "params", "bytes")
-MINIMISE = ("auto", "kernel", "output")
+MINIMISE = ("auto", "kernel", "output", "generated")
 
 Methods = tuple[tuple[str, tuple[str, ...]], ...]
 """Names of methods by name pattern, in order."""
@@ -59,6 +60,8 @@ class FactoriseOptions:
     latency_of: str | Callable[..., Any] | None
     cost: str
     minimise: str
+    input_range: Any
+    generate_seconds: float
     sparsity: float | str
     structure: str
     block_size: tuple[int, int] | None
@@ -86,6 +89,8 @@ class FactoriseOptions:
         check_choice(name, "cost", self.cost, COSTS)
         check_unreachable(name, self.unreachable)
         check_choice(name, "minimise", self.minimise, MINIMISE)
+        given = checked_generating(name, self.input_range, self.generate_seconds)
+        object.__setattr__(self, "input_range", given)
         self._check_sparsity()
         if not is_number(self.sparsity_weight) or self.sparsity_weight <= 0:
             raise wrong_option(name, "sparsity_weight", self.sparsity_weight, "a number above 0")

@@ -26,9 +26,11 @@ from kerasurgeon.factors.search import Search
 from kerasurgeon.factors.sites import NoSite, Site, places
 from kerasurgeon.factors.split_layers import build_layers
 from kerasurgeon.factors.workbench import Workbench
+from kerasurgeon.generating import DATA_ADDS, NothingGenerated, find_anchors, stand_in
 from kerasurgeon.hidden import alone
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.name_patterns import where_refusal
+from kerasurgeon.ir.structure import unflatten
 from kerasurgeon.keras_io.batches import require_telling
 from kerasurgeon.rewrite.context import Context
 from kerasurgeon.rewrite.held_out import kept_aside
@@ -50,9 +52,6 @@ def factorise(graph: Graph, options: FactoriseOptions, context: Context) -> None
         BudgetError: A budget cannot be reached, or too much of it is unknown.
         RoundError: An evaluation fails.
     """
-    if options.minimise == "auto":
-        by_data = context.data is not None and options.way != "max_accuracy_loss"
-        options = replace(options, minimise="output" if by_data else "kernel")
     Run(options, graph, context).run()
 
 
@@ -71,8 +70,13 @@ class Run:
         """Choose, factorise, put."""
         with one_blas_thread():
             found = self._find()
-            if self.options.minimise == "output":
+            minimise = self._minimise()
+            if minimise != "kernel":
                 self._refuse_early()
+                if minimise == "generated":
+                    minimise = self._generate()
+            self.options = replace(self.options, minimise=minimise)
+            if minimise == "output":
                 self._measure()
             self._require_blocks(found)
             if not self.benches and not self.context.sites:
@@ -81,6 +85,38 @@ class Run:
             plan = self._change(picks)
         if plan.layers:
             self.context.plans.append(plan)
+
+    # Whose error.
+
+    def _minimise(self) -> str:
+        """What is minimised, where nobody said it: see ``Factorise``."""
+        options = self.options
+        if options.minimise != "auto":
+            return options.minimise
+        if options.way == "max_accuracy_loss":
+            return "kernel"
+        if self.data is not None:
+            return "output"
+        return "generated" if self.benches and options.only_if_cheaper and find_anchors(self.graph) else "kernel"
+
+    def _generate(self) -> str:
+        """Make inputs that stand for data; where there can be none, and nobody asked for them, kernels do."""
+        options = self.options
+        try:
+            made = stand_in(
+                self.graph,
+                self.context,
+                range=options.input_range,
+                seconds=options.generate_seconds,
+                progress=lambda fraction, message: self.context.progress(0.3 * fraction, message),
+            )
+        except NothingGenerated as problem:
+            if options.minimise == "generated":
+                raise problem.refusal from None
+            self.context.note(f"{problem}; kernels are factorised by their own error; {DATA_ADDS}")
+            return "kernel"
+        self.data = unflatten(self.graph.inputs, list(made.arrays))
+        return "output"
 
     # Which layers.
 
@@ -147,7 +183,7 @@ class Run:
                 f"{self.options.name}: minimise='output' needs data.",
                 hint="pass data=inputs to the pipeline, or --data FILE on the command line",
             )
-        require_telling(self.graph, self.context.data, self.context.note)
+        require_telling(self.graph, self.data, self.context.note)
         self.context.progress(0.0, f"{self.options.name}: looking at the layers' inputs")
         seed = int(self.context.rng.integers(2**31))
         inputs = measure_inputs(self.graph, list(self.benches), self.data, seed=seed)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kerasurgeon.errors import OptionError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.values import Value
 from kerasurgeon.rules import CannotTell, rule_for
@@ -69,6 +70,15 @@ def find_anchors(graph: Graph) -> list[Anchor]:
         scale = np.where(scale > _LEAST * max(float(scale.max()), 1e-30), scale, 0.0)
         found.append(Anchor(node.value, mean, np.sqrt(variance), scale))
     return found
+
+
+def no_statistics() -> OptionError:
+    """What is raised where a graph has none, and inputs cannot be generated for that reason."""
+    return OptionError(
+        "No inputs can be generated: no layer of the model holds statistics of data.",
+        expected="a trained model with batch norms",
+        hint="give data",
+    )
 
 
 def _untouched(mean: Array | None, variance: Array | None) -> bool:

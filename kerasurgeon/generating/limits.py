@@ -18,7 +18,7 @@ import scipy.optimize
 from kerasurgeon.errors import OptionError
 from kerasurgeon.generating.anchors import Anchor
 from kerasurgeon.generating.fields import smooth_noise
-from kerasurgeon.rewrite.option_checks import is_number
+from kerasurgeon.rewrite.option_checks import is_number, wrong_option
 
 Array = np.ndarray[Any, Any]
 Run = Callable[[Array], Array]
@@ -70,6 +70,20 @@ def checked_range(given: Any, names: Sequence[str]) -> dict[str, tuple[float, fl
         if not (np.isfinite(pair).all() and pair[0] < pair[1]):
             raise OptionError("range= is upside down, empty or not finite.", expected="least < largest", got=repr(pair))
     return {name: (float(pair[0]), float(pair[1])) for name, pair in by_name.items()}
+
+
+def checked_generating(name: str, input_range: Any, seconds: float) -> Any:
+    """The option ``input_range`` of a pass, of which only the model can tell more; ``generate_seconds`` beside it.
+
+    Raises:
+        OptionError: One of them has a value that it may not have.
+    """
+    if isinstance(input_range, list):
+        input_range = tuple(input_range)
+    checked_range(input_range, tuple(input_range) if isinstance(input_range, Mapping) else ("",))
+    if not is_number(seconds) or seconds < 0:
+        raise wrong_option(name, "generate_seconds", seconds, "a number from 0")
+    return input_range
 
 
 def limits_of(

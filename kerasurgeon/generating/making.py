@@ -12,7 +12,7 @@ import numpy as np
 
 from kerasurgeon.costs import cost
 from kerasurgeon.errors import OptionError
-from kerasurgeon.generating.anchors import Anchor, find_anchors
+from kerasurgeon.generating.anchors import Anchor, find_anchors, no_statistics
 from kerasurgeon.generating.fields import smooth_noise
 from kerasurgeon.generating.limits import Limits, checked_range, limits_of
 from kerasurgeon.generating.matching import Matcher, need_tensorflow
@@ -78,11 +78,7 @@ def made_inputs(
     values = values_in(graph.inputs)
     ranges = checked_range(range, [value.node for value in values])
     if not anchors:
-        raise OptionError(
-            "No inputs can be generated: no layer of the model holds statistics of data.",
-            expected="a trained model with batch norms",
-            hint="give data",
-        )
+        raise no_statistics()
     need_tensorflow()
     if steps is None:
         _refuse_hopeless(graph, seconds, count)

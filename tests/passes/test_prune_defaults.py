@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 import kerasurgeon as ks
-from kerasurgeon.channels import defaults
 from kerasurgeon.errors import OptionError, PassError
-from kerasurgeon.generating import made_inputs
+from kerasurgeon.generating import made_inputs, standing_in
 from kerasurgeon.passes import PruneChannels
 from tests.generating.test_generate_inputs import network, pictures
 
@@ -112,7 +111,7 @@ def test_what_was_generated_serves_the_whole_run(monkeypatch: pytest.MonkeyPatch
         calls.append(options["range"])
         return original(graph, 8, steps=2, **options)
 
-    monkeypatch.setattr(defaults, "made_inputs", counted)
+    monkeypatch.setattr(standing_in, "made_inputs", counted)
     as_in_recipes: Any = [0, 1]
     passes = [PruneChannels(ratio=0.3, steps=2, input_range=as_in_recipes), PruneChannels(ratio=0.2)]
     ks.Pipeline(passes).run(model)

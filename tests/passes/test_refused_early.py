@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import kerasurgeon as ks
-from kerasurgeon.channels import defaults
 from kerasurgeon.errors import BudgetError, KerasurgeonError, PassError
 from kerasurgeon.factors import run
+from kerasurgeon.generating import standing_in
 from kerasurgeon.passes import Factorise, PruneChannels
 from tests.generating.test_generate_inputs import network, pictures
 
@@ -32,7 +32,7 @@ def untouched(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Iterator[Any]]:
         never()
         yield
 
-    monkeypatch.setattr(defaults, "made_inputs", never)
+    monkeypatch.setattr(standing_in, "made_inputs", never)
     monkeypatch.setattr(run, "measure_inputs", never)
     return data
 
