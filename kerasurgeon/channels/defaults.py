@@ -113,7 +113,8 @@ def calibration(
     if options.compensate != "generated":
         return options.compensate, context.data
     values = values_in(graph.inputs)
-    checked_range(options.input_range, [value.node for value in values])  # what is wrong with it is said in any case
+    names = [value.node for value in values]
+    checked_range(options.input_range, names, owner=options.name, option="input_range")  # its faults are said anyway
     specs = [graph.spec(value) for value in values]
     kept_for, kept_range, made = context.memory.get(_CACHED, (None, None, None))
     if kept_for != specs or options.input_range not in (None, kept_range):

@@ -78,7 +78,7 @@ class PruneOptions:
             object.__setattr__(self, "scope", check_patterns(name, "scope", self.scope))
         object.__setattr__(self, "ignore", check_patterns(name, "ignore", self.ignore))
         if self.round_to != AUTO:
-            round_to_number(self.round_to)
+            round_to_number(name, self.round_to)
         check_count(name, "min_channels", self.min_channels)
         check_count(name, "steps", self.steps)
         if not is_number(self.max_ratio) or not 0 < self.max_ratio <= 1:
@@ -91,7 +91,7 @@ class PruneOptions:
         if isinstance(self.input_range, list):
             object.__setattr__(self, "input_range", tuple(self.input_range))
         names = tuple(self.input_range) if isinstance(self.input_range, Mapping) else ("",)
-        checked_range(self.input_range, names)
+        checked_range(self.input_range, names, owner=name, option="input_range")
         if not is_number(self.generate_seconds) or self.generate_seconds < 0:
             raise wrong_option(name, "generate_seconds", self.generate_seconds, "a number from 0")
         check_unreachable(name, self.unreachable)
