@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def _as_data(shown: Table, title: Any) -> dict[str, Any]:
     """A table of the terminal as one of a page."""
     heads = [str(column.header) for column in shown.columns]
     rows = zip(*([str(cell) for cell in column.cells] for column in shown.columns), strict=True)
-    left = sum(column.justify == "left" for column in shown.columns)
+    left = len(list(takewhile(lambda column: column.justify == "left", shown.columns)))
     return table(str(title), heads, rows, note=str(shown.caption or ""), left=left)
 
 
