@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, cast, final
 
 from kerasurgeon.authoring import APPROXIMATE, Context, Graph, OptionError, Pass, Preserves
-from kerasurgeon.factors import share_budget
+from kerasurgeon.channels import PruneOptions
+from kerasurgeon.channels import prune as do_prune
+from kerasurgeon.factors import FactoriseOptions, share_budget
+from kerasurgeon.factors import factorise as do_factorise
 from kerasurgeon.generating import DATA_ADDS, SECONDS, NothingGenerated, stand_in
 from kerasurgeon.passes.factorise import Factorise
 from kerasurgeon.passes.prune_channels import PruneChannels
@@ -69,14 +72,11 @@ class Compress(Pass):
                 got=" and ".join(f"{option}={getattr(self, option)!r}" for option in given) or "none",
                 hint=f"{self.name}(macs=0.5) halves the model",
             )
-        try:
-            pruning = self._pruning(getattr(self, given[0]), self.unreachable, {"compensate": "auto"})
-            object.__setattr__(self, "ignore", pruning.ignore)
-            object.__setattr__(self, "input_range", pruning.input_range)
-            self._factorising(getattr(self, given[0]), self.unreachable, "kernel")
-        except OptionError as error:  # of an option that both passes share: it was given to this one
-            what = error.what.replace(PruneChannels.__name__, self.name).replace(Factorise.__name__, self.name)
-            raise OptionError(what, expected=error.expected, got=error.got, hint=error.hint) from None
+        amount = getattr(self, given[0])
+        pruning = self._pruning(amount, self.unreachable, {})
+        object.__setattr__(self, "ignore", pruning.ignore)
+        object.__setattr__(self, "input_range", pruning.input_range)
+        self._factorising(amount, self.unreachable, "kernel")
 
     @property
     def measure(self) -> str:
@@ -89,10 +89,10 @@ class Compress(Pass):
         def prune(item: Graph, own: Context, amount: float, unreachable: str) -> None:
             weights = {"compensate": "batch_norm", "importance": "l2", "scope": "local"}
             how = weights if own.data is None else {"compensate": "least_squares"}
-            self._pruning(amount, unreachable, how).run(item, own)
+            do_prune(item, self._pruning(amount, unreachable, how), own)
 
         def factorise(item: Graph, own: Context, amount: float, unreachable: str) -> None:
-            self._factorising(amount, unreachable, "kernel" if own.data is None else "output").run(item, own)
+            do_factorise(item, self._factorising(amount, unreachable, "kernel" if own.data is None else "output"), own)
 
         share_budget(
             graph,
@@ -106,26 +106,33 @@ class Compress(Pass):
             generate=lambda: self._generated(graph, context),
         )
 
-    def _pruning(self, amount: float, unreachable: str, how: Mapping[str, Any]) -> PruneChannels:
-        options: dict[str, Any] = {self.measure: amount, **how}
-        return PruneChannels(
-            ignore=self.ignore,
-            round_to=self.round_to,
-            input_range=self.input_range,
-            generate_seconds=self.generate_seconds,
-            unreachable=unreachable,
-            **options,
+    def _pruning(self, amount: float, unreachable: str, how: Mapping[str, Any]) -> PruneOptions:
+        return PruneOptions(
+            **_defaults(PruneChannels)
+            | how
+            | {
+                "name": self.name,
+                self.measure: amount,
+                "ignore": self.ignore,
+                "round_to": self.round_to,
+                "input_range": self.input_range,
+                "generate_seconds": self.generate_seconds,
+                "unreachable": unreachable,
+            }
         )
 
-    def _factorising(self, amount: float, unreachable: str, minimise: str) -> Factorise:
-        options: dict[str, Any] = {self.measure: amount}
-        return Factorise(
-            where=tuple(f"!{pattern}" for pattern in self.ignore),
-            round_to=1 if self.round_to == "auto" else self.round_to,
-            minimise=minimise,
-            cost=self.measure,
-            unreachable=unreachable,
-            **options,
+    def _factorising(self, amount: float, unreachable: str, minimise: str) -> FactoriseOptions:
+        return FactoriseOptions(
+            **_defaults(Factorise)
+            | {
+                "name": self.name,
+                self.measure: amount,
+                "where": tuple(f"!{pattern}" for pattern in self.ignore),
+                "round_to": 1 if self.round_to == "auto" else self.round_to,
+                "minimise": minimise,
+                "cost": self.measure,
+                "unreachable": unreachable,
+            }
         )
 
     def _generated(self, graph: Graph, context: Context) -> list[Any] | None:
@@ -134,6 +141,7 @@ class Compress(Pass):
             made = stand_in(
                 graph,
                 context,
+                self.name,
                 range=self.input_range,
                 seconds=self.generate_seconds,
                 progress=lambda fraction, message: context.progress(0.2 * fraction, message),
@@ -142,6 +150,11 @@ class Compress(Pass):
             context.note(f"{problem}; {DATA_ADDS}")
             return None
         return made.arrays
+
+
+def _defaults(kind: type[Pass]) -> dict[str, Any]:
+    """The options of a pass where nobody gives them."""
+    return {item.name: item.default for item in fields(cast(Any, kind))}
 
 
 __all__ = ["Compress"]

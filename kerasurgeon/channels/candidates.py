@@ -19,7 +19,8 @@ from kerasurgeon.channels.avoided import levels_for_numbers
 from kerasurgeon.channels.groups import Group, Groups
 from kerasurgeon.channels.importance import Array, Criterion, Evidence, score
 from kerasurgeon.channels.named import Names
-from kerasurgeon.errors import OptionError, did_you_mean
+from kerasurgeon.errors import did_you_mean
+from kerasurgeon.rewrite.option_checks import wrong_option
 from kerasurgeon.rewrite.passes import Skip
 from kerasurgeon.rules.labels import Ids
 from kerasurgeon.rules.reasons import Reason
@@ -100,21 +101,23 @@ class Limits:
     widths: dict[str, int] = field(default_factory=dict)
 
 
-def round_to_number(option: int | str) -> int:
+def round_to_number(owner: str, option: int | str) -> int:
     """The multiple that ``round_to=`` means: a number, or a runtime's.
+
+    Args:
+        owner: What has the option and starts the message.
+        option: What was given.
 
     Raises:
         OptionError: It is neither.
     """
-    if isinstance(option, str):
-        if option not in RUNTIME_MULTIPLES:
-            raise OptionError(
-                f"There is no runtime {option!r} (round_to=).", hint=did_you_mean(option, RUNTIME_MULTIPLES)
-            )
+    if isinstance(option, str) and option in RUNTIME_MULTIPLES:
         return RUNTIME_MULTIPLES[option]
-    if isinstance(option, bool) or not isinstance(option, (int, np.integer)) or option < 1:
-        raise OptionError("round_to= cannot be used.", expected="a whole number from 1, or a runtime", got=repr(option))
-    return int(option)
+    if isinstance(option, (int, np.integer)) and not isinstance(option, bool) and option >= 1:
+        return int(option)
+    runtimes = ", ".join(map(repr, RUNTIME_MULTIPLES))
+    hint = did_you_mean(option, RUNTIME_MULTIPLES) if isinstance(option, str) else None
+    raise wrong_option(owner, "round_to", option, f"a whole number from 1, or a runtime ({runtimes})", hint)
 
 
 def candidates(

@@ -111,7 +111,14 @@ def calibration(
     if options.compensate != "generated":
         return options.compensate, context.data
     try:
-        made = stand_in(graph, context, range=options.input_range, seconds=options.generate_seconds, progress=progress)
+        made = stand_in(
+            graph,
+            context,
+            options.name,
+            range=options.input_range,
+            seconds=options.generate_seconds,
+            progress=progress,
+        )
     except NothingGenerated as problem:
         if not fallback:
             raise problem.refusal from None

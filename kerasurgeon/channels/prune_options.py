@@ -78,7 +78,7 @@ class PruneOptions:
             object.__setattr__(self, "scope", check_patterns(name, "scope", self.scope))
         object.__setattr__(self, "ignore", check_patterns(name, "ignore", self.ignore))
         if self.round_to != AUTO:
-            round_to_number(self.round_to)
+            round_to_number(name, self.round_to)
         check_count(name, "min_channels", self.min_channels)
         check_count(name, "steps", self.steps)
         if not is_number(self.max_ratio) or not 0 < self.max_ratio <= 1:

@@ -183,7 +183,7 @@ class _Rounds:
         options = self.options
         return Limits(
             tuple(options.ignore),
-            AUTO if options.round_to == AUTO else round_to_number(options.round_to),
+            AUTO if options.round_to == AUTO else round_to_number(options.name, options.round_to),
             options.min_channels,
             options.max_ratio,
             options.exact_only,

@@ -36,6 +36,7 @@ def compress(
             metavar="SHARE",
         ),
     ] = None,
+    unreachable: options.IfUnreachable = options.Unreachable.REFUSE,
     seed: Annotated[
         int | None, typer.Option(min=0, help="All random choices follow from it.", show_default="the recipe's, else 0")
     ] = None,
@@ -55,7 +56,7 @@ def compress(
     After each pass the graph is verified; each file is run and compared with the model before it is put in place.
     """
     check_input(model, KERAS_SUFFIXES, "model file")
-    pass_, settings = with_budget(macs, recipe, pass_ or [], settings or [])
+    pass_, settings = with_budget(macs, str(unreachable), recipe, pass_ or [], settings or [])
     check_steps(recipe, pass_, settings)
     shapes = sizes_of(sizes)
     others = check_side_files(records.files(), overwrite=overwrite, read=(model, recipe))

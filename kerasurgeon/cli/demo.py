@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kerasurgeon.atomic import staged_folder
+from kerasurgeon.atomic import make_folder, staged_folder
 from kerasurgeon.cli import options
 from kerasurgeon.cli.console import activity, show, show_json
 from kerasurgeon.cli.files import check_folder
@@ -48,6 +48,7 @@ def demo(
     target = _target(output, overwrite=overwrite)
     if find_spec("sklearn") is None:
         raise missing_extra("scikit-learn", "demo", "The demo")
+    make_folder(target.resolve().parent)
     with activity() as now, staged_folder(target, overwrite=overwrite) as folder:
         start_keras(now)
         _deterministic()

@@ -14,7 +14,7 @@ from kerasurgeon.cli.files import KERAS_SUFFIXES, MODEL_SUFFIXES, check_input, c
 from kerasurgeon.cli.groups import Loading, grouped
 from kerasurgeon.cli.models import load_model
 from kerasurgeon.cli.startup import start_keras
-from kerasurgeon.report import format_bytes, format_count, format_ratio, format_shape, grid
+from kerasurgeon.report import format_bytes, format_count, format_kept, format_shape, grid
 from kerasurgeon.report.page import SUFFIXES, write_page
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _totals(before: Drawing, after: Drawing) -> Any:
     for label, key, shown in (*_TOTALS, *_SIZES):
         old, new = before["totals"][key], after["totals"][key]
         cells = ["?" if size is None else shown(size) for size in (old, new)]
-        rows.append((label, *cells, format_ratio(None if new is None or not old else new / old)))
+        rows.append((label, *cells, format_kept(None if new is None or not old else new / old)))
     return grid(("", "before", "after", "kept"), rows)
 
 

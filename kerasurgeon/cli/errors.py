@@ -18,6 +18,7 @@ _SPOKEN = (
     (r"\ballow=\['?([\w.:]+)'?\]", r"--allow-import \1"),
     (r"\bcustom_objects=\{[^}]*\}", "--custom-objects MODULE"),
     (r"\boverwrite=True", "--overwrite"),
+    (r"\bunreachable='nearest'", "--unreachable nearest"),
     (r"\bpartial=True", "--partial"),
     (r"\brename=\{[^}]*\}", "--rename PATTERN=NAME"),
     (r"\bcalibration=\w+", "--calibration FILE"),

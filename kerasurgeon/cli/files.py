@@ -92,7 +92,7 @@ def check_outputs(
 
 
 def check_folder(folder: Path, *, overwrite: bool, hint: str) -> None:
-    """Check that a folder can be written to: a new or an empty one.
+    """Check that a folder can be written to: a new or an empty one. Folders that it is in are made with it.
 
     Args:
         folder: The folder.
@@ -103,6 +103,8 @@ def check_folder(folder: Path, *, overwrite: bool, hint: str) -> None:
         UsageError: It cannot.
     """
     parent = Path(os.path.realpath(folder)).parent
+    while not parent.exists():  # the root does
+        parent = parent.parent
     try:
         folder.stat()
     except FileNotFoundError:
@@ -113,8 +115,6 @@ def check_folder(folder: Path, *, overwrite: bool, hint: str) -> None:
         raise UsageError("The folder to write to is a file.", where=str(folder), hint="choose another name")
     if folder.is_dir() and not overwrite and not is_empty(folder):
         raise UsageError("The folder is not empty.", where=str(folder), hint=hint)
-    if not parent.is_dir():
-        raise UsageError("The folder to write in does not exist.", where=str(parent), hint=f"mkdir -p {parent}")
     try:
         with hidden((folder if folder.is_dir() else parent) / "it"):
             pass

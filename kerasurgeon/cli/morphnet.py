@@ -254,7 +254,7 @@ def morphnet(
             if overwrite:
                 forget(log_dir)
             begin(log_dir, told)
-            result = run.carry_out(model, str(algorithm).replace("-", "_"), settings) | given
+            result = _carried_out(run, model, str(algorithm).replace("-", "_"), settings, log_dir) | given
             write_json(log_dir / "results.json", result, overwrite=overwrite)
             forget(log_dir)
         if report is not None:
@@ -270,6 +270,15 @@ def morphnet(
         show_json(result)
     else:
         show(*_lines(result, log_dir))
+
+
+def _carried_out(run: Any, model: Any, algorithm: str, settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    try:
+        return run.carry_out(model, algorithm, settings)  # type: ignore[no-any-return]
+    except KeyboardInterrupt:
+        goes_on = "To go on behind the last epoch: the same command, without --overwrite." if unfinished(folder) else ""
+        typer.echo(f"\nInterrupted. {goes_on}".rstrip(), err=True)
+        raise typer.Exit(130) from None
 
 
 def _floors(given: Sequence[str]) -> int | dict[str, int] | None:

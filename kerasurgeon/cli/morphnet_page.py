@@ -8,7 +8,7 @@ from typing import Any
 
 from kerasurgeon.exporting.outline import draw_both
 from kerasurgeon.report.charts import chart, curve_charts, series
-from kerasurgeon.report.numbers import format_count, format_ratio
+from kerasurgeon.report.numbers import format_count, format_kept
 from kerasurgeon.report.page import table
 from kerasurgeon.workflows.procedure.plot import read_curves
 
@@ -56,7 +56,7 @@ def _networks(result: Mapping[str, Any]) -> dict[str, Any]:
             "cut" + ", trained on" * bool(result["tuning_epochs"]),
             f"{result['small_accuracy']:.2%}",
             f"{small:,.6g}",
-            format_ratio(small / whole),
+            format_kept(small / whole),
             format_count(result["small_parameters"]),
         ),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +42,22 @@ def write_report(
     if path.suffix.lower() not in SUFFIXES:
         write_json(path, document, overwrite=overwrite)
         return
-    tables = [_as_data(item) for item in shown if isinstance(item, Table)]
-    notes = [item for item in shown if isinstance(item, str)]
+    tables, notes = [], list[str]()
+    for item in shown:
+        if isinstance(item, str):
+            notes.append(item)
+        elif isinstance(item, Table):  # without a title, the line that was printed before it is one
+            tables.append(_as_data(item, item.title or (notes.pop() if notes else "")))
     data = {"title": title, "before": before, "after": after, "passes": [], "notes": notes}
     write_page(path, {**data, "tables": tables, "charts": list(charts)}, overwrite=overwrite)
 
 
-def _as_data(shown: Table) -> dict[str, Any]:
+def _as_data(shown: Table, title: Any) -> dict[str, Any]:
     """A table of the terminal as one of a page."""
     heads = [str(column.header) for column in shown.columns]
     rows = zip(*([str(cell) for cell in column.cells] for column in shown.columns), strict=True)
-    left = sum(column.justify == "left" for column in shown.columns)
-    return table(str(shown.title or ""), heads, rows, note=str(shown.caption or ""), left=left)
+    left = len(list(takewhile(lambda column: column.justify == "left", shown.columns)))
+    return table(str(title), heads, rows, note=str(shown.caption or ""), left=left)
 
 
 __all__ = ["REPORTS", "write_report"]

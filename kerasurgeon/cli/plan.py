@@ -54,7 +54,7 @@ def show_plan(
         loaded = load_model(model, now, loading)
         now.phase("looking at the channels")
         found = wanted.show(loaded, importance=importance, data=arrays, sizes=shapes)
-        shown = [found.table(), found.costs.table()]
+        shown = [found.table(), "what it costs", found.costs.table()]
         if report is not None:
             from kerasurgeon.exporting.outline import draw_one
 

@@ -10,9 +10,10 @@ from typing import Annotated
 
 import typer
 
+from kerasurgeon.atomic import write_text
 from kerasurgeon.cli import options
 from kerasurgeon.cli.console import activity, show, show_json
-from kerasurgeon.cli.files import check_input
+from kerasurgeon.cli.files import check_input, check_outputs
 from kerasurgeon.cli.imports import allowing
 from kerasurgeon.cli.pass_source import Option, check_pass_name, import_pass, installed_passes, read_pass
 from kerasurgeon.cli.startup import start_keras
@@ -113,15 +114,29 @@ def new(
             show_default=False,
         ),
     ],
+    output: Annotated[Path | None, options.option("Write it to a file.", "--output", "-o", metavar="FILE.toml")] = None,
+    overwrite: options.Overwrite = False,
     allow_import: options.AllowImport = None,
 ) -> None:
-    """Print a recipe with these passes, or for this purpose, with all that may stand there: redirect it to a file."""
+    """Begin a recipe with these passes, or for this purpose, with all that may stand there: printed, or in a file."""
+    if output is not None:
+        check_outputs([output], (".toml",), overwrite=overwrite)
+    text = _begun(names, allow_import)
+    if output is None:
+        show(text)
+        return
+    write_text(output, f"{text}\n", overwrite=overwrite)
+    run = "shunt --recipe" if names == ["shunt"] else "compress MODEL --recipe"
+    show(f"{output} is written: look through it, then: kerasurgeon {run} {output} ...")
+
+
+def _begun(names: list[str], allow_import: list[str] | None) -> str:
+    """The text of a recipe that begins with passes, or for a purpose."""
     if names == ["shunt"]:
         with activity() as now:
             start_keras(now)
             from kerasurgeon.workflows.procedure.starting import starting_recipe
-        show(starting_recipe().rstrip("\n"))
-        return
+        return starting_recipe().rstrip("\n")
     chosen = _BEGINNINGS.get(names[0], {}) if len(names) == 1 else {}
     names = list(chosen) or names
     lines = ["seed = 0", 'verify = "exact"  # structure, types, exact, outputs']
@@ -137,7 +152,7 @@ def new(
             begins = chosen.get(name, {})
             line = f"{option.name} = {_toml(begins[option.name])}" if option.name in begins else _line(option)
             lines += ["", *_comment(f"{option.doc} ({option.type})"), line]
-    show("\n".join(lines))
+    return "\n".join(lines)
 
 
 def _comment(text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,8 +81,9 @@ def shunt(
     with activity() as now, allowing(allow_import, values):
         start_keras(now)
         procedure, folder = _procedure(recipe, folder, values, unsafe=unsafe)
-        flags = [f" --allow-import {name}" for name in allow_import or ()] + [" --unsafe"] * unsafe
-        result = _run(procedure, folder, now, "".join(flags))
+        flags = [part for name in allow_import or () for part in ("--allow-import", name)] + ["--unsafe"] * unsafe
+        flags += ["--report", str(report)] * (report is not None) + ["--overwrite"] * overwrite + ["--json"] * json
+        result = _run(procedure, folder, now, flags)
         if report is not None:
             now.phase(f"writing {report.name}")
             result.save(report, overwrite=overwrite)
@@ -104,11 +106,12 @@ def _procedure(
     return procedure, RunFolder.new(folder, procedure.recipe).path
 
 
-def _run(procedure: Procedure, folder: Path, now: Activity, flags: str) -> Any:
+def _run(procedure: Procedure, folder: Path, now: Activity, flags: list[str]) -> Any:
     try:
         return procedure.run(folder, phase=now.phase, progress=now.tell)
     except KeyboardInterrupt:
-        typer.echo(f"\nInterrupted. To go on: kerasurgeon shunt --folder {folder}{flags}", err=True)
+        again = shlex.join(["kerasurgeon", "shunt", "--folder", str(folder), *flags])
+        typer.echo(f"\nInterrupted. To go on: {again}", err=True)
         raise typer.Exit(130) from None
 
 

@@ -124,19 +124,23 @@ def refuse_idle(recipe: Recipe, passes: list[Pass]) -> None:
 
 
 def with_budget(
-    macs: float | None, recipe: Path | None, passes: list[str], settings: list[str]
+    macs: float | None, unreachable: str, recipe: Path | None, passes: list[str], settings: list[str]
 ) -> tuple[list[str], list[str]]:
     """The passes and settings that a budget alone stands for: pruning and factorising, and what is dead after it.
 
     Raises:
-        UsageError: A recipe or passes are given too.
+        UsageError: A recipe or passes are given too, or what becomes of a budget without one.
     """
     if macs is None:
+        if unreachable != "refuse":
+            hint = "add --macs, or --set PASS.unreachable=nearest"
+            raise UsageError("--unreachable goes with --macs.", got=f"--unreachable {unreachable}", hint=hint)
         return passes, settings
     if recipe is not None or passes:
         raise UsageError("--macs stands for passes of its own.", hint="give --macs, --recipe or --pass")
     return ["Compress", "RemoveDeadChannels"], [
         f"Compress.macs={macs!r}",
+        f"Compress.unreachable={unreachable}",
         *(text if "." in text.partition("=")[0] else f"Compress.{text}" for text in settings),
     ]
 

@@ -82,4 +82,4 @@ def check_model_file(path: Path) -> None:
             "The model file is a directory.", where=str(path), hint="name a file; SavedModel folders cannot be read"
         )
     if size == 0:
-        raise ModelFileError("The model file is empty.", where=str(path))
+        raise ModelFileError("The model file is empty.", where=str(path), hint="copy, download or export it again")

@@ -154,6 +154,7 @@ def _cast(array: Array, info: TensorInfo, what: str) -> Array:
             where=f"input {info.name!r}",
             expected=info.text,
             got=f"{array.dtype} values from {array.min()} to {array.max()}",
+            hint=f"give {target} values as the model is fed, neither scaled nor shifted",
         )
     return cast
 

@@ -80,6 +80,7 @@ def convert_to_tflite(
             "The model is too large for a TFLite file.",
             expected="less than 2 GiB of float32 weights",
             got=f"{size / 2**30:.1f} GiB",
+            hint="write .onnx, or make the model smaller first",
         )
     notes: tuple[str, ...] = ()
     with quiet() as captured:

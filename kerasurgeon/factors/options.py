@@ -94,7 +94,7 @@ class FactoriseOptions:
         self._check_sparsity()
         if not is_number(self.sparsity_weight) or self.sparsity_weight <= 0:
             raise wrong_option(name, "sparsity_weight", self.sparsity_weight, "a number above 0")
-        round_to_number(self.round_to)
+        round_to_number(name, self.round_to)
         for option, least in (("min_rank", 1), ("sweeps", 0), ("evaluations", 1)):
             check_count(name, option, getattr(self, option), least)
         for option, lowest in (("held_out", 0.0), ("confidence", 0.5)):
@@ -130,7 +130,7 @@ class FactoriseOptions:
     @property
     def unit(self) -> int:
         """What ranks are multiples of."""
-        return round_to_number(self.round_to)
+        return round_to_number(self.name, self.round_to)
 
 
 def one_way(name: str, options: Mapping[str, Any]) -> str:

@@ -106,6 +106,7 @@ class Run:
             made = stand_in(
                 self.graph,
                 self.context,
+                options.name,
                 range=options.input_range,
                 seconds=options.generate_seconds,
                 progress=lambda fraction, message: self.context.progress(0.3 * fraction, message),

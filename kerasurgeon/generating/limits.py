@@ -53,22 +53,33 @@ class Limits:
         return self.high - self.low if np.isfinite(self.high - self.low) else 4 * self.deviation
 
 
-def checked_range(given: Any, names: Sequence[str]) -> dict[str, tuple[float, float]]:
+def checked_range(
+    given: Any, names: Sequence[str], *, owner: str = "", option: str = "range"
+) -> dict[str, tuple[float, float]]:
     """The ranges that an option gives, by input.
+
+    Args:
+        given: What was given.
+        names: The inputs' names.
+        owner: What has the option and starts messages; empty for none.
+        option: Name of the option.
 
     Raises:
         OptionError: It is no range, upside down, or names no input.
     """
     if given is None:
         return {}
+    said = f"{owner}: {option}=" if owner else f"{option}="
     by_name = dict(given) if isinstance(given, Mapping) else dict.fromkeys(names, given)
     for name, pair in by_name.items():
         if name not in names:
-            raise OptionError(f"range= names the input {name!r}, which is not there.", expected=", ".join(names))
+            raise OptionError(f"{said} names the input {name!r}, which is not there.", expected=", ".join(names))
         if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(is_number(one) for one in pair):
-            raise OptionError("range= cannot be used.", expected="(least, largest), or such by input", got=repr(pair))
+            raise OptionError(f"{said} cannot be used.", expected="(least, largest), or such by input", got=repr(pair))
         if not (np.isfinite(pair).all() and pair[0] < pair[1]):
-            raise OptionError("range= is upside down, empty or not finite.", expected="least < largest", got=repr(pair))
+            raise OptionError(
+                f"{said} is upside down, empty or not finite.", expected="least < largest", got=repr(pair)
+            )
     return {name: (float(pair[0]), float(pair[1])) for name, pair in by_name.items()}
 
 
@@ -80,7 +91,8 @@ def checked_generating(name: str, input_range: Any, seconds: float) -> Any:
     """
     if isinstance(input_range, list):
         input_range = tuple(input_range)
-    checked_range(input_range, tuple(input_range) if isinstance(input_range, Mapping) else ("",))
+    names = tuple(input_range) if isinstance(input_range, Mapping) else ("",)
+    checked_range(input_range, names, owner=name, option="input_range")
     if not is_number(seconds) or seconds < 0:
         raise wrong_option(name, "generate_seconds", seconds, "a number from 0")
     return input_range

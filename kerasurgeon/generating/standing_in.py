@@ -33,6 +33,7 @@ class NothingGenerated(Exception):  # noqa: N818 - an outcome
 def stand_in(
     graph: Graph,
     context: Context,
+    owner: str,
     *,
     range: Any,
     seconds: float,
@@ -43,6 +44,7 @@ def stand_in(
     Args:
         graph: The graph.
         context: The run's: it keeps what was made, and gets what is said of it.
+        owner: The name of the pass, for errors.
         range: What the user said of the range of inputs; see ``checked_range``.
         seconds: The time that it may take.
         progress: Told of it.
@@ -52,7 +54,7 @@ def stand_in(
         NothingGenerated: None can be made, or not in this time.
     """
     values = values_in(graph.inputs)
-    checked_range(range, [value.node for value in values])
+    checked_range(range, [value.node for value in values], owner=owner, option="input_range")
     specs = [graph.spec(value) for value in values]
     kept_for, kept_range, made = context.memory.get(_CACHED, (None, None, None))
     if kept_for != specs or range not in (None, kept_range):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,8 @@ def load_checkpoint(
     made = emit(lift(model))
     named = _named(made)
     saved = {name: shape for name, (_, shape) in keys.items()}
-    rows = match([(name, tuple(item.shape)) for name, item in named], saved, scope=scope, rename=rename)
+    wanted = [(name, tuple(item.shape), depth) for name, depth, item in named]
+    rows = match(wanted, saved, scope=scope, rename=rename)
     used = {row.names[0] for row in rows if row.status == "read"}
     result = FromCheckpoint(made, tuple(rows), tuple(name for name in saved if name not in used), left_out)
     if not used or not (partial or result.complete):
@@ -134,35 +135,41 @@ def load_checkpoint(
             if used
             else "The checkpoint has nothing that the network needs.",
             where=os.fsdecode(path),
-            hint=_hint(scope, partial=bool(used)),
+            hint=_hint(scope, rows, partial=bool(used)),
             context="\n".join(result.lines(most=8)),
         )
-    for (_, variable), row in zip(named, rows, strict=True):
+    for (_, _, variable), row in zip(named, rows, strict=True):
         if row.status == "read":
             array = _array(reader, keys[row.names[0]][0], path)
             variable.assign(array.reshape(row.shape))
     return result
 
 
-def _named(model: Any) -> list[tuple[str, Any]]:
-    """The variables of a model, by the name of their layer and their path in it; models inside do not count."""
-    found: dict[int, tuple[str, Any]] = {}
-    for layer in _layers(model):
+def _named(model: Any) -> list[tuple[str, int, Any]]:
+    """The variables of a model: the path (models that the layer is inside of, the layer, its own), how many models."""
+    found: dict[int, tuple[str, int, Any]] = {}
+    for inside, layer in _layers(model):
         for key, variable in keyed_variables(layer, layer.weights).items():
-            found.setdefault(id(variable), (f"{layer.name}/{key}", variable))
+            path = "/".join((*inside, layer.name, key))
+            found.setdefault(id(variable), (path, len(inside), variable))
     for variable in model.weights:
-        found.setdefault(id(variable), (variable.path, variable))
+        found.setdefault(id(variable), (variable.path, 0, variable))
     return list(found.values())
 
 
-def _layers(model: Any) -> Iterator[Any]:
+def _layers(model: Any, inside: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     for layer in model.layers:
-        yield from _layers(layer) if isinstance(layer, keras.Model) else (layer,)
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer, (*inside, layer.name))
+        else:
+            yield inside, layer
 
 
-def _hint(scope: str | None, *, partial: bool) -> str:
+def _hint(scope: str | None, rows: Iterable[Row], *, partial: bool) -> str:
     ways = ["rename={'pattern': 'name'} where layers have other names"]
-    if scope is not None:
+    if any(row.status == "ambiguous" for row in rows):
+        ways.append("rename={'one of those names': 'model_inside/layer'}, or scope=, where several may be meant")
+    elif scope is not None:
         ways.append("another scope, or none")
     if partial:
         ways.append("partial=True to leave such variables as they are")
@@ -194,24 +201,29 @@ def _opened(path: Path) -> tuple[Any, dict[str, tuple[str, Shape]], int]:
     full = {
         item.checkpoint_key: item.full_name for node in graph.nodes for item in node.attributes if item.checkpoint_key
     }
-    keys: dict[str, tuple[str, Shape]] = {}
+    several: dict[str, list[str]] = {}
     left_out = 0
-    for key in sorted(shapes):
+    for key in sorted(shapes.keys() - {_GRAPH}):
         name = full.get(key) or key.removesuffix(_VALUE)
-        if key == _GRAPH or is_for_training(name) or is_for_training(key.removesuffix(_VALUE)):
-            left_out += key != _GRAPH
-            continue
-        number, known = 0, name
-        while known in keys and not _same(reader, keys[known], (key, shapes[key])):
-            number += 1
-            known = f"{name}#{number}"
-        keys.setdefault(known, (key, shapes[key]))
+        if is_for_training(name) or is_for_training(key.removesuffix(_VALUE)):
+            left_out += 1
+        else:
+            several.setdefault(name, []).append(key)
+    apart = {
+        name.rpartition("/")[0] for name, own in several.items() if not all(_same(reader, own[0], key) for key in own)
+    }
+    keys: dict[str, tuple[str, Shape]] = {}
+    for name, own in several.items():
+        for key in own if name.rpartition("/")[0] in apart else own[:1]:
+            # Of layers that share a name: where they are among the objects that were saved tells them apart.
+            place = key.removesuffix(_VALUE).rpartition("/")[0] if len(own) > 1 else ""
+            keys[f"{place}/{name}" if place else name] = (key, shapes[key])
     return reader, keys, left_out
 
 
-def _same(reader: Any, one: tuple[str, Shape], other: tuple[str, Shape]) -> bool:
+def _same(reader: Any, one: str, other: str) -> bool:
     """Whether two variables of one name are one, which is saved in two places."""
-    return one[1] == other[1] and np.array_equal(reader.get_tensor(one[0]), reader.get_tensor(other[0]))
+    return one == other or np.array_equal(reader.get_tensor(one), reader.get_tensor(other))
 
 
 def _array(reader: Any, key: str, path: str | Path) -> np.ndarray[Any, Any]:

@@ -53,8 +53,12 @@ class Row:
             "read": f"{self.variable}: {', '.join(self.names)}",
             "missing": f"{self.variable} {self.shape}: not in the checkpoint",
             "shape": f"{self.variable}: is {self.shape}, {', '.join(self.names)} in the checkpoint is {self.saved}",
-            "ambiguous": f"{self.variable}: may be {' or '.join(self.names) or 'that of another layer of its name'}",
+            "ambiguous": f"{self.variable}: may be {' or '.join(self.names)}{self._shared}",
         }[self.status]
+
+    @property
+    def _shared(self) -> str:
+        return ", or that is another layer's of its name" if len(self.names) == 1 else ""
 
 
 @dataclass
@@ -67,9 +71,9 @@ class _Saved:
 
 @dataclass
 class _Wanted:
-    """A layer of the network: the indices of its variables by kind."""
+    """A layer of the network: its keys, the one with all models that it is inside of first; its variables by kind."""
 
-    key: tuple[str, ...]
+    keys: tuple[tuple[str, ...], ...]
     variables: dict[str, int] = field(default_factory=dict)
 
 
@@ -84,7 +88,7 @@ def fits(saved: Shape, shape: Shape) -> bool:
 
 
 def match(
-    variables: Sequence[tuple[str, Shape]],
+    variables: Sequence[tuple[str, Shape, int]],
     saved: Mapping[str, Shape],
     *,
     scope: str | None = None,
@@ -93,11 +97,12 @@ def match(
     """Find each variable of a network in a checkpoint.
 
     A layer of the network is one of the checkpoint whose name ends like its own, where ``/``, ``_``, capitals and the
-    words for batch normalisation make no difference. What stands before that is its scope; where several are possible,
-    the one that fits most layers counts, and where two fit equally many, the layer is ambiguous.
+    words for batch normalisation make no difference. The names of models that it is inside of belong to its own name
+    where the checkpoint has them. What stands before that is its scope; where several are possible, the one that fits
+    most layers counts, and where two fit equally many, the layer is ambiguous.
 
     Args:
-        variables: Path and shape of each variable of the network.
+        variables: Path and shape of each variable of the network, and of how many models its path names first.
         saved: Shapes in the checkpoint, by name.
         scope: Only layers right in this scope count.
         rename: Replacements for patterns in names of the checkpoint, made one after the other.
@@ -107,8 +112,8 @@ def match(
     """
     wanted = _layers_wanted(variables)
     index = _index(_layers_saved(saved), scope, rename or {})
-    shapes = [shape for _, shape in variables]
-    candidates = [_candidates(layer, index.get(layer.key, []), shapes, saved) for layer in wanted]
+    shapes = [shape for _, shape, _ in variables]
+    candidates = [_candidates(layer, index, shapes, saved) for layer in wanted]
     votes = Counter(prefix for found in candidates for prefix in {prefix for prefix, _ in found})
     chosen: dict[int, list[_Saved]] = {}
     used: set[str] = set()
@@ -123,12 +128,12 @@ def match(
             alone = len(layers) == 1 and claimed[layers[0].path] == 1
             chosen[position] = layers if alone else [*layers, _Saved("")]
         used.update(claimed)
-    rows = [Row(path, shape, "missing") for path, shape in variables]
+    rows = [Row(path, shape, "missing") for path, shape, _ in variables]
     for position, layers in chosen.items():
         for kind, variable in wanted[position].variables.items():
             names = tuple(name for layer in layers if (name := _of_kind(layer, kind)) is not None)
             if names:
-                rows[variable] = _row(*variables[variable], names, saved, ambiguous=len(layers) > 1)
+                rows[variable] = _row(*variables[variable][:2], names, saved, ambiguous=len(layers) > 1)
     return rows
 
 
@@ -140,7 +145,10 @@ def _row(path: str, shape: Shape, names: tuple[str, ...], saved: Mapping[str, Sh
 
 
 def _candidates(
-    layer: _Wanted, found: list[tuple[str, _Saved]], shapes: Sequence[Shape], saved: Mapping[str, Shape]
+    layer: _Wanted,
+    index: Mapping[tuple[str, ...], list[tuple[str, _Saved]]],
+    shapes: Sequence[Shape],
+    saved: Mapping[str, Shape],
 ) -> list[tuple[str, _Saved]]:
     """Layers of a name that have something for a layer: of these the ones that fit in most of it."""
 
@@ -148,7 +156,11 @@ def _candidates(
         pairs = ((_of_kind(there, kind), shapes[index]) for kind, index in layer.variables.items())
         return sum(name is not None and fits(saved[name], shape) for name, shape in pairs)
 
-    named = [item for item in found if any(_of_kind(item[1], kind) for kind in layer.variables)]
+    by_key = (
+        [item for item in index.get(key, []) if any(_of_kind(item[1], kind) for kind in layer.variables)]
+        for key in layer.keys
+    )
+    named: list[tuple[str, _Saved]] = next(filter(None, by_key), [])
     most = max((fitting(there) for _, there in named), default=0)
     return [item for item in named if fitting(item[1]) == most]
 
@@ -158,15 +170,16 @@ def _of_kind(layer: _Saved, kind: str) -> str | None:
     return layer.variables.get(kind) or (layer.variables.get("depthwise_kernel") if kind == "kernel" else None)
 
 
-def _layers_wanted(variables: Sequence[tuple[str, Shape]]) -> list[_Wanted]:
+def _layers_wanted(variables: Sequence[tuple[str, Shape, int]]) -> list[_Wanted]:
     """The layers of a network; those that share a path are several, so that none takes what may be another's."""
     layers: list[_Wanted] = []
     last: dict[str, _Wanted] = {}
-    for index, (path, _) in enumerate(variables):
+    for index, (path, _, depth) in enumerate(variables):
         place, _, kind = path.rpartition("/")
         kind = _KINDS.get(kind, kind)
         if place not in last or kind in last[place].variables:
-            last[place] = _Wanted(_key(place.split("/")))
+            parts = place.split("/")
+            last[place] = _Wanted(tuple(_key(parts[start:]) for start in range(depth + 1)))
             layers.append(last[place])
         last[place].variables[kind] = index
     return layers
@@ -175,9 +188,8 @@ def _layers_wanted(variables: Sequence[tuple[str, Shape]]) -> list[_Wanted]:
 def _layers_saved(saved: Mapping[str, Shape]) -> list[_Saved]:
     layers: dict[str, _Saved] = {}
     for name in saved:
-        place, _, kind = name.partition("#")[0].rpartition("/")
-        number = name[len(place) + 1 + len(kind) :]  # of several variables that have one name
-        layers.setdefault(place + number, _Saved(place + number)).variables[_KINDS.get(kind, kind)] = name
+        place, _, kind = name.rpartition("/")
+        layers.setdefault(place, _Saved(place)).variables[_KINDS.get(kind, kind)] = name
     return list(layers.values())
 
 
@@ -187,7 +199,7 @@ def _index(
     """Layers of a checkpoint by each end of their names, with what stands before it."""
     index: dict[tuple[str, ...], list[tuple[str, _Saved]]] = {}
     for layer in layers:
-        path = layer.path.partition("#")[0]
+        path = layer.path
         for pattern, new in rename.items():
             path = re.sub(pattern, new, path)
         parts = path.split("/")

@@ -150,7 +150,7 @@ def _check_kind(path: Path) -> None:
     with reading(path, "model file", ModelFileError), path.open("rb") as file:
         head = file.read(8)
     if not head:
-        raise ModelFileError("The model file is empty.", where=str(path))
+        raise ModelFileError("The model file is empty.", where=str(path), hint="copy, download or save it again")
     is_zip, is_hdf5 = zipfile.is_zipfile(path), head == _HDF5
     if is_zip if path.suffix.lower() == ".keras" else is_hdf5:
         return

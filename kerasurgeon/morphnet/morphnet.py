@@ -26,6 +26,7 @@ from kerasurgeon.morphnet.gates import THRESHOLD, Openness, gate_terms
 from kerasurgeon.morphnet.hardware import Hardware
 from kerasurgeon.morphnet.penalty import Magnitudes, Penalty, Regulariser
 from kerasurgeon.morphnet.twins import fold
+from kerasurgeon.report import format_count
 from kerasurgeon.rewrite.option_checks import check_choice, check_count, check_flag, is_number, wrong_option
 from kerasurgeon.rules import Sizes
 
@@ -360,8 +361,8 @@ class MorphNet:
         self.detach()
 
     def __repr__(self) -> str:
-        kept = self.cost() / self.initial_cost
+        kept = f"{self.cost() / self.initial_cost:.1%} of {format_count(self.initial_cost)} {self.unit} kept"
         return (
             f"MorphNet({self.model.name!r}, {self.algorithm!r}, {self.target!r}, strength={self.strength:g}: "
-            f"{int(self.regularised.sum())} units regularised, {kept:.1%} of {self.initial_cost:,.6g} {self.unit} kept)"
+            f"{int(self.regularised.sum())} units regularised, {kept})"
         )

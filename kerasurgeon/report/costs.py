@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from kerasurgeon.report.numbers import format_bytes, format_count, format_partial, format_ratio, format_shape
+from kerasurgeon.report.numbers import format_bytes, format_count, format_kept, format_partial, format_shape
 from kerasurgeon.report.tables import grid
 
 _NAMED = 3  # calls that are named per reason
@@ -68,7 +68,7 @@ def comparison_table(before: Mapping[str, Any], after: Mapping[str, Any], kept: 
         partial = [_in_part(cost, name) for cost in (before, after)]
         cells = [format_partial(cost[name], some, shown) for cost, some in zip((before, after), partial, strict=True)]
         known = " of what is known" if any(partial) and kept[name] is not None else ""
-        rows.append((label, *cells, format_ratio(kept[name]) + known))
+        rows.append((label, *cells, format_kept(kept[name]) + known))
     unknown = [len(cost["unknown"]) for cost in (before, after)]
     notes = [_of_sizes(before, "for inputs of")] if before["sizes"] else []
     notes += [f"unknown, left out: {unknown[0]} before, {unknown[1]} after"] if any(unknown) else []

@@ -30,6 +30,13 @@ def format_ratio(ratio: float | None) -> str:
     return "-" if ratio is None else f"{100 * ratio:.1f} %"
 
 
+def format_kept(ratio: float | None) -> str:
+    """What is kept of something, or how much more there is of it: ``25.0 %``, ``9.1 % more``; ``-`` where unknown."""
+    if ratio is None:
+        return "-"
+    return f"{100 * (ratio - 1):.1f} % more" if ratio >= 1.0005 else format_ratio(ratio)
+
+
 def format_saved(share: float, what: str) -> str:
     """What is saved of something, or how much more there is of it: ``25.0% of the MACs saved``, ``9.1% more MACs``."""
     return f"{share:.1%} of the {what} saved" if share >= 0 else f"{-share:.1%} more {what}"

@@ -32,11 +32,15 @@ def check_class_ids(
     expected += "" if ignored is None else f", or {ignored} for what does not count"
     if labels.dtype.kind not in "iubf":
         got = f"{labels.flat[0]!r:.40}" if labels.size else str(labels.dtype)
-        raise OptionError("The labels are no class ids.", where=where, expected=expected, got=got)
+        names = "numpy.unique(labels, return_inverse=True)[1] numbers names in alphabetical order: is that the model's?"
+        raise OptionError("The labels are no class ids.", where=where, expected=expected, got=got, hint=names)
     ids = np.unique(labels)
     broken = ids[~(np.isfinite(ids) & (ids == np.round(ids)))] if ids.dtype.kind == "f" else ids[:0]
     if broken.size:
-        raise OptionError("The labels are no class ids.", where=where, expected=expected, got=_several(broken))
+        whole = "one whole number for each prediction; of rows of scores, their argmax(axis=-1)"
+        raise OptionError(
+            "The labels are no class ids.", where=where, expected=expected, got=_several(broken), hint=whole
+        )
     wrong = ids[(ids < 0) | (ids >= classes)]
     wrong = wrong if ignored is None else wrong[wrong != ignored]
     if wrong.size:

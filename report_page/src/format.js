@@ -15,6 +15,7 @@ const scaled = (number, base, units) => {
 export const count = (number) => (number == null ? "?" : scaled(number, 1000, ["", "k", "M", "G", "T", "P"]));
 export const bytes = (number) => (number == null ? "?" : scaled(number, 1024, ["B", "KiB", "MiB", "GiB", "TiB"]));
 export const percent = (part) => (part == null || !Number.isFinite(part) ? "-" : `${(100 * part).toFixed(1)} %`);
+export const kept = (part) => (part >= 1.0005 ? `${percent(part - 1)} more` : `${percent(part)} kept`);
 export const shape = (sizes) => (sizes.length ? sizes.map((size) => size ?? "?").join(" × ") : "scalar");
 
 export const MEASURES = [

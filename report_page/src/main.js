@@ -2,7 +2,7 @@
 import { select } from "d3-selection";
 import { charts, pictures } from "./charts.js";
 import { Details } from "./details.js";
-import { count, percent, STATUSES, TOTALS } from "./format.js";
+import { count, kept, STATUSES, TOTALS } from "./format.js";
 import { Pane } from "./pane.js";
 import style from "./style.css";
 import { costBars, groups, others, passes } from "./tables.js";
@@ -62,7 +62,7 @@ class Host {
       if (old !== undefined && now !== undefined && old !== now) {
         text.append("span").text(`${show(old)} → `);
         text.append("strong").text(show(now));
-        if (old && now != null && key !== "nodes") text.append("span").attr("class", "kept").text(` ${percent(now / old)} kept`);
+        if (old && now != null && key !== "nodes") text.append("span").attr("class", "kept").text(` ${kept(now / old)}`);
       } else text.append("strong").text(show(now ?? old));
     }
   }

@@ -115,13 +115,13 @@ def test_kept_widths_are_multiples(round_to: int, kept: tuple[int, ...]) -> None
 
 
 def test_runtimes_have_multiples() -> None:
-    assert round_to_number("onnxruntime") % 4 == 0
-    assert round_to_number("tflite") == round_to_number("xnnpack")
+    assert round_to_number("Own", "onnxruntime") % 4 == 0
+    assert round_to_number("Own", "tflite") == round_to_number("Own", "xnnpack")
     with pytest.raises(OptionError, match="did you mean 'tflite'"):
-        round_to_number("tflit")
+        round_to_number("Own", "tflit")
     for wrong in (0, -8, 1.5, True, None):
-        with pytest.raises(OptionError, match="round_to= cannot be used"):
-            round_to_number(wrong)  # type: ignore[arg-type]  # what must not be given
+        with pytest.raises(OptionError, match="Own: option 'round_to' cannot be used"):
+            round_to_number("Own", wrong)  # type: ignore[arg-type]  # what must not be given
 
 
 def test_floors_and_largest_shares() -> None:

@@ -190,9 +190,10 @@ def test_recipes_of_all_purposes_begin_and_are_checked(run: Run, models: Path, f
         assert checked.json["passes"][0]["name"] == first
     assert run("compress", models / "small.keras", "-r", "optimize.toml", "-o", "optimized.keras").code == 0
     assert "did you mean 'shunt'" in run("recipe", "new", "shunts").err
-    shunt = run("recipe", "new", "shunt")
+    shunt = run("recipe", "new", "shunt", "-o", "shunt.toml")
     assert shunt.code == 0, shunt.err
-    (folder / "shunt.toml").write_text(shunt.out)
+    assert "kerasurgeon shunt --recipe shunt.toml" in shunt.out
+    assert "--overwrite" in run("recipe", "new", "optimize", "-o", "shunt.toml").err
     checked = run("recipe", "check", "shunt.toml", "--json")
     assert checked.code == 0, checked.err
     assert [step["name"] for step in checked.json["steps"]][:2] == ["data", "original"]

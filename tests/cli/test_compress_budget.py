@@ -51,3 +51,14 @@ def test_one_thing_or_the_other(run: Run, net: keras.Model, also: list[str]) -> 
     done = run("compress", "net.keras", "--macs", "0.5", *also, "-o", "small.keras")
     assert done.code == 2
     assert "--macs stands for passes of its own" in done.err
+
+
+def test_what_cannot_be_reached(run: Run, net: keras.Model) -> None:
+    refused = run("compress", "net.keras", "--macs", "2", "-o", "small.keras")
+    assert refused.code == 2
+    assert "--unreachable nearest" in refused.err
+    done = run("compress", "net.keras", "--macs", "2", "--unreachable", "nearest", "-o", "small.keras")
+    assert done.code == 0, done.err
+    assert ks.cost(keras.saving.load_model("small.keras")).macs < 0.05 * ks.cost(net).macs
+    alone = run("compress", "net.keras", "-p", "FoldBatchNorm", "--unreachable", "nearest", "-o", "other.keras")
+    assert "--set PASS.unreachable=nearest" in alone.err

@@ -93,8 +93,11 @@ def test_a_set_of_tensorflow_datasets(run: Run, tmp_path: Path, monkeypatch: pyt
 
     fake = types.SimpleNamespace(load=load, as_numpy=lambda pair: pair)
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", fake)
-    done = run("morphnet", "--tfds", "toy/small", "--epochs", "1", "--log-dir", str(tmp_path / "out"), "--json")
+    done = run(
+        "morphnet", "--tfds", "toy/small", "--epochs", "1", "--log-dir", str(tmp_path / "runs" / "out"), "--json"
+    )
     assert done.code == 0, done.err
+    assert (tmp_path / "runs" / "out" / "results.json").is_file()  # the folder that it is in was not there
     assert (done.json["data"], done.json["test_images"]) == ("toy/small", 20)
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     done = run("morphnet", "--tfds", "toy/small", "--log-dir", str(tmp_path / "other"))
@@ -111,12 +114,13 @@ BAD = [
     (("-m", "ResNet5"), "did you mean"),
     (("--records", "nothing.npz"), "does not exist"),
     (("--target-cost", "flops"), "latency"),
+    (("--log-dir", f"{__file__}/out"), "is no folder"),
 ]
 
 
 @pytest.mark.parametrize(("options", "match"), BAD, ids=[" ".join(options) for options, _ in BAD])
 def test_bad_options(run: Run, tmp_path: Path, options: tuple[str, ...], match: str) -> None:
-    done = run("morphnet", *options, "--log-dir", str(tmp_path / "out"))
+    done = run("morphnet", "--log-dir", str(tmp_path / "out"), *options)
     assert done.code != 0
     assert match in done.err.replace("\n", " ")
     assert "Traceback" not in done.err
@@ -142,7 +146,8 @@ def test_it_goes_on_after_a_kill(run: Run, tmp_path: Path, monkeypatch: pytest.M
 
     resumed = False
     monkeypatch.setattr(keras.Model, "fit", watched)
-    assert run(*command).code != 0
+    stopped = run(*command)
+    assert (stopped.code, "To go on" in stopped.err) == (130, True)
     assert (folder / "training" / "state.npz").is_file()
     assert not (folder / "results.json").exists()
     resumed = True

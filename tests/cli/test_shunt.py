@@ -59,8 +59,9 @@ def test_an_interruption_says_how_to_go_on(run: Run, recipe: Path, monkeypatch: 
     done = run("shunt", "--recipe", recipe, "--folder", "two", *ALLOW, "--unsafe")
     assert done.code == 130
     assert "kerasurgeon shunt --folder two --allow-import tests --unsafe" in done.err
-    named = run("shunt", "--recipe", recipe, *ALLOW)
+    named = run("shunt", "--recipe", recipe, *ALLOW, "--report", "a page.html")
     assert "kerasurgeon shunt --folder runs/" in named.err
+    assert named.err.rstrip().endswith("--report 'a page.html'")
 
 
 @pytest.mark.sweep

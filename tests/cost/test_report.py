@@ -19,7 +19,7 @@ from kerasurgeon.costs import (
 )
 from kerasurgeon.ir import Graph
 from kerasurgeon.keras_io import lift
-from kerasurgeon.report import format_bytes, format_count, format_ratio, format_shape
+from kerasurgeon.report import format_bytes, format_count, format_kept, format_ratio, format_shape
 
 
 def small(units: int = 1000, name: str = "small") -> keras.Model:
@@ -67,6 +67,13 @@ def test_bytes(size: float, text: str) -> None:
 
 def test_ratios_and_shapes() -> None:
     assert (format_ratio(0.25), format_ratio(None)) == ("25.0 %", "-")
+    assert [format_kept(ratio) for ratio in (0.25, 1.0, 1.0004, 1.091, None)] == [
+        "25.0 %",
+        "100.0 %",
+        "100.0 %",
+        "9.1 % more",
+        "-",
+    ]
     assert (format_shape((1, None, 3)), format_shape(())) == ("1 x ? x 3", "scalar")
 
 

@@ -128,6 +128,52 @@ def test_what_may_be_two_things_is_not_read(tmp_path: Path) -> None:
 DENSE = {"weights": (3, 2), "biases": (2,)}
 
 
+def twins() -> keras.Model:
+    """Two models inside a third, whose layers have one name, which a layer outside has, too."""
+
+    def inner(name: str) -> keras.Model:
+        image = keras.Input((3,))
+        return keras.Model(image, layers.Dense(2, name="conv")(image), name=name)
+
+    image = keras.Input((3,))
+    joined = layers.Concatenate()([inner("left")(image), inner("right")(image)])
+    return keras.Model(image, layers.Dense(2, name="conv")(joined), name="net")
+
+
+def test_the_names_of_models_inside_tell_layers_apart(tmp_path: Path) -> None:
+    places = {"net/left/": DENSE, "net/right/": DENSE, "net/": {"weights": (4, 2), "biases": (2,)}}
+    saved = arrays({f"{place}conv/{kind}": shape for place, own in places.items() for kind, shape in own.items()})
+    write_checkpoint(tmp_path / "nested", saved)
+    result = ks.load_checkpoint(twins(), tmp_path / "nested")
+    assert [row.variable for row in result.rows[:2]] == ["left/conv/kernel", "left/conv/bias"]
+    for name, place in (("left", "net/left/"), ("right", "net/right/"), (None, "net/")):
+        layer = (result.model.get_layer(name) if name else result.model).get_layer("conv")
+        np.testing.assert_array_equal(np.asarray(layer.kernel), saved[f"{place}conv/weights"])
+        np.testing.assert_array_equal(np.asarray(layer.bias), saved[f"{place}conv/biases"])
+    # Where nothing but the order of objects tells, it is said, and can be said. The biases are all zero.
+    model = twins()
+    tf.train.Checkpoint(model=model).save(str(tmp_path / "run" / "step"))
+    with pytest.raises(ks.ModelFileError, match=r"left/conv/bias: may be model/\S+/1/conv/bias or model/") as refused:
+        ks.load_checkpoint(twins(), tmp_path / "run")
+    assert "model_inside/layer" in str(refused.value)
+    places = {r"^model/_operations/1/.*/conv": "left/conv", r"^model/_operations/2/.*/conv": "right/conv"}
+    read = ks.load_checkpoint(twins(), tmp_path / "run", rename=places)
+    assert read.complete
+    for weight, there in zip(model.weights, read.model.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(weight), np.asarray(there))
+
+
+def test_a_model_inside_that_the_checkpoint_does_not_name(tmp_path: Path) -> None:
+    saved = arrays({f"MobilenetV3/conv/{kind}": shape for kind, shape in DENSE.items()})
+    write_checkpoint(tmp_path / "flat", saved)
+    image = keras.Input((3,))
+    result = ks.load_checkpoint(keras.Model(image, dense()(image)), tmp_path / "flat")
+    assert result.complete
+    np.testing.assert_array_equal(
+        np.asarray(result.model.layers[1].layers[0].kernel), saved["MobilenetV3/conv/weights"]
+    )
+
+
 def test_names_are_changed_and_dense_layers_read_from_convolutions(tmp_path: Path) -> None:
     image = keras.Input((4, 4, 3))
     x = layers.Conv2D(3, 1, use_bias=False, name="block_1_expand")(image)
