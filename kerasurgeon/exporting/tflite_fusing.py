@@ -41,14 +41,7 @@ def absorb(parts: TfliteParts, results: Sequence[str]) -> None:
 def _begins(maker: Operator, operator: Operator, parts: TfliteParts, readers: Counter[str]) -> bool:
     """Let an operator do what another does to its first operand that is computed; whether it now does."""
     if maker.kind == "RESHAPE" and operator.kind == "FULLY_CONNECTED":
-        made, source = maker.outputs[0], maker.inputs[0]
-        matrix = parts.constants.get(operator.inputs[1])
-        if operator.attributes["keepNumDims"] or matrix is None or len(parts.shapes[source]) < 2:
-            return False
-        if made != operator.inputs[0] or parts.shapes[made][-1] != matrix.shape[-1]:
-            return False
-        operator.inputs[0] = source
-        return True
+        return _regroups(maker, operator, parts)
     factor = _factor(maker, parts)
     if factor is None:
         return False
@@ -78,6 +71,18 @@ def _begins(maker: Operator, operator: Operator, parts: TfliteParts, readers: Co
         return False
     operator.inputs[0], operator.inputs[1] = source, parts.constant(scaled, f"{name}/scaled")
     parts.origins[operator.inputs[1]] = parts.origins.get(name, name)
+    return True
+
+
+def _regroups(maker: Operator, operator: Operator, parts: TfliteParts) -> bool:
+    """Let a dense layer over one axis read what was reshaped for it; whether it now does."""
+    made, source = maker.outputs[0], maker.inputs[0]
+    matrix = parts.constants.get(operator.inputs[1])
+    if operator.attributes["keepNumDims"] or matrix is None or len(parts.shapes[source]) < 2:
+        return False
+    if made != operator.inputs[0] or parts.shapes[made][-1] != matrix.shape[-1]:
+        return False
+    operator.inputs[0] = source
     return True
 
 

@@ -328,8 +328,8 @@ def _resized(
     if mode == "cubic":
         made = Term(call, x, call.type_of(x))
         if None in own[2:] and factors and all(factor.is_integer() for factor in factors):
-            for axis, size in enumerate(known_sizes(call, x)[2:], 2):
-                made = enlarged(made, axis, rank, size, int(factors[axis]), "bicubic")
+            for axis, length in enumerate(known_sizes(call, x)[2:], 2):
+                made = enlarged(made, axis, rank, length, int(factors[axis]), "bicubic")
             return [made.name]
         if None in own[2:] or None in wanted[2:]:
             raise CannotTell("bicubic interpolation of images whose size is unknown: keras.Input can say it")
