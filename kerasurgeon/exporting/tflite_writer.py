@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import keras
-import numpy as np
 
 from kerasurgeon.exporting.graph_writing import CannotWrite, written
 from kerasurgeon.exporting.onnx_simplify import simplified
 from kerasurgeon.exporting.origin import origin
 from kerasurgeon.exporting.tensors import TensorInfo
+from kerasurgeon.exporting.tflite_fusing import absorb, fuse
 from kerasurgeon.exporting.tflite_packing import packed
 from kerasurgeon.exporting.tflite_storing import halve, narrow_masks, store_as_int8
 from kerasurgeon.ir.structure import leaves
 from kerasurgeon.keras_io import lift
 from kerasurgeon.layers.tflite_operators import BY_ELEMENT, TRANSLATIONS
 from kerasurgeon.rules.call import CannotTell
-from kerasurgeon.rules.onnx_parts import Operator, Tensor
+from kerasurgeon.rules.onnx_parts import Tensor
 from kerasurgeon.rules.onnx_unsaid import preparation
 from kerasurgeon.rules.tflite_call import TfliteCall, TfliteParts
-
-FUSED = {"RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}
-"""Activations that other operators end in, by the schema's numbers."""
-_FUSING = frozenset(
-    ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "SUB", "MUL", "DIV", "AVERAGE_POOL_2D", "MAX_POOL_2D")
-)
-_BIASED = frozenset(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"))
-_REDUCING = frozenset(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN"))
 
 
 def write_tflite(
@@ -70,6 +61,7 @@ def write_tflite(
             raise CannotWrite({info.name: str(reason)}) from reason
     parts.drop_unused(results)
     parts.merge_equal(results)
+    absorb(parts, results)
     fuse(parts, results)
     if weights == "float16":
         halve(parts)
@@ -93,71 +85,6 @@ def _result(tensor: Tensor, parts: TfliteParts, info: TensorInfo, others: Sequen
             target = call.index(*(-1 if size is None else size for size in sizes))
             name = call.native("RESHAPE", name, target, sizes=sizes)
     return call.cast(name, tensor.dtype)
-
-
-def fuse(parts: TfliteParts, results: Sequence[str]) -> None:
-    """Let operators end in what is done to their results, where nothing else reads these.
-
-    Convolutions and their like take up sums with constants and end in activations, reductions keep the axes that a
-    reshape would put back.
-    """
-    readers = Counter([*(name for operator in parts.operators for name in operator.inputs), *results])
-    makers = {name: operator for operator in parts.operators for name in operator.outputs}
-    kept: list[Operator] = []
-    for operator in parts.operators:
-        own = next((name for name in operator.inputs if name in makers), None)
-        maker = None if own is None or readers[own] > 1 else makers[own]
-        more = None if maker is None else _ending(maker, operator, parts)
-        if maker is None or more is None:
-            kept.append(operator)
-            continue
-        maker.attributes |= more
-        maker.outputs = operator.outputs
-        makers[operator.outputs[0]] = maker
-    parts.operators = kept
-
-
-def _ending(maker: Operator, operator: Operator, parts: TfliteParts) -> dict[str, Any] | None:
-    """The settings by which an operator does what another would do to its result; ``None`` if there are none."""
-    if operator.kind == "ADD" and maker.kind in _BIASED:
-        return _biased(maker, operator, parts)
-    own = operator.inputs[0]
-    if own not in maker.outputs:
-        return None
-    if operator.kind in FUSED:
-        if (
-            maker.kind in _FUSING
-            and "fusedActivationFunction" not in maker.attributes
-            and parts.types[own] == "float32"
-        ):
-            return {"fusedActivationFunction": FUSED[operator.kind]}
-        return None
-    if operator.kind != "RESHAPE" or maker.kind not in _REDUCING or maker.attributes["keepDims"]:
-        return None
-    sizes, axes = parts.shapes[maker.inputs[0]], parts.constants[maker.inputs[1]]
-    whole = tuple(1 if axis in axes else size for axis, size in enumerate(sizes))
-    return {"keepDims": True} if parts.shapes[operator.outputs[0]] == whole else None
-
-
-def _biased(maker: Operator, operator: Operator, parts: TfliteParts) -> dict[str, Any] | None:
-    """Let a linear operator's bias take up a constant that is added to its result."""
-    constants = [parts.constants[name] for name in operator.inputs if name in parts.constants]
-    made, shape = maker.outputs[0], parts.shapes[operator.outputs[0]]
-    if len(constants) != 1 or shape != parts.shapes[made] or parts.types[made] != "float32":
-        return None
-    if operator.attributes or maker.attributes.get("fusedActivationFunction"):
-        return None
-    (constant,) = constants
-    bias = maker.inputs[2] if len(maker.inputs) > 2 else ""
-    channels = shape[-1]
-    if channels is None or constant.size not in (1, channels) or constant.size != (constant.shape or (1,))[-1]:
-        return None
-    before = parts.constants.get(bias)
-    if bias and before is None:
-        return None
-    total = np.broadcast_to(constant.reshape(-1), (channels,)) + (0 if before is None else before)
-    maker.inputs = [*maker.inputs[:2], parts.constant(np.asarray(total, np.float32), f"{maker.name}/bias")]
-    return {}
 
 
 def _titles(tensors: dict[str, dict[int, Tensor]], parts: TfliteParts) -> dict[str, str]:

@@ -17,7 +17,7 @@ from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.layers.activations import activated
 from kerasurgeon.layers.onnx_activations import write_activation
 from kerasurgeon.layers.onnx_convolving import transposed_options, write_convolution
-from kerasurgeon.layers.onnx_windows import padding, spatial_order
+from kerasurgeon.layers.onnx_windows import bias_lies_last, padding, spatial_order, with_bias_last
 from kerasurgeon.rules.call import Call, CannotTell, elements
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Ids, Labels
@@ -83,11 +83,12 @@ class _Convolution(Rule):
                     "per group" if kernel.depthwise else "filters first",
                     _grouped if kernel.depthwise else _filters_first,
                 ),
-                call.weight(form.bias) if last else None,
+                call.weight(form.bias) if last and not bias_lies_last(call) else None,
                 kernel_shape=array.shape[:-2],
                 group=groups,
                 **options,
             )
+        x = with_bias_last(call, x, call.weight(form.bias))
         call.give(write_activation(call, call.config.get("activation"), x, order), order)
 
     def _window(self, layer: Layer, *, transposed: bool = False) -> Window:
@@ -190,9 +191,10 @@ class TransposedConvolution(_Convolution):
             "ConvTranspose",
             call.read(call.input, order),
             call.weight("kernel", "filters first", _filters_first),
-            call.weight("bias"),
+            None if bias_lies_last(call) else call.weight("bias"),
             **transposed_options(window, call.config.get("output_padding")),
         )
+        x = with_bias_last(call, x, call.weight("bias"))
         call.give(write_activation(call, call.config.get("activation"), x, order), order)
 
     def macs(self, call: Call) -> int:

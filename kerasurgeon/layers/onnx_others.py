@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import keras
 import numpy as np
 
 from kerasurgeon.layers.onnx_functions import Write, is_close, log1p
@@ -211,8 +212,22 @@ def _sequences(call: OnnxCall) -> None:
     give(call, term(call, call.input).gather(starts[:, None] + np.arange(length), last))
 
 
+_SHARES = frozenset(("SIGMOID", "SOFTMAX", "LOGISTIC"))
+"""Operators that make probabilities, in both formats."""
+
+
+def _scores(x: Term) -> Term | None:
+    """What probabilities have been made of: Keras on TensorFlow computes with that, be it by a sigmoid or a softmax."""
+    maker = next((each for each in reversed(x.call.parts.operators) if x.name in each.outputs), None)
+    if keras.backend.backend() != "tensorflow" or maker is None or maker.kind.upper() not in _SHARES:
+        return None
+    return x.named(maker.inputs[0])
+
+
 def _binary(config: Mapping[str, Any], target: Term, output: Term) -> Term:
-    if config.get("from_logits"):
+    scores = _scores(output)
+    output = output if scores is None else scores
+    if config.get("from_logits") or scores is not None:
         return output.op("Max", 0.0) - output * target + log1p((-output.op("Abs")).op("Exp"))
     output = output.op("Max", 1e-7).op("Min", 1 - 1e-7)
     return -(target * output.op("Log") + (1.0 - target) * (1.0 - output).op("Log"))
@@ -222,7 +237,9 @@ def _crossentropy(call: OnnxCall) -> None:
     target, output = call.tensor(0, "target"), call.tensor(1, "output")
     axis, dtype = int(call.config.get("axis", -1)) % output.rank, call.output.dtype
     x = term(call, output, None, dtype)
-    if call.config.get("from_logits"):
+    scores = _scores(x)
+    x = x if scores is None else scores
+    if call.config.get("from_logits") or scores is not None:
         logs = x.op("LogSoftmax", axis=axis)
     elif call.kind == "ops.sparse_categorical_crossentropy":
         logs = x.op("Max", 1e-7).op("Min", 1 - 1e-7).op("Log").op("LogSoftmax", axis=axis)

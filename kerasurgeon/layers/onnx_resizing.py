@@ -8,12 +8,15 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasurgeon.layers.onnx_attention import counted
 from kerasurgeon.layers.onnx_terms import Term, concat, give, term
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.onnx_call import OnnxCall
-from kerasurgeon.rules.onnx_parts import Order, Tensor
+from kerasurgeon.rules.onnx_parts import Order, Size, Tensor
 
 _ONNX_MODES = {"bilinear": "linear", "bicubic": "cubic"}
+_MIDDLE = 8
+"""As many positions on either side are more than any interpolation reads."""
 
 
 def images_first(config: Mapping[str, Any], rank: int) -> Order:
@@ -37,12 +40,14 @@ def write_enlarged(call: OnnxCall, factors: Sequence[int], interpolation: str, o
     ):
         mode, options = _ONNX_MODES[interpolation], _interpolating(interpolation)
     else:
+        made = Term(call, x, call.float)
         size = [call.input.shape[axis] for axis in order[2:]]
         if None in size:
-            raise CannotTell(f"{interpolation} interpolation of images whose size is unknown")
+            for place, (axis, factor) in enumerate(zip(order[2:], factors, strict=True), 2):
+                made = enlarged(made, place, rank, call.size(call.input, axis), factor, interpolation)
+            return give(call, made, order)
         wanted = [int(one) * factor for one, factor in zip(size, factors, strict=True) if one is not None]
-        made = by_matrices(Term(call, x, call.float), size, wanted, interpolation, False)
-        return give(call, made, order)
+        return give(call, by_matrices(made, size, wanted, interpolation, False), order)
     scales = call.constant([1.0] * (rank - len(factors)) + [float(factor) for factor in factors], "float32", "scales")
     return call.give(call.op("Resize", x, None, scales, mode=mode, **options), order)
 
@@ -60,6 +65,35 @@ def _interpolating(interpolation: str) -> dict[str, Any]:
     if interpolation == "bicubic":
         return {"coordinate_transformation_mode": "half_pixel", "cubic_coeff_a": -0.5, "exclude_outside": 1}
     return {"coordinate_transformation_mode": "half_pixel"}
+
+
+def enlarged(x: Term, place: int, rank: int, size: Size, factor: int, interpolation: str) -> Term:
+    """An axis of any length enlarged, with the weights that Keras has in the middle of images.
+
+    Args:
+        x: A tensor.
+        place: The axis.
+        rank: How many axes there are.
+        size: How long it is.
+        factor: How many times as long it becomes.
+        interpolation: As Keras names it. What lies outside has no weight, and the others then count for more.
+    """
+    if factor == 1:
+        return x
+    call, made, weights = x.call, None, None
+    rows = _weights(2 * _MIDDLE + 1, (2 * _MIDDLE + 1) * factor, interpolation, False)
+    rows = rows[_MIDDLE * factor : (_MIDDLE + 1) * factor]
+    count = Term(call, call.integers(size) if isinstance(size, int) else size, "int64")
+    numbers = counted(call, (count * factor).name).to("int32")
+    count, base, phase = count.to("int32"), numbers / factor, numbers.op("Mod", factor)
+    for tap in np.flatnonzero(rows.any(axis=0)):
+        source = base + int(tap - _MIDDLE)
+        weight = Term(call, call.constant(rows[:, tap], x.dtype), x.dtype).gather(phase, 0)
+        weight = ((source >= 0) & (source < count)).where(weight, 0.0).reshape([-1] + [1] * (rank - place - 1))
+        share = x.gather(source.op("Max", 0).op("Min", count - 1), place) * weight
+        made, weights = (share, weight) if made is None or weights is None else (made + share, weights + weight)
+    assert made is not None
+    return made / weights
 
 
 def by_matrices(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import keras
+
+from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.onnx_parts import Order, channels_first, natural
 from kerasurgeon.rules.positions import Window
 
@@ -38,3 +41,17 @@ def padding(window: Window, sizes: Sequence[int | None], sides: Sequence[tuple[i
         front.append(own[0] + sides[axis][0])
         behind.append(own[1] + sides[axis][1])
     return {"pads": [*front, *behind]} if any(front + behind) else {}
+
+
+def bias_lies_last(call: OnnxCall) -> bool:
+    """Whether Keras adds the bias of a layer whose channels come first along the last axis.
+
+    On TensorFlow it does where that axis is as long as there are channels (``keras.ops.add``, Keras 3.15).
+    """
+    count, first = call.output.shape[1], call.config.get("data_format") == "channels_first"
+    return bool(first and count and 1 < count == call.output.shape[-1]) and keras.config.backend() == "tensorflow"
+
+
+def with_bias_last(call: OnnxCall, x: str, bias: str | None) -> str:
+    """A result with the bias along its last axis, where Keras adds it there."""
+    return call.op("Add", x, bias) if bias is not None and bias_lies_last(call) else x

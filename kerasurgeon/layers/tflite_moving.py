@@ -201,8 +201,8 @@ def _reduce(kind: str) -> Translation:
             range(len(own)) if axes is None else sorted(int(axis) % len(own) for axis in call.value(axes, "the axes"))
         )
         sizes = tuple(1 if axis in gone else size for axis, size in enumerate(own) if keepdims or axis not in gone)
-        if not len(gone):
-            return [x]
+        if all(own[axis] == 1 for axis in gone):
+            return [x if keepdims else call.squeeze(x, gone)]
         return [call.native(kind, x, call.index(*gone), sizes=sizes, keepDims=bool(keepdims))]
 
     return add

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kerasurgeon.layers.onnx_resizing import by_matrices
+from kerasurgeon.layers.onnx_resizing import by_matrices, enlarged
 from kerasurgeon.layers.onnx_terms import Term
 from kerasurgeon.layers.tflite_moving import known_sizes, padded
 from kerasurgeon.rules.call import CannotTell
@@ -326,12 +326,14 @@ def _resized(
         factors = []
         wanted = [int(size) for size in call.value(target, "the size")] if call.is_constant(target) else [None] * rank
     if mode == "cubic":
+        made = Term(call, x, call.type_of(x))
+        if None in own[2:] and factors and all(factor.is_integer() for factor in factors):
+            for axis, length in enumerate(known_sizes(call, x)[2:], 2):
+                made = enlarged(made, axis, rank, length, int(factors[axis]), "bicubic")
+            return [made.name]
         if None in own[2:] or None in wanted[2:]:
             raise CannotTell("bicubic interpolation of images whose size is unknown: keras.Input can say it")
-        made = by_matrices(
-            Term(call, x, call.type_of(x)), own[2:], [size or 0 for size in wanted[2:]], "bicubic", False
-        )
-        return [made.name]
+        return [by_matrices(made, own[2:], [size or 0 for size in wanted[2:]], "bicubic", False).name]
     if rank != 4:
         if mode != "nearest" or not factors:
             raise CannotTell(f"TFLite interpolates in images, not in tensors of {rank} axes")

@@ -93,6 +93,10 @@ def _convolutions() -> Iterator[Case]:
         yield from cases_of(f"SeparableConv{rank}D", usual, *({"filters": 5, **options} for options in several))
         yield from cases_of(f"DepthwiseConv{rank}D", FIRST[rank], {**each, **FIRST_OPTION, "padding": "same"})
         yield from cases_of(f"SeparableConv{rank}D", FIRST[rank], {"filters": 5, **each, **FIRST_OPTION})
+        kinds = (f"Conv{rank}D", f"Conv{rank}DTranspose", f"SeparableConv{rank}D")
+        for kind in kinds:  # as many channels as columns: Keras adds the bias along the latter
+            square = {"filters": 9, "kernel_size": 3, "padding": "same", **FIRST_OPTION}
+            yield from cases_of(kind, FIRST[rank], square)
 
 
 def _windows() -> Iterator[Case]:
@@ -129,7 +133,8 @@ def _windows() -> Iterator[Case]:
             yield from cases_of(f"UpSampling{rank}D", OPEN[rank], {"size": 2})
     for mode in ("bilinear", "bicubic", "lanczos3"):
         yield from cases_of("UpSampling2D", IMAGES, {"size": (2, 3), "interpolation": mode}, rtol=2e-5)
-    yield from cases_of("UpSampling2D", OPEN[2], {"size": 2, "interpolation": "bilinear"}, rtol=2e-5)
+        yield from cases_of("UpSampling2D", OPEN[2], {"size": 2, "interpolation": mode}, rtol=2e-5)
+    yield from cases_of("UpSampling2D", OPEN[2], {"size": (1, 3), "interpolation": "bicubic"}, rtol=2e-5)
     yield from cases_of("UpSampling2D", FIRST[2], {"size": 2, "interpolation": "bilinear", **FIRST_OPTION}, rtol=2e-5)
     size = {"height": 5, "width": 12}
     for mode in ("bilinear", "nearest", "bicubic", "lanczos3", "lanczos5", "area"):

@@ -245,6 +245,14 @@ def sights() -> Iterator[Case]:
     shares = (In((4,), low=0.01, high=1), In((4,), low=0.01, high=1))
     yield from ops_of("binary_crossentropy", shares, {}, {"from_logits": True}, rtol=2e-5)
     yield from ops_of("categorical_crossentropy", shares, {}, {"from_logits": True}, rtol=2e-5)
+    for kind in ("binary", "categorical"):  # Keras looks for what they were made of, whichever of the two made them
+        for made in ("sigmoid", "softmax"):
+            yield from called_each(
+                f"{kind}_crossentropy.{made}",
+                lambda x, y, kind=kind, made=made: getattr(ops, f"{kind}_crossentropy")(x, getattr(ops, made)(y)),
+                shares,
+                rtol=2e-5,
+            )
     yield from ops_of(
         "sparse_categorical_crossentropy", (In((1,), "int32", 0, 4), In((4,), low=0.01, high=1)), {"from_logits": True}
     )

@@ -18,7 +18,6 @@ REFUSED: Mapping[str, str] = {
     "SimpleRNN of open length": "its length is unknown",
     "GRU of open length": "its length is unknown",
     "LSTM of open length": "its length is unknown",
-    "UpSampling2D bicubic of open sizes": "size is unknown",
 }
 """Cases that cannot be written, and words of the reason."""
 

@@ -27,8 +27,8 @@ from tests.applications import application_inputs, shared_application
 from tests.export.runtimes import difference, expected
 from tests.zoo.sampling import randomise
 
-OPERATORS = {"MobileNetV2": 64}
-"""How many operators a file may have: as many as TensorFlow's converter gives."""
+OPERATORS = {"MobileNetV2": 64, "MobileNetV3Small": 106}
+"""How many operators a file may have: as many as TensorFlow's converter gives, or fewer."""
 
 
 def written(model: keras.Model, *, batch_size: int | None = 1, weights: Any = "float32") -> bytes:
@@ -114,7 +114,7 @@ def test_tensors_are_called_as_layers_are() -> None:
     runtime = interpreter(written(small()), plain=True)
     runtime.allocate_tensors()
     names = {detail["name"] for detail in runtime.get_tensor_details()}
-    assert {"image", "conv", "layer_norm", "dense", "pool", "flat", "head", "conv/kernel"} <= names
+    assert {"image", "conv", "layer_norm", "dense", "pool", "head", "conv/kernel"} <= names
 
 
 @pytest.mark.parametrize("writer", ["graph", "converter"])

@@ -43,10 +43,25 @@ class Live:
 
 
 class Draw:
-    """A description in the making."""
+    """A description in the making.
 
-    def __init__(self, seed: int, policy: str | None = None, layout: str | None = None, inside: bool = False) -> None:
-        self.random = random.Random(seed)
+    Args:
+        seed: What weights and inputs follow from.
+        policy: The dtype policy of all layers.
+        layout: Whether channels come first or last.
+        inside: Whether it is of a model inside another.
+        chosen: What choices follow from; the seed by default.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        policy: str | None = None,
+        layout: str | None = None,
+        inside: bool = False,
+        chosen: random.Random | None = None,
+    ) -> None:
+        self.random = random.Random(seed) if chosen is None else chosen
         self.seed = seed
         self.policy = policy or self.pick(*POLICIES)
         self.layout = layout or self.pick(*["channels_last"] * 5, "channels_first")

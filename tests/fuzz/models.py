@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from kerasurgeon.keras_io.quick import quick_keras
 from tests.fuzz.building import Construction
 from tests.fuzz.description import Description, Ref, leaves
@@ -17,22 +19,23 @@ def focus(seed: int) -> tuple[str, str]:
     return KINDS[2 * seed % len(KINDS)], KINDS[(2 * seed + 1) % len(KINDS)]
 
 
-def draw_model(seed: int) -> tuple[Description, Construction]:
+def draw_model(
+    seed: int, policy: str | None = None, chosen: random.Random | None = None
+) -> tuple[Description, Construction]:
     """A model of three to a dozen steps over all kinds, with one to three inputs and outputs; with its layers.
 
     It is made by ``quick_keras``: ``tests/keras_io/test_quick.py`` shows that this makes the layers that Keras makes.
     """
     with quick_keras():
-        return _drawn(seed)
+        return _drawn(Draw(seed, policy, chosen=chosen))
 
 
-def _drawn(seed: int) -> tuple[Description, Construction]:
-    draw = Draw(seed)
+def _drawn(draw: Draw) -> tuple[Description, Construction]:
     kept: list[Live] = []
     x = draw.some(draw.pick(2, 3, 4, 4))
     if draw.chance(0.4):
         x = attempt(draw, x, ["Dense", "Conv1D", "Conv2D"])
-    for kind in (*focus(seed), *(draw.pick(*_LAYERS, *KINDS) for _ in range(draw.whole(0, 4)))):
+    for kind in (*focus(draw.seed), *(draw.pick(*_LAYERS, *KINDS) for _ in range(draw.whole(0, 4)))):
         ranks = MAKERS[kind].ranks
         for _ in range(3):
             try:
