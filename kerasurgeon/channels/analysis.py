@@ -16,11 +16,11 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from kerasurgeon.channels.tied import tie_uses
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.structure import map_leaves, values_in
-from kerasurgeon.channels.tied import tie_uses
 from kerasurgeon.ir.values import Value, WeightRef
 from kerasurgeon.keras_io import lift
 from kerasurgeon.rules import rule_for
@@ -271,9 +271,11 @@ class _Analysis:
 
     def _tie(self) -> None:
         """Weights are cut as all their uses say; those of a layer that another layer holds stay as they are."""
-        pairs, frozen = tie_uses(self.result, self.reads)
+        result = self.result
+        pairs, frozen, two_ways = tie_uses(self.graph, result.calls, result.weights, self.reads)
         self.pairs += pairs
         self.frozen += frozen
+        result.two_ways |= two_ways
         parts = {key for layer in self.layers.values() for key in layer.parts.values()}
         if parts:
             for (key, _), several in self.result.weights.items():

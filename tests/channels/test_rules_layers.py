@@ -62,6 +62,12 @@ def new(rank: str, build: Any, *args: Any, name: str = "Conv", suffix: str = "",
     return build(lambda: kind(6, *args, name="made", **NORMAL, **options)), {"one": 8, "made": 6}
 
 
+def _over_words(kind: Any, *args: Any, **options: Any) -> keras.Model:
+    shape = (1, 5, 8) if "data_format" in options else (5, 8, 1)
+    made = kind(*args, name="made", **NORMAL, **options)
+    return steps(lambda x: made(layers.Reshape(shape)(x)), length=5)
+
+
 def _merged(name: str) -> Callable[[], keras.Model]:
     return lambda: image(lambda x, y: getattr(layers, name)()([x, y]), two=8)
 
@@ -88,6 +94,13 @@ CONVOLUTIONS: dict[str, Case] = {
         {"one": 2, "made": 2},
     ),
     "grouped, read from the input": (lambda: _input_groups(), {"made": 3}),
+    "as wide as word vectors": (lambda: _over_words(layers.Conv2D, 6, (2, 8)), {"one": 8, "made": 6}),
+    "as wide, with zeros around": (lambda: _over_words(layers.Conv2D, 6, (2, 8), padding="same"), {"one": 0}),
+    "as wide, channels first": (lambda: _over_words(layers.Conv2D, 6, (5, 8), **FIRST), {"one": 8}),
+    "as long as all steps": (
+        lambda: steps(lambda x: layers.Conv1D(6, 8, name="made", **NORMAL)(layers.Permute((2, 1))(x))),
+        {"one": 8, "made": 6},
+    ),
 }
 NORMS: dict[str, Case] = {
     "BatchNormalization": (chain(layers.BatchNormalization), FREE),
