@@ -13,7 +13,7 @@ from keras import layers, ops
 from kerasurgeon.channels.analysis import analyse
 from kerasurgeon.keras_io import lift
 from kerasurgeon.rules.reasons import Reason
-from tests.channels.building import Case, Tail, array, assert_case, conv, dense, free, image, reasons, steps
+from tests.channels.building import Case, Tail, array, assert_case, conv, dense, doubts, free, image, reasons, steps
 
 FREE = {"one": 8}
 BOTH = {"one": 8, "two": 8}
@@ -246,6 +246,15 @@ def test_what_may_not_go_says_why(name: str) -> None:
     channels = analyse(lift(build()))
     assert free(channels, "one") == 0
     assert reason in reasons(channels, "one")
+
+
+@pytest.mark.parametrize("kind", [layers.GlobalAveragePooling1D, layers.GlobalMaxPooling1D])
+def test_channels_that_are_pooled_over_may_go_inexactly(kind: Any) -> None:
+    """As where Keras is told the wrong one of its formats."""
+    model = steps(lambda x: layers.Reshape((6, 1))(kind(data_format="channels_first")(x)))
+    channels = analyse(lift(model))
+    assert free(channels, "one") == 8
+    assert doubts(channels, "one") == {Reason.REDUCED}
 
 
 def test_labels_over_several_axes_shrink_independently() -> None:

@@ -30,10 +30,12 @@ class Turned(layers.Layer):
         self.other = other
 
     def build(self, shape: Any) -> None:
-        self.bias = self.add_weight(shape=(self.other.kernel.shape[0],), initializer="random_normal", name="bias")
+        shape = (self.other.weights[0].shape[0],)
+        self.bias = self.add_weight(shape=shape, initializer="random_normal", name="bias")
 
     def call(self, x: Any) -> Any:
-        return ops.tanh(ops.matmul(x, ops.transpose(self.other.kernel)) + self.bias)
+        kernel = self.other.kernel if isinstance(self.other, layers.Dense) else self.other.embeddings
+        return ops.tanh(ops.matmul(x, ops.transpose(kernel)) + self.bias)
 
 
 @keras.saving.register_keras_serializable("kerasurgeon_tied_channels")
@@ -67,6 +69,13 @@ def table() -> keras.Model:
     return keras.Model(tokens, ops.einsum("btc,vc->btv", x, one.embeddings))
 
 
+def table_turned() -> keras.Model:
+    """The head reads the table in its call."""
+    tokens, one = keras.Input((4,), dtype="int32"), layers.Embedding(20, 8, name="one")
+    x = dense(8, "three")(dense(6, "two", activation="tanh")(one(tokens)))
+    return keras.Model(tokens, Turned(one, name="head")(x))
+
+
 def bias_again() -> keras.Model:
     x, one = keras.Input((6,)), dense(8, "one")
     return keras.Model(x, dense(2)(ops.tanh(one(x) + one.bias)))
@@ -94,6 +103,7 @@ CASES: dict[str, Case] = {
     "a kernel turned round": (autoencoder, {"one": 8, "two": 5}),
     "a table that is an operand": (table, {"one": 8, "two": 6, "three": 8}),
     "a bias that is added once more": (bias_again, {"one": 8}),
+    "a table turned round, emitted": (lambda: ks.emit(ks.lift(table_turned()), fold=False), {"one": 8, "two": 6}),
     "one cell in two networks": (cells, {"one": 8, "first": 8}),
     "rows that stay in one use": (one_side_stays, {"before": 0, "one": 5}),
     "in a closed layer": (lambda: around(Closed), {"one": 0}),
@@ -130,12 +140,13 @@ def test_a_pruned_network_holds_one_variable(name: str) -> None:
         assert_same_and_tied(small, ks.emit(ks.lift(small)))
 
 
-@pytest.mark.parametrize(("build", "name"), [(cells, "first"), (bias_again, "one")])
+@pytest.mark.parametrize(("build", "name"), [(cells, "cell"), (bias_again, "one")])
 def test_a_grown_network_computes_the_same_with_one_variable(build: Callable[[], keras.Model], name: str) -> None:
     """Shares of a kernel that are uneven are those of both uses."""
     model = build()
     wide = ks.apply_passes(model, [Expand(width=1.5, uneven=0.5)])
-    assert wide.get_layer(name).units == 12
+    layer = wide.get_layer("first").cell if name == "cell" else wide.get_layer(name)
+    assert layer.units == 12
     assert len(wide.weights) == len(model.weights)
     data = np.random.default_rng(0).normal(size=(2, *model.input.shape[1:])).astype("float32")
     np.testing.assert_allclose(np.asarray(wide(data)), np.asarray(model(data)), atol=1e-5)
