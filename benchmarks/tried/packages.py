@@ -15,7 +15,7 @@ from keras import layers
 KIMM: dict[str, dict[str, Any]] = {
     "kimm RegNetY002": {},
     "kimm MobileNetV3W050Small": {},
-    "kimm GhostNet050": {},
+    "kimm GhostNetW050": {},
     "kimm EfficientNetLiteB0": {},
     "kimm VisionTransformerTiny16": {},
     "kimm ConvNeXtAtto": {},

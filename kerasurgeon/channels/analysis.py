@@ -16,6 +16,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from kerasurgeon.channels.tied import tie_uses
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.node import Node
@@ -119,8 +120,7 @@ class _Analysis:
         self.grids: list[tuple[Ids, tuple[int, ...]]] = []
         self.first_calls: dict[str, ChannelCall] = {}
         self.barred: dict[str, Why] = {}
-        self.references: set[tuple[str, str]] = set()
-        self.shared = {ref.layer for refs in graph.ties().values() for ref in refs}
+        self.reads: dict[tuple[str, str], list[tuple[str, Labels]]] = {}
 
     def run(self) -> Channels:
         labels = self.result.labels
@@ -129,7 +129,7 @@ class _Analysis:
         for value in values_in(self.graph.outputs):
             for factor in labels[value.node][value.index].factors:
                 self.frozen.append((factor.ids, (Reason.MODEL_OUTPUT, value.node)))
-        self._freeze_tied()
+        self._tie()
         self._solve()
         return self.result
 
@@ -140,7 +140,7 @@ class _Analysis:
             return (self._input(node),)
         call = self._call(node, layer)
         try:
-            why = _refused(layer, shared=node.layer in self.shared)
+            why = _refused(layer)
             if why is not None:
                 raise _Refused(why)
             found = rule_for(kind).channels(call)
@@ -171,9 +171,10 @@ class _Analysis:
             if isinstance(leaf, Value):
                 return labels[leaf.node][leaf.index]
             if isinstance(leaf, WeightRef):
-                self.references.add((leaf.layer, leaf.key))
                 array = self.layers[leaf.layer].weights[leaf.key].array
-                return Labels(tuple(array.shape), (), (Reason.TIED, leaf.layer), array)
+                read = Labels(tuple(array.shape), (), (Reason.TIED, leaf.layer), array)
+                self.reads.setdefault((leaf.layer, leaf.key), []).append((node.name, read))
+                return read
             if hasattr(leaf, "shape") and hasattr(leaf, "dtype"):
                 return Labels(tuple(leaf.shape), (), (Reason.FIXED_AXIS, node.name), leaf)
             return leaf
@@ -224,8 +225,6 @@ class _Analysis:
         for held in call.held:
             if isinstance(held.owner, str):
                 self._hold((node.layer, held.owner), held, first is call)
-            else:
-                self._hold_constant(node, call, held)
         requested = node.layer in self.request
         for block in call.blocks:
             if first is call:
@@ -270,16 +269,13 @@ class _Analysis:
             return
         known.append(held)
 
-    def _hold_constant(self, node: Node, call: ChannelCall, held: Held) -> None:
-        labels = call.inputs[int(held.owner)]
-        if labels.why[0] is Reason.TIED:
-            self.frozen.append((held.ids, labels.why))
-
-    def _freeze_tied(self) -> None:
-        """Weights that are operands somewhere, or belong to a layer that another layer holds, stay as they are."""
-        for owner in self.references:
-            for held in self.result.weights.get(owner, ()):
-                self.frozen.append((held.ids, (Reason.TIED, owner[0])))
+    def _tie(self) -> None:
+        """Weights are cut as all their uses say; those of a layer that another layer holds stay as they are."""
+        result = self.result
+        pairs, frozen, two_ways = tie_uses(self.graph, result.calls, result.weights, self.reads)
+        self.pairs += pairs
+        self.frozen += frozen
+        result.two_ways |= two_ways
         parts = {key for layer in self.layers.values() for key in layer.parts.values()}
         if parts:
             for (key, _), several in self.result.weights.items():
@@ -317,7 +313,7 @@ class _Refused(CannotTell):
         self.reason = why[0]
 
 
-def _refused(layer: Layer, *, shared: bool) -> tuple[Reason, str] | None:
+def _refused(layer: Layer) -> tuple[Reason, str] | None:
     if layer.prototype is not None:
         return Reason.NO_RULE, "it is made from Python functions"
     dtype = layer.config.get("dtype")
@@ -325,8 +321,6 @@ def _refused(layer: Layer, *, shared: bool) -> tuple[Reason, str] | None:
         return Reason.QUANTIZED, "its weights are quantised; cut the float model, then quantise it"
     if layer.parts:
         return Reason.TIED, "it holds a layer that is called elsewhere too"
-    if shared:
-        return Reason.TIED, "another layer holds its weights too"
     return None
 
 

@@ -209,7 +209,9 @@ class Budget:
             if isinstance(leaf, Value):
                 return self._spec(leaf.node, leaf.index, keep)
             if isinstance(leaf, WeightRef):
-                return array_spec(self.graph.layers[leaf.layer].weights[leaf.key].array)
+                array = self.graph.layers[leaf.layer].weights[leaf.key].array
+                several = self.channels.weights.get((leaf.layer, leaf.key), ())
+                return replace(array_spec(array), shape=_shape(array.shape, several, keep))
             if hasattr(leaf, "shape") and hasattr(leaf, "dtype"):
                 spec = array_spec(leaf)
                 return replace(spec, shape=_shape(leaf.shape, constants.get(position, ()), keep))

@@ -77,6 +77,8 @@ def find_consumers(graph: Graph, channels: Channels, gone: Array) -> tuple[dict[
         mask = _mask(factors, _summed_axes(graph, node), lost, len(graph.spec(node.inputs[0]).shape))
         if mask.any():
             found.setdefault(node.layer, []).append(Consumer(node, node.inputs[0], mask))
+        else:
+            notes.append(f"{node.name!r} is not compensated: what it loses does not lie along its channels")
     return found, notes
 
 

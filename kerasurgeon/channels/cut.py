@@ -91,10 +91,15 @@ def _shape(keep: Keep, channels: Channels, labels: Labels) -> tuple[int | None, 
 
 
 class _Touched:
-    """Which arrays of labels lose positions, looked up once per array."""
+    """Which arrays of labels lose positions, looked up once per array.
+
+    Attributes:
+        tied: New arrays of variables that several layers hold, by the number of the tie.
+    """
 
     def __init__(self, keep: Keep) -> None:
         self.keep = keep
+        self.tied: dict[int, Array] = {}
         self.seen: dict[int, tuple[Any, bool]] = {}
 
     def __call__(self, ids: Array) -> bool:
@@ -111,12 +116,16 @@ def _cut_layer(
     for name, weight in layer.weights.items():
         held = [item for item in channels.weights.get((key, name), ()) if touched(item.ids)]
         if held:
-            arrays[name] = Weight(remade(weight.array, held, keep), weight.trainable)
+            array = None if weight.tie is None else touched.tied.get(weight.tie)
+            array = remade(weight.array, held, keep) if array is None else array
+            if weight.tie is not None:
+                touched.tied[weight.tie] = array
+            arrays[name] = replace(weight, array=array)
     if arrays:
         for name, scale in call.scales:
             weight = layer.weights[name]
             array = arrays.get(name, weight).array
-            arrays[name] = Weight(_owned((array * scale(keep)).astype(array.dtype)), weight.trainable)
+            arrays[name] = replace(weight, array=_owned((array * scale(keep)).astype(array.dtype)))
         layer = layer.with_weights(**arrays)
     changes: dict[str, Any] = {}
     for path, ids in call.counts:
@@ -211,7 +220,7 @@ def _cut_operands(graph: Graph, node: Node, call: ChannelCall, keep: Keep, touch
             tensor = isinstance(leaf, (Value, WeightRef)) or (hasattr(leaf, "shape") and hasattr(leaf, "dtype"))
             position += tensor
             own = constants.get(position) if tensor else None
-            flat.append(leaf if own is None else remade(np.asarray(leaf), own, keep))
+            flat.append(leaf if own is None or isinstance(leaf, WeightRef) else remade(np.asarray(leaf), own, keep))
         args, kwargs = unflatten((args, kwargs), flat)
     for change in call.operand_changes:
         args, kwargs = change(keep, (args, kwargs))

@@ -7,7 +7,7 @@ of its own: the grown graph is analysed as the old one was, and its labels say w
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -175,15 +175,21 @@ def _fill(graph: Graph, channels: Channels, keep: Copies, origins: Origins, shar
     old = channels.graph
     scales = {node.layer: channels.calls[node.name].scales for node in reversed(old.nodes()) if node.name in origins}
     arrays: dict[str, dict[str, Weight]] = {}
+    tied: dict[int, Array] = {}
     for (key, path), several in channels.weights.items():
         if any(keep.changes(held.ids) for held in several):
             weight = old.layers[key].weights[path]
+            if weight.tie is not None and weight.tie in tied:
+                arrays.setdefault(key, {})[path] = replace(weight, array=tied[weight.tie])
+                continue
             array = _gathered(weight.array, several, origins.new.weights[key, path], keep, origins, shares)
             for name, scale in scales.get(key, ()):
                 if name == path:
                     array = (array * scale(keep)).astype(array.dtype)
             array.flags.writeable = False
-            arrays.setdefault(key, {})[path] = Weight(array, weight.trainable)
+            arrays.setdefault(key, {})[path] = replace(weight, array=array)
+            if weight.tie is not None:
+                tied[weight.tie] = array
     for key, own in arrays.items():
         graph.update_layer(key, graph.layers[key].with_weights(**own))
     for node in old.nodes():
@@ -207,7 +213,7 @@ def _fill_constants(
     for leaf in leaves((node.args, dict(node.kwargs))):
         position += _is_tensor(leaf)
         own = held.get(position) if _is_tensor(leaf) else None
-        if own is None:
+        if own is None or isinstance(leaf, WeightRef):
             flat.append(leaf)
         else:
             pairs = [one for one, _ in own], [other for _, other in own]

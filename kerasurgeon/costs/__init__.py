@@ -7,8 +7,9 @@ What is counted:
   activations, norms, pooling, element-wise arithmetic, interpolation and data movement count as 0, and so
   does work on weights alone. A convolution counts the whole kernel at every output position, where it reaches
   into padding too; a transposed one the whole kernel at every input position. Attention counts every score,
-  masked or not. A product of tensors without an index to sum over (an outer product) is element-wise. A layer
-  called twice is counted twice.
+  masked or not. A product of tensors without an index to sum over (an outer product) is element-wise. A fast
+  Fourier transform of n points counts ``2 n log2(n)``, of real numbers half of that. A layer called twice is
+  counted twice.
 * **Parameters** are the elements of all weights, moving statistics included, as ``model.count_params()``
   counts: a layer called twice is counted once. Seeds of random generators and constants among operands are no
   weights.

@@ -20,9 +20,9 @@ _MOST = 300
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 
 
-def is_foreign(cls: type[Any]) -> bool:
-    """Whether a class comes from outside Keras."""
-    return cls.__module__.partition(".")[0] != "keras"
+def is_foreign(cls: Any) -> bool:
+    """Whether a class or function comes from outside Keras."""
+    return str(cls.__module__).partition(".")[0] != "keras"
 
 
 def foreign_in(layer: Layer) -> str:

@@ -177,9 +177,14 @@ def parent_path(layer: Any) -> str:
 
 
 def place_inside(layer: Any, variable: Any) -> str | None:
-    """Where a layer holds a variable that another one has made: the names of the layers inside, and its own."""
+    """Where a layer holds a variable that another one has made: the names of the layers inside, and its own.
+
+    Keras' own layers call a variable as they call the attribute, whatever its maker has called it.
+    """
     if any(own is variable for own in (*layer._trainable_variables, *layer._non_trainable_variables)):
-        return str(variable.name)
+        own = type(layer).__module__.startswith("keras.")
+        held = [name.lstrip("_") for name, value in vars(layer).items() if own and value is variable]
+        return held[0] if held else str(variable.name)
     for inner in layer._layers:
         place = place_inside(inner, variable)
         if place is not None:

@@ -42,4 +42,17 @@ def without_defaults(layer: Any, kwargs: Any) -> dict[str, Any]:
     }
 
 
-__all__ = ["is_symbolic", "operand_leaves", "without_defaults", "without_training"]
+def built_for_others(layer: Any, args: Any) -> bool:
+    """Whether a layer is a row of layers that was built for sizes which the operand does not have.
+
+    Keras lets that pass where it runs the code of the layer around it, and not where it calls the row by itself.
+    """
+    if not isinstance(layer, keras.Sequential) or not layer.built or len(args) != 1 or not is_symbolic(args[0]):
+        return False
+    sizes, has = tuple(layer.inputs[0].shape), tuple(args[0].shape)
+    return len(sizes) == len(has) and any(
+        None not in pair and pair[0] != pair[1] for pair in zip(sizes, has, strict=True)
+    )
+
+
+__all__ = ["built_for_others", "is_symbolic", "operand_leaves", "without_defaults", "without_training"]

@@ -28,9 +28,16 @@ from kerasurgeon.keras_io.inlining import is_sparse
 from kerasurgeon.keras_io.internals import calls_of, flatten_layers, keras_mask, nodes_of, set_keras_mask
 from kerasurgeon.keras_io.open_activations import ends_in, foreign_activation
 from kerasurgeon.keras_io.open_branches import same_but_for_idle
+from kerasurgeon.keras_io.open_clock import asks_the_clock
 from kerasurgeon.keras_io.open_elsewhere import agrees
 from kerasurgeon.keras_io.open_masks import take_away, with_masks
-from kerasurgeon.keras_io.open_operands import is_symbolic, operand_leaves, without_defaults, without_training
+from kerasurgeon.keras_io.open_operands import (
+    built_for_others,
+    is_symbolic,
+    operand_leaves,
+    without_defaults,
+    without_training,
+)
 from kerasurgeon.keras_io.open_redirects import CALL, NOW, REPLACED, SYMBOLIC, Done, Training
 from kerasurgeon.keras_io.open_sizes import FreeSize, UntraceableError, has_free
 from kerasurgeon.keras_io.open_undoing import Before
@@ -98,11 +105,11 @@ class Opener:
         frame, operands, bound, recorded = entered
         frame.training = training
         function = self._function(layer, node, frame, operands)
-        if function.constants:
+        if function.constants or asks_the_clock(layer):
             again, others, *_ = self._entered(layer, node)
             again.training, again.elsewhere = training, frame.elsewhere
-            if not function.computes_with(self._function(layer, node, again, others).constants):
-                raise UntraceableError("it computes with numbers that are others in every call, as random ones are")
+            if not function.computes_with(self._function(layer, node, again, others)):
+                raise UntraceableError("it computes with numbers that are others in every call: random, or the time")
         return frame, Traced(function, bound, recorded)
 
     def _function(self, layer: Any, node: Any, frame: _Frame, operands: Any) -> Walked:
@@ -273,6 +280,10 @@ class _Frame:
         )
         if not any(map(is_symbolic, leaves((args, kwargs)))):
             args, kwargs = map_leaves(self._symbolic, (args, kwargs))
+        if built_for_others(layer, args) and not kwargs:
+            for part in layer.layers:
+                args = (self.called(part, args, {}),)
+            return args[0]
         known = layer.built
         with self.aside():
             kwargs = with_masks(layer, args, kwargs)

@@ -45,19 +45,26 @@ class Walked:
     @property
     def constants(self) -> list[Any]:
         """The arrays among the operands of the calls, and in ops."""
-        found = [leaf for node in self.nodes for leaf in leaves((node.arguments.args, node.arguments.kwargs))]
-        found += [leaf for one in self.operations if not isinstance(one, keras.Layer) for leaf in leaves(vars(one))]
         return [
             leaf
-            for leaf in found
+            for leaf in self._fixed()
             if hasattr(leaf, "shape") and hasattr(leaf, "dtype") and not isinstance(leaf, (KerasTensor, keras.Variable))
         ]
 
-    def computes_with(self, constants: list[Any]) -> bool:
-        """Whether its constants have the values of others."""
-        pairs = list(zip(self.constants, constants, strict=False))
-        return len(self.constants) == len(constants) and all(
-            np.array_equal(keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(other)) for one, other in pairs
+    def _fixed(self) -> list[Any]:
+        found = [leaf for node in self.nodes for leaf in leaves((node.arguments.args, node.arguments.kwargs))]
+        return found + [
+            leaf for one in self.operations if not isinstance(one, keras.Layer) for leaf in leaves(vars(one))
+        ]
+
+    def computes_with(self, other: Walked) -> bool:
+        """Whether its arrays and numbers have the values of those of another trace."""
+        pairs = list(zip(self.constants, other.constants, strict=False))
+        numbers = [[leaf for leaf in each._fixed() if type(leaf) in (int, float)] for each in (self, other)]
+        return (
+            len(self.constants) == len(other.constants)
+            and numbers[0] == numbers[1]
+            and all(np.array_equal(*map(keras.ops.convert_to_numpy, pair)) for pair in pairs)
         )
 
     def nest_inputs(self, structure: Any) -> None:

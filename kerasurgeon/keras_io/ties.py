@@ -80,7 +80,7 @@ def reached_by(function: Any) -> Iterator[Any]:
             found = [item.__func__, item.__self__]
         elif isinstance(item, FunctionType) and item.__module__.partition(".")[0] not in _OTHERS:
             cells = [cell.cell_contents for cell in item.__closure__ or () if _is_filled(cell)]
-            names = _names(item.__code__)
+            names = names_in(item.__code__)
             globals_ = [item.__globals__[name] for name in names if name in item.__globals__]
             found = [*cells, *(item.__defaults__ or ()), *(item.__kwdefaults__ or {}).values(), *globals_]
         elif isinstance(item, Mapping):
@@ -97,12 +97,12 @@ def _is_filled(cell: CellType) -> bool:
         return False
 
 
-def _names(code: CodeType) -> set[str]:
+def names_in(code: CodeType) -> set[str]:
     """The names that a function's code looks up, functions inside it included."""
     names = set(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            names |= _names(constant)
+            names |= names_in(constant)
     return names
 
 

@@ -110,13 +110,21 @@ class Convolution(_Convolution):
     def channels(self, call: ChannelCall) -> Labels:
         """New channels; of a grouped convolution, whole groups or one channel of every group."""
         axis = channel_axis(call.config)
-        reads = call.along(call.only(call.input, axis), axis)
+        whole = _whole_axes(call, axis)
+        kept = call.only(call.input, axis, *whole)
+        reads = call.along(kept, axis)
         makes = call.fresh(call.config["filters"])
         if call.config["groups"] > 1:
             reads = _tie_groups(call, reads, makes)
         else:
             call.count(filters=makes)
-        call.weight("kernel", {-2: reads, -1: makes}, contracts=-2)
+        across = dict(whole.values())
+        if whole:
+            sizes = list(enumerate(call.config["kernel_size"]))
+            call.change(
+                lambda keep: {"kernel_size": tuple(keep.count(across[at]) if at in across else n for at, n in sizes)}
+            )
+        call.weight("kernel", {**across, -2: reads, -1: makes}, contracts=(-2, *across))
         call.weight("bias", {0: makes})
         activated(call, makes, axis == -1)
         return call.output(makes, axis)
@@ -212,6 +220,25 @@ class TransposedConvolution(_Convolution):
         activated(call, makes, axis == -1)
         call.count(filters=makes)
         return call.output(makes, axis)
+
+
+def _whole_axes(call: ChannelCall, channels: int) -> dict[int, tuple[int, Ids]]:
+    """Axes of the operand that the kernel spans, so that they are summed over: for each that of the kernel, and labels.
+
+    As where a kernel is as wide as the word vectors that it is laid over.
+    """
+    config, labels = call.config, call.input
+    size = per_axis(config["kernel_size"], labels.rank - 2)
+    first = 1 if channels == -1 else 2
+    if config["padding"] != "valid":
+        return {}
+    return {
+        first + place: (place, factor.ids)
+        for place, span in enumerate(size)
+        if span > 1 and span == labels.shape[first + place]
+        for factor in [labels.factor(first + place)]
+        if factor is not None and len(factor.axes) == 1
+    }
 
 
 def _filters_first(kernel: Array) -> Array:

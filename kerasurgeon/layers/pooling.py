@@ -21,9 +21,19 @@ from kerasurgeon.rules.layout import channel_axis, per_axis, sides_per_axis, spa
 from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.onnx_parts import Order, Padded, Tensor
 from kerasurgeon.rules.positions import Border, Enlarged, Gone, Window
+from kerasurgeon.rules.reasons import Reason
 from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Free
 from kerasurgeon.rules.tflite_call import TfliteCall
+
+
+def _passed(call: ChannelCall, labels: Labels) -> Labels:
+    axis = channel_axis(call.config) % labels.rank
+    if len(call.shape) > labels.rank:  # ops.adaptive_average_pool, as Keras 3.15 has it
+        raise CannotTell("Keras tells another shape of its result than the result has")
+    kept = call.only(labels, axis)
+    after = min(axis, len(call.shape) - 1) if axis > 1 else axis
+    return kept.moved(call.shape, {axis: after})
 
 
 class PerChannel(Free):
@@ -31,13 +41,7 @@ class PerChannel(Free):
 
     def channels(self, call: ChannelCall) -> Labels:
         """As they were, perhaps at another axis where spatial axes went."""
-        labels = call.input
-        axis = channel_axis(call.config) % labels.rank
-        if len(call.shape) > labels.rank:  # ops.adaptive_average_pool, as Keras 3.15 has it
-            raise CannotTell("Keras tells another shape of its result than the result has")
-        kept = call.only(labels, axis)
-        after = min(axis, len(call.shape) - 1) if axis > 1 else axis
-        return kept.moved(call.shape, {axis: after})
+        return _passed(call, call.input)
 
     def channelwise(self, layer: Layer) -> bool:
         """Channels are apart."""
@@ -90,6 +94,19 @@ class GlobalPooling(PerChannel):
     def __init__(self, takes: Literal["mean", "max", "other"]) -> None:
         super().__init__()
         self.takes = takes
+
+    def channels(self, call: ChannelCall) -> Labels:
+        """Labels along the axes that go may go, not exactly: of fewer, the mean or maximum is another."""
+        labels, axis = call.input, channel_axis(call.config) % call.input.rank
+        if "output_size" in call.config or len(call.inputs) > 1:
+            return super().channels(call)
+        rest = []
+        for factor in labels.factors:
+            if axis in factor.axes:
+                rest.append(factor)
+            else:
+                call.inexactly(factor.ids, Reason.REDUCED)
+        return _passed(call, Labels(labels.shape, tuple(rest), labels.why))
 
     def positions(self, layer: Layer, rank: int) -> Gone:
         """They are gone."""

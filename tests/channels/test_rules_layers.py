@@ -13,7 +13,7 @@ from keras import layers, ops
 from kerasurgeon.channels.analysis import analyse
 from kerasurgeon.keras_io import lift
 from kerasurgeon.rules.reasons import Reason
-from tests.channels.building import Case, Tail, array, assert_case, conv, dense, free, image, reasons, steps
+from tests.channels.building import Case, Tail, array, assert_case, conv, dense, doubts, free, image, reasons, steps
 
 FREE = {"one": 8}
 BOTH = {"one": 8, "two": 8}
@@ -62,6 +62,12 @@ def new(rank: str, build: Any, *args: Any, name: str = "Conv", suffix: str = "",
     return build(lambda: kind(6, *args, name="made", **NORMAL, **options)), {"one": 8, "made": 6}
 
 
+def _over_words(kind: Any, *args: Any, **options: Any) -> keras.Model:
+    shape = (1, 5, 8) if "data_format" in options else (5, 8, 1)
+    made = kind(*args, name="made", **NORMAL, **options)
+    return steps(lambda x: made(layers.Reshape(shape)(x)), length=5)
+
+
 def _merged(name: str) -> Callable[[], keras.Model]:
     return lambda: image(lambda x, y: getattr(layers, name)()([x, y]), two=8)
 
@@ -88,6 +94,13 @@ CONVOLUTIONS: dict[str, Case] = {
         {"one": 2, "made": 2},
     ),
     "grouped, read from the input": (lambda: _input_groups(), {"made": 3}),
+    "as wide as word vectors": (lambda: _over_words(layers.Conv2D, 6, (2, 8)), {"one": 8, "made": 6}),
+    "as wide, with zeros around": (lambda: _over_words(layers.Conv2D, 6, (2, 8), padding="same"), {"one": 0}),
+    "as wide, channels first": (lambda: _over_words(layers.Conv2D, 6, (5, 8), **FIRST), {"one": 8}),
+    "as long as all steps": (
+        lambda: steps(lambda x: layers.Conv1D(6, 8, name="made", **NORMAL)(layers.Permute((2, 1))(x))),
+        {"one": 8, "made": 6},
+    ),
 }
 NORMS: dict[str, Case] = {
     "BatchNormalization": (chain(layers.BatchNormalization), FREE),
@@ -233,6 +246,15 @@ def test_what_may_not_go_says_why(name: str) -> None:
     channels = analyse(lift(build()))
     assert free(channels, "one") == 0
     assert reason in reasons(channels, "one")
+
+
+@pytest.mark.parametrize("kind", [layers.GlobalAveragePooling1D, layers.GlobalMaxPooling1D])
+def test_channels_that_are_pooled_over_may_go_inexactly(kind: Any) -> None:
+    """As where Keras is told the wrong one of its formats."""
+    model = steps(lambda x: layers.Reshape((6, 1))(kind(data_format="channels_first")(x)))
+    channels = analyse(lift(model))
+    assert free(channels, "one") == 8
+    assert doubts(channels, "one") == {Reason.REDUCED}
 
 
 def test_labels_over_several_axes_shrink_independently() -> None:

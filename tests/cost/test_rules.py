@@ -43,9 +43,7 @@ UNKNOWN_LAYERS = {
     "Lambda",
     "Layer",
     "MaxNumBoundingBoxes",
-    "MelSpectrogram",
     "Pipeline",
-    "STFTSpectrogram",
     "TFSMLayer",
     "TorchModuleWrapper",
     "Wrapper",
@@ -63,10 +61,9 @@ UNKNOWN_OPS = {
         "vectorized_map",
         "while_loop",
     ),
-    # Decompositions, solvers, transforms, filters
+    # Decompositions, solvers, filters
     *("cholesky", "cholesky_inverse", "det", "eig", "eigh", "inv", "jvp", "logdet", "lstsq", "lu_factor"),
     *("matrix_rank", "pinv", "qr", "slogdet", "solve", "solve_triangular", "svd"),
-    *("fft", "fft2", "ifft2", "irfft", "istft", "rfft", "stft"),
     *("cdist", "corrcoef", "correlate", "ctc_decode", "ctc_loss", "gaussian_blur", "sobel_edges", "ssim"),
     # The bases of others
     *("operation", "segment_reduction"),

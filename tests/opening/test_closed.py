@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -82,6 +83,10 @@ def draws_from_a_generator(self: Odd, x: Any, training: Any) -> Any:
     return self.dense(x) + np.random.default_rng().normal(size=4).astype("float32")
 
 
+def asks_the_time(self: Odd, x: Any, training: Any) -> Any:
+    return self.dense(x) * time.time()
+
+
 def makes_a_layer(self: Odd, x: Any, training: Any) -> Any:
     self.dense = layers.Dense(4, name="another")
     return self.dense(x)
@@ -111,6 +116,7 @@ def fixes_training(self: Odd, x: Any, training: Any) -> Any:
         (fixes_training, "training=True"),
         (draws_from_numpy, "draws random numbers"),
         (draws_from_a_generator, "numbers that are others in every call"),
+        (asks_the_time, "numbers that are others in every call"),
         (makes_a_layer, "cannot add new elements of state"),
         (takes_its_layer_away, "boolean"),
     ],

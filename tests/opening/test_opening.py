@@ -285,6 +285,30 @@ def test_a_layer_with_a_rule_stays_as_it_is() -> None:
     assert "embed/word" in ks.lift(model)
 
 
+class Rows(layers.Layer):
+    """Builds a row of layers for other sizes than it calls it on."""
+
+    def __init__(self, margin: int = 2, **options: Any) -> None:
+        super().__init__(**options)
+        self.margin = margin
+        self.row = keras.Sequential([layers.Conv2D(4, 3, padding="same"), layers.BatchNormalization()], name="row")
+
+    def build(self, shape: Any) -> None:
+        self.row.build((shape[0], shape[1] + self.margin, *shape[2:]))
+
+    def call(self, x: Any, training: Any = None) -> Any:
+        return ops.tanh(self.row(x, training=training))
+
+
+def test_rows_of_layers_that_were_built_for_other_sizes() -> None:
+    x = keras.Input((6, 5, 3))
+    model = randomised(keras.Model(x, Rows(name="rows")(x)))
+    graph = ks.lift(model)
+    assert not graph.model.closed
+    data = RNG.normal(size=(2, 6, 5, 3)).astype("float32")
+    np.testing.assert_array_equal(array(ks.emit(graph, fold=False)(data)), array(model(data)))
+
+
 @keras.saving.register_keras_serializable("numbers")
 class Numbers(layers.Layer):
     """Multiplied by a number that is trained, and one added."""
