@@ -39,6 +39,7 @@ ORDER = (
     "simplify",
     "replacing",
     "channels",
+    "streams",
     "adapting",
     "sparsity",
     "recover",

@@ -21,6 +21,7 @@ from kerasurgeon.layers.onnx_attention import (
     write_grouped_query,
     write_multi_head,
 )
+from kerasurgeon.rules.answers import Mixing
 from kerasurgeon.rules.call import Call, CannotTell, elements
 from kerasurgeon.rules.channel_call import ChannelCall, Operands
 from kerasurgeon.rules.keep import Keep
@@ -29,6 +30,16 @@ from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.reasons import Reason
 from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Rule
+
+_PROJECTIONS = ("query", "key", "value", "gate", "attention_output")
+
+
+def _projecting(layer: Layer) -> Mixing | None:
+    """What is read goes through three projections, or four, and what comes out through one more."""
+    known = {f"{name}/{weight}" for name in _PROJECTIONS for weight in ("kernel", "bias")}
+    if not known >= set(layer.weights):
+        return None  # adapters, scales of quantised kernels
+    return Mixing({f"{name}/kernel": f"{name}/bias" for name in _PROJECTIONS[:-1]}, makes=True)
 
 
 class _Attention(Rule):
@@ -50,6 +61,10 @@ class MultiHeadAttention(_Attention):
     def onnx(self, call: OnnxCall) -> None:
         """Products of matrices and a Softmax."""
         write_multi_head(call)
+
+    def mixing(self, layer: Layer) -> Mixing | None:
+        """Its projections."""
+        return _projecting(layer)
 
     def macs(self, call: Call) -> int:
         """Four projections (five with a gate), and per head ``T x S`` scores and their weighted sum."""
@@ -82,6 +97,10 @@ class GroupedQueryAttention(_Attention):
     def onnx(self, call: OnnxCall) -> None:
         """Products of matrices and a Softmax."""
         write_grouped_query(call)
+
+    def mixing(self, layer: Layer) -> Mixing | None:
+        """Its projections."""
+        return _projecting(layer)
 
     def macs(self, call: Call) -> int:
         """As for ``MultiHeadAttention``, with the projections of key and value shared."""

@@ -55,6 +55,10 @@ class Pooling(PerChannel):
         super().__init__()
         self.takes = takes
 
+    def carries(self, layer: Layer, rank: int) -> bool:
+        """Means, not maxima."""
+        return self.takes == "mean"
+
     def positions(self, layer: Layer, rank: int) -> Window:
         """A window of the pool's size."""
         config, axes = layer.config, rank - 2
@@ -90,6 +94,10 @@ class GlobalPooling(PerChannel):
     def __init__(self, takes: Literal["mean", "max", "other"]) -> None:
         super().__init__()
         self.takes = takes
+
+    def carries(self, layer: Layer, rank: int) -> bool:
+        """Means, not maxima."""
+        return self.takes == "mean"
 
     def positions(self, layer: Layer, rank: int) -> Gone:
         """They are gone."""
