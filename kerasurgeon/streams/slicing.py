@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
 
@@ -15,13 +15,14 @@ from kerasurgeon.channels.least_squares import reconstruct
 from kerasurgeon.costs import Allowance, cost, require_counted
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.name_patterns import names_match
+from kerasurgeon.ir.values import WeightRef
 from kerasurgeon.keras_io.batches import require_telling
 from kerasurgeon.keras_io.derive import derive_specs
 from kerasurgeon.rewrite.context import Context, RankedGroup
 from kerasurgeon.rewrite.option_checks import check_known_patterns
 from kerasurgeon.rewrite.passes import Skip
 from kerasurgeon.streams.axes import principal_axes
-from kerasurgeon.streams.streams import Stream, find_streams
+from kerasurgeon.streams.streams import Stream, find_streams, untied
 from kerasurgeon.streams.turning import turn
 from kerasurgeon.streams.twins import project, silenced
 from kerasurgeon.streams.widths import TARGETS, SliceOptions, Units, Widths
@@ -74,7 +75,7 @@ class _Slicing:
         if not turned:
             self._nothing(total)
             return
-        channels = analyse(result)
+        channels = analyse(untied(result))
         units = [_units(channels, one) for one in turned]
         widths = Widths(channels, units, options, total, context.sizes)
         kept, said = widths.chosen()
@@ -165,7 +166,9 @@ class _Slicing:
                 return reference
 
             context.expect(projected)
+        ties = graph.ties()
         cut_channels(graph, gone, channels)
+        _tie(graph, ties)
         _refresh(graph)
         for one, number in zip(turned, kept, strict=True):
             for name in one.norms:
@@ -206,6 +209,15 @@ def _correct(graph: Graph, name: str, width: int, kept: int) -> None:
     scale = layer.weights["scale"].array.astype(np.float64) / sqrt(share)
     layer = layer.with_config(epsilon=layer.config["epsilon"] / share).with_weights(scale=scale)
     graph.update_layer(graph[name].layer, layer)
+
+
+def _tie(graph: Graph, ties: Mapping[int, Sequence[WeightRef]]) -> None:
+    """Let layers that held one variable hold one again: a cut makes a new one in each."""
+    for tie, refs in ties.items():
+        for ref in refs:
+            layer = graph.layers[ref.layer]
+            weight = replace(layer.weights[ref.key], tie=tie)
+            graph.update_layer(ref.layer, replace(layer, weights={**layer.weights, ref.key: weight}))
 
 
 def _refresh(graph: Graph) -> None:

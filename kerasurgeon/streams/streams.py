@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import networkx as nx
@@ -82,7 +82,7 @@ def find_streams(graph: Graph) -> tuple[list[Stream], dict[str, str]]:
     Args:
         graph: The graph; it is only read.
     """
-    known, channels = Known(graph), analyse(graph)
+    known, channels = Known(graph), analyse(untied(graph))
     streams: list[Stream] = []
     left: dict[str, str] = {}
     groups: dict[tuple[int, ...], list[Norm]] = {}
@@ -101,6 +101,16 @@ def find_streams(graph: Graph) -> tuple[list[Stream], dict[str, str]]:
         except Skip as skip:
             left[several[0].root.name] = skip.reason
     return streams, left
+
+
+def untied(graph: Graph) -> Graph:
+    """A copy of a graph in which layers that hold one variable have one each: for the analysis of channels."""
+    twin = graph.copy()
+    for key in {ref.layer for refs in graph.ties().values() for ref in refs}:
+        layer = twin.layers[key]
+        weights = {path: replace(weight, tie=None) for path, weight in layer.weights.items()}
+        twin.update_layer(key, replace(layer, weights=weights))
+    return twin
 
 
 class _Walk:
@@ -158,14 +168,14 @@ class _Walk:
         graph, channels = self.graph, self.channels
         ins = [value for value in dict.fromkeys(node.inputs) if self._met(value)]
         outs = [value for index in range(len(node.outputs)) if self._met(value := Value(node.name, index))]
+        if not any(not self.known.is_zero(value) for value in outs or ins):
+            return  # zeros are zeros, however they are turned
         call = channels.calls.get(node.name)
         if call is None:
             if ins:
                 raise Skip(f"{node.name!r} reads it: {channels.barriers.get(node.name, 'it is not known')}")
             return
         held = [item for item in call.held if self.member[channels.unit[item.ids]].any()]
-        if not ins and not outs and not held:
-            return
         for value in (*ins, *outs):
             self._require_last(value)
         combination, kind = combination_of(graph, node), graph.kind(node)
@@ -310,10 +320,12 @@ class _Walk:
     def _check_weights(self) -> None:
         """Refuse weights that something else uses too, but for products that turn with them."""
         stream, graph = self.stream, self.graph
-        shared = {ref.layer for refs in graph.ties().values() for ref in refs}
+        for refs in graph.ties().values():
+            axes = [stream.makes.get((ref.layer, ref.key)) for ref in refs]
+            read = [ref for ref in refs if (ref.layer, ref.key) in stream.reads]
+            if read or (set(axes) != {None} and len(set(axes)) > 1):
+                raise Skip(f"{refs[0].layer!r} and {refs[1].layer!r} hold one weight, and use it in different ways")
         for key in stream.layers:
-            if key in shared:
-                raise Skip(f"other layers hold the weights of {key!r}")
             for user, _ in self.known.readers(key):
                 if user.name not in stream.tied:
                     raise Skip(f"{user.name!r} reads a weight of {key!r}")
