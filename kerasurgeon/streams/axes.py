@@ -61,10 +61,10 @@ def principal_axes(
 
 
 def reading_places(stream: Stream) -> list[tuple[str, Value]]:
-    """Where a stream itself is read: a call that reads it, and the tensor; each tensor once."""
+    """Where a stream, or what a norm gives of it, is turned: a call that reads it there, and the tensor; each once."""
     places = [(norm.nodes[0].name, norm.value) for norm in stream.norms]
     places += [(name, value) for value, name in stream.raw]
-    places += [(name, value) for name, (value, norm) in stream.tied.items() if norm is None]
+    places += [(name, value) for name, (value, _) in stream.tied.items()]
     return list({value: (name, value) for name, value in reversed(places)}.values())[::-1]
 
 

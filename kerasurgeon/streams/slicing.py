@@ -18,6 +18,7 @@ from kerasurgeon.ir.name_patterns import names_match
 from kerasurgeon.ir.values import WeightRef
 from kerasurgeon.keras_io.batches import require_telling
 from kerasurgeon.keras_io.derive import derive_specs
+from kerasurgeon.rewrite.calls import substitute
 from kerasurgeon.rewrite.context import Context, RankedGroup
 from kerasurgeon.rewrite.option_checks import check_known_patterns
 from kerasurgeon.rewrite.passes import Skip
@@ -40,6 +41,7 @@ class _Turned:
     energy: Array
     norms: tuple[str, ...]
     between: tuple[str, ...]
+    masks: tuple[str, ...]
 
 
 def slice_streams(graph: Graph, options: SliceOptions, context: Context) -> None:
@@ -141,7 +143,7 @@ class _Slicing:
                 context.left(stream.norms[0].root, skip.reason)
                 continue
             result = trial
-            turned.append(_Turned(stream, axes, energy, put["norms"], put["between"]))
+            turned.append(_Turned(stream, axes, energy, **put))
         return result, turned
 
     def _cut(
@@ -173,6 +175,8 @@ class _Slicing:
         for one, number in zip(turned, kept, strict=True):
             for name in one.norms:
                 _correct(graph, name, one.stream.width, number)
+            for name in one.masks if number < one.stream.width else ():
+                substitute(graph, name, graph[name].inputs[0])
 
     def _log(self, one: _Turned, kept: int) -> None:
         stream, context = one.stream, self.context

@@ -51,6 +51,7 @@ class Stream:
         raw: Tensors of it that kernels read without a norm, with the calls that read them.
         reads: The kernels that read it.
         makes: The weights that make it, with the axis of the channels.
+        both: Those of them that something reads the stream by, too; with the calls that write it by them.
         constants: Arrays that are added to it: the sum, their place among its operands, the axis of the channels.
         tied: Calls that multiply what a norm gives by what is known, or by a weight that also makes the stream: the
             operand that they read, and the norm, ``None`` for the stream itself.
@@ -62,6 +63,7 @@ class Stream:
     raw: list[tuple[Value, str]] = field(default_factory=list)
     reads: dict[Key, Reads] = field(default_factory=dict)
     makes: dict[Key, int] = field(default_factory=dict)
+    both: dict[Key, list[Value]] = field(default_factory=dict)
     constants: list[tuple[str, int, int]] = field(default_factory=list)
     tied: dict[str, tuple[Value, Norm | None]] = field(default_factory=dict)
 
@@ -122,6 +124,7 @@ class _Walk:
         self.graph, self.channels, self.known, self.units = graph, channels, known, units
         self.stream = Stream("", len(units), norms=own)
         self.normed: dict[Value, Norm] = {}
+        self.kernels: set[str] = set()  # layers that give what products read the stream by
         self.inside = {node.name: norm for norm in norms for node in norm.nodes}
         self.member = np.zeros(channels.units, bool)
         self.member[units] = True
@@ -187,6 +190,9 @@ class _Walk:
             self._mix(node, ins, outs)
         elif is_multilinear(graph, node) and not outs and (data := self._data(node)) is not None:
             self.stream.tied[node.name] = data, self.normed.get(data)
+            for other in set(node.inputs) - {data}:
+                needed = nx.ancestors(graph.digraph, other.node) | {other.node}
+                self.kernels |= {graph[name].layer for name in needed}
         else:
             raise Skip(f"{node.name!r} ({kind}) is in it, which is no sum over its channels")
 
@@ -325,6 +331,13 @@ class _Walk:
             read = [ref for ref in refs if (ref.layer, ref.key) in stream.reads]
             if read or (set(axes) != {None} and len(set(axes)) > 1):
                 raise Skip(f"{refs[0].layer!r} and {refs[1].layer!r} hold one weight, and use it in different ways")
+            if set(axes) != {None}:
+                stream.both |= {(ref.layer, ref.key): [] for ref in refs}
+        two_ways = self.channels.two_ways
+        stream.both |= {key: [] for key in stream.makes if key in two_ways or key[0] in self.kernels}
+        for (key, _), written in stream.both.items():
+            calls = [node.value for node in graph.calls(key) if not self.known.is_known(node.value)]
+            written += [value for value in calls if self._met(value)]
         for key in stream.layers:
             for user, _ in self.known.readers(key):
                 if user.name not in stream.tied:

@@ -21,7 +21,7 @@ from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.structure import leaves, unflatten
 from kerasurgeon.ir.values import Value, WeightRef
 from kerasurgeon.keras_io.running import Runner
-from kerasurgeon.rewrite.calls import call
+from kerasurgeon.rewrite.calls import call, splice
 from kerasurgeon.rewrite.passes import Skip
 from kerasurgeon.streams.known import Known
 from kerasurgeon.streams.norms import Norm
@@ -40,8 +40,9 @@ def turn(graph: Graph, stream: Stream, basis: Array) -> dict[str, tuple[str, ...
         basis: ``(width, width)``: orthogonal. Where the norms take the mean away, its last column is that direction.
 
     Returns:
-        The names of the norms that were put in, and of the layers between a norm and a weight that also makes the
-        stream, as ``"norms"`` and ``"between"``.
+        The names of the norms that were put in; of the layers between a norm and a weight that also makes the stream;
+        of what takes the mean away from what such a weight makes: ``"norms"``, ``"between"``, ``"masks"``. The last do
+        nothing where the last axis is left out.
 
     Raises:
         Skip: What a product reads does not turn with the stream; the graph is not to be used.
@@ -51,7 +52,9 @@ def turn(graph: Graph, stream: Stream, basis: Array) -> dict[str, tuple[str, ...
     if stream.centred:
         made[:, -1] = 0.0
     for (key, path), axis in stream.makes.items():
-        graph.set_weight(key, path, _along(graph.layers[key].weights[path].array, axis, made))
+        matrix = basis if (key, path) in stream.both else made
+        graph.set_weight(key, path, _along(graph.layers[key].weights[path].array, axis, matrix))
+    masks = [_put_mask(graph, value) for several in stream.both.values() for value in several if stream.centred]
     for (key, path), reads in stream.reads.items():
         _turn_reader(graph, key, path, reads, basis)
     for name, position, axis in stream.constants:
@@ -63,8 +66,8 @@ def turn(graph: Graph, stream: Stream, basis: Array) -> dict[str, tuple[str, ...
         if name not in dead:
             graph.remove(name)
     for name, (value, _) in stream.tied.items():
-        _require_turned(before, graph, name, value, basis if not stream.centred else made)
-    return {"norms": norms, "between": tuple(name for name in between if name)}
+        _require_turned(before, graph, name, value, basis)
+    return {"norms": norms, "between": tuple(name for name in between if name), "masks": tuple(masks)}
 
 
 def _along(array: Array, axis: int, matrix: Array) -> Array:
@@ -102,6 +105,16 @@ def _turn_constant(graph: Graph, name: str, position: int, axis: int, matrix: Ar
         flat.append(_along(np.asarray(leaf), axis, matrix) if array and place == position else leaf)
     args, kwargs = unflatten(node.operands, flat)
     graph.set_operands(name, args, kwargs)
+
+
+def _put_mask(graph: Graph, value: Value) -> str:
+    """Take away the last axis, the mean, of what a weight makes that something else needs whole. Returns its name."""
+    spec = graph.spec(value)
+    mask = np.ones(spec.shape[-1] or 1, spec.dtype)
+    mask[-1] = 0
+    put = splice(graph, lambda tensor: keras.ops.multiply(tensor, mask), value, like=value.node)
+    graph.replace_uses(value, put, keep=[put.node])
+    return str(put.node)
 
 
 def _put_between(graph: Graph, name: str, value: Value, norm: Norm | None, basis: Array) -> str:
@@ -155,7 +168,7 @@ def _require_turned(before: Graph, after: Graph, name: str, value: Value, basis:
     """
     node, turned = before[name], after[name]
     shape = [2 if size is None else size for size in before.spec(value).shape]
-    rows = np.random.default_rng(0).standard_normal(shape) @ (basis @ basis.T)
+    rows = np.random.default_rng(0).standard_normal(shape)
     results = []
     for graph, called, data in ((before, node, rows), (after, turned, rows @ basis)):
         known = Known(graph)
