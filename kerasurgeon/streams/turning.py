@@ -58,7 +58,7 @@ def turn(graph: Graph, stream: Stream, basis: Array) -> dict[str, tuple[str, ...
     for (key, path), reads in stream.reads.items():
         _turn_reader(graph, key, path, reads, basis)
     for name, position, axis in stream.constants:
-        _turn_constant(graph, name, position, axis, made)
+        turn_constant(graph, name, position, axis, made)
     between = [_put_between(graph, name, *tied, basis) for name, tied in stream.tied.items()]
     dead = set(graph.unused())
     norms = tuple(_put_norm(graph, norm) for norm in stream.norms)
@@ -97,7 +97,16 @@ def _turn_reader(graph: Graph, key: str, path: str, reads: Reads, basis: Array) 
     graph.update_layer(key, layer)
 
 
-def _turn_constant(graph: Graph, name: str, position: int, axis: int, matrix: Array) -> None:
+def turn_constant(graph: Graph, name: str, position: int, axis: int, matrix: Array) -> None:
+    """Apply a matrix to an array among the operands of a call, along one axis, in place.
+
+    Args:
+        graph: The graph.
+        name: The call.
+        position: Which of its operands, tensors and arrays counted.
+        axis: The axis.
+        matrix: ``(size of the axis, size)``.
+    """
     node, place, flat = graph[name], -1, []
     for leaf in leaves(node.operands):
         array = not isinstance(leaf, (Value, WeightRef)) and hasattr(leaf, "shape") and hasattr(leaf, "dtype")

@@ -12,6 +12,7 @@ from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.values import Value
 from kerasurgeon.rewrite.calls import call
 from kerasurgeon.streams.streams import Stream
+from kerasurgeon.streams.turning import turn_constant
 
 Array = np.ndarray[Any, Any]
 
@@ -57,5 +58,9 @@ def silenced(graph: Graph, channels: Channels, gone: Array) -> Graph:
                 array = array * alive[held.ids].astype(array.dtype).reshape(shape)
         if array is not twin.layers[key].weights[path].array:
             twin.set_weight(key, path, array)
+    for name, call_ in channels.calls.items():
+        for held in call_.held:
+            if isinstance(held.owner, int) and not alive[held.ids].all() and len(held.axes) == 1:
+                turn_constant(twin, name, held.owner, held.axes[0], np.diag(alive[held.ids].astype(np.float64)))
     mask_units(twin, channels, gone)
     return twin

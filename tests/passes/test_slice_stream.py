@@ -169,7 +169,7 @@ def test_least_squares_bring_readers_closer(network: tuple[keras.Model, Oracle])
     model, _ = network
 
     def part(one: keras.Model) -> keras.Model:
-        return keras.Model(one.inputs, one.get_layer("inner_0").output)
+        return keras.Model(one.input, one.get_layer("inner_0").output)
 
     errors = {}
     for way in ("none", "least_squares"):
@@ -341,11 +341,11 @@ def mixed() -> keras.Model:
 REFUSED: dict[str, tuple[Callable[[], keras.Model], str]] = {
     "post-norm": (post_norm, "the norms stand behind the sums"),
     "activation": (lambda: stream(layers.ReLU(name="relu")), "'relu'"),
-    "activation of a writer": (lambda: stream(activation="gelu"), "something behind its kernel"),
+    "activation of a writer": (lambda: stream(activation="gelu"), "straight from a kernel"),
     "depthwise": (lambda: stream(layers.DepthwiseConv2D(3, padding="same", name="dw")), "'dw'"),
     "batch norm": (lambda: stream(layers.BatchNormalization(name="bn")), "'bn'"),
     "group norm": (lambda: stream(layers.GroupNormalization(4, name="gn")), ""),
-    "max pooling": (lambda: stream(layers.MaxPooling2D(name="pool")), "'pool'"),
+    "max pooling": (lambda: stream(layers.MaxPooling2D(2, name="pool")), "'pool'"),
     "a number": (lambda: stream(lambda x: x + 1.0), "the same for all channels"),
     "returned": (returned, "the model returns it"),
     "without a norm": (unnormed, "'probe' reads it without a norm"),
@@ -365,7 +365,7 @@ def test_other_streams_are_left_alone(name: str) -> None:
 
 
 def test_means_and_sums_are_passed() -> None:
-    model = stream(layers.AveragePooling2D(), layers.Dropout(0.2), lambda x: 2.0 * x)
+    model = stream(layers.AveragePooling2D(2), layers.Dropout(0.2), lambda x: 2.0 * x)
     randomise(model, 0)
     data = np.random.default_rng(0).standard_normal((8, 6, 6, 3)).astype("float32")
     result = run(SliceStream(ratio=0), model, data=data)
@@ -382,7 +382,7 @@ def test_budgets_are_met(target: str, value: float) -> None:
         for cost in (ks.cost(model), ks.cost(small))
     )
     wanted = value * before if value <= 1 else value
-    assert wanted * 0.9 < after <= wanted
+    assert wanted * 0.85 < after <= wanted
 
 
 def test_what_cannot_be_reached_is_refused() -> None:
@@ -412,7 +412,7 @@ def test_a_recipe_says_the_same(tmp_path: Path) -> None:
     result = ks.Pipeline.from_recipe(recipe).run(transformer(), data=ids(0))
     (group,) = result.report.passes[0].groups
     assert (group.channels, group.kept) == (WIDTH, 12)
-    assert "of the energy" in str(result.report)
+    assert any("16 -> 12 channels" in site.what for site in result.report.passes[0].sites)
 
 
 @pytest.mark.parametrize(
