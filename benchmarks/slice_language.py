@@ -3,15 +3,15 @@
     python benchmarks/slice_language.py [NAME ...] [--write docs/slicing.md]
 
 The networks, the grammar and the losses are those of ``open_language.py``, trained for 480 steps and opened, with norms
-that are written out. Each is brought to a share of its MACs by the hidden width alone, and not trained again; 256 sequences of training
-tokens are the data.
+that are written out. Each is brought to a share of its MACs by the hidden width alone, and not trained again; 256
+sequences of training tokens are the data.
 
 - pruned: ``PruneChannels`` with all other layers in ``ignore``, channels by size.
 - sliced: ``SliceStream``.
 - everything: ``PruneChannels(macs=...)`` of all channels, with least squares.
 
-The first figure of a pair is without compensation, the second with least squares. GPT2 reads its table of words both ways,
-which ``PruneChannels`` leaves alone.
+The first figure of a pair is without compensation, the second with least squares. GPT2 reads its table of words both
+ways, which ``PruneChannels`` leaves alone.
 """
 
 from __future__ import annotations

@@ -54,20 +54,25 @@ def turn(graph: Graph, stream: Stream, basis: Array) -> dict[str, tuple[str, ...
     for (key, path), axis in stream.makes.items():
         matrix = basis if (key, path) in stream.both else made
         graph.set_weight(key, path, _along(graph.layers[key].weights[path].array, axis, matrix))
-    masks = [_put_mask(graph, value) for several in stream.both.values() for value in several if stream.centred]
+    written = [value for several in stream.both.values() for value in several if stream.centred]
+    masks = {value: _put_mask(graph, value) for value in written}
     for (key, path), reads in stream.reads.items():
         _turn_reader(graph, key, path, reads, basis)
     for name, position, axis in stream.constants:
         turn_constant(graph, name, position, axis, made)
     between = [_put_between(graph, name, *tied, basis) for name, tied in stream.tied.items()]
     dead = set(graph.unused())
-    norms = tuple(_put_norm(graph, norm) for norm in stream.norms)
+    norms = tuple(_put_norm(graph, norm, masks.get(norm.value, norm.value)) for norm in stream.norms)
     for name in graph.unused():
         if name not in dead:
             graph.remove(name)
     for name, (value, _) in stream.tied.items():
         _require_turned(before, graph, name, value, basis)
-    return {"norms": norms, "between": tuple(name for name in between if name), "masks": tuple(masks)}
+    return {
+        "norms": norms,
+        "between": tuple(name for name in between if name),
+        "masks": tuple(put.node for put in masks.values()),
+    }
 
 
 def _along(array: Array, axis: int, matrix: Array) -> Array:
@@ -116,14 +121,14 @@ def turn_constant(graph: Graph, name: str, position: int, axis: int, matrix: Arr
     graph.set_operands(name, args, kwargs)
 
 
-def _put_mask(graph: Graph, value: Value) -> str:
-    """Take away the last axis, the mean, of what a weight makes that something else needs whole. Returns its name."""
+def _put_mask(graph: Graph, value: Value) -> Value:
+    """Take away the last axis, the mean, of what a weight makes that something else needs whole."""
     spec = graph.spec(value)
     mask = np.ones(spec.shape[-1] or 1, spec.dtype)
     mask[-1] = 0
-    put = splice(graph, lambda tensor: keras.ops.multiply(tensor, mask), value, like=value.node)
+    put: Value = splice(graph, lambda tensor: keras.ops.multiply(tensor, mask), value, like=value.node)
     graph.replace_uses(value, put, keep=[put.node])
-    return str(put.node)
+    return put
 
 
 def _put_between(graph: Graph, name: str, value: Value, norm: Norm | None, basis: Array) -> str:
@@ -142,19 +147,19 @@ def _put_between(graph: Graph, name: str, value: Value, norm: Norm | None, basis
     return put.node
 
 
-def _put_norm(graph: Graph, norm: Norm) -> str:
-    """A root mean square without a scale in the place of a norm. Returns its name."""
+def _put_norm(graph: Graph, norm: Norm, value: Value) -> str:
+    """A root mean square of a tensor, without a scale, in the place of a norm. Returns its name."""
     root = graph[norm.root.name]
     layer = keras.layers.RMSNormalization(epsilon=norm.epsilon, name=f"{_short(root.name)}_new")
-    value = call(graph, _like(layer, graph, root), norm.value, weights={"scale": np.ones(len(norm.scale))}, like=root)
-    graph.replace_uses(root.value, value)
+    put = call(graph, _like(layer, graph, root), value, weights={"scale": np.ones(len(norm.scale))}, like=root)
+    graph.replace_uses(root.value, put)
     for node in reversed(norm.nodes):
         graph.remove(node.name)
     name = graph.layers[root.layer].name if root.layer in graph.layers else _short(root.name)
     free = f"{root.scope}/{name}" if root.scope else name
     if free in graph or free in graph.layers:
-        return value.node
-    return graph.rename(value.node, name).name
+        return put.node
+    return graph.rename(put.node, name).name
 
 
 def _like(layer: keras.Layer, graph: Graph, node: Node) -> keras.Layer:
