@@ -21,7 +21,7 @@ from kerasurgeon.layers.onnx_attention import (
     write_grouped_query,
     write_multi_head,
 )
-from kerasurgeon.rules.answers import Mixing
+from kerasurgeon.layers.projecting import Projecting
 from kerasurgeon.rules.call import Call, CannotTell, elements
 from kerasurgeon.rules.channel_call import ChannelCall, Operands
 from kerasurgeon.rules.keep import Keep
@@ -30,16 +30,6 @@ from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.reasons import Reason
 from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Rule
-
-_PROJECTIONS = ("query", "key", "value", "gate", "attention_output")
-
-
-def _projecting(layer: Layer) -> Mixing | None:
-    """What is read goes through three projections, or four, and what comes out through one more."""
-    known = {f"{name}/{weight}" for name in _PROJECTIONS for weight in ("kernel", "bias")}
-    if not known >= set(layer.weights):
-        return None  # adapters, scales of quantised kernels
-    return Mixing({f"{name}/kernel": f"{name}/bias" for name in _PROJECTIONS[:-1]}, makes=True)
 
 
 class _Attention(Rule):
@@ -55,16 +45,12 @@ def _operands(call: Call) -> tuple[TensorSpec, TensorSpec, TensorSpec]:
     return query, key if isinstance(key, TensorSpec) else value, value
 
 
-class MultiHeadAttention(_Attention):
+class MultiHeadAttention(Projecting):
     """MultiHeadAttention, over any attention axes, with or without a gate."""
 
     def onnx(self, call: OnnxCall) -> None:
         """Products of matrices and a Softmax."""
         write_multi_head(call)
-
-    def mixing(self, layer: Layer) -> Mixing | None:
-        """Its projections."""
-        return _projecting(layer)
 
     def macs(self, call: Call) -> int:
         """Four projections (five with a gate), and per head ``T x S`` scores and their weighted sum."""
@@ -91,16 +77,12 @@ class MultiHeadAttention(_Attention):
         return multi_head_attention(call)
 
 
-class GroupedQueryAttention(_Attention):
+class GroupedQueryAttention(Projecting):
     """GroupQueryAttention: fewer heads for key and value, repeated for the scores."""
 
     def onnx(self, call: OnnxCall) -> None:
         """Products of matrices and a Softmax."""
         write_grouped_query(call)
-
-    def mixing(self, layer: Layer) -> Mixing | None:
-        """Its projections."""
-        return _projecting(layer)
 
     def macs(self, call: Call) -> int:
         """As for ``MultiHeadAttention``, with the projections of key and value shared."""
