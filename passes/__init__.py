@@ -26,6 +26,7 @@ from kerasurgeon.passes.replace_with_shunt import ReplaceWithShunt
 from kerasurgeon.passes.replace_with_translator import ReplaceWithTranslator
 from kerasurgeon.passes.set_output_stride import SetOutputStride
 from kerasurgeon.passes.simplify import Simplify
+from kerasurgeon.passes.slice_stream import SliceStream
 from kerasurgeon.passes.sparsify import Sparsify
 from kerasurgeon.passes.tucker_split import TuckerSplit
 
@@ -53,6 +54,7 @@ __all__ = [
     "ReplaceWithTranslator",
     "SetOutputStride",
     "Simplify",
+    "SliceStream",
     "Sparsify",
     "TuckerSplit",
 ]

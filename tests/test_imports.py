@@ -39,6 +39,7 @@ ORDER = (
     "simplify",
     "replacing",
     "channels",
+    "streams",
     "adapting",
     "sparsity",
     "recover",
@@ -121,6 +122,7 @@ FRONTS = (
     "rules",
     "simplify",
     "sparsity",
+    "streams",
 )
 PUBLIC = {f"kerasurgeon.{name}": importlib.import_module(f"kerasurgeon.{name}") for name in ("authoring", *FRONTS)}
 PASS_FILES = [path for path in PASSES if path.name != "__init__.py"]

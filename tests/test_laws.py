@@ -43,6 +43,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "ReplaceWithShunt": {"region": "*"},
     "ReplaceWithTranslator": {"cuts": [("none", "nothing")]},
     "SetOutputStride": {"stride": 64},
+    "SliceStream": {"ratio": 0.25},
     "Sparsify": {"sparsity": 0.5},
     "TuckerSplit": {"energy": 0.9},
     "ReplaceLayers": {"pattern": "Conv3D", "function": "kerasurgeon.replacing.replacements:two_3x3"},

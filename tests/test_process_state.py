@@ -256,6 +256,7 @@ OPTIONS: dict[str, Callable[[Given], dict[str, Any]]] = {
     "ReplaceWithShunt": lambda _: {"region": "b0_conv..b0_add"},
     "ReplaceWithTranslator": lambda given: {"cuts": (given.cut.first, given.cut.last)},
     "SetOutputStride": lambda _: {"stride": 1},
+    "SliceStream": lambda _: {"ratio": 0.25},
     "Sparsify": lambda _: {"sparsity": 0.5},
     "TuckerSplit": lambda _: {"ratio": 0.5},
 }

@@ -63,6 +63,7 @@ def reconstruct(
     ridge: float | None = None,
     seed: int = 0,
     kernels: bool = True,
+    twin: Graph | None = None,
 ) -> list[str]:
     """Fit all layers that lose inputs, in place, in the order of the network. See the module.
 
@@ -78,6 +79,7 @@ def reconstruct(
         ridge: How strongly kernels are held to what they are; by default chosen for each layer on held-out samples.
         seed: Draws the positions.
         kernels: Whether kernels are fitted element by element, and not only scaled, output by output.
+        twin: The graph in which the units are gone, if that is not the masked one; it is fitted too.
 
     Returns:
         Notes on what was done.
@@ -85,7 +87,7 @@ def reconstruct(
     count = min(MOST_SAMPLES, samples_at_once(graph, _MEMORY))
     blocks = list(input_batches(graph, data, count, most=count))
     batch = [np.concatenate(arrays) for arrays in zip(*blocks, strict=True)]
-    return _Fit(graph, channels, gone, consumers, ridge, np.random.default_rng(seed), kernels).run(batch)
+    return _Fit(graph, channels, gone, consumers, ridge, np.random.default_rng(seed), kernels, twin).run(batch)
 
 
 class _Fit:
@@ -98,10 +100,11 @@ class _Fit:
         ridge: float | None,
         rng: np.random.Generator,
         kernels: bool,
+        twin: Graph | None = None,
     ) -> None:
         self.graph, self.channels, self.gone = graph, channels, gone
         self.consumers, self.ridge, self.rng, self.kernels = consumers, ridge, rng, kernels
-        self.whole, self.twin = graph.copy(), _masked(graph, channels, gone)
+        self.whole, self.twin = graph.copy(), _masked(graph, channels, gone) if twin is None else twin
         self.notes: list[str] = []
 
     def run(self, batch: list[Array]) -> list[str]:

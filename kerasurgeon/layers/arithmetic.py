@@ -161,6 +161,10 @@ class Cast(Elementwise):
         order = call.input.order
         call.give(call.read(call.input, order, call.output.dtype), order)
 
+    def carries(self, layer: Layer, rank: int) -> bool:
+        """From numbers to numbers with a point, rounding aside."""
+        return "float" in str(layer.config.get("dtype"))
+
     def identity(self, call: Call) -> str:
         """To the dtype that the tensor has."""
         if call.input.dtype == call.output.dtype:
@@ -170,6 +174,10 @@ class Cast(Elementwise):
 
 class Copy(Elementwise):
     """``ops.copy``."""
+
+    def carries(self, layer: Layer, rank: int) -> bool:
+        """Always."""
+        return True
 
     def onnx(self, call: OnnxCall) -> None:
         """Nothing."""

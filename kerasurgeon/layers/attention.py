@@ -21,6 +21,7 @@ from kerasurgeon.layers.onnx_attention import (
     write_grouped_query,
     write_multi_head,
 )
+from kerasurgeon.layers.projecting import Projecting
 from kerasurgeon.rules.call import Call, CannotTell, elements
 from kerasurgeon.rules.channel_call import ChannelCall, Operands
 from kerasurgeon.rules.keep import Keep
@@ -44,7 +45,7 @@ def _operands(call: Call) -> tuple[TensorSpec, TensorSpec, TensorSpec]:
     return query, key if isinstance(key, TensorSpec) else value, value
 
 
-class MultiHeadAttention(_Attention):
+class MultiHeadAttention(Projecting):
     """MultiHeadAttention, over any attention axes, with or without a gate."""
 
     def onnx(self, call: OnnxCall) -> None:
@@ -76,7 +77,7 @@ class MultiHeadAttention(_Attention):
         return multi_head_attention(call)
 
 
-class GroupedQueryAttention(_Attention):
+class GroupedQueryAttention(Projecting):
     """GroupQueryAttention: fewer heads for key and value, repeated for the scores."""
 
     def onnx(self, call: OnnxCall) -> None:

@@ -45,7 +45,13 @@ def _pair(call: ChannelCall) -> tuple[int, int]:
     return call.inputs[0].rank, call.inputs[1].rank
 
 
-class MatMul(Rule):
+class _OfTensors(Rule):
+    def multiplies(self, layer: Layer) -> bool:
+        """Always."""
+        return True
+
+
+class MatMul(_OfTensors):
     """``ops.matmul``."""
 
     def onnx(self, call: OnnxCall) -> None:
@@ -72,7 +78,7 @@ class MatMul(Rule):
         return True
 
 
-class InnerProduct(Rule):
+class InnerProduct(_OfTensors):
     """``ops.dot`` and ``ops.inner``: with a number, a plain multiplication."""
 
     def onnx(self, call: OnnxCall) -> None:
@@ -94,7 +100,7 @@ class InnerProduct(Rule):
         return contracted(call, (first + "Z", second[:place] + "Z" + second[place:]), first + second)
 
 
-class VectorDot(Rule):
+class VectorDot(_OfTensors):
     """``ops.vdot``: both operands flattened."""
 
     def onnx(self, call: OnnxCall) -> None:
@@ -107,7 +113,7 @@ class VectorDot(Rule):
         return elements(shape) if shape else 0
 
 
-class TensorDot(Rule):
+class TensorDot(_OfTensors):
     """``ops.tensordot``: over the last and first ``axes`` axes, or over those listed."""
 
     def onnx(self, call: OnnxCall) -> None:
@@ -141,7 +147,7 @@ class TensorDot(Rule):
         return contracted(call, ("".join(first), "".join(second)), "".join(staying))
 
 
-class Einsum(Rule):
+class Einsum(_OfTensors):
     """``ops.einsum``."""
 
     def onnx(self, call: OnnxCall) -> None:

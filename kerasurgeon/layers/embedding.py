@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.layers.onnx_dense import write_embedding, write_reversed
+from kerasurgeon.rules.answers import Mixing
 from kerasurgeon.rules.call import Call, CannotTell, elements
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Factor, Ids, Labels
@@ -19,6 +20,10 @@ class Embedding(Rule):
     def macs(self, call: Call) -> int:
         """None: a look-up."""
         return 0
+
+    def mixing(self, layer: Layer) -> Mixing | None:
+        """Rows of the table, as they are."""
+        return Mixing({}, makes=True) if set(layer.weights) == {"embeddings"} else None
 
     def keeps_batch(self, layer: Layer) -> bool:
         """Always."""
@@ -53,6 +58,11 @@ class ReversibleEmbedding(Embedding):
     def macs(self, call: Call) -> int:
         """None for the look-up; output elements x features in reverse."""
         return elements(call.output.shape) * elements(call.input.shape[-1:]) if call.operand(1, "reverse") else 0
+
+    def mixing(self, layer: Layer) -> Mixing | None:
+        """Rows of the table one way, products with rows the other way; a soft limit on those is behind the sums."""
+        known = {"embeddings", "reverse_embeddings"}
+        return Mixing(dict.fromkeys(known, ""), makes=True) if known >= set(layer.weights) else None
 
     def channels(self, call: ChannelCall) -> Labels:
         """The features that it makes are those that it reads in reverse; the ids stay."""

@@ -18,7 +18,7 @@ from kerasurgeon.layers.onnx_norms import (
     write_normalized,
 )
 from kerasurgeon.layers.pooling import shown
-from kerasurgeon.rules.answers import Affine, Statistics
+from kerasurgeon.rules.answers import Affine, Normalisation, Statistics
 from kerasurgeon.rules.call import Call, CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Factor, Ids, Labels
@@ -83,6 +83,10 @@ class StatisticsOverAxes(_Norm):
     def __init__(self, *keys: str) -> None:
         super().__init__()
         self.keys = keys
+
+    def normalisation(self, layer: Layer, rank: int) -> Normalisation | None:
+        """Over one axis, as the config says."""
+        return _over_one_axis(layer, rank, self.keys)
 
     def channels(self, call: ChannelCall) -> Labels:
         """May shrink, not exactly: the statistics are then those of fewer channels."""
@@ -276,8 +280,20 @@ class Normalize(Free):
         return Labels(labels.shape, tuple(factors), labels.why)
 
 
+def _over_one_axis(layer: Layer, rank: int, keys: tuple[str, ...]) -> Normalisation | None:
+    axes = normalised_axes(layer.config.get("axis", -1), rank)
+    if len(axes) != 1 or layer.config.get("rms_scaling"):
+        return None
+    epsilon = layer.config.get("epsilon")
+    return None if epsilon is None else Normalisation(axes[0], float(epsilon), len(keys) > 1, *keys)
+
+
 class StatisticsOverAxesOp(Free):
     """``ops.layer_normalization``, ``ops.rms_normalization``: statistics over the normalised axes."""
+
+    def normalisation(self, layer: Layer, rank: int) -> Normalisation | None:
+        """Over one axis; scale and shift are operands."""
+        return _over_one_axis(layer, rank, ("",) if layer.kind == "ops.rms_norm" else ("", ""))
 
     def onnx(self, call: OnnxCall) -> None:
         """Its steps; LayerNormalization over the last axes is told by runtimes themselves."""

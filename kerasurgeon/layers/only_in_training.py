@@ -61,6 +61,10 @@ class SpatialDropout(PerChannel, OnlyInTraining):
 class Identity(Elementwise):
     """Identity."""
 
+    def carries(self, layer: Layer, rank: int) -> bool:
+        """Always."""
+        return True
+
     def onnx(self, call: OnnxCall) -> None:
         """Nothing."""
         call.give_operand(call.input)

@@ -59,6 +59,10 @@ class Pooling(PerChannel):
         super().__init__()
         self.takes = takes
 
+    def carries(self, layer: Layer, rank: int) -> bool:
+        """Means, not maxima."""
+        return self.takes == "mean"
+
     def positions(self, layer: Layer, rank: int) -> Window:
         """A window of the pool's size."""
         config, axes = layer.config, rank - 2
@@ -107,6 +111,10 @@ class GlobalPooling(PerChannel):
             else:
                 call.inexactly(factor.ids, Reason.REDUCED)
         return _passed(call, Labels(labels.shape, tuple(rest), labels.why))
+
+    def carries(self, layer: Layer, rank: int) -> bool:
+        """Means, not maxima."""
+        return self.takes == "mean"
 
     def positions(self, layer: Layer, rank: int) -> Gone:
         """They are gone."""

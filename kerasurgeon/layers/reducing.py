@@ -32,6 +32,10 @@ class Reduction(Free):
         super().__init__()
         self.exact, self.key = exact, key
 
+    def carries(self, layer: Layer, rank: int) -> bool:
+        """Means and sums; where they are over the channels themselves, these are not in the result."""
+        return layer.kind in ("ops.mean", "ops.sum")
+
     def positions(self, layer: Layer, rank: int) -> Positions:
         """Each by itself where it is over the channels and keeps their axis; gone where it is over all positions.
 

@@ -104,6 +104,42 @@ class Affine:
     shift_key: str
 
 
+@dataclass(frozen=True, slots=True)
+class Normalisation:
+    """What comes in, divided by the root of its mean square over one axis, or of its variance.
+
+    Attributes:
+        axis: The axis; negative ones count from the end.
+        epsilon: What is added to the mean square.
+        centred: Whether the mean is taken away first.
+        scale: Path of the weight that scales; of an op, its second operand does.
+        shift: Path of the weight that is added last; of an op, its third operand is.
+    """
+
+    axis: int
+    epsilon: float
+    centred: bool
+    scale: str = ""
+    shift: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mixing:
+    """A layer whose kernels alone meet channels: what it reads of them goes into sums, what it makes of them comes out.
+
+    Attributes:
+        reads: The kernels that sum over channels, each with the bias that what they give is added to.
+        makes: Whether what it makes comes out of a kernel and a bias, with nothing behind them.
+        even: Whether a constant that is read gives the same everywhere: padding makes a border.
+        new_bias: Entries of the config that give a layer without a bias one; ``None`` if it can have none.
+    """
+
+    reads: Mapping[str, str]
+    makes: bool
+    even: bool = True
+    new_bias: Mapping[str, Any] | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Statistics:
     """What is known of a result whatever goes in: means and variances, in shapes that broadcast against it."""

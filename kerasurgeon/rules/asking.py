@@ -12,7 +12,7 @@ from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import TensorSpec
-from kerasurgeon.rules.answers import Affine, Combination, Join, Movement, Product, Sum
+from kerasurgeon.rules.answers import Affine, Combination, Join, Mixing, Movement, Normalisation, Product, Sum
 from kerasurgeon.rules.call import Call, CannotTell, call_of
 from kerasurgeon.rules.linear import LinearForm
 from kerasurgeon.rules.positions import Each, Positions
@@ -104,6 +104,33 @@ def commutes(layer: Layer) -> bool:
 def affine_of(layer: Layer) -> Affine | None:
     """What a layer multiplies channels by and adds to them in inference, if it does that and no more."""
     return _told(lambda: rule_for(layer.kind).affine(layer))
+
+
+def normalisation_of(graph: Graph, node: Node) -> Normalisation | None:
+    """The statistics over one axis that a node divides by, if it does that and no more than scale and shift."""
+    if not node.inputs:
+        return None
+    layer, rank = graph.layer_of(node), len(graph.spec(node.inputs[0]).shape)
+    return _told(lambda: rule_for(layer.kind).normalisation(layer, rank))
+
+
+def mixing_of(layer: Layer) -> Mixing | None:
+    """The kernels of a layer between which its channels are, if channels meet nothing else."""
+    return _told(lambda: rule_for(layer.kind).mixing(layer))
+
+
+def carries_channels(graph: Graph, node: Node) -> bool:
+    """Whether a node certainly does the same to all channels, by sums with weights."""
+    if len(set(node.inputs)) != 1:
+        return False
+    layer, rank = graph.layer_of(node), len(graph.spec(node.inputs[0]).shape)
+    return bool(_told(lambda: rule_for(layer.kind).carries(layer, rank)))
+
+
+def is_multilinear(graph: Graph, node: Node) -> bool:
+    """Whether a node gives a sum of products of its operands."""
+    layer = graph.layer_of(node)
+    return bool(_told(lambda: rule_for(layer.kind).multiplies(layer)))
 
 
 def identity_of(graph: Graph, node: Node) -> str | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.values import TensorSpec
-from kerasurgeon.rules.answers import Affine, Combination, Movement, Statistics
+from kerasurgeon.rules.answers import Affine, Combination, Mixing, Movement, Normalisation, Statistics
 from kerasurgeon.rules.call import Call, CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Labels
@@ -133,6 +133,41 @@ class Rule:
             CannotTell: They do not depend on it, but cannot be told.
         """
         return None
+
+    def normalisation(self, layer: Layer, rank: int) -> Normalisation | None:
+        """The statistics over one axis that it divides by; ``None`` if it does something else.
+
+        Args:
+            layer: The layer.
+            rank: How many axes its first operand has.
+        """
+        return None
+
+    def mixing(self, layer: Layer) -> Mixing | None:
+        """The kernels between which its channels are; ``None`` if channels meet something else too.
+
+        Raises:
+            CannotTell: As ``linear``.
+        """
+        form = self.linear(layer)
+        if form is None:
+            return None
+        first, last = (not kernel.depthwise and kernel.groups == 1 for kernel in (form.kernels[0], form.kernels[-1]))
+        made = last and layer.config.get("activation") in (None, "linear")
+        return Mixing({form.kernels[0].key: form.bias} if first else {}, made, form.even, form.new_bias)
+
+    def carries(self, layer: Layer, rank: int) -> bool:
+        """Whether it does the same to all channels, by sums with weights: a matrix may stand before it or behind it.
+
+        Args:
+            layer: The layer.
+            rank: How many axes its first operand has.
+        """
+        return self.only_in_training(layer) or self.movement(layer, rank) is not None
+
+    def multiplies(self, layer: Layer) -> bool:
+        """Whether it is a sum of products of its operands: twice one of them gives twice the result."""
+        return False
 
     def identity(self, call: Call) -> str | None:
         """Why a call returns what it reads, as in "its rate is 0"; ``None`` if no setting could make it so.

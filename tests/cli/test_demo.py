@@ -18,9 +18,9 @@ SHOWN_ELSEWHERE = {
     "Compress",
     *("ChangeClasses", "ChangeInput", "PruneEmbedding"),
     *("DropBlock", "InsertBlock", "MergeBlocks", "ReplaceWithShunt", "ReplaceWithTranslator", "SetOutputStride"),
-    *("Expand", "MorphNetShrink", "ReconstructWidths"),
+    *("Expand", "MorphNetShrink", "ReconstructWidths", "SliceStream"),
 }
-"""One budget, blocks, learned widths and other inputs and classes have commands and examples of their own."""
+"""One budget, blocks, learned widths, streams and other inputs and classes have commands and examples of their own."""
 
 
 @pytest.mark.example
