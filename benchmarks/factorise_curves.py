@@ -26,7 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from pruning_curves import EPOCHS, accuracy, mean
+from tasks import accuracy
 
 import kerasurgeon as ks
 from kerasurgeon.atomic import staged, write_text
@@ -35,6 +35,7 @@ from kerasurgeon.workflows.data import Digits, load_digits
 from kerasurgeon.workflows.demo.network import build_network, train
 
 KEPT = (0.6, 0.4, 0.2, 0.1)
+EPOCHS = 20
 SAMPLES = 512
 RATE = 3e-3
 
@@ -144,7 +145,7 @@ def page(curves: Curves, full: list[float], epochs: int, images: int) -> str:
         ]
         for label, found in curves.items():
             cells = []
-            for kept, point in zip(KEPT, mean(found), strict=True):
+            for kept, point in zip(KEPT, np.mean(found, axis=0), strict=True):
                 reached = f" ({100 * point[0]:.0f} %)" if abs(point[0] - kept) > 0.02 * kept else ""
                 cells.append(f"{100 * point[column]:.1f}{reached}")
             lines.append(f"| {label} | " + " | ".join(cells) + " |")
@@ -159,7 +160,7 @@ def plot(curves: Curves, full: float, path: Path) -> None:
     figure, both = pyplot.subplots(1, 2, figsize=(12, 5))
     for axes, column, heading in zip(both, (1, 2), (WITHOUT, WITH), strict=True):
         for label, found in curves.items():
-            line = mean(found)
+            line = np.mean(found, axis=0)
             axes.plot(line[:, 0], line[:, column], "-o" if label.endswith("*") else "--o", markersize=3, label=label)
         axes.axhline(full, color="grey", linewidth=0.5)
         axes.set_title(heading)

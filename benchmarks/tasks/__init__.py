@@ -1,0 +1,163 @@
+"""Tasks for benchmarks, with networks to solve them: data from a seed, or from ``keras.datasets`` where it says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasurgeon.workflows.data import Augment, Batches, DataSet, cifar, digits
+from tasks import networks
+from tasks.colours import colours
+from tasks.lines import lines
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained, and how it is fine-tuned.
+
+    Attributes:
+        epochs: Of training.
+        tuning: Epochs of fine-tuning.
+        rate: Learning rate of training.
+        rates: Learning rates of fine-tuning, to choose from.
+        batch: Samples in a batch.
+        falls: Shares of the steps at which the rate falls to a tenth, with SGD; without any, Adam's rate falls along
+            half a cosine.
+        tuning_falls: The same for fine-tuning.
+        augment: What changes the batches of training.
+    """
+
+    epochs: int
+    tuning: int
+    rate: float = 3e-3
+    rates: tuple[float, ...] = (3e-3, 1e-3)
+    batch: int = 64
+    falls: tuple[float, ...] = ()
+    tuning_falls: tuple[float, ...] = ()
+    augment: Augment | None = None
+
+    def optimizer(self) -> keras.optimizers.Optimizer:
+        """A new one."""
+        if not self.falls:
+            return keras.optimizers.Adam(self.rate)
+        # Keras takes decay off weights, torch adds it to gradients, which momentum then makes ten times as much of.
+        return keras.optimizers.SGD(self.rate, momentum=0.9, weight_decay=5e-3)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Data and networks.
+
+    Attributes:
+        title: What it is called on pages.
+        data: Of a seed.
+        networks: By name what builds a network for a shape and a number of classes, and how it is trained.
+        usual: Whether it is run where no task is named.
+    """
+
+    title: str
+    data: Callable[[int], DataSet]
+    networks: Mapping[str, tuple[Callable[[tuple[int, ...], int], keras.Model], Training]]
+    usual: bool = True
+
+
+# Two hundred epochs, then a hundred of fine-tuning: as DepGraph (Fang et al., CVPR 2023) trains its ResNet-56.
+DEPGRAPH = Training(200, 100, 0.1, (0.01,), 128, (0.6, 0.75, 0.9), (0.6, 0.8), Augment(shift=0.125))
+TASKS = {
+    "digits": Task(
+        "scikit-learn's digits at 16 x 16",
+        partial(digits, size=16),
+        {"ResNet-14": (partial(networks.resnet, blocks=2), Training(16, 3))},
+    ),
+    "lines": Task(
+        "digits as lines of 40 points",
+        lines,
+        {
+            "Conv1D ResNet": (partial(networks.resnet, widths=(24, 32, 48), size=5), Training(12, 3)),
+            "GRU": (networks.gru, Training(12, 3)),
+        },
+    ),
+    "colours": Task(
+        "textures in shapes, 32 x 32 in colour",
+        colours,
+        {
+            "ResNet-8": (partial(networks.resnet, strides=2), Training(8, 2)),
+            "MobileNet": (partial(networks.mobilenet, stem=(16, 2)), Training(10, 2)),
+        },
+    ),
+    "cifar10": Task(
+        "CIFAR-10",
+        partial(cifar, "cifar10", validation=0.1),
+        {"ResNet-56": (partial(networks.resnet, blocks=9), DEPGRAPH)},
+        usual=False,
+    ),
+}
+
+
+def accuracy(model: keras.Model, split: Any) -> float:
+    """The share of samples that a model gets right."""
+    outputs = [
+        np.asarray(model(split.images[start : start + 500], training=False)) for start in range(0, len(split), 500)
+    ]
+    return float((np.concatenate(outputs).argmax(axis=-1) == split.labels).mean())
+
+
+class _Rate(keras.callbacks.Callback):
+    """The learning rate of every step; remembers the weights of the epoch that is best on held-out data."""
+
+    def __init__(self, data: DataSet, rate: float, steps: int, falls: tuple[float, ...]) -> None:
+        super().__init__()
+        self.data, self.rate, self.steps, self.falls, self.step = data, rate, steps, falls, 0
+        self.best, self.weights = -1.0, None
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        done = self.step / self.steps
+        factor = 0.1 ** sum(done >= fall for fall in self.falls) if self.falls else 0.5 + 0.5 * np.cos(np.pi * done)
+        self.model.optimizer.learning_rate = self.rate * factor
+        self.step += 1
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        found = accuracy(self.model, self.data.validation)
+        if found >= self.best:  # the later one of equals
+            self.best, self.weights = found, self.model.get_weights()
+
+
+def trained(
+    model: keras.Model, data: DataSet, training: Training, *, epochs: int, rates: tuple[float, ...], seed: int
+) -> dict[float, float]:
+    """Train a model in place, with each rate from the same start; what is best on held-out data is kept.
+
+    Args:
+        model: Makes logits.
+        data: The parts are ``Split``.
+        training: How.
+        epochs: How many; of each rate the best is kept.
+        rates: To choose from.
+        seed: Of the order of samples, and of what changes them.
+
+    Returns:
+        Accuracy on the held-out part by rate.
+    """
+    start, best, found = model.get_weights(), None, {}
+    model.compile(training.optimizer(), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    for rate in rates:
+        model.set_weights(start)
+        for variable in model.optimizer.variables:
+            variable.assign(np.zeros(variable.shape, variable.dtype))
+        batches = Batches(data.train, training.batch, seed=seed, augment=training.augment)
+        falls = training.falls if rates == (training.rate,) else training.tuning_falls
+        watch = _Rate(data, rate, epochs * len(batches), falls)
+        model.fit(batches, epochs=epochs, callbacks=[watch], verbose=0)
+        if watch.best > max(found.values(), default=-1.0):
+            best = watch.weights
+        found[rate] = watch.best
+    model.set_weights(best)
+    return found
+
+
+__all__ = ["TASKS", "Task", "Training", "accuracy", "trained"]
