@@ -63,7 +63,7 @@ class SliceOptions:
             check_budget(self.name, given[0], getattr(self, given[0]))
         object.__setattr__(self, "ignore", check_patterns(self.name, "ignore", self.ignore))
         if self.round_to != AUTO:
-            round_to_number(self.round_to)
+            round_to_number(self.name, self.round_to)
         check_choice(self.name, "compensate", self.compensate, COMPENSATIONS)
         check_unreachable(self.name, self.unreachable)
 
@@ -149,7 +149,7 @@ class Widths:
     def _step(self, place: int) -> int:
         if self.options.round_to == AUTO:
             return 8 if self.streams[place].width >= 64 else 4
-        return round_to_number(self.options.round_to)
+        return round_to_number(self.options.name, self.options.round_to)
 
     def _nearest(self, place: int, number: float) -> int:
         levels = self._levels(place, self._step(place) if number < self.streams[place].width else 1)
