@@ -109,7 +109,7 @@ class Compress(Pass):
     def _pruning(self, amount: float, unreachable: str, how: Mapping[str, Any]) -> PruneOptions:
         return PruneOptions(
             **_defaults(PruneChannels)
-            | how
+            | dict(how)
             | {
                 "name": self.name,
                 self.measure: amount,
