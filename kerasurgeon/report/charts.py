@@ -62,8 +62,8 @@ def curve_charts(curves: Iterable[Curve], section: str = "Learning curves") -> l
     for curve in curves:
         sides = (("training", curve.train), ("validation", curve.validation))
         several = [series(name, enumerate(values, start=1)) for name, values in sides if values]
-        title = f"{curve.training}: {curve.field}"
-        found.append(chart(title, several, section=section, x="epoch", y=curve.field.replace("_", " ")))
+        field = curve.field.removeprefix(f"{curve.training}_").replace("_", " ")
+        found.append(chart(f"{curve.training}: {field}", several, section=section, x="epoch", y=field))
     return found
 
 

@@ -156,8 +156,8 @@ def test_the_names_of_models_inside_tell_layers_apart(tmp_path: Path) -> None:
     with pytest.raises(ks.ModelFileError, match=r"left/conv/bias: may be model/\S+/1/conv/bias or model/") as refused:
         ks.load_checkpoint(twins(), tmp_path / "run")
     assert "model_inside/layer" in str(refused.value)
-    renamed = {r"^model/_operations/1/.*/conv": "left/conv", r"^model/_operations/2/.*/conv": "right/conv"}
-    read = ks.load_checkpoint(twins(), tmp_path / "run", rename=renamed)
+    rename = {r"^model/_operations/1/.*/conv": "left/conv", r"^model/_operations/2/.*/conv": "right/conv"}
+    read = ks.load_checkpoint(twins(), tmp_path / "run", rename=rename)
     assert read.complete
     for weight, there in zip(model.weights, read.model.weights, strict=True):
         np.testing.assert_array_equal(np.asarray(weight), np.asarray(there))

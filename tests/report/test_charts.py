@@ -7,7 +7,8 @@ from io import BytesIO
 import numpy as np
 import pytest
 
-from kerasurgeon.report.charts import front_of
+from kerasurgeon.report.charts import curve_charts, front_of
+from kerasurgeon.report.pictures import Curve
 from kerasurgeon.report.segmentations import class_pixels, colour, image_pixels, png
 
 
@@ -17,6 +18,12 @@ def test_the_front_is_what_no_other_point_beats() -> None:
     wanted = {one for one in points if not any(a >= one[0] and b <= one[1] and (a, b) != one for a, b in points)}
     assert front_of(points) == sorted(wanted)
     assert front_of([]) == []
+
+
+def test_curves_have_names_that_can_be_read() -> None:
+    fields = ("loss", "morphnet_kept", "mean_iou")
+    charts = curve_charts([Curve("morphnet", field, (1.0, 0.5), ()) for field in fields])
+    assert [item["title"] for item in charts] == ["morphnet: loss", "morphnet: kept", "morphnet: mean iou"]
 
 
 def test_pixels_are_those_that_a_reader_finds() -> None:

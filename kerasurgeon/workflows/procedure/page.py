@@ -93,7 +93,8 @@ def _said(step: str, facts: Mapping[str, Any], metric: str) -> str:
     if step == "latency":
         return "see below" if facts.get("rows") else "not timed"
     if step == "summary":
-        lost = f"{abs(facts['lost']):.2%} of {metric.replace('_', ' ')} {'gained' if facts['lost'] < 0 else 'lost'}"
+        points = f"{100 * abs(facts['lost']):.2f} points of {metric.replace('_', ' ')}"
+        lost = f"{points} {'gained' if facts['lost'] < 0 else 'lost'}"
         return f"{format_saved(facts['macs_saved'], 'MACs')}, {lost}"
     return _measured(facts, metric) if metric in facts else ""
 

@@ -274,7 +274,7 @@ def _plain_rows(made: Any) -> Facts:
 
 def summary(run: Run) -> Facts:
     """Put together what was found."""
-    found = summarise(run.found, metric_name(run.data), run.recipe.name)
+    found = summarise(run.found, metric_name(run.data), run.recipe.name, run.recipe.runs)
     if run.data.task == "segmentation":
         write_pictures(run.folder.path, run.data, (run.original, run.model("final")))
     function = run.function("summary")

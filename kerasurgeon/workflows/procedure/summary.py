@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 STAGES = (
@@ -13,15 +13,19 @@ STAGES = (
 )
 
 
-def summarise(found: Mapping[str, Mapping[str, Any]], metric: str, name: str) -> dict[str, Any]:
+def summarise(
+    found: Mapping[str, Mapping[str, Any]], metric: str, name: str, runs: Callable[[str], bool]
+) -> dict[str, Any]:
     """What the steps found, in one place.
 
     Args:
         found: Facts by step.
         metric: What networks are measured by.
         name: Of the procedure.
+        runs: Whether a step is done: of a network that was not trained there is no stage after training.
     """
-    rows = [{"stage": text, metric: found[step][metric], **_sizes(found[step])} for step, text in STAGES]
+    stages = [(step, text) for step, text in STAGES if text == "original" or runs(step)]
+    rows = [{"stage": text, metric: found[step][metric], **_sizes(found[step])} for step, text in stages]
     first, last = rows[0], rows[-1]
     latency = {key: value for key, value in found.get("latency", {}).items() if key != "seconds"}
     times = {
