@@ -118,7 +118,7 @@ class Convolution(_Convolution):
             reads = _tie_groups(call, reads, makes)
         else:
             call.count(filters=makes)
-        across = dict(whole.values())
+        across: dict[Any, Ids] = dict(whole.values())
         if whole:
             sizes = list(enumerate(call.config["kernel_size"]))
             call.change(

@@ -6,6 +6,8 @@ each; of real numbers with half of that.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from kerasurgeon.ir.layer import Layer
@@ -45,7 +47,7 @@ class Fourier(Free):
         others = range(call.input.rank - self.axes)
         tensors = [part for part in call.inputs if part.array is None]
         kept = [call.only(part, *others) for part in tensors]
-        passing: dict[int, Ids] = {}
+        passing: dict[Any, Ids] = {}
         for axis in others:
             first, *rest = (call.along(labels, axis) for labels in kept)
             for other in rest:
@@ -112,7 +114,7 @@ class MelSpectrogram(NeverLinear):
     def macs(self, call: Call) -> int:
         """For every frame half of a transform, and every frequency with every band."""
         *batch, bands, frames = call.output.shape
-        length = call.config["fft_length"]
+        length = int(call.config["fft_length"])
         return elements([*batch, frames]) * (products(length) // 2 + (length // 2 + 1) * elements([bands]))
 
     def channels(self, call: ChannelCall) -> Labels:
