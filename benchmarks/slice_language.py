@@ -40,7 +40,7 @@ WAYS = ("none", "least_squares")
 
 
 def trained(name: str) -> keras.Model:
-    """A network that has learned the grammar, as plain layers."""
+    """A network that has learned the grammar; with norms that are written out, as plain layers."""
     keras.utils.set_random_seed(0)
     model = language.NETWORKS[name]()
     steps = language.TRAINED
@@ -48,7 +48,7 @@ def trained(name: str) -> keras.Model:
     model.compile(keras.optimizers.Adam(rate), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     inputs, wanted, counts = language.data(name, steps * language.BATCH, seed=2)
     model.fit(inputs, wanted, sample_weight=counts, batch_size=language.BATCH, verbose=0)
-    return ks.emit(ks.lift(model, open="all"), fold=False, compile=False)
+    return ks.emit(ks.lift(model, open="all"), fold=False, compile=False) if name == "Llama" else model
 
 
 def others(model: keras.Model) -> list[str]:
@@ -69,7 +69,8 @@ def measure(name: str) -> list[str]:
         except BudgetError:
             return "-", 0.0
         found = language.loss_of(small, held_out)
-        print(f"    {item.name} {item.options}: {found:.3f} ({time.process_time():.0f} s)", file=sys.stderr, flush=True)
+        way = getattr(item, "compensate", "")
+        print(f"    {name}, {item.name}, {way}: {found:.3f} ({time.process_time():.0f} s)", file=sys.stderr, flush=True)
         return f"{found:.3f}", ks.cost(small).macs / ks.cost(model).macs
 
     def pair(items: Sequence[Pass]) -> str:
@@ -81,7 +82,7 @@ def measure(name: str) -> list[str]:
         pruned = pair([PruneChannels(compensate=way, **options) for way in WAYS])
         sliced = pair([SliceStream(macs=share, compensate=way, round_to=1) for way in WAYS])
         everything = loss(PruneChannels(macs=share, compensate="least_squares"))[0]
-        lines.append(f"| {name} | {share:.0%} | {original:.3f} | {pruned} | {sliced} | {everything} |")
+        lines.append(f"| {name} | {100 * share:.0f} % | {original:.3f} | {pruned} | {sliced} | {everything} |")
     return lines
 
 

@@ -379,7 +379,8 @@ def test_means_and_sums_are_passed() -> None:
 @pytest.mark.parametrize(("target", "value"), [("macs", 0.7), ("params", 0.75), ("bytes", 0.8), ("macs", 9_000)])
 def test_budgets_are_met(target: str, value: float) -> None:
     model = transformer()
-    small = ks.apply_passes(model, [SliceStream(**{target: value}, compensate="none", round_to=1)], data=ids(0))
+    options: dict[str, Any] = {target: value, "compensate": "none", "round_to": 1}
+    small = ks.apply_passes(model, [SliceStream(**options)], data=ids(0))
     before, after = (
         {"macs": cost.macs, "params": cost.parameters, "bytes": cost.weight_bytes}[target]
         for cost in (ks.cost(model), ks.cost(small))
