@@ -140,7 +140,7 @@ def with_budget(
         raise UsageError("--macs stands for passes of its own.", hint="give --macs, --recipe or --pass")
     return ["Compress", "RemoveDeadChannels"], [
         f"Compress.macs={macs!r}",
-        f"Compress.unreachable={unreachable}",
+        *([f"Compress.unreachable={unreachable}"] if unreachable != "refuse" else ()),
         *(text if "." in text.partition("=")[0] else f"Compress.{text}" for text in settings),
     ]
 
