@@ -36,17 +36,16 @@ def read(folder: Path) -> dict[tuple[str, str], Rows]:
     found: dict[tuple[str, str], Rows] = {}
     for task in TASKS:
         for network in TASKS[task].networks:
-            for seed in sorted(folder.glob(f"{task}/{network}, *")):
+            for before in sorted(folder.glob(f"{task}/{network}, */before.json")):
                 rows = found.setdefault((task, network), {})
-                for way, share, cell in _cells(seed):
+                for way, share, cell in _cells(before.parent):
                     rows.setdefault(way, {}).setdefault(share, []).append(cell)
     return found
 
 
 def _cells(seed: Path) -> Iterable[tuple[str, float, dict[str, Any]]]:
     """The figures of one seed: of Torch-Pruning, in each of the columns, the setting that is best on held-out data."""
-    if (seed / "before.json").exists():
-        yield "", 1.0, _json(seed / "before.json")
+    yield "", 1.0, _json(seed / "before.json")
     tuned: dict[tuple[str, float], dict[str, Any]] = {}
     for path in sorted(seed.glob("*.json")):
         place = re.fullmatch(r"(.+), ([0-9.]+?)(, tuned)?\.json", path.name)
@@ -63,7 +62,8 @@ def _cells(seed: Path) -> Iterable[tuple[str, float, dict[str, Any]]]:
     if (seed / f"{THEIRS}.json").exists():
         settings = _json(seed / f"{THEIRS}.json")
         for share in next(iter(settings.values())):
-            setting = max(settings, key=lambda name, share=share: float(settings[name][share]["held_out"]))
+            held_out = {name: float(cells[share]["held_out"]) for name, cells in settings.items()}
+            setting = max(held_out, key=held_out.__getitem__)
             cell = settings[setting][share] | {"setting": setting, "tuned": tuned.get((THEIRS, float(share)))}
             yield f"{THEIRS}, best of {len(settings)}", float(share), cell
 

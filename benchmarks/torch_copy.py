@@ -33,7 +33,11 @@ def _call(layer: Any) -> dict[str, Any]:
     call["inputs"] = [tensor._keras_history.operation.name for tensor in tensors]
     if kind in ("Conv1D", "Conv2D", "DepthwiseConv2D"):
         options = layer.get_config()
-        known = {"dilation_rate": {1}, "padding": {"same", "valid"}, "data_format": {"channels_last"}}
+        known: dict[str, set[Any]] = {
+            "dilation_rate": {1},
+            "padding": {"same", "valid"},
+            "data_format": {"channels_last"},
+        }
         known |= {"depth_multiplier": {1}} if kind == "DepthwiseConv2D" else {"groups": {1}}
         for option, values in known.items():
             given = options[option]

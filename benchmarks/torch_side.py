@@ -78,9 +78,9 @@ class Copy(nn.Module):
             if "Conv" in kind:
                 self.made[name] = Same(call, kernel, bias)
             elif kind == "Dense":
-                self.made[name] = nn.Linear(*kernel.shape, bias=bias is not None)
-                self.made[name].weight.data = torch.tensor(kernel.T.copy())
-                self.made[name].bias.data = torch.tensor(bias)
+                self.made[name] = nn.Linear(*weights[f"{name}/kernel"].shape)
+                self.made[name].weight.data = torch.tensor(weights[f"{name}/kernel"].T.copy())
+                self.made[name].bias.data = torch.tensor(weights[f"{name}/bias"])
             elif kind == "BatchNormalization":
                 kind = nn.BatchNorm1d if call["rank"] == 3 else nn.BatchNorm2d
                 norm = self.made[name] = kind(len(weights[f"{name}/gamma"]), eps=call["epsilon"])

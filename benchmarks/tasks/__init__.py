@@ -143,7 +143,8 @@ def trained(
     Returns:
         Accuracy on the held-out part by rate.
     """
-    start, best, found = model.get_weights(), None, {}
+    start = best = model.get_weights()
+    found: dict[float, float] = {}
     model.compile(training.optimizer(), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     for rate in rates:
         model.set_weights(start)

@@ -35,8 +35,8 @@ def colours(seed: int = 0, counts: tuple[int, int, int] = COUNTS) -> DataSet:
     labels = rng.permutation(np.arange(sum(counts)) % classes).astype(np.int32)
     images = np.stack([image(*divmod(int(label), len(TEXTURES)), rng) for label in labels])
     ends = np.cumsum(counts)[:-1]
-    parts = [Split(a, b) for a, b in zip(np.split(images, ends), np.split(labels, ends), strict=True)]
-    return DataSet("colours", *parts, classes=classes)
+    train, held_out, test = map(Split, np.split(images, ends), np.split(labels, ends))
+    return DataSet("colours", train, held_out, test, classes=classes)
 
 
 def image(shape: int, texture: int, rng: np.random.Generator) -> Array:

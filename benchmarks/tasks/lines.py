@@ -51,9 +51,9 @@ def lines(seed: int = 0, counts: tuple[int, int, int] = COUNTS) -> DataSet:
     labels = rng.permutation(np.arange(samples) % len(TEMPLATES)).astype(np.int32)
     series = np.stack([line(np.asarray(TEMPLATES[label]), rng) for label in labels]).astype(np.float32)[:, :, None]
     series = (series - series[: counts[0]].mean()) / series[: counts[0]].std()
-    ends = np.cumsum(counts)
-    parts = [Split(a, b) for a, b in zip(np.split(series, ends[:-1]), np.split(labels, ends[:-1]), strict=True)]
-    return DataSet("lines", *parts, classes=len(TEMPLATES))
+    ends = np.cumsum(counts)[:-1]
+    train, held_out, test = map(Split, np.split(series, ends), np.split(labels, ends))
+    return DataSet("lines", train, held_out, test, classes=len(TEMPLATES))
 
 
 def line(template: Array, rng: np.random.Generator) -> Array:

@@ -32,7 +32,7 @@ def convolved(x: Array, kernel: Array, strides: list[int], depthwise: bool) -> A
         pads.append((total // 2, total - total // 2))
         outs.append(out)
     x = np.pad(x, [*pads, (0, 0)])
-    y = 0.0
+    y: Any = 0.0
     for place in np.ndindex(*sizes):
         windows = tuple(
             slice(at, at + (out - 1) * stride + 1, stride) for at, out, stride in zip(place, outs, strides, strict=True)
@@ -61,9 +61,8 @@ def run(calls: list[dict[str, Any]], weights: dict[str, Array], x: Array) -> Arr
             y = inputs[0] + inputs[1]
         elif kind.startswith("Global"):
             y = y.reshape(len(y), -1, y.shape[-1]).mean(axis=1)
-        y = {"relu": lambda z: np.maximum(z, 0), "relu6": lambda z: np.clip(z, 0, 6)}.get(
-            call.get("activation", ""), lambda z: z
-        )(y)
+        if call.get("activation") in ("relu", "relu6"):
+            y = np.clip(y, 0, 6 if call["activation"] == "relu6" else np.inf)
         found[name] = y
     return y
 
