@@ -244,12 +244,16 @@ def put(path: Path, title: str, head: str, order: list[str], line: str) -> None:
 
 
 def reached(text: str) -> tuple[int, int]:
-    """How many networks of all tables keep 70 % of their MACs or less, all of them counted, and how many there are."""
+    """How many networks of all tables keep 70 % of their MACs or less by both counts, and how many there are."""
     tables = text.split(head(False))[1:]
     rows = [row for table in tables for row in table.partition("\n\n")[0].splitlines()]
-    kept = [row.split("|")[2 + CELLS.index("MACs kept")].strip() for row in rows]
-    whole = [int(cell[:-2]) for cell in kept if re.fullmatch(r"\d+ %", cell)]
-    return sum(share <= 70 for share in whole), len(rows)
+    places = [2 + CELLS.index(name) for name in ("MACs kept", "counted")]
+    pairs = [[row.split("|")[place].strip() for place in places] for row in rows]
+    kept = [[int(cell[:-2]) for cell in pair if re.fullmatch(r"\d+ %", cell)] for pair in pairs]
+    told = [
+        max(shares) for pair, shares in zip(pairs, kept, strict=True) if shares and pair[0].endswith(f"{shares[0]} %")
+    ]
+    return sum(share <= 70 for share in told), len(rows)
 
 
 if __name__ == "__main__":
