@@ -75,14 +75,11 @@ class _Convolution(Rule):
             array = call.layer.weights[kernel.key].array
             groups = array.shape[-2] if kernel.depthwise else kernel.groups
             options = {"strides": window.strides, "dilations": window.dilation, **around} if not place else {}
+            way = ("per group", _grouped) if kernel.depthwise else ("filters first", _filters_first)
             x = call.op(
                 "Conv",
                 x,
-                call.weight(
-                    kernel.key,
-                    "per group" if kernel.depthwise else "filters first",
-                    _grouped if kernel.depthwise else _filters_first,
-                ),
+                call.weight(kernel.key, *way),
                 call.weight(form.bias) if last and not bias_lies_last(call) else None,
                 kernel_shape=array.shape[:-2],
                 group=groups,
