@@ -156,8 +156,8 @@ class Run:
         parts = {"held_out": self.data.validation, "test": self.data.test, "gradients": first}
         data = {name: part.images for name, part in parts.items()}
         data |= {f"{name}_labels": part.labels.astype(np.int64) for name, part in parts.items()}
-        np.savez(folder / "data.npz", **data)
-        np.savez(folder / "weights.npz", **arrays(self.model))
+        np.savez(folder / "data.npz", allow_pickle=False, **data)
+        np.savez(folder / "weights.npz", allow_pickle=False, **arrays(self.model))
         write_text(folder / "calls.json", json.dumps(calls))
         write_text(folder / "kept.json", json.dumps(kept))
         script = Path(__file__).with_name("torch_side.py")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -69,12 +70,12 @@ def run(calls: list[dict[str, Any]], weights: dict[str, Array], x: Array) -> Arr
 
 @pytest.mark.parametrize("kind", ["series", "residual", "inverted"])
 def test_calls_say_what_the_network_does(kind: str) -> None:
-    build = {
+    makers: dict[str, Callable[[], keras.Model]] = {
         "series": lambda: networks.resnet((11, 2), 3, widths=(4, 6), size=5),
         "residual": lambda: networks.resnet((9, 8, 2), 3, widths=(4, 6), strides=2),
         "inverted": lambda: networks.mobilenet((9, 8, 2), 3, stem=(4, 2), blocks=((4, 1), (6, 2)), head=8),
-    }[kind]
-    model = randomised(build())
+    }
+    model = randomised(makers[kind]())
     x = np.random.default_rng(1).normal(size=(3, *model.input_shape[1:])).astype(np.float32)
     np.testing.assert_allclose(run(described(model), arrays(model), x), np.asarray(model(x)), rtol=1e-4, atol=1e-5)
 

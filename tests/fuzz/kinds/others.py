@@ -112,9 +112,12 @@ def elastic(draw: Draw, name: str, x: Live) -> None:
 ONE_NUMBER = "gives one number, or a vector, for the whole batch: no tensor of a batch, which all drawn tensors are"
 MOVES = "moves or mixes the batch, which all drawn tensors keep first"
 CONSTANT = "reads no tensor"
+FOURIER = "reads or gives real and imaginary parts, or needs longer axes than are drawn: see test_rules_fourier.py"
 LEFT_OUT: dict[str, str] = {
     "InputLayer": "is in every model, without a maker",
     "Equalization": "Keras returns its operand for it, and then finds a cycle",
+    "MelSpectrogram": FOURIER,
+    "STFTSpectrogram": FOURIER,
     "StringLookup": "reads text",
     "TextVectorization": "reads text",
 }
@@ -127,6 +130,7 @@ def _leave_out(kinds: str, reason: str) -> Any:
 _leave_out("allclose psnr ndim size in_top_k vdot histogram bincount nonzero unique", ONE_NUMBER)
 _leave_out("diag diagflat flipud meshgrid outer vsplit segment_max segment_min segment_prod segment_sum vander", MOVES)
 _leave_out("searchsorted unravel_index slice_update scatter_update scatter", "takes vectors or whole batches alone")
+_leave_out("fft fft2 ifft2 rfft irfft stft istft", FOURIER)
 _leave_out("arange full geomspace linspace logspace empty_like", CONSTANT)
 _leave_out("conv_transpose", "Keras 3.15 swaps its operands when it is called in a model")
 _leave_out("select", "reads a list of flags and a list of tensors that Keras cannot serialise as one call")
