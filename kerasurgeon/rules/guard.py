@@ -12,7 +12,7 @@ from typing import Any
 from kerasurgeon.errors import RuleError
 from kerasurgeon.rules import rule as rule_module
 from kerasurgeon.rules.answer_checks import Wrong, a, flag, macs, shown, specs, text, written
-from kerasurgeon.rules.answers import Affine, Join, Movement, Product, Statistics, Sum
+from kerasurgeon.rules.answers import Affine, Join, Mixing, Movement, Normalisation, Product, Statistics, Sum
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.label_checks import before_channels, labels
 from kerasurgeon.rules.linear import LinearForm
@@ -34,6 +34,10 @@ CHECKS: Mapping[str, Check] = {
     "movement": a(Movement, none=True),
     "affine": a(Affine, none=True),
     "statistics": a(Statistics, none=True),
+    "normalisation": a(Normalisation, none=True),
+    "mixing": a(Mixing, none=True),
+    "carries": flag,
+    "multiplies": flag,
     "identity": text,
     "only_in_training": flag,
     "passes_mask": flag,

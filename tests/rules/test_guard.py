@@ -234,7 +234,8 @@ def test_every_method_is_checked(method: str, model: keras.Model) -> None:
     if method in ("onnx", "tflite"):
         writing = {"onnx": OnnxCall, "tflite": TfliteCall}[method]
         about = writing("gate", graph.layer_of("gate"), (), outputs=graph["gate"].outputs)
-    more = {"positions": (4,), "combination": (1,), "movement": (4,), "statistics": (4,)}.get(method, ())
+    asked_of_ranks = ("positions", "movement", "statistics", "normalisation", "carries")
+    more = {"combination": (1,), **dict.fromkeys(asked_of_ranks, (4,))}.get(method, ())
     for rule, said in ((by(**{method: object()}), "cannot be used"), (by(), "")):
         if not said:
             rule = type("Own", (Right,), {method: fails})()
