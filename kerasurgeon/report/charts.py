@@ -59,10 +59,13 @@ def chart(
 def curve_charts(curves: Iterable[Curve], section: str = "Learning curves") -> list[Chart]:
     """A chart for each learning curve: training and validation after each epoch."""
     found = []
+    curves = list(curves)
+    taken = {(curve.training, curve.field) for curve in curves}
     for curve in curves:
         sides = (("training", curve.train), ("validation", curve.validation))
         several = [series(name, enumerate(values, start=1)) for name, values in sides if values]
-        field = curve.field.removeprefix(f"{curve.training}_").replace("_", " ")
+        short = curve.field.removeprefix(f"{curve.training}_")  # where no other curve has that name
+        field = (curve.field if (curve.training, short) in taken else short).replace("_", " ")
         found.append(chart(f"{curve.training}: {field}", several, section=section, x="epoch", y=field))
     return found
 
