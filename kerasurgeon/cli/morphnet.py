@@ -17,6 +17,7 @@ from kerasurgeon.cli.groups import Loading, grouped
 from kerasurgeon.cli.models import load_model
 from kerasurgeon.cli.morphnet_state import begin, forget, unfinished
 from kerasurgeon.cli.startup import start_keras
+from kerasurgeon.report import format_count
 from kerasurgeon.report.files import write_json
 from kerasurgeon.report.page import save_report
 
@@ -296,8 +297,8 @@ def _lines(result: dict[str, Any], folder: Path) -> list[str]:
     unit = result["unit"]
     lines = [
         f"trained: accuracy {result['accuracy']:.1%} on {result['test_images']} test images, "
-        f"{result['initial_cost']:,.6g} {unit}",
-        f"small:   accuracy {result['small_accuracy']:.1%}, {result['small_cost']:,.6g} {unit} "
+        f"{format_count(result['initial_cost'])} {unit}",
+        f"small:   accuracy {result['small_accuracy']:.1%}, {format_count(result['small_cost'])} {unit} "
         f"({result['small_cost'] / result['initial_cost']:.1%}), {result['small_parameters']:,} parameters",
     ]
     lines += [result["warning"]] if result["warning"] else []
