@@ -51,11 +51,11 @@ def page_of(folder: Path, result: Mapping[str, Any], models: Sequence[Any]) -> d
 def _networks(result: Mapping[str, Any]) -> dict[str, Any]:
     whole, small = result["initial_cost"], result["small_cost"]
     rows = [
-        ("trained", f"{result['accuracy']:.2%}", f"{whole:,.6g}", "100.0 %", format_count(result["parameters"])),
+        ("trained", f"{result['accuracy']:.2%}", format_count(whole), "100.0 %", format_count(result["parameters"])),
         (
             "cut" + ", trained on" * bool(result["tuning_epochs"]),
             f"{result['small_accuracy']:.2%}",
-            f"{small:,.6g}",
+            format_count(small),
             format_kept(small / whole),
             format_count(result["small_parameters"]),
         ),
