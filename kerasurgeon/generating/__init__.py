@@ -3,7 +3,7 @@
 ``generate_inputs`` is for users. Passes ask ``find_anchors`` whether a graph holds statistics and ``stand_in`` for
 inputs in the place of data, which a run makes once; ``NothingGenerated`` is raised where there can be none, and
 ``DATA_ADDS`` is what reports say of data then. ``made_inputs`` makes inputs within a time; ``TooLittleTime`` is raised
-where it does not do. ``checked_range`` checks the option that gives ranges; ``COUNT`` and ``SECONDS`` are how many
+where it does not do. ``checked_generating`` checks the options of passes; ``COUNT`` and ``SECONDS`` are how many
 inputs are made, and how long that may take, where nobody says so.
 """
 

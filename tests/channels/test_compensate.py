@@ -261,6 +261,17 @@ def test_ridge_is_that_of_its_definition_with_more_rows_and_with_fewer() -> None
         np.testing.assert_allclose(mean, x.mean(0))
 
 
+def test_where_the_rows_that_are_held_out_lie_does_not_matter() -> None:
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(80, 6))
+    y = x @ rng.normal(size=(6, 3)) + 0.5 * rng.normal(size=(80, 3))
+    last, order = np.arange(80) >= 60, rng.permutation(80)
+    expected, found = fitted(x, y, last, None), fitted(x[order], y[order], last[order], None)
+    assert np.any(expected[1])
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-10)
+
+
 def test_noise_is_not_fitted() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(80, 60)), rng.normal(size=(80, 2))

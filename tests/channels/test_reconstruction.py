@@ -65,6 +65,17 @@ def test_against_least_squares_for_every_subset() -> None:
     assert set(np.argsort(coarse)[:2]) & set(order[:2])
 
 
+def test_a_layer_of_more_outputs_than_columns() -> None:
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(200, 3)) @ rng.normal(size=(3, 5)) + 0.2 * rng.normal(size=(200, 5))
+    kernel, units = rng.normal(size=(5, 12)), np.arange(5)
+    centred = rows - rows.mean(axis=0)
+    growth = eliminated([Reader(centred.T @ centred / len(rows), kernel, units)], units, ridge=1e-12)
+    order, lost = by_brute_force([(rows, kernel, units)], 5)
+    assert np.argsort(growth, kind="stable").tolist() == order
+    np.testing.assert_allclose(growth[order], np.maximum.accumulate(np.diff(lost, prepend=0.0)), rtol=1e-5)
+
+
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
 def test_what_convolutions_read_is_measured(data_format: str) -> None:
     """The growth for a layer between two convolutions, from patches that are cut out here."""
