@@ -36,8 +36,9 @@ HEAD = """# Support: networks of keras.applications as files
 Made by `python benchmarks/export_support.py --write docs/export_support.md`: smallest inputs, calibrated random
 weights. *way*: from the graph, or by the converter. *time*: processor time of writing, the run of the file not counted.
 *operators*: of the file, and of the converter's. *size*, *latency*: over those of the converter's file, on its runtime
-with one thread (processor time, both in turns, medians, opened anew eight times). *error*: the largest relative difference between the file and
-Keras; in brackets, where it is above 1e-5, how far the outputs move with the last bit of every weight.
+with one thread (processor time, both in turns, medians, opened anew eight times). *error*: the largest relative
+difference between the file and Keras; in brackets, where it is above 1e-5, how far the outputs move with the last bit
+of every weight.
 
 """
 _CELLS = "way | time | operators | size | latency | error"
