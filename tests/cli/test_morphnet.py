@@ -73,6 +73,7 @@ def own_files(folder: Path) -> tuple[str, ...]:
     return ("-m", str(folder / "own.keras"), "--records", str(folder / "own.npz"))
 
 
+@pytest.mark.usefixtures("untraced")
 def test_a_network_without_scales_from_a_file(run: Run, tmp_path: Path) -> None:
     done = run("morphnet", *own_files(tmp_path), "--epochs", "1", "--log-dir", str(tmp_path / "out"))
     assert done.code == 0, done.err
@@ -134,6 +135,7 @@ class Stop(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.usefixtures("untraced")
 def test_it_goes_on_after_a_kill(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "out"
     command = ("morphnet", *own_files(tmp_path), "--epochs", "4", "--batch-size", "30", "--log-dir", str(folder))
@@ -162,6 +164,7 @@ def test_it_goes_on_after_a_kill(run: Run, tmp_path: Path, monkeypatch: pytest.M
     assert not (folder / "training").exists()
 
 
+@pytest.mark.usefixtures("untraced")
 def test_no_room_for_what_is_kept_on_the_way(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = np.savez
 
@@ -172,7 +175,8 @@ def test_no_room_for_what_is_kept_on_the_way(run: Run, tmp_path: Path, monkeypat
 
     monkeypatch.setattr(np, "savez", full)
     folder = tmp_path / "out"
-    done = run("morphnet", "--epochs", "2", "--tuning-epochs", "0", "--batch-size", "800", "--log-dir", str(folder))
+    options = (*own_files(tmp_path), "--epochs", "2", "--tuning-epochs", "0", "--batch-size", "30")
+    done = run("morphnet", *options, "--log-dir", str(folder))
     assert done.code == 0, done.err
     assert done.err.count("training goes on") == 1
     assert "state.npz: No space left on device" in done.err

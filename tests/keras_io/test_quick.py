@@ -105,7 +105,7 @@ def standing() -> list[Any]:
     return [getattr(each.owner, each.name) for each in REPLACED]
 
 
-REPLACED = (shortcuts._SET_ATTRIBUTE, shortcuts._IS_TENSOR, *shortcuts._INSPECTS)
+REPLACED = (shortcuts._SET_ATTRIBUTE, shortcuts._IS_TENSOR, shortcuts._MAKE_HANDLE, *shortcuts._INSPECTS)
 
 
 @pytest.mark.spread(20)

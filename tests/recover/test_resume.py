@@ -38,6 +38,7 @@ class Never(keras.callbacks.Callback):
         raise AssertionError("nothing is to be trained any more")
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.spread(2)
 @pytest.mark.parametrize(("place", "best"), [((1, None), False), ((2, 0), True)])
 def test_fine_tuning_goes_on(place: tuple[int, int | None], best: bool, tmp_path: Path) -> None:
