@@ -67,17 +67,17 @@ def source(path: Path) -> Source:
 def read(text: str) -> Source:
     """What a text of Python says."""
     tree = ast.parse(text)
-    nodes = list(ast.walk(tree))
+    nodes, ends = _in_order(tree)
     docstrings = _ids(
         node.value for node in nodes if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     )
-    compared = _ids(_below(nodes, lambda node: isinstance(node, (ast.Compare, ast.Dict, ast.Set))))
+    compared = _ids(_below(nodes, ends, lambda node: isinstance(node, (ast.Compare, ast.Dict, ast.Set))))
     strings = [node for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     return Source(
         lines=len(text.splitlines()),
-        imports=list(_imports(nodes)),
+        imports=list(_imports(nodes, ends)),
         calls=[
-            Call(ast.unparse(node.func), bool(node.args) and isinstance(node.args[0], ast.Constant), node.lineno)
+            Call(_written(node.func), bool(node.args) and isinstance(node.args[0], ast.Constant), node.lineno)
             for node in nodes
             if isinstance(node, ast.Call)
         ],
@@ -86,7 +86,7 @@ def read(text: str) -> Source:
         classes=[node.name for node in tree.body if isinstance(node, ast.ClassDef)],
         private=list(_private(nodes)),
         own=frozenset(_own(nodes)),
-        recursive=list(_recursive(nodes)),
+        recursive=list(_recursive(nodes, ends)),
     )
 
 
@@ -94,20 +94,55 @@ def _ids(nodes: Iterator[ast.AST]) -> set[int]:
     return {id(node) for node in nodes}
 
 
-def _below(nodes: list[ast.AST], wanted: Callable[[ast.AST], bool]) -> Iterator[ast.AST]:
-    """All that stands within the nodes that are wanted."""
-    for node in nodes:
-        if wanted(node):
-            yield from ast.walk(node)
+def _in_order(tree: ast.AST) -> tuple[list[ast.AST], list[int]]:
+    """All nodes, each in front of what is in it, and where in this list what is in each of them ends."""
+    nodes: list[ast.AST] = []
+    ends: list[int] = []
+
+    def visit(node: ast.AST) -> None:
+        place = len(nodes)
+        nodes.append(node)
+        ends.append(0)
+        for name in node._fields:
+            inside = getattr(node, name, None)
+            for each in inside if type(inside) is list else (inside,):
+                if isinstance(each, ast.AST) and not isinstance(each, ast.expr_context):
+                    visit(each)
+        ends[place] = len(nodes)
+
+    visit(tree)
+    return nodes, ends
 
 
-def _imports(nodes: list[ast.AST]) -> Iterator[Import]:
-    types = _ids(_below(nodes, lambda node: isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)))
+def _below(nodes: list[ast.AST], ends: list[int], wanted: Callable[[ast.AST], bool]) -> Iterator[ast.AST]:
+    """All that stands within the nodes that are wanted, and these."""
+    reached = 0
+    for place, node in enumerate(nodes):
+        if ends[place] > reached and wanted(node):
+            yield from nodes[max(place, reached) : ends[place]]
+            reached = ends[place]
+
+
+def _written(node: ast.expr) -> str:
+    """An expression as it is written. Of names with dots this is quicker than ``ast.unparse`` alone."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and isinstance(node.value, (ast.Name, ast.Attribute)):
+        return f"{_written(node.value)}.{node.attr}"
+    return ast.unparse(node)
+
+
+def _imports(nodes: list[ast.AST], ends: list[int]) -> Iterator[Import]:
+    types = _ids(_below(nodes, ends, _is_for_types))
     for node in nodes:
         if isinstance(node, ast.ImportFrom) and node.module:
             yield from (Import(node.module, alias.name, node.lineno, id(node) in types) for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from (Import(alias.name, "", node.lineno, id(node) in types) for alias in node.names)
+
+
+def _is_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
 
 
 def _is_private(name: str) -> bool:
@@ -136,9 +171,11 @@ def _own(nodes: list[ast.AST]) -> Iterator[str]:
             yield node.id
 
 
-def _recursive(nodes: list[ast.AST]) -> Iterator[str]:
-    functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
-    inner = {id(node): node for outer in functions for node in ast.walk(outer) if node is not outer}
-    for node in functions:
-        if id(node) in inner:
-            yield from [node.name] * any(isinstance(it, ast.Name) and it.id == node.name for it in ast.walk(node))
+def _recursive(nodes: list[ast.AST], ends: list[int]) -> Iterator[str]:
+    reached = 0
+    for place, node in enumerate(nodes):
+        if isinstance(node, ast.FunctionDef):
+            inside = nodes[place : ends[place]] if place < reached else []
+            if any(isinstance(each, ast.Name) and each.id == node.name for each in inside):
+                yield node.name
+            reached = max(reached, ends[place])
