@@ -16,7 +16,7 @@ import numpy as np
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.onnx_call import OnnxCall, Writes
-from kerasurgeon.rules.onnx_parts import Array, Operator, Order, Parts, Size, natural
+from kerasurgeon.rules.onnx_parts import LONGEST, Array, Operator, Order, Parts, Size, natural
 
 Sizes: TypeAlias = tuple[int | None, ...]
 Translation: TypeAlias = Callable[..., list[str]]
@@ -38,10 +38,16 @@ class TfliteParts(Parts):
     Args:
         translations: What TFLite has for ONNX's operators, by their names.
         by_element: Those among them that compute every element from the elements at its place.
+        longest: How many steps of a recurrence are written one by one at most.
     """
 
-    def __init__(self, translations: Mapping[str, Translation], by_element: Collection[str] = frozenset()) -> None:
-        super().__init__(OPSET)
+    def __init__(
+        self,
+        translations: Mapping[str, Translation],
+        by_element: Collection[str] = frozenset(),
+        longest: int = LONGEST,
+    ) -> None:
+        super().__init__(OPSET, longest)
         self.translations = translations
         self.by_element = by_element
         self.origins: dict[str, str] = {}
@@ -63,6 +69,7 @@ class TfliteCall(OnnxCall):
     """One call of a layer or op, to be written with TFLite's operators. The natural order of axes is channels last."""
 
     recurs: ClassVar[bool] = False
+    channels_last: ClassVar[bool] = True
 
     parts: TfliteParts = field(default_factory=lambda: TfliteParts({}))
 

@@ -139,7 +139,9 @@ def _windows() -> Iterator[Case]:
     size = {"height": 5, "width": 12}
     for mode in ("bilinear", "nearest", "bicubic", "lanczos3", "lanczos5", "area"):
         yield from cases_of("Resizing", IMAGES, {**size, "interpolation": mode}, rtol=2e-5)
-    yield from cases_of("Resizing", OPEN[2], size, {**size, "interpolation": "nearest"}, rtol=2e-5)
+        yield from cases_of("Resizing", OPEN[2], {**size, "interpolation": mode}, rtol=2e-5)
+    for more in ({"antialias": True}, {"crop_to_aspect_ratio": True}, {"pad_to_aspect_ratio": True, "fill_value": 1.5}):
+        yield from cases_of("Resizing", OPEN[2], {**size, **more}, rtol=2e-5)
     yield from cases_of(
         "Resizing",
         IMAGES,
