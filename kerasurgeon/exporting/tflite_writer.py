@@ -18,9 +18,9 @@ from kerasurgeon.ir.structure import leaves
 from kerasurgeon.keras_io import lift
 from kerasurgeon.layers.tflite_operators import BY_ELEMENT, TRANSLATIONS
 from kerasurgeon.rules.call import CannotTell
-from kerasurgeon.rules.onnx_parts import LONGEST, Tensor
+from kerasurgeon.rules.onnx_parts import Tensor
 from kerasurgeon.rules.onnx_unsaid import preparation
-from kerasurgeon.rules.tflite_call import TfliteCall, TfliteParts
+from kerasurgeon.rules.tflite_call import LONGEST, TfliteCall, TfliteParts
 
 
 def write_tflite(

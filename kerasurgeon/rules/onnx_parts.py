@@ -21,8 +21,12 @@ Order: TypeAlias = tuple[int, ...]
 Size: TypeAlias = int | str
 """A size that is known, or the name of a tensor of one int64 that holds it."""
 
-LONGEST = 32
-"""How many steps of a recurrence are written one by one: TODO."""
+LONGEST = 8
+"""How many steps of a recurrence are written one by one.
+
+LSTM cells with gelu, of 16 and 64 units, ONNX Runtime, one thread: 8 steps take 0.95 of the time of a loop, 32 take 1.1
+of it, 128 twice as much, and are loaded in 400 ms and not in 4.
+"""
 
 _SMALL = 4096  # bytes: constants up to here are compared by what they hold, larger ones by where they come from
 

@@ -16,7 +16,7 @@ import numpy as np
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.onnx_call import OnnxCall, Writes
-from kerasurgeon.rules.onnx_parts import LONGEST, Array, Operator, Order, Parts, Size, natural
+from kerasurgeon.rules.onnx_parts import Array, Operator, Order, Parts, Size, natural
 
 Sizes: TypeAlias = tuple[int | None, ...]
 Translation: TypeAlias = Callable[..., list[str]]
@@ -24,6 +24,13 @@ Translation: TypeAlias = Callable[..., list[str]]
 
 OPSET = 23
 """The version of ONNX's operators whose names are understood."""
+
+LONGEST = 64
+"""How many steps of a recurrence are written one by one.
+
+LSTM of 16 and 64 units, one thread: 16 steps take half the time of a loop, 64 between 0.7 and 1.4 times as much, 512
+three times as much, and are loaded in 80 ms and not in 2.
+"""
 
 RUNS = ("float32", "int64", "int32", "int16", "int8", "uint8", "bool")
 """Types that TFLite's kernels compute with, or can at least be cast from."""

@@ -85,6 +85,12 @@ def feeds_of(model: keras.Model, batch: int, steps: int) -> list[np.ndarray]:
     return found
 
 
+def assert_same(wanted: list[np.ndarray], got: list[np.ndarray]) -> None:
+    for one, other in zip(wanted, got, strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_allclose(other, one, rtol=0, atol=1e-5 * max(1, np.abs(one).max()))  # all may be masked
+
+
 @pytest.mark.spread(2)
 @pytest.mark.parametrize("name", models("tanh"))
 def test_a_tflite_file_for_every_length(name: str) -> None:
@@ -95,7 +101,7 @@ def test_a_tflite_file_for_every_length(name: str) -> None:
         feeds = feeds_of(model, batch, steps)
         wanted = expected(model, *feeds)
         for without in (True, False):
-            assert difference(wanted, tflite_file.run(data, *feeds, plain=without)) < 1e-5
+            assert_same(wanted, tflite_file.run(data, *feeds, plain=without))
     assert tflite_file.operators(data)["WHILE"] >= 1
 
 
@@ -110,7 +116,7 @@ def test_an_onnx_file_for_every_length(name: str) -> None:
         feeds = feeds_of(model, batch, steps)
         wanted = expected(model, *feeds)
         for optimised in (True, False):
-            assert difference(wanted, onnx_file.run(proto, *feeds, optimised=optimised)) < 1e-5
+            assert_same(wanted, onnx_file.run(proto, *feeds, optimised=optimised))
     assert onnx_file.operators(proto)["Scan"] >= 1
 
 
@@ -125,28 +131,26 @@ def test_onnx_s_own_evaluator_agrees(opset: int) -> None:
 
 
 def test_great_lengths_that_are_known() -> None:
-    x = keras.Input((600, 4))
-    model = keras.Model(x, layers.LSTM(3, return_sequences=True)(x))
+    x = keras.Input((100, 4))
+    model = keras.Model(x, layers.GRU(3, return_sequences=True)(x))
     randomise(model, 0)
-    data = np.random.default_rng(0).normal(size=(2, 600, 4)).astype("float32")
+    data = np.random.default_rng(0).normal(size=(2, 100, 4)).astype("float32")
     wanted = expected(model, data)
     for batch_size in (2, None):
         content = tflite_file.written(model, batch_size=batch_size)
-        assert difference(wanted, tflite_file.run(content, data)) < 1e-5
-        assert len(content) < 10_000
+        assert_same(wanted, tflite_file.run(content, data))
+        assert sum(tflite_file.operators(content).values()) < 20
 
 
 def test_weights_of_fewer_bits() -> None:
-    model = plain(layers.LSTM(64, return_sequences=True))
+    model = plain(layers.LSTM(160, return_sequences=True))
     randomise(model, 0)
     (feeds,) = feeds_of(model, 2, 9)
     whole, files = tflite_file.written(model, batch_size=None), {}
     for weights, far in (("float16", 2e-3), ("int8", 5e-2)):
         files[weights] = tflite_file.written(model, batch_size=None, weights=weights)
         for without in (True, False):
-            assert (
-                1e-6 < difference(expected(model, feeds), tflite_file.run(files[weights], feeds, plain=without)) < far
-            )
+            assert 1e-6 < tflite_file.error(model, files[weights], feeds, plain=without) < far
     assert len(files["float16"]) < 0.6 * len(whole)
     assert len(files["int8"]) < 0.4 * len(whole)
 
@@ -173,6 +177,7 @@ def test_int8_says_what_stays_float(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["tflite", "onnx"])
 def test_drawings_count_what_is_inside(suffix: str, tmp_path: Path) -> None:
     model = plain(layers.GRU(8, activation="gelu"))
+    randomise(model, 0)
     export(model, tmp_path / f"m.{suffix}", writer="graph")
     totals = draw_one(tmp_path / f"m.{suffix}")["totals"]
     assert 0 <= totals["parameters"] - model.count_params() < 100  # small constants besides
