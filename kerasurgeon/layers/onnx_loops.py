@@ -210,5 +210,5 @@ def loop(
         num_scan_inputs=len(sequences),
         body=Body(inputs, outputs, operators, specs),
     )
-    made = [term.named(name) for name, term in zip(names, (*after, *given), strict=True)]
-    return made[: len(states)], made[len(states) :]
+    results = [term.named(name) for name, term in zip(names, (*after, *given), strict=True)]
+    return results[: len(states)], results[len(states) :]

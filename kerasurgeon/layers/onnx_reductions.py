@@ -281,8 +281,9 @@ def _quantiles(call: OnnxCall, q: Any, method: str) -> None:
         x, _ = sorted_along(x, len(left), size)
         places = (Term(call, str(size), "int64") - 1).to("float32") * np.asarray(q, np.float32).reshape(-1)
         before = places.op("Floor")
-        ends = (x.gather(each.to("int64"), len(left)) for each in (before, places.op("Ceil")))
-        return _give_quantiles(call, _between(*ends, (places - before).to(x.dtype)), np.ndim(q) > 0, axes)
+        first, second = (x.gather(each.to("int64"), len(left)) for each in (before, places.op("Ceil")))
+        made = first + (second - first) * (places - before).to(x.dtype)
+        return _give_quantiles(call, made, np.ndim(q) > 0, axes)
     count = int(np.prod([_known(operand.shape[axis]) for axis in axes]))
     x = x.reshape([*(call.size(operand, axis) for axis in left), count])
     x, _ = sorted_along(x, len(left), count)
@@ -300,11 +301,8 @@ def _quantiles(call: OnnxCall, q: Any, method: str) -> None:
     if method not in share:
         raise CannotTell(f"its method is {method!r}")
     first, second = x.gather(low.reshape(-1), len(left)), x.gather(high.reshape(-1), len(left))
-    _give_quantiles(call, _between(first, second, share[method].reshape(-1)), at.ndim > 0, axes)
-
-
-def _between(first: Term, second: Term, share: Any) -> Term:
-    return first + (second - first) * share
+    made = first + (second - first) * share[method].reshape(-1)
+    return _give_quantiles(call, made, at.ndim > 0, axes)
 
 
 def _give_quantiles(call: OnnxCall, made: Term, several: bool, axes: Sequence[int]) -> None:

@@ -122,8 +122,8 @@ def _matrix(x: Term, size: Size, wanted: int, interpolation: str, antialias: boo
     return None if weights is None else x.other(np.asarray(weights.T if axis else weights))
 
 
-_REACH = {"bilinear": 1, "bicubic": 2, "lanczos3": 3, "lanczos5": 5}
-"""How far from a position interpolations look that compute with distances."""
+_LOBES = {"lanczos3": 3.0, "lanczos5": 5.0}
+"""How far from a position interpolations by waves look."""
 _STEPS = 1024
 """TensorFlow looks the weights of bicubic interpolation up in a table with so many places per position."""
 
@@ -131,7 +131,8 @@ _STEPS = 1024
 def _computed_weights(x: Term, size: str, wanted: int, interpolation: str, antialias: bool, axis: int) -> Term:
     """The weights with which positions of an axis of unknown size make a known number of others.
 
-    As TensorFlow and JAX have them: a function of the distance, 1 in all. Smoothing spreads it over more positions.
+    As TensorFlow and JAX have them: a function of the distance, 1 in all. Smoothing spreads it over more positions. By
+    area (TensorFlow alone), what two positions have in common.
 
     Args:
         x: Images.
@@ -142,9 +143,9 @@ def _computed_weights(x: Term, size: str, wanted: int, interpolation: str, antia
         axis: Along which axis of the result those stand that are to be.
     """
     backend = keras.backend.backend()
-    if interpolation not in _REACH or backend not in ("tensorflow", "jax"):
+    if backend not in ("tensorflow", "jax") or (interpolation == "area" and backend == "jax"):
         raise CannotTell(f"{interpolation} interpolation of images whose size is unknown")
-    call, reach = x.call, _REACH[interpolation]
+    call = x.call
     middles = counted(call, size).to("float32") + 0.5
     ratio = Term(call, size, "int64").to("float32") / float(wanted)
     places = ratio * (np.arange(wanted, dtype=np.float32) + np.float32(0.5))
@@ -153,16 +154,20 @@ def _computed_weights(x: Term, size: str, wanted: int, interpolation: str, antia
     middles, places = middles.unsqueeze(axis), places.unsqueeze(1 - axis)
     apart = (middles - places).op("Abs")
     apart = apart / ratio.op("Max", 1.0) if antialias else apart
-    if interpolation == "bilinear":
+    if interpolation == "area":
+        half = ratio * 0.5
+        ends = (middles + 0.5).op("Min", places + half) - (middles - 0.5).op("Max", places - half)
+        weights = ends.op("Relu")
+    elif interpolation == "bilinear":
         weights = (1.0 - apart).op("Relu")
     elif interpolation == "bicubic":
         near = ((apart * 1.5 - 2.5) * apart) * apart + 1.0
         far = ((apart * -0.5 + 2.5) * apart - 4.0) * apart + 2.0
         weights = (apart < 1.0).where(near, (apart < 2.0).where(far, 0.0))
     else:
-        turn = apart * float(np.pi)
-        waves = turn.op("Sin") * (turn / float(reach)).op("Sin") * float(reach) / (turn * turn).op("Max", 1e-9)
-        weights = (apart > float(reach)).where(apart.other(0.0), (apart <= 1e-3).where(apart.other(1.0), waves))
+        reach, turn = _LOBES[interpolation], apart * float(np.pi)
+        waves = turn.op("Sin") * (turn / reach).op("Sin") * reach / (turn * turn).op("Max", 1e-9)
+        weights = (apart > reach).where(apart.other(0.0), (apart <= 1e-3).where(apart.other(1.0), waves))
     return weights / weights.reduce("ReduceSum", [1 - axis])
 
 

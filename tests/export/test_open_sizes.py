@@ -20,7 +20,7 @@ def resizings() -> dict[str, Any]:
     size = {"height": 5, "width": 12}
     found: dict[str, Any] = {
         mode: layers.Resizing(**size, interpolation=mode)
-        for mode in ("nearest", "bilinear", "bicubic", "lanczos3", "lanczos5")
+        for mode in ("nearest", "bilinear", "bicubic", "lanczos3", "lanczos5", "area")
     }
     for mode in ("bilinear", "bicubic", "lanczos3"):
         found[f"{mode}, smooth"] = layers.Resizing(**size, interpolation=mode, antialias=True)
