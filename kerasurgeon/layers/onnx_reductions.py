@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -276,10 +278,13 @@ def _quantiles(call: OnnxCall, q: Any, method: str) -> None:
     axes = named(call.config.get("axis"), rank)
     left = [axis for axis in range(rank) if axis not in axes]
     x = term(call, operand, (*left, *axes), call.output.dtype)
-    if len(axes) == 1 and operand.shape[axes[0]] is None and method == "linear":
-        size = call.size(operand, axes[0])
-        x, _ = sorted_along(x, len(left), size)
-        places = (Term(call, str(size), "int64") - 1).to("float32") * np.asarray(q, np.float32).reshape(-1)
+    if any(operand.shape[axis] is None for axis in axes) and method == "linear":
+        own = [call.size(operand, axis) for axis in axes]
+        several = [Term(call, call.exact_shape([each]), "int64") for each in own]
+        x = x if len(axes) == 1 else x.reshape([*(call.size(operand, axis) for axis in left), -1])
+        size = functools.reduce(operator.mul, several)
+        x, _ = sorted_along(x, len(left), size.name)
+        places = (size - 1).to("float32") * np.asarray(q, np.float32).reshape(-1)
         before = places.op("Floor")
         first, second = (x.gather(each.to("int64"), len(left)) for each in (before, places.op("Ceil")))
         made = first + (second - first) * (places - before).to(x.dtype)

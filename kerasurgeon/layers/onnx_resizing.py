@@ -310,11 +310,29 @@ def write_adaptive(call: OnnxCall, takes: str, output_size: Any, order: Order) -
         if count is None or count == size:
             continue
         if size is None:
-            raise CannotTell("its windows depend on sizes that are unknown")
+            x = _open_shares(x, takes, place, str(call.size(operand, axis)), count)
+            continue
         starts = [index * size // count for index in range(count)]
         reaches = [-(-(index + 1) * size // count) - start for index, start in enumerate(starts)]
         x = _shares(x, takes, place, len(order), starts, reaches)
     give(call, x, order)
+
+
+def _open_shares(x: Term, takes: str, place: int, size: str, count: int) -> Term:
+    """The means or maxima of the shares of an axis of unknown size: every position counts in its shares."""
+    call, numbers = x.call, np.arange(count)
+    long = Term(call, size, "int64").to("int32")
+    starts, ends = (long * numbers) / count, (long * (numbers + 1) + (count - 1)) / count
+    at = counted(call, size).to("int32").unsqueeze(1)
+    inside = (at >= starts) & (at < ends)  # (positions, shares)
+    rank = len(call.input.shape)
+    order = [*(axis for axis in range(rank) if axis != place), place]
+    turned = x.transpose(order)
+    if takes == "max":
+        made = inside.where(turned.unsqueeze(rank), -np.inf).reduce("ReduceMax", [rank - 1], keepdims=False)
+    else:
+        made = turned.matmul(inside.to(x.dtype) / (ends - starts).to(x.dtype))
+    return made.transpose([order.index(axis) for axis in range(rank)])
 
 
 def _shares(x: Term, takes: str, place: int, rank: int, starts: Sequence[int], reaches: Sequence[int]) -> Term:

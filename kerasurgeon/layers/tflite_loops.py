@@ -110,8 +110,9 @@ def _read(call: TfliteCall, sequence: Place, number: str, count: int) -> list[st
     name, axis = sequence
     own, dtype = call.sizes(name), call.type_of(name)
     step = (*own[:axis], *own[axis + 1 :])
-    if count == 1:
-        return [call.native("GATHER", name, number, sizes=step, axis=axis, batchDims=0)]
+    if count == 1 or dtype == "int64":  # there is no kernel that takes several apart
+        at = [number, *(call.op("Add", number, call.constant(more, "int32")) for more in range(1, count))]
+        return [call.native("GATHER", name, each, sizes=step, axis=axis, batchDims=0) for each in at]
     places = call.op("Add", number, call.constant(np.arange(count), "int32"))
     sizes = (*own[:axis], count, *own[axis + 1 :])
     several = call.native("GATHER", name, places, sizes=sizes, axis=axis, batchDims=0)

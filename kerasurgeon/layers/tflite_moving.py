@@ -66,16 +66,19 @@ def _split(call: TfliteCall, x: str, lengths: str | None = None, *, outputs: int
             call.transpose(piece, turn) for piece in _split(call, source, lengths, outputs=outputs, axis=turn[axis])
         ]
     if lengths is None:
-        if own[axis] is None or (own[axis] or 0) % outputs:
-            raise CannotTell("it splits an axis whose size is unknown")
-        numbers = [(own[axis] or 0) // outputs] * outputs
+        size = own[axis]
+        if size is not None and size % outputs:
+            raise CannotTell("it splits an axis into pieces of different sizes")
+        numbers: list[int | None] = [None if size is None else size // outputs] * outputs
     else:
         numbers = [int(size) for size in call.value(lengths, "the sizes")]
     results: list[tuple[Sizes, str]] = [((*own[:axis], size, *own[axis + 1 :]), call.type_of(x)) for size in numbers]
     place = call.constant(axis, "int32")
     if len(set(numbers)) == 1:
         return call.natives("SPLIT", [place, x], results, numSplits=len(numbers))
-    return call.natives("SPLIT_V", [x, call.index(*numbers), place], results, numSplits=len(numbers))
+    return call.natives(
+        "SPLIT_V", [x, call.index(*(size or 0 for size in numbers)), place], results, numSplits=len(numbers)
+    )
 
 
 def _slice(

@@ -150,6 +150,8 @@ def _windows() -> Iterator[Case]:
         {**size, "pad_to_aspect_ratio": True, "fill_mode": "constant", "fill_value": 1.5},
         rtol=2e-5,
     )
+    for kind in ("AdaptiveAveragePooling2D", "AdaptiveMaxPooling2D"):
+        yield from cases_of(kind, OPEN[2], {"output_size": (3, 2)})
     yield from cases_of("Resizing", FIRST[2], {**size, **FIRST_OPTION}, rtol=2e-5)
     yield from cases_of("CenterCrop", IMAGES, {"height": 4, "width": 5}, {"height": 12, "width": 5}, rtol=2e-5)
 
