@@ -95,7 +95,10 @@ def tflite_inside(content: bytes) -> Callable[[Feeds], Inside]:
         values: dict[str, Array] = {}
         for index in (index for _, makes in operators for index in makes):
             scale, zero = details[index]["quantization"]
-            array = interpreter.get_tensor(index)
+            try:
+                array = interpreter.get_tensor(index)
+            except ValueError:  # what a loop gives through and nothing reads, the runtime does not keep
+                continue
             if scale:
                 values[str(details[index]["name"])] = (array.astype(np.float32) - zero) * scale
             elif array.dtype.kind == "f":

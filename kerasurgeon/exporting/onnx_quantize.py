@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kerasurgeon.exporting.onnx_saving import OnnxModel
+from kerasurgeon.exporting.onnx_weights import all_nodes
 from kerasurgeon.exporting.tensors import Array
 from kerasurgeon.rules.onnx_call import np_type, onnx_type
 
@@ -70,7 +71,7 @@ def store_as_int8(model: OnnxModel) -> None:
 
     graph = model.proto.graph
     axes: dict[str, tuple[int, ...]] = {}
-    for node in graph.node:
+    for node in all_nodes(graph):
         for operand, kept in _WEIGHTS.get(node.op_type, ()):
             if operand < len(node.input):
                 axes.setdefault(node.input[operand], kept)

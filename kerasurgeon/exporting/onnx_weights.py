@@ -8,7 +8,7 @@ wanted to do to them (transposing kernels, mostly) is done in NumPy.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -117,6 +117,28 @@ def drop_unused_initialisers(proto: Any) -> None:
     unused = [tensor for tensor in proto.graph.initializer if tensor.name not in used]
     for tensor in unused:
         proto.graph.initializer.remove(tensor)
+
+
+def all_nodes(graph: Any) -> Iterator[Any]:
+    """The nodes of a graph, and those inside loop and branch bodies.
+
+    Args:
+        graph: An ``onnx.GraphProto``.
+    """
+    for node in graph.node:
+        yield node
+        yield from inner_nodes(node)
+
+
+def inner_nodes(node: Any) -> Iterator[Any]:
+    """The nodes inside the bodies that a node has.
+
+    Args:
+        node: An ``onnx.NodeProto``.
+    """
+    for attribute in node.attribute:
+        for body in (attribute.g, *attribute.graphs):
+            yield from all_nodes(body)
 
 
 def use_counts(graph: Any) -> Counter[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io import lift
 from kerasurgeon.quiet import require
 from kerasurgeon.rules.onnx_call import OnnxCall, onnx_type
-from kerasurgeon.rules.onnx_parts import Operator, Parts, Tensor
+from kerasurgeon.rules.onnx_parts import Body, Operator, Parts, Tensor
 from kerasurgeon.rules.onnx_unsaid import preparation
 
 WRITTEN = range(13, 25)
@@ -110,15 +110,36 @@ def _model(
         ir_version=helper.find_min_ir_version_for(opsets),
         producer_name="kerasurgeon",
     )
-    for operator in parts.operators:
-        node = proto.graph.node.add(op_type=operator.kind, name=operator.name)
-        node.input.extend(renamed.get(each, each) for each in operator.inputs)
-        node.output.extend(renamed.get(each, each) for each in operator.outputs)
-        node.attribute.extend(helper.make_attribute(*each) for each in sorted(operator.attributes.items()))
+    _add_nodes(proto.graph, parts.operators, renamed)
     model = OnnxModel(proto, {})
     for constant, array in parts.constants.items():
         model.put(proto.graph.initializer.add(), constant, array, onnx_type(array.dtype.name))
     return model
+
+
+def _add_nodes(graph: Any, operators: Sequence[Operator], renamed: Mapping[str, str]) -> None:
+    from onnx import helper
+
+    for operator in operators:
+        node = graph.node.add(op_type=operator.kind, name=operator.name)
+        node.input.extend(renamed.get(each, each) for each in operator.inputs)
+        node.output.extend(renamed.get(each, each) for each in operator.outputs)
+        for key, value in sorted(operator.attributes.items()):
+            if isinstance(value, Body):
+                value = _inner_graph(f"{operator.name}/{key}", value, renamed)
+            node.attribute.append(helper.make_attribute(key, value))
+
+
+def _inner_graph(name: str, body: Body, renamed: Mapping[str, str]) -> Any:
+    from onnx import helper
+
+    infos = {
+        each: helper.make_tensor_value_info(each, onnx_type(spec.dtype), spec.shape)
+        for each, spec in body.specs.items()
+    }
+    graph = helper.make_graph([], name, *([infos[each] for each in several] for several in (body.inputs, body.outputs)))
+    _add_nodes(graph, body.operators, renamed)
+    return graph
 
 
 def _value_info(info: TensorInfo, batch_size: int | None) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kerasurgeon.costs import cost
+from kerasurgeon.exporting.onnx_weights import inner_nodes
 from kerasurgeon.exporting.opening import check_model_file
 from kerasurgeon.exporting.runners import unreadable
 from kerasurgeon.ir.graph import Graph
@@ -166,10 +167,11 @@ def _onnx(path: Path) -> _Outline:
         options = {each.name: _attribute(onnx.helper.get_attribute_value(each)) for each in node.attribute}
         if node.op_type == "Constant":
             continue
-        weights = {key: arrays[key] for key in node.input if key in arrays}
+        reads = [*node.input, *(key for inner in inner_nodes(node) for key in inner.input)]
+        weights = {key: arrays[key] for key in reads if key in arrays}
         shape = shapes.get(node.output[0], [])
         name = node.name or node.output[0]
-        outline.add(name, node.op_type, node.input, node.output, shape, _plain(options), weights)
+        outline.add(name, node.op_type, reads, node.output, shape, _plain(options), weights)
     return outline
 
 
@@ -198,12 +200,7 @@ def _tflite(path: Path) -> _Outline:
     kinds = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
     dtypes = {number: name.lower() for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
     names = [tensor.name.decode("utf-8", "replace") for tensor in graph.tensors]
-    arrays: dict[int, np.ndarray[Any, Any]] = {}
-    for place, tensor in enumerate(graph.tensors):
-        data = model.buffers[tensor.buffer].data
-        if data is not None and len(data):
-            raw, dtype = np.asarray(data, np.uint8), dtypes[tensor.type]
-            arrays[place] = raw.view(dtype) if dtype in _NUMBERS else raw
+    arrays = _arrays(model, graph, dtypes)
     outline = _Outline()
     for place in graph.inputs:
         outline.add(names[place], "Input", [], [str(place)], _sizes(graph.tensors[place]), {}, {})
@@ -214,10 +211,24 @@ def _tflite(path: Path) -> _Outline:
         weights = {names[place]: arrays[place] for place in reads if place in arrays}
         first = int(operator.outputs[0])
         options = {} if operator.builtinOptions is None else vars(operator.builtinOptions)
+        for inner in (model.subgraphs[options[key]] for key in options if key.endswith("SubgraphIndex")):
+            own = _arrays(model, inner, dtypes)
+            weights |= {inner.tensors[place].name.decode("utf-8", "replace"): own[place] for place in own}
         makes = [str(int(place)) for place in operator.outputs]
         shape = _sizes(graph.tensors[first])
         outline.add(names[first], kind, map(str, reads), makes, shape, _plain(options), weights)
     return outline
+
+
+def _arrays(model: Any, graph: Any, dtypes: Mapping[int, str]) -> dict[int, np.ndarray[Any, Any]]:
+    """The constants of a graph of a TFLite file, by their numbers."""
+    arrays: dict[int, np.ndarray[Any, Any]] = {}
+    for place, tensor in enumerate(graph.tensors):
+        data = model.buffers[tensor.buffer].data
+        if data is not None and len(data):
+            raw, dtype = np.asarray(data, np.uint8), dtypes[tensor.type]
+            arrays[place] = raw.view(dtype) if dtype in _NUMBERS else raw
+    return arrays
 
 
 def _sizes(tensor: Any) -> list[int | None]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kerasurgeon.rules.onnx_parts import Array, Operator
+from kerasurgeon.rules.onnx_parts import Array, Body, Operator, Parts
 from kerasurgeon.rules.tflite_call import TfliteParts
 
 FUSED = {"RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}
@@ -25,17 +25,22 @@ def absorb(parts: TfliteParts, results: Sequence[str]) -> None:
 
     Products with constants become part of kernels and constants that follow, and dense layers regroup by themselves.
     """
-    readers = _readers(parts, results)
-    makers = {name: operator for operator in parts.operators for name in operator.outputs}
+    for scope, ends in parts.scopes(results):
+        _absorb(scope, parts, ends)
+
+
+def _absorb(scope: Parts | Body, parts: TfliteParts, results: Sequence[str]) -> None:
+    readers = _readers(scope, results)
+    makers = {name: operator for operator in scope.operators for name in operator.outputs}
     gone: set[str] = set()
-    for operator in parts.operators:
+    for operator in scope.operators:
         while True:
             own = next((name for name in operator.inputs if name not in parts.constants), None)
             maker = makers.get(own or "")
             if maker is None or readers[maker.outputs[0]] > 1 or not _begins(maker, operator, parts, readers):
                 break
             gone.add(maker.outputs[0])
-    parts.operators = [operator for operator in parts.operators if operator.outputs[0] not in gone]
+    scope.operators = [operator for operator in scope.operators if operator.outputs[0] not in gone]
 
 
 def _begins(maker: Operator, operator: Operator, parts: TfliteParts, readers: Counter[str]) -> bool:
@@ -106,8 +111,8 @@ def _whole(one: Array, two: Array) -> Array | None:
     return product if np.isfinite(product).all() and not lost.any() else None
 
 
-def _readers(parts: TfliteParts, results: Sequence[str]) -> Counter[str]:
-    return Counter([*(name for operator in parts.operators for name in operator.inputs), *results])
+def _readers(scope: Parts | Body, results: Sequence[str]) -> Counter[str]:
+    return Counter([*(name for operator in scope.operators for name in operator.inputs), *results])
 
 
 def fuse(parts: TfliteParts, results: Sequence[str]) -> None:
@@ -116,10 +121,15 @@ def fuse(parts: TfliteParts, results: Sequence[str]) -> None:
     Convolutions and their like take up sums with constants and end in activations, reductions keep the axes that a
     reshape would put back.
     """
-    readers = _readers(parts, results)
-    makers = {name: operator for operator in parts.operators for name in operator.outputs}
+    for scope, ends in parts.scopes(results):
+        _fuse(scope, parts, ends)
+
+
+def _fuse(scope: Parts | Body, parts: TfliteParts, results: Sequence[str]) -> None:
+    readers = _readers(scope, results)
+    makers = {name: operator for operator in scope.operators for name in operator.outputs}
     kept: list[Operator] = []
-    for operator in parts.operators:
+    for operator in scope.operators:
         own = next((name for name in operator.inputs if name in makers), None)
         maker = None if own is None or readers[own] > 1 else makers[own]
         more = None if maker is None else _ending(maker, operator, parts)
@@ -129,7 +139,7 @@ def fuse(parts: TfliteParts, results: Sequence[str]) -> None:
         maker.attributes |= more
         maker.outputs = operator.outputs
         makers[operator.outputs[0]] = maker
-    parts.operators = kept
+    scope.operators = kept
 
 
 def _ending(maker: Operator, operator: Operator, parts: TfliteParts) -> dict[str, Any] | None:

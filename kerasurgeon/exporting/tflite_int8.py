@@ -25,6 +25,9 @@ from kerasurgeon.exporting.tflite_storing import HUGE
 from kerasurgeon.exporting.tflite_writer import write_tflite
 from kerasurgeon.quiet import quiet, require
 
+_LONGEST = 512
+"""How many steps of a recurrence are written one by one: what a loop computes, TensorFlow's quantiser leaves real."""
+
 _LOOKED_AT = 4  # batches in which scores are looked for
 _SAME = 0.01  # how far apart files may be, by an output's deviation, that hide the same
 
@@ -48,7 +51,7 @@ def write_int8(
         MissingExtraError: TensorFlow is not installed.
     """
     require("tensorflow", package="tensorflow", extra="converters", needed_for="Quantising TFLite to int8")
-    content = bytes(write_tflite(model, inputs, outputs, batch_size=options.batch_size))
+    content = bytes(write_tflite(model, inputs, outputs, batch_size=options.batch_size, longest=_LONGEST))
     batches = list(iter_batches(options.calibration, options.batch_size or 1))
     with quiet() as captured:
         try:
@@ -56,7 +59,8 @@ def write_int8(
             runs = [run(feeds) for feeds in batches[:_LOOKED_AT]]
             scores = _scores(runs)
             if scores is not None:
-                narrow = bytes(write_tflite(model, inputs, outputs, batch_size=options.batch_size, scores=scores))
+                size = options.batch_size
+                narrow = bytes(write_tflite(model, inputs, outputs, batch_size=size, scores=scores, longest=_LONGEST))
                 nearer = tflite_inside(narrow)
                 if _alike(runs, map(nearer, batches), [info.name for info in outputs]):
                     content, run = narrow, nearer

@@ -12,7 +12,7 @@ from kerasurgeon.exporting.tensors import TensorInfo
 from kerasurgeon.exporting.tflite_metadata import describe
 from kerasurgeon.exporting.tflite_names import SIGNATURE
 from kerasurgeon.quiet import require
-from kerasurgeon.rules.onnx_parts import Operator
+from kerasurgeon.rules.onnx_parts import Body, Operator
 from kerasurgeon.rules.tflite_call import TfliteParts
 
 _IDENTIFIER = b"TFL3"
@@ -42,6 +42,7 @@ _OPTIONS = {
     "MEAN": "ReducerOptions",
     "MIRROR_PAD": "MirrorPadOptions",
     "MUL": "MulOptions",
+    "PACK": "PackOptions",
     "REDUCE_MAX": "ReducerOptions",
     "REDUCE_MIN": "ReducerOptions",
     "REDUCE_PROD": "ReducerOptions",
@@ -57,10 +58,13 @@ _OPTIONS = {
     "SUB": "SubOptions",
     "SUM": "ReducerOptions",
     "TRANSPOSE_CONV": "TransposeConvOptions",
+    "UNPACK": "UnpackOptions",
+    "WHILE": "WhileOptions",
 }
 """The table of an operator's options, of those that have settings."""
 
 _PADDINGS = {"SAME": 0, "VALID": 1}
+_GRAPHS = {"cond": "condSubgraphIndex", "body": "bodySubgraphIndex"}
 _TYPED = ("inDataType", "outDataType", "outType", "outputType")
 
 
@@ -98,12 +102,7 @@ def packed(
             got=f"{weight / 2**30:.1f} GiB",
         )
     filler = _Filler(schema, parts, titles)
-    graph = schema.SubGraphT()
-    graph.name = name.encode()
-    graph.inputs = [filler.tensor(info.name) for info in inputs]
-    graph.operators = [filler.operator(operator) for operator in parts.operators]
-    graph.outputs = [filler.tensor(each) for each in results]
-    graph.tensors = filler.tensors
+    graph = filler.graph(name, [info.name for info in inputs], parts.operators, results)
     signature = schema.SignatureDefT()
     signature.signatureKey, signature.subgraphIndex = SIGNATURE.encode(), 0
     for key, infos, places in (("inputs", inputs, graph.inputs), ("outputs", outputs, graph.outputs)):
@@ -115,83 +114,80 @@ def packed(
         setattr(signature, key, entries)
     model = schema.ModelT()
     model.version = 3
-    model.subgraphs, model.signatureDefs = [graph], [signature]
+    model.subgraphs, model.signatureDefs = filler.graphs, [signature]
     model.operatorCodes, model.buffers = filler.codes, filler.buffers
     describe(model, said)
     parts.constants.clear()
     size = weight + sum(map(len, said.values()))
-    builder = _builder(size + 2**16 + 512 * (len(filler.tensors) + len(parts.operators)))
+    rows = sum(len(each.tensors) + len(each.operators) for each in filler.graphs)
+    builder = _builder(size + 2**16 + 512 * rows)
     builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
     return memoryview(builder.Bytes)[builder.Head() :]
 
 
 class _Filler:
-    """The schema's objects for tensors and operators, numbered as they come."""
+    """The schema's objects for graphs, and for what they share: numbered as they come."""
 
     def __init__(self, schema: Any, parts: TfliteParts, titles: Mapping[str, str]) -> None:
         self.schema, self.parts, self.titles = schema, parts, titles
-        self.tensors: list[Any] = []
+        self.graphs: list[Any] = []
         self.buffers: list[Any] = [schema.BufferT()]  # the first is empty, for what is computed
         self.codes: list[Any] = []
-        self._places: dict[str, int] = {}
+        self._filled: dict[str, int] = {}
         self._codes: dict[tuple[str, int], int] = {}
 
-    def tensor(self, name: str) -> int:
-        """The number of a tensor; -1 for what is left out."""
-        if not name:
-            return -1
-        if name not in self._places:
-            self._places[name] = len(self.tensors)
-            self.tensors.append(self._tensor(name))
-        return self._places[name]
-
-    def _tensor(self, name: str) -> Any:
-        made = self.schema.TensorT()
-        array = self.parts.constants.get(name)
-        made.name, made.hasRank = self.titles.get(name, name).encode(), True
-        sizes = self.parts.shapes[name] if array is None else array.shape
-        made.type = self._type(self.parts.types[name] if array is None else array.dtype.name)
-        made.shape = [1 if size is None else int(size) for size in sizes]
-        if None in sizes:
-            made.shapeSignature = [-1 if size is None else int(size) for size in sizes]
-        if array is not None:
-            buffer = self.schema.BufferT()
-            buffer.data = array
-            made.buffer = len(self.buffers)
-            self.buffers.append(buffer)
-        if name in self.parts.scales:
-            scales, axis = self.parts.scales[name]
-            made.quantization = self.schema.QuantizationParametersT()
-            made.quantization.scale, made.quantization.zeroPoint = scales.tolist(), [0] * len(scales)
-            made.quantization.quantizedDimension = axis
+    def graph(self, name: str, inputs: Sequence[str], operators: Sequence[Operator], outputs: Sequence[str]) -> Any:
+        """A graph, numbered before those that its operators have."""
+        made = self.schema.SubGraphT()
+        self.graphs.append(made)
+        tensors = _Tensors(self)
+        made.name, made.tensors = name.encode(), tensors.made
+        made.inputs = [tensors.number(each) for each in inputs]
+        made.operators = [self._operator(operator, tensors) for operator in operators]
+        made.outputs = [tensors.number(each) for each in outputs]
         return made
 
-    def _type(self, dtype: str) -> int:
+    def buffer(self, name: str) -> int:
+        """Where the values of a constant stand; the first buffer, which is empty, for other tensors."""
+        if name not in self.parts.constants:
+            return 0
+        if name not in self._filled:
+            made = self.schema.BufferT()
+            made.data = self.parts.constants[name]
+            self._filled[name] = len(self.buffers)
+            self.buffers.append(made)
+        return self._filled[name]
+
+    def type_number(self, dtype: str) -> int:
+        """The schema's number of a type."""
         found: int = getattr(self.schema.TensorType, dtype.upper())
         return found
 
-    def operator(self, operator: Operator) -> Any:
-        """One operator."""
+    def _operator(self, operator: Operator, tensors: _Tensors) -> Any:
         made = self.schema.OperatorT()
         inputs = list(operator.inputs)
         while inputs and not inputs[-1] and operator.kind != "FULLY_CONNECTED":
             inputs.pop()
-        made.inputs = [self.tensor(name) for name in inputs]
-        made.outputs = [self.tensor(name) for name in operator.outputs]
+        made.inputs = [tensors.number(name) for name in inputs]
+        made.outputs = [tensors.number(name) for name in operator.outputs]
         made.opcodeIndex = self._code(operator.kind, _version(operator, self.parts))
         table = _OPTIONS.get(operator.kind)
         if table is not None:
             options = getattr(self.schema, f"{table}T")()
             for key, value in operator.attributes.items():
-                setattr(options, key, self._setting(key, value))
+                setattr(options, _GRAPHS.get(key, key), self._setting(operator, key, value))
             made.builtinOptions = options
             made.builtinOptionsType = getattr(self.schema.BuiltinOptions, table)
         return made
 
-    def _setting(self, key: str, value: Any) -> Any:
+    def _setting(self, operator: Operator, key: str, value: Any) -> Any:
+        if isinstance(value, Body):
+            number = len(self.graphs)
+            self.graph(f"{operator.name}/{key}", value.inputs, value.operators, value.outputs)
+            return number
         if key == "padding":
             return _PADDINGS[value]
-        return self._type(value) if key in _TYPED else value
+        return self.type_number(value) if key in _TYPED else value
 
     def _code(self, kind: str, version: int) -> int:
         if (kind, version) not in self._codes:
@@ -201,6 +197,42 @@ class _Filler:
             self._codes[kind, version] = len(self.codes)
             self.codes.append(code)
         return self._codes[kind, version]
+
+
+class _Tensors:
+    """The tensors of one graph, numbered as they come."""
+
+    def __init__(self, filler: _Filler) -> None:
+        self.filler = filler
+        self.made: list[Any] = []
+        self._places: dict[str, int] = {}
+
+    def number(self, name: str) -> int:
+        """The number of a tensor; -1 for what is left out."""
+        if not name:
+            return -1
+        if name not in self._places:
+            self._places[name] = len(self.made)
+            self.made.append(self._tensor(name))
+        return self._places[name]
+
+    def _tensor(self, name: str) -> Any:
+        filler, parts, schema = self.filler, self.filler.parts, self.filler.schema
+        made = schema.TensorT()
+        array = parts.constants.get(name)
+        made.name, made.hasRank = filler.titles.get(name, name).encode(), True
+        sizes = parts.shapes[name] if array is None else array.shape
+        made.type = filler.type_number(parts.types[name] if array is None else array.dtype.name)
+        made.shape = [1 if size is None else int(size) for size in sizes]
+        if None in sizes:
+            made.shapeSignature = [-1 if size is None else int(size) for size in sizes]
+        made.buffer = filler.buffer(name)
+        if name in parts.scales:
+            scales, axis = parts.scales[name]
+            made.quantization = schema.QuantizationParametersT()
+            made.quantization.scale, made.quantization.zeroPoint = scales.tolist(), [0] * len(scales)
+            made.quantization.quantizedDimension = axis
+        return made
 
 
 def _version(operator: Operator, parts: TfliteParts) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from kerasurgeon.exporting.onnx_quantize import LARGEST_FLOAT16, SMALLEST_HALVED, to_int8
@@ -22,11 +24,11 @@ _HYBRID = frozenset(("CONV_2D", "FULLY_CONNECTED"))
 
 def halve(parts: TfliteParts) -> None:
     """Store large float32 constants as float16, which are made float32 when the file is loaded."""
-    casts = []
+    stored = {}
     for name, array in _large(parts).items():
         if max(-array.min(), array.max()) <= LARGEST_FLOAT16:
-            casts.append(_decoded(parts, name, parts.constant(array.astype(np.float16), f"{name}/float16")))
-    parts.operators = [*casts, *parts.operators]
+            stored[name] = parts.constant(array.astype(np.float16), f"{name}/float16")
+    _decode(parts, stored)
 
 
 def store_as_int8(parts: TfliteParts) -> None:
@@ -36,9 +38,10 @@ def store_as_int8(parts: TfliteParts) -> None:
     grouped convolutions among them, the runtime makes the constants float32 when it loads the file: its kernels for
     them are slower in int8.
     """
-    decoders = []
+    decoded = {}
+    operators = [operator for scope, _ in parts.scopes(()) for operator in scope.operators]
     for name, array in _large(parts).items():
-        readers = [operator for operator in parts.operators if name in operator.inputs]
+        readers = [operator for operator in operators if name in operator.inputs]
         kinds = {_axis(operator, name) for operator in readers}
         axis = kinds.pop() if len(kinds) == 1 else None
         if axis is None:
@@ -53,8 +56,8 @@ def store_as_int8(parts: TfliteParts) -> None:
             continue
         stored = parts.constant(integers, f"{name}/int8")
         parts.scales[stored] = scale.reshape(-1), axis
-        decoders.append(_decoded(parts, name, stored))
-    parts.operators = [*decoders, *parts.operators]
+        decoded[name] = stored
+    _decode(parts, decoded)
 
 
 def _axis(operator: Operator, name: str) -> int | None:
@@ -75,15 +78,24 @@ def _large(parts: TfliteParts) -> dict[str, np.ndarray]:
     return {name: array for name, array in known if array.dtype == np.float32 and array.size >= SMALLEST_HALVED}
 
 
-def _decoded(parts: TfliteParts, name: str, stored: str) -> Operator:
-    """Make a constant what the runtime makes of another when it loads the file."""
-    parts.shapes[name], parts.types[name] = parts.constants.pop(name).shape, "float32"
-    return Operator("DEQUANTIZE", name, [stored], [name], {})
+def _decode(parts: TfliteParts, stored: Mapping[str, str]) -> None:
+    """Let constants be what the runtime makes of others when it loads the file, in every graph that reads them.
+
+    Args:
+        parts: Operators and constants.
+        stored: By constants, what they are made of.
+    """
+    for scope, _ in parts.scopes(()):
+        read = {name for operator in scope.operators for name in operator.inputs}
+        decoders = [Operator("DEQUANTIZE", name, [stored[name]], [name], {}) for name in stored if name in read]
+        scope.operators = [*decoders, *scope.operators]
+    for name in stored:
+        parts.shapes[name], parts.types[name] = parts.constants.pop(name).shape, "float32"
 
 
 def narrow_masks(parts: TfliteParts, low: float, high: float) -> None:
     """Let masks hide numbers of a range by others that are no further away than makes them vanish in a softmax."""
-    for operator in parts.operators:
+    for operator in [operator for scope, _ in parts.scopes(()) for operator in scope.operators]:
         if operator.kind not in _MASKING:
             continue
         below, above = low - VANISHING, high + VANISHING

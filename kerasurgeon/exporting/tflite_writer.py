@@ -20,7 +20,7 @@ from kerasurgeon.layers.tflite_operators import BY_ELEMENT, TRANSLATIONS
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.onnx_parts import Tensor
 from kerasurgeon.rules.onnx_unsaid import preparation
-from kerasurgeon.rules.tflite_call import TfliteCall, TfliteParts
+from kerasurgeon.rules.tflite_call import LONGEST, TfliteCall, TfliteParts
 
 
 def write_tflite(
@@ -31,6 +31,7 @@ def write_tflite(
     batch_size: int | None,
     weights: Literal["float32", "float16", "int8"] = "float32",
     scores: tuple[float, float] | None = None,
+    longest: int = LONGEST,
 ) -> memoryview:
     """Write a model from its graph.
 
@@ -42,6 +43,7 @@ def write_tflite(
         weights: How large weights are stored.
         scores: Between what values lies what masks hide: they hide it by numbers just below, which int8 can hold, and
             not by huge ones.
+        longest: How many steps of a recurrence are written one by one at most.
 
     Returns:
         The file's content.
@@ -50,7 +52,7 @@ def write_tflite(
         CannotWrite: Some calls have no rule that knows how.
     """
     graph = simplified(lift(model))
-    parts = TfliteParts(TRANSLATIONS, BY_ELEMENT)
+    parts = TfliteParts(TRANSLATIONS, BY_ELEMENT, longest)
     tensors = written(graph, parts, inputs, batch_size, preparation(model), TfliteCall)
     values = list(leaves(graph.outputs))
     results: list[str] = []

@@ -1,4 +1,4 @@
-"""Cells of recurrent layers written to ONNX, one step after the other."""
+"""Cells of recurrent layers written to ONNX: what they are, and one step of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.layers.onnx_activations import write_activation
-from kerasurgeon.layers.onnx_terms import Term, concat
+from kerasurgeon.layers.onnx_terms import Term
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.inner import inner_layer
 from kerasurgeon.rules.onnx_call import OnnxCall
@@ -50,21 +50,6 @@ class Cell:
         return [own] if self.kind == "SimpleRNN" else [self.config["recurrent_activation"], own]
 
 
-@dataclass(slots=True)
-class Course:
-    """What a recurrence makes of a sequence.
-
-    Attributes:
-        sequence: The outputs of all steps (batch, steps, units), in the order of time.
-        last: That of the step that is computed last.
-        states: The states after it.
-    """
-
-    sequence: Term
-    last: Term
-    states: list[Term]
-
-
 def cells_of(layer: Layer) -> list[Cell]:
     """The cells of a layer, each of which reads what the one before it gives.
 
@@ -87,66 +72,40 @@ def cells_of(layer: Layer) -> list[Cell]:
     return [Cell(kind, layer.config, arrays, layer.name)]
 
 
-def unrolled(
-    step: Callable[[int, list[Term]], tuple[Term, list[Term]]],
-    states: list[Term],
-    count: int,
-    mask: Term | None,
-    *,
-    back: bool,
-    zeros: bool,
-    rank: int = 2,
-) -> Course:
-    """Write all steps of a recurrence.
+def read_by(cell: Cell, x: Term) -> Term:
+    """What a cell makes of what it reads, before it looks at its states: of one step, or of all steps at once."""
+    bias = cell.arrays.get("bias")
+    own = None if bias is None else bias[0] if bias.ndim == 2 else bias
+    read = x.matmul(cell.arrays["kernel"])
+    return read if own is None else read + own
+
+
+def step_of(call: OnnxCall, cell: Cell, read: Term, states: Sequence[Term]) -> list[Term]:
+    """One step of a cell: the states after it, of which the first is its output.
 
     Args:
-        step: Writes one: from its number and the states before it to its output and the states after it.
-        states: The states before the first.
-        count: How many steps there are.
-        mask: Which of them count.
-        back: Whether the last is the first.
-        zeros: Whether those that do not count give zeros.
-        rank: How many axes the states have.
+        call: The call.
+        cell: The cell.
+        read: What `read_by` gives at this step.
+        states: The states before it.
     """
-    outputs: list[Term] = []
-    for number in range(count)[:: -1 if back else 1]:
-        output, new = step(number, states)
-        if mask is not None:
-            counts = mask.gather(number, 1).unsqueeze(*range(1, rank))
-            before = outputs[-1] if outputs and not zeros else 0.0
-            output = counts.where(output, before)
-            new = [counts.where(one, other) for one, other in zip(new, states, strict=True)]
-        outputs.append(output)
-        states = new
-    ordered = outputs[::-1] if back else outputs
-    return Course(concat([output.unsqueeze(1) for output in ordered], 1), outputs[-1], states)
-
-
-def step_of(call: OnnxCall, cell: Cell, x: Term, states: Sequence[Term]) -> tuple[Term, list[Term]]:
-    """One step of a cell: its output and the states after it."""
-    kernel, recurrent, bias = cell.arrays["kernel"], cell.arrays["recurrent_kernel"], cell.arrays.get("bias")
-    hidden, units = states[0], cell.units
+    recurrent, hidden, units = cell.arrays["recurrent_kernel"], states[0], cell.units
 
     def act(value: Term, gate: bool = False) -> Term:
         entry = cell.activations()[0 if gate else -1]
         return value.named(write_activation(call, entry, value.name, natural(2)))
 
-    read = x.matmul(kernel)
-    own = None if bias is None else bias[0] if bias.ndim == 2 else bias
-    read = read if own is None else read + own
     if cell.kind == "GRU":
-        return _gated(cell, read, hidden, act)
+        return [_gated(cell, read, hidden, act)]
     both = read + hidden.matmul(recurrent)
     if cell.kind == "SimpleRNN":
-        made = act(both)
-        return made, [made]
+        return [act(both)]
     enter, forget, candidate, leave = both.split(1, [units] * 4)
     carry = act(forget, True) * states[1] + act(enter, True) * act(candidate)
-    made = act(leave, True) * act(carry)
-    return made, [made, carry]
+    return [act(leave, True) * act(carry), carry]
 
 
-def _gated(cell: Cell, read: Term, hidden: Term, act: Callable[..., Term]) -> tuple[Term, list[Term]]:
+def _gated(cell: Cell, read: Term, hidden: Term, act: Callable[..., Term]) -> Term:
     recurrent, bias, units = cell.arrays["recurrent_kernel"], cell.arrays.get("bias"), cell.units
     update, reset, candidate = read.split(1, [units] * 3)
     if cell.config.get("reset_after"):
@@ -161,5 +120,4 @@ def _gated(cell: Cell, read: Term, hidden: Term, act: Callable[..., Term]) -> tu
         of_update, of_reset = hidden.matmul(first).split(1, [units] * 2)
         kept = act(update + of_update, True)
         made = act(candidate + (act(reset + of_reset, True) * hidden).matmul(second))
-    result = kept * hidden + (1.0 - kept) * made
-    return result, [result]
+    return kept * hidden + (1.0 - kept) * made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -191,13 +192,27 @@ def write_pieces(call: OnnxCall, axis: int) -> None:
     if None not in sizes:
         pieces = x.split(place, [int(size or 0) for size in sizes])
     else:
-        if not isinstance(call.config["indices_or_sections"], int):
-            raise CannotTell("it splits an axis of unknown size at given places")
-        more = {"num_outputs": len(sizes)} if call.opset >= 18 else {}
-        pieces = [x.named(name) for name in call.ops("Split", x.name, outputs=len(sizes), axis=place, **more)]
+        pieces = _open_pieces(call, x, place, axis)
     for index, piece in enumerate(pieces):
         give(call, piece, order, index)
     return None
+
+
+def _open_pieces(call: OnnxCall, x: Term, place: int, axis: int) -> list[Term]:
+    """Pieces of an axis of unknown size: at given places, as many, or as many that are alike."""
+    count, at = len(call.outputs), call.config["indices_or_sections"]
+    if not isinstance(at, int):
+        bounds = [0, *(int(each) for each in at), None]
+        return [x.slice(place, int(start or 0), stop) for start, stop in pairwise(bounds)]
+    if call.kind == "ops.array_split":  # the first pieces have the positions that are left over
+        size = Term(call, call.exact_shape([call.size(call.input, axis)]), "int64").to("int32")
+        each, left = size / count, size.op("Mod", count)
+        starts = [each * number + left.op("Min", number) for number in range(count)]
+        lengths = [(after - before).to("int64").name for before, after in zip(starts, [*starts[1:], size], strict=True)]
+        inside = [positions(call, length).to("int32") for length in lengths]
+        return [x.gather(start + numbers, place) for start, numbers in zip(starts, inside, strict=True)]
+    more = {"num_outputs": count} if call.opset >= 18 else {}
+    return [x.named(name) for name in call.ops("Split", x.name, outputs=count, axis=place, **more)]
 
 
 def write_unstacked(call: OnnxCall) -> None:

@@ -9,15 +9,14 @@ import numpy as np
 
 from kerasurgeon.ir.structure import leaves
 from kerasurgeon.layers.onnx_attention import counted
-from kerasurgeon.layers.onnx_cells import GATES, Cell, Course, cells_of, step_of, unrolled
+from kerasurgeon.layers.onnx_cells import GATES, Cell, cells_of, read_by, step_of
+from kerasurgeon.layers.onnx_loops import Course, Recurrence, Shape, write_steps
 from kerasurgeon.layers.onnx_terms import Term, concat, give, term
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.inner import inner_layer
 from kerasurgeon.rules.onnx_call import OnnxCall, np_type
-from kerasurgeon.rules.onnx_parts import Array, Size, Tensor
+from kerasurgeon.rules.onnx_parts import Array, Tensor
 
-LONGEST = 512
-"""How many steps of a recurrence are written one by one at most."""
 _OPERATORS = {"SimpleRNN": "RNN", "GRU": "GRU", "LSTM": "LSTM"}
 _ORDER = {"SimpleRNN": (0,), "GRU": (0, 1, 2), "LSTM": (0, 3, 1, 2)}
 _ACTIVATIONS: Mapping[str, tuple[str, tuple[float, ...], tuple[float, ...]]] = {
@@ -39,11 +38,11 @@ def write_cells(call: OnnxCall, cells: Sequence[Cell]) -> None:
     states = _states(call, call.operand(1, "states"), sum(cell.states for cell in cells))
     if states is None:
         raise CannotTell("it is given no states")
-    x, made = term(call, call.input, None, call.float), []
+    x, made = term(call, call.input, None, call.float), list[Term]()
     for cell in cells:
         own, states = states[: cell.states], states[cell.states :]
-        x, new = step_of(call, cell, x, own)
-        made += new
+        new = step_of(call, cell, read_by(cell, x), own)
+        x, made = new[0], made + new
     for index, value in enumerate((x, *made)):
         give(call, value, index=index)
 
@@ -54,10 +53,10 @@ def write_recurrence(call: OnnxCall) -> None:
     x, mask = term(call, call.input, None, call.float), call.as_tensor(call.operand(2, "mask"))
     states = _states(call, call.operand(1, "initial_state"), sum(cell.states for cell in cells))
     kept = None if mask is None else term(call, mask, None, "bool")
-    back = bool(config.get("go_backwards"))
-    course = course_of(call, cells, x, states, kept, back=back, zeros=bool(config.get("zero_output_for_mask")))
-    sequence = course.sequence.slice(1, -1, None, -1) if back else course.sequence
-    give(call, sequence if config["return_sequences"] else course.last)
+    back, whole = bool(config.get("go_backwards")), bool(config["return_sequences"])
+    zeros = bool(config.get("zero_output_for_mask"))
+    course = course_of(call, cells, x, states, kept, back=back, zeros=zeros, whole=whole)
+    give(call, course.ordered(back=back) if whole else course.last)
     if config["return_state"]:
         for index, state in enumerate(course.states, 1):
             give(call, state, index=index)
@@ -82,9 +81,9 @@ def write_both_ways(call: OnnxCall) -> None:
         own = None if states is None else states[place * count : (place + 1) * count]
         back = bool(layer.config.get("go_backwards"))
         whole = bool(layer.config["return_sequences"])
-        course = course_of(call, cells, x, own, kept, back=back, zeros=whole)
-        sequence = course.sequence.slice(1, -1, None, -1) if back != bool(place) else course.sequence
-        courses.append((sequence if whole else course.last, course.states, layer.config["return_state"]))
+        course = course_of(call, cells, x, own, kept, back=back, zeros=whole, whole=whole)
+        made = course.ordered(back=back != bool(place)) if whole else course.last
+        courses.append((made, course.states, layer.config["return_state"]))
     (one, states, returns), (two, other_states, _) = courses
     if merge is None:
         outputs = [one, two]
@@ -128,6 +127,7 @@ def course_of(
     *,
     back: bool,
     zeros: bool,
+    whole: bool,
 ) -> Course:
     """Write cells over a sequence, one cell after the other.
 
@@ -139,21 +139,38 @@ def course_of(
         mask: Which steps count (batch, steps); all without one.
         back: Whether the steps are computed from the last on.
         zeros: Whether steps that do not count give zeros, and not what the step before them gave.
+        whole: Whether the outputs of all steps are wanted.
     """
     made: list[Term] = []
     course: Course | None = None
-    for cell in cells:
-        own = None if states is None else states[len(made) : len(made) + cell.states]
-        native = call.recurs and all(_native(entry) is not None for entry in cell.activations())
-        write = _by_operator if native else _by_steps
-        if mask is None or not native:
-            course = write(call, cell, x, own, mask, back, zeros)
+    groups = _groups(call, cells)
+    for number, (native, several) in enumerate(groups, 1):
+        x = x if course is None else course.ordered()
+        count = sum(cell.states for cell in several)
+        own = None if states is None else states[len(made) : len(made) + count]
+        if not native:
+            every = whole or number < len(groups)
+            course = _by_steps(call, several, x, own, mask, back=back, zeros=zeros, whole=every)
+        elif mask is None:
+            course = _by_operator(call, several[0], x, own, None, back)
         else:
-            course = _masked(call, cell, x, own, mask, back, zeros)
-        x, made = course.sequence, made + course.states
+            course = _masked(call, several[0], x, own, mask, back, zeros)
+        made += course.states
     assert course is not None
     course.states = made
     return course
+
+
+def _groups(call: OnnxCall, cells: Sequence[Cell]) -> list[tuple[bool, list[Cell]]]:
+    """Cells that are written together: by one operator each, or by steps of all; and whether it is the former."""
+    found: list[tuple[bool, list[Cell]]] = []
+    for cell in cells:
+        native = call.recurs and all(_native(entry) is not None for entry in cell.activations())
+        if found and not native and not found[-1][0]:
+            found[-1][1].append(cell)
+        else:
+            found.append((native, [cell]))
+    return found
 
 
 def _native(entry: Any) -> tuple[str, tuple[float, ...], tuple[float, ...]] | None:
@@ -169,7 +186,6 @@ def _by_operator(
     states: list[Term] | None,
     lengths: Term | None,
     back: bool,
-    zeros: bool,
 ) -> Course:
     """One operator. What stands for a mask here is the number of steps of each sample."""
     functions = [_native(entry) for entry in cell.activations()]
@@ -243,16 +259,16 @@ def _masked(
     front = _picked(x, counts.named(names[1]))
     number = counts.reduce("ReduceSum", [1])
     lengths = number.op("Max", 1).squeeze(1).to("int32")
-    course = _by_operator(call, cell, front, states, lengths, False, zeros)
+    course = _by_operator(call, cell, front, states, lengths, False)
     passed = counts.op("CumSum", counts.named(call.constant(1, "int64")))
-    sequence = _picked(course.sequence, (passed - 1).op("Max", 0))
+    sequence = _picked(course.ordered(), (passed - 1).op("Max", 0))
     sequence = (mask if zeros else passed > 0).unsqueeze(2).where(sequence, 0.0)
     after = []
     for place, state in enumerate(course.states):
         before: Any = 0.0 if states is None else states[place]
         after.append((number > 0).where(state, before))
     last = sequence.slice(1, -1, None).squeeze(1)
-    return Course(sequence.slice(1, -1, None, -1) if back else sequence, last, after)
+    return Course(sequence, last, after, back)
 
 
 def _picked(x: Term, positions: Term) -> Term:
@@ -262,28 +278,28 @@ def _picked(x: Term, positions: Term) -> Term:
 
 def _by_steps(
     call: OnnxCall,
-    cell: Cell,
+    cells: Sequence[Cell],
     x: Term,
     states: list[Term] | None,
     mask: Term | None,
+    *,
     back: bool,
     zeros: bool,
+    whole: bool,
 ) -> Course:
-    """Every step written out."""
-    count = call.input.shape[1]
-    if count is None:
-        raise CannotTell("its steps are written one by one, and its length is unknown: keras.Input can say it")
-    if count > LONGEST:
-        raise CannotTell(f"its steps are written one by one, and there are {count} of them")
-    if states is None:
-        states = [_zeros(call, cell.units) for _ in range(cell.states)]
+    """Step by step, every cell at each step; what the first makes of the sequence is computed for all steps at once."""
+    batch, (first, *others) = call.input.shape[0], cells
 
-    def step(number: int, before: list[Term]) -> tuple[Term, list[Term]]:
-        return step_of(call, cell, x.gather(number, 1), before)
+    def step(at: list[Term], before: list[Term]) -> list[Term]:
+        new = step_of(call, first, at[0], before[: first.states])
+        output = new[0]
+        for cell in others:
+            own = before[len(new) : len(new) + cell.states]
+            made = step_of(call, cell, read_by(cell, output), own)
+            output, new = made[0], new + made
+        return new
 
-    return unrolled(step, states, count, mask, back=back, zeros=zeros)
-
-
-def _zeros(call: OnnxCall, units: int) -> Term:
-    batch: Size = call.size(call.input, 0)
-    return Term(call, call.constant(0.0), call.float).expand([batch, units])
+    shapes: list[Shape] = [(batch, cell.units) for cell in cells for _ in range(cell.states)]
+    read = (read_by(first, x), (batch, GATES[first.kind] * first.units))
+    recurrence = Recurrence(step, [read], shapes, len(shapes) - cells[-1].states)
+    return write_steps(call, recurrence, states, mask, back=back, zeros=zeros, whole=whole)

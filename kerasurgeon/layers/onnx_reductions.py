@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from kerasurgeon.layers.onnx_functions import is_nan
+from kerasurgeon.layers.onnx_loops import loop
 from kerasurgeon.layers.onnx_terms import Term, give, no, term, wide
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.onnx_call import OnnxCall
-from kerasurgeon.rules.onnx_parts import Order, natural
+from kerasurgeon.rules.onnx_parts import Order, Size, Tensor, natural
 
 Write = Callable[[OnnxCall], None]
 Reduce = Callable[[Mapping[str, Any], Term, Sequence[int], bool], Term]
@@ -228,6 +231,8 @@ def _cumulated(multiplies: bool, *, skips_nan: bool = False) -> Write:
         if not multiplies:
             return give(call, x.op("CumSum", x.other(0).named(call.constant(place, "int64"))), order)
         flat = call.config.get("axis") is None
+        if not flat and call.input.shape[own] is None:
+            return give(call, _products(x, call.input, order, place), order)
         size = int(np.prod([_known(s) for s in call.input.shape])) if flat else _known(call.input.shape[own])
         step = 1
         while step < size:  # after every step, an element is the product of twice as many before it
@@ -238,6 +243,26 @@ def _cumulated(multiplies: bool, *, skips_nan: bool = False) -> Write:
         return give(call, x, order)
 
     return write
+
+
+def _products(x: Term, operand: Tensor, order: Order, place: int) -> Term:
+    """Of every element along an axis of unknown size, the product with all before it: one after the other in a loop."""
+    others = [axis for axis in range(len(order)) if axis != place]
+    shape: list[int | None] = [operand.shape[order[axis]] for axis in others]
+    sizes: list[Size] = [x.call.size(operand, order[axis]) for axis in others]
+    turned = x.transpose([place, *others])
+    if not others:  # what is carried from step to step has an axis
+        turned, shape, sizes = turned.unsqueeze(1), [1], [1]
+
+    def body(at: list[Term], before: list[Term]) -> tuple[list[Term], list[Term]]:
+        product = before[0] * at[0]
+        return [product], [product]
+
+    ones = x.other(1).expand(sizes)
+    _, (made,) = loop(body, [(ones, tuple(shape))], [(turned, tuple(shape))], [tuple(shape)])
+    if not others:
+        return made.squeeze(1)
+    return made.transpose([([place, *others]).index(axis) for axis in range(len(order))])
 
 
 def _difference(call: OnnxCall) -> None:
@@ -252,8 +277,19 @@ def _quantiles(call: OnnxCall, q: Any, method: str) -> None:
     operand, rank = call.input, call.input.rank
     axes = named(call.config.get("axis"), rank)
     left = [axis for axis in range(rank) if axis not in axes]
-    count = int(np.prod([_known(operand.shape[axis]) for axis in axes]))
     x = term(call, operand, (*left, *axes), call.output.dtype)
+    if any(operand.shape[axis] is None for axis in axes) and method == "linear":
+        own = [call.size(operand, axis) for axis in axes]
+        several = [Term(call, call.exact_shape([each]), "int64") for each in own]
+        x = x if len(axes) == 1 else x.reshape([*(call.size(operand, axis) for axis in left), -1])
+        size = functools.reduce(operator.mul, several)
+        x, _ = sorted_along(x, len(left), size.name)
+        places = (size - 1).to("float32") * np.asarray(q, np.float32).reshape(-1)
+        before = places.op("Floor")
+        first, second = (x.gather(each.to("int64"), len(left)) for each in (before, places.op("Ceil")))
+        made = first + (second - first) * (places - before).to(x.dtype)
+        return _give_quantiles(call, made, np.ndim(q) > 0, axes)
+    count = int(np.prod([_known(operand.shape[axis]) for axis in axes]))
     x = x.reshape([*(call.size(operand, axis) for axis in left), count])
     x, _ = sorted_along(x, len(left), count)
     at = np.asarray(q, np.float64) * (count - 1)
@@ -271,11 +307,26 @@ def _quantiles(call: OnnxCall, q: Any, method: str) -> None:
         raise CannotTell(f"its method is {method!r}")
     first, second = x.gather(low.reshape(-1), len(left)), x.gather(high.reshape(-1), len(left))
     made = first + (second - first) * share[method].reshape(-1)
+    return _give_quantiles(call, made, at.ndim > 0, axes)
+
+
+def _give_quantiles(call: OnnxCall, made: Term, several: bool, axes: Sequence[int]) -> None:
+    """Say that quantiles are the output; they stand along the last axis.
+
+    Args:
+        call: The call.
+        made: The quantiles.
+        several: Whether they have an axis, which is the output's first.
+        axes: What they are taken over.
+    """
+    operand, rank = call.input, call.input.rank
+    left = rank - len(axes)
+    turned = made.transpose((left, *range(left)))
     if call.config.get("keepdims"):
-        sizes = [1 if axis in axes else call.size(operand, axis) for axis in range(rank)]
-        made = made.transpose((len(left), *range(len(left)))).reshape([at.size, *sizes] if at.ndim else sizes)
+        sizes: list[Size] = [1 if axis in axes else call.size(operand, axis) for axis in range(rank)]
+        made = turned.reshape([int(call.output.shape[0] or 0), *sizes] if several else sizes)
     else:
-        made = made.transpose((len(left), *range(len(left)))) if at.ndim else made.squeeze(len(left))
+        made = turned if several else made.squeeze(left)
     give(call, made)
 
 

@@ -47,7 +47,7 @@ def write_enlarged(call: OnnxCall, factors: Sequence[int], interpolation: str, o
                 made = enlarged(made, place, rank, call.size(call.input, axis), factor, interpolation)
             return give(call, made, order)
         wanted = [int(one) * factor for one, factor in zip(size, factors, strict=True) if one is not None]
-        return give(call, by_matrices(made, size, wanted, interpolation, False), order)
+        return give(call, by_matrices(made, [int(one or 0) for one in size], wanted, interpolation, False), order)
     scales = call.constant([1.0] * (rank - len(factors)) + [float(factor) for factor in factors], "float32", "scales")
     return call.give(call.op("Resize", x, None, scales, mode=mode, **options), order)
 
@@ -96,15 +96,79 @@ def enlarged(x: Term, place: int, rank: int, size: Size, factor: int, interpolat
     return made / weights
 
 
-def by_matrices(
-    x: Term, sizes: Sequence[int | None], wanted: Sequence[int], interpolation: str, antialias: bool
-) -> Term:
-    """Rows and columns, the last two axes, resized by products with what Keras makes of the unit matrices."""
+def by_matrices(x: Term, sizes: Sequence[Size], wanted: Sequence[int], interpolation: str, antialias: bool) -> Term:
+    """Rows and columns, the last two axes, resized by products with matrices.
+
+    Args:
+        x: Images.
+        sizes: How many rows and columns they have.
+        wanted: How many they are to have.
+        interpolation: As Keras names it.
+        antialias: Whether what is made smaller is smoothed first.
+    """
     rows, columns = (
-        _weights(int(size or 0), target, interpolation, antialias) for size, target in zip(sizes, wanted, strict=True)
+        _matrix(x, size, target, interpolation, antialias, axis)
+        for axis, (size, target) in enumerate(zip(sizes, wanted, strict=True))
     )
-    x = x if rows is None else x.named(x.call.op("MatMul", x.call.constant(rows, x.dtype), x.name))
-    return x if columns is None else x.matmul(columns.T)
+    x = x if rows is None else rows.matmul(x)
+    return x if columns is None else x.matmul(columns)
+
+
+def _matrix(x: Term, size: Size, wanted: int, interpolation: str, antialias: bool, axis: int) -> Term | None:
+    """What rows are multiplied by from the left (axis 0), or columns from the right (1); ``None`` if they stay."""
+    if isinstance(size, str):
+        return _computed_weights(x, size, wanted, interpolation, antialias, axis).to(x.dtype)
+    weights = _weights(size, wanted, interpolation, antialias)
+    return None if weights is None else x.other(np.asarray(weights.T if axis else weights))
+
+
+_LOBES = {"lanczos3": 3.0, "lanczos5": 5.0}
+"""How far from a position interpolations by waves look."""
+_STEPS = 1024
+"""TensorFlow looks the weights of bicubic interpolation up in a table with so many places per position."""
+
+
+def _computed_weights(x: Term, size: str, wanted: int, interpolation: str, antialias: bool, axis: int) -> Term:
+    """The weights with which positions of an axis of unknown size make a known number of others.
+
+    As TensorFlow and JAX have them: a function of the distance, 1 in all. Smoothing spreads it over more positions. By
+    area (TensorFlow alone), what two positions have in common.
+
+    Args:
+        x: Images.
+        size: How many positions there are.
+        wanted: How many there are to be.
+        interpolation: As Keras names it.
+        antialias: Whether what is made smaller is smoothed first.
+        axis: Along which axis of the result those stand that are to be.
+    """
+    backend = keras.backend.backend()
+    if backend not in ("tensorflow", "jax") or (interpolation == "area" and backend == "jax"):
+        raise CannotTell(f"{interpolation} interpolation of images whose size is unknown")
+    call = x.call
+    middles = counted(call, size).to("float32") + 0.5
+    ratio = Term(call, size, "int64").to("float32") / float(wanted)
+    places = ratio * (np.arange(wanted, dtype=np.float32) + np.float32(0.5))
+    if backend == "tensorflow" and interpolation == "bicubic" and not antialias:
+        places = ((places - 0.5) * float(_STEPS)).op("Round") * (1 / _STEPS) + 0.5
+    middles, places = middles.unsqueeze(axis), places.unsqueeze(1 - axis)
+    apart = (middles - places).op("Abs")
+    apart = apart / ratio.op("Max", 1.0) if antialias else apart
+    if interpolation == "area":
+        half = ratio * 0.5
+        ends = (middles + 0.5).op("Min", places + half) - (middles - 0.5).op("Max", places - half)
+        weights = ends.op("Relu")
+    elif interpolation == "bilinear":
+        weights = (1.0 - apart).op("Relu")
+    elif interpolation == "bicubic":
+        near = ((apart * 1.5 - 2.5) * apart) * apart + 1.0
+        far = ((apart * -0.5 + 2.5) * apart - 4.0) * apart + 2.0
+        weights = (apart < 1.0).where(near, (apart < 2.0).where(far, 0.0))
+    else:
+        reach, turn = _LOBES[interpolation], apart * float(np.pi)
+        waves = turn.op("Sin") * (turn / reach).op("Sin") * reach / (turn * turn).op("Max", 1e-9)
+        weights = (apart > reach).where(apart.other(0.0), (apart <= 1e-3).where(apart.other(1.0), waves))
+    return weights / weights.reduce("ReduceSum", [1 - axis])
 
 
 def _weights(size: int, wanted: int, interpolation: str, antialias: bool) -> Any:
@@ -147,7 +211,7 @@ def write_resized(
         raise CannotTell(f"Keras interpolates between {operand.dtype} in another type than it says")
     x = term(call, operand, order, call.output.dtype)
     place = len(order) - 2
-    own = [operand.shape[axis] for axis in order[place:]]
+    own = [call.size(operand, axis) for axis in order[place:]]
     if crops or pads:
         x, own = _to_ratio(x, place, own, size, crops, filling)
     made = _resized(x, operand, order, own, [int(each) for each in size], interpolation, antialias)
@@ -158,11 +222,11 @@ def write_resized(
 
 
 def _to_ratio(
-    x: Term, place: int, own: Sequence[int | None], size: Sequence[int], crops: bool, filling: float
-) -> tuple[Term, list[int | None]]:
-    if None in own:
-        raise CannotTell("how it crops or pads depends on sizes that are unknown")
-    height, width = (int(each or 0) for each in own)
+    x: Term, place: int, own: Sequence[Size], size: Sequence[int], crops: bool, filling: float
+) -> tuple[Term, list[Size]]:
+    height, width = own
+    if isinstance(height, str) or isinstance(width, str):
+        return _to_open_ratio(x, place, own, size, crops, filling)
     rows, columns = int(np.float32(width * size[0]) / size[1]), int(np.float32(height * size[1]) / size[0])
     if crops:
         rows, columns = max(min(height, rows), 1), max(min(width, columns), 1)
@@ -177,11 +241,32 @@ def _to_ratio(
     return x.named(name), [height + 2 * top, width + 2 * left]
 
 
+def _to_open_ratio(
+    x: Term, place: int, own: Sequence[Size], size: Sequence[int], crops: bool, filling: float
+) -> tuple[Term, list[Size]]:
+    """The same where sizes are unknown."""
+    call = x.call
+    names = (call.integers(each) if isinstance(each, int) else each for each in own)
+    height, width = have = [Term(call, name, "int64").to("int32") for name in names]
+    rows = ((width * size[0]).to("float32") / float(size[1])).to("int32")
+    columns = ((height * size[1]).to("float32") / float(size[0])).to("int32")
+    if crops:
+        wanted = [each.op("Min", most).op("Max", 1) for each, most in zip((rows, columns), have, strict=True)]
+        for axis, (all_of, some) in enumerate(zip(have, wanted, strict=True), place):
+            inside = counted(call, some.to("int64").name).to("int32")
+            x = x.gather((all_of - some) / 2 + inside, axis)
+        return x, [each.to("int64").name for each in wanted]
+    beside = [(each.op("Max", least) - least) / 2 for each, least in zip((rows, columns), have, strict=True)]
+    front = [Term(call, call.integers(*[0] * place), "int64"), *(each.to("int64") for each in beside)]
+    padded = call.op("Pad", x.name, concat([*front, *front], 0).name, x.other(filling).name)
+    return x.named(padded), [(each + by * 2).to("int64").name for each, by in zip(have, beside, strict=True)]
+
+
 def _resized(
     x: Term,
     operand: Tensor,
     order: Order,
-    own: Sequence[int | None],
+    own: Sequence[Size],
     size: Sequence[int],
     interpolation: str,
     antialias: bool,
@@ -192,17 +277,16 @@ def _resized(
     if interpolation == "nearest":
         for offset, (have, want) in enumerate(zip(own, size, strict=True)):
             middles = np.arange(want, dtype=np.float32) + np.float32(0.5)
-            if have is None:
-                count = Term(call, str(call.size(operand, order[place + offset])), "int64")
+            if isinstance(have, str):
+                count = Term(call, have, "int64")
                 step = count.to("float32") / np.float32(want)
                 x = x.gather((step * middles).op("Floor").to("int64").op("Min", count - 1), place + offset)
             elif have != want:
                 at = np.floor(middles * (np.float32(have) / np.float32(want))).astype(np.int64)
                 x = x.gather(np.clip(at, 0, have - 1), place + offset)
         return x
-    if interpolation != "bilinear" or antialias or not (_lies_well(operand, order) or None in own):
-        if None in own:
-            raise CannotTell(f"{interpolation} interpolation of images whose size is unknown")
+    open_sizes = any(isinstance(each, str) for each in own)
+    if interpolation != "bilinear" or antialias or not (_lies_well(operand, order) or open_sizes):
         return by_matrices(x, own, size, interpolation, antialias)
     outer = [call.size(operand, axis) for axis in order[:place]]
     if place == 1:
@@ -226,11 +310,29 @@ def write_adaptive(call: OnnxCall, takes: str, output_size: Any, order: Order) -
         if count is None or count == size:
             continue
         if size is None:
-            raise CannotTell("its windows depend on sizes that are unknown")
+            x = _open_shares(x, takes, place, str(call.size(operand, axis)), count)
+            continue
         starts = [index * size // count for index in range(count)]
         reaches = [-(-(index + 1) * size // count) - start for index, start in enumerate(starts)]
         x = _shares(x, takes, place, len(order), starts, reaches)
     give(call, x, order)
+
+
+def _open_shares(x: Term, takes: str, place: int, size: str, count: int) -> Term:
+    """The means or maxima of the shares of an axis of unknown size: every position counts in its shares."""
+    call, numbers = x.call, np.arange(count)
+    long = Term(call, size, "int64").to("int32")
+    starts, ends = (long * numbers) / count, (long * (numbers + 1) + (count - 1)) / count
+    at = counted(call, size).to("int32").unsqueeze(1)
+    inside = (at >= starts) & (at < ends)  # (positions, shares)
+    rank = len(call.input.shape)
+    order = [*(axis for axis in range(rank) if axis != place), place]
+    turned = x.transpose(order)
+    if takes == "max":
+        made = inside.where(turned.unsqueeze(rank), -np.inf).reduce("ReduceMax", [rank - 1], keepdims=False)
+    else:
+        made = turned.matmul(inside.to(x.dtype) / (ends - starts).to(x.dtype))
+    return made.transpose([order.index(axis) for axis in range(rank)])
 
 
 def _shares(x: Term, takes: str, place: int, rank: int, starts: Sequence[int], reaches: Sequence[int]) -> Term:

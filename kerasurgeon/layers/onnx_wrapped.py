@@ -14,7 +14,7 @@ from kerasurgeon.ir.structure import leaves
 from kerasurgeon.ir.values import TensorSpec
 from kerasurgeon.keras_io import lift
 from kerasurgeon.layers.onnx_activations import write_activation
-from kerasurgeon.layers.onnx_cells import unrolled
+from kerasurgeon.layers.onnx_loops import Recurrence, Shape, write_steps
 from kerasurgeon.layers.onnx_recurrent import check_stateless
 from kerasurgeon.layers.onnx_terms import Term, give, term
 from kerasurgeon.layers.onnx_windows import padding, spatial_order
@@ -93,9 +93,7 @@ def _merged(spec: TensorSpec) -> int | None:
 def write_convolutional(call: OnnxCall) -> None:
     """Write ConvLSTM1D, ConvLSTM2D and ConvLSTM3D: the convolution of all steps at once, then every step."""
     config, operand, layer = call.config, call.input, call.layer
-    steps, axes = operand.shape[1], operand.rank - 3
-    if steps is None:
-        raise CannotTell("the number of its steps is unknown")
+    batch, axes = operand.shape[0], operand.rank - 3
     arrays = {key.rpartition("/")[2]: weight.array for key, weight in layer.weights.items()}
     if not set(arrays) <= {"kernel", "recurrent_kernel", "bias"} or len(arrays) != len(layer.weights):
         raise CannotTell(f"it computes with {', '.join(sorted(layer.weights))}")
@@ -114,28 +112,33 @@ def write_convolutional(call: OnnxCall) -> None:
     read = _convolved(x, arrays["kernel"], arrays.get("bias"), window, sizes[1:])
     image = _output_image(call, axes, inner)
     filters = int(config["filters"])
-    read = read.reshape([-1, steps, 4 * filters, *image])
+    first = natural(axes + 2)  # between the steps, tensors lie as the format's convolutions want them
+    lies = (0, *first[2:], 1) if call.channels_last else first
+    back_turn = [lies.index(axis) for axis in first]
+    state_order = tuple(inner[axis] for axis in lies)
+
+    def shape(channels: int) -> Shape:
+        return tuple((batch, channels, *image)[axis] for axis in lies)
+
+    wide = [int(size or 0) for size in shape(4 * filters)[1:]]
+    read = read.transpose(lies).reshape([call.size(operand, 0), call.size(operand, 1), *wide])
     same = Window(window.size, (1,) * axes, (1,) * axes, "same")
-    states = [
-        term(call, leaf, inner, call.float)
-        for leaf in leaves(call.operand(1, "initial_state"))
-        if isinstance(leaf, Tensor)
-    ]
-    if not states:
+    given = [leaf for leaf in leaves(call.operand(1, "initial_state")) if isinstance(leaf, Tensor)]
+    states = [term(call, leaf, state_order, call.float) for leaf in given] or None
+    if states is None:
         check_stateless(call)
-        zero = Term(call, call.constant(0.0), call.float).expand([call.size(operand, 0), filters, *image])
-        states = [zero, zero]
 
     def act(value: Term, key: str) -> Term:
         return value.named(write_activation(call, config[key], value.name, inner))
 
-    def step(number: int, before: list[Term]) -> tuple[Term, list[Term]]:
-        both = read.gather(number, 1) + _convolved(before[0], arrays["recurrent_kernel"], None, same, image)
+    def step(at: list[Term], before: list[Term]) -> list[Term]:
+        read, hidden, carried = (each.transpose(back_turn) for each in (*at, *before))
+        both = read + _convolved(hidden, arrays["recurrent_kernel"], None, same, image)
         enter, forget, candidate, leave = both.split(1, [filters] * 4)
-        kept = act(forget, "recurrent_activation") * before[1]
+        kept = act(forget, "recurrent_activation") * carried
         carry = kept + act(enter, "recurrent_activation") * act(candidate, "activation")
         made = act(leave, "recurrent_activation") * act(carry, "activation")
-        return made, [made, carry]
+        return [made.transpose(lies), carry.transpose(lies)]
 
     mask = call.as_tensor(call.operand(2, "mask"))
     if mask is not None and not config.get("unroll") and keras.backend.backend() == "jax":
@@ -143,15 +146,16 @@ def write_convolutional(call: OnnxCall) -> None:
         raise CannotTell("Keras' loop under JAX masks places of it instead of samples; make the layer with unroll=True")
     kept = None if mask is None else term(call, mask, None, "bool")
     back, zeros = bool(config.get("go_backwards")), bool(config.get("zero_output_for_mask"))
-    course = unrolled(step, states, steps, kept, back=back, zeros=zeros, rank=axes + 2)
-    if config["return_sequences"]:
-        sequence = course.sequence.slice(1, -1, None, -1) if back else course.sequence
-        give(call, sequence, (0, 1, *(axis + 1 for axis in inner[1:])))
+    whole = bool(config["return_sequences"])
+    recurrence = Recurrence(step, [(read, shape(4 * filters))], [shape(filters)] * 2, 0)
+    course = write_steps(call, recurrence, states, kept, back=back, zeros=zeros, whole=whole)
+    if whole:
+        give(call, course.ordered(back=back), (0, 1, *(axis + 1 for axis in state_order[1:])))
     else:
-        give(call, course.last, inner)
+        give(call, course.last, state_order)
     if config["return_state"]:
         for index, state in enumerate(course.states, 1):
-            give(call, state, inner, index)
+            give(call, state, state_order, index)
 
 
 def _output_image(call: OnnxCall, axes: int, inner: Sequence[int]) -> list[int]:

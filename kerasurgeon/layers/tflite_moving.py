@@ -60,17 +60,25 @@ def _split(call: TfliteCall, x: str, lengths: str | None = None, *, outputs: int
         return [call.cast(piece, "bool") for piece in pieces]
     own = call.sizes(x)
     axis %= len(own)
+    if x in call.parts.turned:
+        source, turn = call.parts.turned[x]
+        return [
+            call.transpose(piece, turn) for piece in _split(call, source, lengths, outputs=outputs, axis=turn[axis])
+        ]
     if lengths is None:
-        if own[axis] is None or (own[axis] or 0) % outputs:
-            raise CannotTell("it splits an axis whose size is unknown")
-        numbers = [(own[axis] or 0) // outputs] * outputs
+        size = own[axis]
+        if size is not None and size % outputs:
+            raise CannotTell("it splits an axis into pieces of different sizes")
+        numbers: list[int | None] = [None if size is None else size // outputs] * outputs
     else:
         numbers = [int(size) for size in call.value(lengths, "the sizes")]
     results: list[tuple[Sizes, str]] = [((*own[:axis], size, *own[axis + 1 :]), call.type_of(x)) for size in numbers]
     place = call.constant(axis, "int32")
     if len(set(numbers)) == 1:
         return call.natives("SPLIT", [place, x], results, numSplits=len(numbers))
-    return call.natives("SPLIT_V", [x, call.index(*numbers), place], results, numSplits=len(numbers))
+    return call.natives(
+        "SPLIT_V", [x, call.index(*(size or 0 for size in numbers)), place], results, numSplits=len(numbers)
+    )
 
 
 def _slice(
@@ -169,6 +177,10 @@ def _pad(
     call: TfliteCall, x: str, amounts: str, filling: str | None = None, *, outputs: int, mode: str = "constant"
 ) -> list[str]:
     own = call.sizes(x)
+    if mode == "constant" and not call.is_constant(amounts):
+        table = call.transpose(call.reshape(call.cast(amounts, "int32"), [2, len(own)]), (1, 0))
+        value = call.constant(0, call.type_of(x)) if filling is None else filling
+        return [call.native("PADV2", x, table, value, sizes=(None,) * len(own))]
     given = [int(amount) for amount in call.value(amounts, "what is put around")]
     sides = list(zip(given[: len(own)], given[len(own) :], strict=True))
     for axis, (front, behind) in enumerate(sides):

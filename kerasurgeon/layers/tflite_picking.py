@@ -21,7 +21,9 @@ def _gather(call: TfliteCall, x: str, at: str, *, outputs: int, axis: int = 0) -
             if size is None and array.size == 1:
                 return [_from_the_end(call, x, axis, int(array.item()), places)]
             if size is None:
-                raise CannotTell("it picks from the end of an axis whose size is unknown")
+                long = call.op("Mul", call.cast(call.size_at(x, axis), "int32"), call.constant(array < 0, "int32"))
+                place = call.op("Add", call.constant(array, "int32"), long)
+                return _gather(call, x, place, outputs=1, axis=axis)
             array = np.where(array < 0, array + size, array)
         if call.is_constant(x):
             return [call.constant(np.take(call.value(x), array, axis), call.type_of(x))]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
 import numpy as np
 
 from kerasurgeon.layers.onnx_terms import Term
 from kerasurgeon.layers.tflite_elements import broadcast
+from kerasurgeon.layers.tflite_moving import known_sizes, positions_of
 from kerasurgeon.layers.tflite_whole import product_of_whole
 from kerasurgeon.rules.call import CannotTell
+from kerasurgeon.rules.onnx_parts import Size
 from kerasurgeon.rules.tflite_call import TfliteCall, Translation
 
 
@@ -58,12 +61,15 @@ def _diagonal(call: TfliteCall, name: str, letters: str) -> tuple[str, str]:
         one, two = [place for place, own in enumerate(letters) if own == letter][:2]
         left = [place for place in range(len(letters)) if place not in (one, two)]
         size = call.sizes(name)[one]
-        if size is None:
-            raise CannotTell("it takes a diagonal whose length is unknown")
         turned = call.transpose(name, [*left, one, two])
-        sizes = [call.size_at(name, place) if own is None else own for place, own in enumerate(call.sizes(turned)[:-2])]
-        flat = call.reshape(turned, [*sizes, size * size])
-        at = call.constant(np.arange(size) * (size + 1), "int32")
+        sizes = known_sizes(call, turned)[:-2]
+        if size is None:
+            flat, numbers = call.reshape(turned, [*sizes, -1]), positions_of(call, turned, len(left))
+            beside = call.op("Add", call.cast(call.size_at(turned, len(left)), "int32"), call.constant(1, "int32"))
+            at = call.op("Mul", numbers, beside)
+        else:
+            flat = call.reshape(turned, [*sizes, size * size])
+            at = call.constant(np.arange(size) * (size + 1), "int32")
         name = call.op("Gather", flat, at, axis=len(left))
         return _diagonal(call, name, "".join(letters[place] for place in left) + letter)
     return name, letters
@@ -86,16 +92,15 @@ def _pair(call: TfliteCall, x: str, one: str, y: str, two: str, later: set[str])
     rows = [letter for letter in one if letter not in two]
     columns = [letter for letter in two if letter not in one]
     result = "".join((*batch, *rows, *columns))
-    if sum(known[letter] is None for letter in {*one, *two}) > 1:
+    if sum(known[letter] is None for letter in {*one, *two}) > 1 and max(map(len, (rows, summed, columns))) <= 1:
         return _single(call, x, one, y, two, (batch, rows, summed, columns)), result
-    left = _grouped(
-        call, call.transpose(x, [one.index(c) for c in (*batch, *rows, *summed)]), known, (batch, rows, summed)
-    )
-    right = _grouped(
-        call, call.transpose(y, [two.index(c) for c in (*batch, *summed, *columns)]), known, (batch, summed, columns)
-    )
+    sizes = dict(zip(two, known_sizes(call, y), strict=True)) | dict(zip(one, known_sizes(call, x), strict=True))
+    left = call.transpose(x, [one.index(letter) for letter in (*batch, *rows, *summed)])
+    right = call.transpose(y, [two.index(letter) for letter in (*batch, *summed, *columns)])
+    left = _grouped(call, left, sizes, (batch, rows, summed))
+    right = _grouped(call, right, sizes, (batch, summed, columns))
     made = call.op("MatMul", left, right)
-    return call.reshape(made, [-1 if known[letter] is None else known[letter] or 0 for letter in result]), result
+    return call.reshape(made, [sizes[letter] for letter in result]), result
 
 
 def _single(
@@ -103,8 +108,6 @@ def _single(
 ) -> str:
     """The product of two, of which every kind but the batch has one axis at most."""
     batch, rows, summed, columns = groups
-    if max(map(len, groups[1:])) > 1:
-        raise CannotTell("several sizes are unknown")
     count = len(batch)
     left = call.transpose(x, [one.index(letter) for letter in (*batch, *rows, *summed)])
     left = call.unsqueeze(left, [count] if not rows else [])
@@ -116,12 +119,16 @@ def _single(
     return call.squeeze(call.op("MatMul", left, right), gone)
 
 
-def _grouped(call: TfliteCall, name: str, known: Mapping[str, int | None], groups: Sequence[Sequence[str]]) -> str:
-    sizes = []
+def _grouped(call: TfliteCall, name: str, sizes: Mapping[str, Size], groups: Sequence[Sequence[str]]) -> str:
+    """A tensor with the axes of each group as one."""
+    wanted: list[Size] = []
     for letters in groups:
-        several = [known[letter] for letter in letters]
-        sizes.append(-1 if None in several else int(np.prod([size or 0 for size in several], dtype=np.int64)))
-    return call.reshape(name, sizes)
+        several = [sizes[letter] for letter in letters]
+        known = int(np.prod([size for size in several if isinstance(size, int)], dtype=np.int64))
+        open_ones = [size for size in several if isinstance(size, str)]
+        factors = [*open_ones, *([call.integers(known)] if known != 1 else [])]
+        wanted.append(reduce(lambda one, two: call.op("Mul", one, two), factors) if open_ones else known)
+    return call.reshape(name, wanted)
 
 
 def _normalised(x: Term, axes: Sequence[int], epsilon: float) -> Term:

@@ -333,7 +333,8 @@ def _resized(
             return [made.name]
         if None in own[2:] or None in wanted[2:]:
             raise CannotTell("bicubic interpolation of images whose size is unknown: keras.Input can say it")
-        return [by_matrices(made, own[2:], [size or 0 for size in wanted[2:]], "bicubic", False).name]
+        before, after = ([size or 0 for size in sizes[2:]] for sizes in (own, wanted))
+        return [by_matrices(made, before, after, "bicubic", False).name]
     if rank != 4:
         if mode != "nearest" or not factors:
             raise CannotTell(f"TFLite interpolates in images, not in tensors of {rank} axes")

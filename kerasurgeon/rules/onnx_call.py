@@ -44,7 +44,9 @@ class OnnxCall(Called[Tensor]):
 
     leaf: ClassVar[type] = Tensor
     recurs: ClassVar[bool] = True
-    """Whether there are operators that compute a whole recurrence; without, its steps are written one by one."""
+    """Whether there are operators that compute a whole recurrence; without, its steps are written."""
+    channels_last: ClassVar[bool] = False
+    """Whether convolutions have the channels last."""
 
     name: str
     layer: Layer

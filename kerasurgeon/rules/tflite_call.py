@@ -25,6 +25,13 @@ Translation: TypeAlias = Callable[..., list[str]]
 OPSET = 23
 """The version of ONNX's operators whose names are understood."""
 
+LONGEST = 64
+"""How many steps of a recurrence are written one by one.
+
+LSTM of 16 and 64 units, one thread: 16 steps take half the time of a loop, 64 between 0.7 and 1.4 times as much, 512
+three times as much, and are loaded in 80 ms and not in 2.
+"""
+
 RUNS = ("float32", "int64", "int32", "int16", "int8", "uint8", "bool")
 """Types that TFLite's kernels compute with, or can at least be cast from."""
 
@@ -38,10 +45,16 @@ class TfliteParts(Parts):
     Args:
         translations: What TFLite has for ONNX's operators, by their names.
         by_element: Those among them that compute every element from the elements at its place.
+        longest: How many steps of a recurrence are written one by one at most.
     """
 
-    def __init__(self, translations: Mapping[str, Translation], by_element: Collection[str] = frozenset()) -> None:
-        super().__init__(OPSET)
+    def __init__(
+        self,
+        translations: Mapping[str, Translation],
+        by_element: Collection[str] = frozenset(),
+        longest: int = LONGEST,
+    ) -> None:
+        super().__init__(OPSET, longest)
         self.translations = translations
         self.by_element = by_element
         self.origins: dict[str, str] = {}
@@ -63,6 +76,7 @@ class TfliteCall(OnnxCall):
     """One call of a layer or op, to be written with TFLite's operators. The natural order of axes is channels last."""
 
     recurs: ClassVar[bool] = False
+    channels_last: ClassVar[bool] = True
 
     parts: TfliteParts = field(default_factory=lambda: TfliteParts({}))
 

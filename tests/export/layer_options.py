@@ -139,7 +139,9 @@ def _windows() -> Iterator[Case]:
     size = {"height": 5, "width": 12}
     for mode in ("bilinear", "nearest", "bicubic", "lanczos3", "lanczos5", "area"):
         yield from cases_of("Resizing", IMAGES, {**size, "interpolation": mode}, rtol=2e-5)
-    yield from cases_of("Resizing", OPEN[2], size, {**size, "interpolation": "nearest"}, rtol=2e-5)
+        yield from cases_of("Resizing", OPEN[2], {**size, "interpolation": mode}, rtol=2e-5)
+    for more in ({"antialias": True}, {"crop_to_aspect_ratio": True}, {"pad_to_aspect_ratio": True, "fill_value": 1.5}):
+        yield from cases_of("Resizing", OPEN[2], {**size, **more}, rtol=2e-5)
     yield from cases_of(
         "Resizing",
         IMAGES,
@@ -148,6 +150,8 @@ def _windows() -> Iterator[Case]:
         {**size, "pad_to_aspect_ratio": True, "fill_mode": "constant", "fill_value": 1.5},
         rtol=2e-5,
     )
+    for kind in ("AdaptiveAveragePooling2D", "AdaptiveMaxPooling2D"):
+        yield from cases_of(kind, OPEN[2], {"output_size": (3, 2)})
     yield from cases_of("Resizing", FIRST[2], {**size, **FIRST_OPTION}, rtol=2e-5)
     yield from cases_of("CenterCrop", IMAGES, {"height": 4, "width": 5}, {"height": 12, "width": 5}, rtol=2e-5)
 

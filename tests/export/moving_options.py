@@ -217,7 +217,9 @@ def sights() -> Iterator[Case]:
     for mode in ("nearest", "bilinear", "bicubic", "lanczos3", "area"):
         yield from ops_of("image.resize", images, {"size": (5, 12), "interpolation": mode}, rtol=2e-5)
     yield from ops_of("image.resize", images, {"size": (5, 12), "antialias": True}, rtol=2e-5)
-    yield from ops_of("image.resize", OPEN[2], {"size": (5, 12)}, rtol=2e-5)
+    for mode in ("bilinear", "bicubic", "lanczos3"):
+        yield from ops_of("image.resize", OPEN[2], {"size": (5, 12), "interpolation": mode}, rtol=2e-5)
+    yield from ops_of("image.resize", OPEN[2], {"size": (5, 12), "crop_to_aspect_ratio": True}, rtol=2e-5)
     yield from ops_of(
         "image.crop_images", images, {"top_cropping": 1, "left_cropping": 2, "target_height": 4, "target_width": 5}
     )

@@ -11,6 +11,8 @@ from keras import layers
 from tests.export.options import FILMS, FIRST_OPTION, IMAGES, MASK, OPEN, SEQUENCE, VECTOR, Options, called, cases_of
 from tests.export.single_layers import Case, In
 
+OPEN_MASK = In((None,), values=[True, True, False], dtype="bool")
+
 
 def recurrences() -> Iterator[Case]:
     """Recurrent layers, with masks and states, and what is around them."""
@@ -49,6 +51,12 @@ def recurrences() -> Iterator[Case]:
         yield from cases_of("Bidirectional", SEQUENCE, {"layer": getattr(layers, kind)(3, return_state=True)})
         cell = getattr(layers, f"{kind}Cell")
         yield from cases_of("RNN", SEQUENCE, {"cell": cell(3)}, {"cell": cell(3), **whole, "go_backwards": True})
+        for options in ({**whole, "go_backwards": True}, {"return_state": True, "activation": "gelu"}):
+            yield from cases_of(kind, OPEN[1], {"units": 3, **options}, rtol=2e-5)
+        yield called(f"{kind}(mask)", _masked(kind, {"units": 3, **whole}), (*OPEN[1], OPEN_MASK), rtol=2e-5)
+        both = layers.Bidirectional(getattr(layers, kind)(3, **whole))
+        yield called(f"Bidirectional({kind})", both, OPEN[1], rtol=2e-5)
+    yield from cases_of("RNN", OPEN[1], {"cell": [layers.LSTMCell(3), layers.GRUCell(2)], **whole}, rtol=2e-5)
     yield from cases_of("RNN", SEQUENCE, {"cell": [layers.LSTMCell(3), layers.GRUCell(2)], "return_state": True})
     yield from cases_of("RNN", SEQUENCE, {"cell": layers.GRUCell(3), "stateful": True}, fixed=True)
     for rank in (1, 2, 3):
@@ -62,6 +70,7 @@ def recurrences() -> Iterator[Case]:
             {**each, "dilation_rate": 2, "use_bias": False},
             rtol=2e-5,
         )
+        yield from cases_of(f"ConvLSTM{rank}D", (In((None, *FILMS[rank][0].shape[1:])),), {**each, **whole}, rtol=2e-5)
     yield from cases_of(
         "ConvLSTM2D", FILMS[2], {"filters": 2, "kernel_size": 2, "stateful": True}, fixed=True, rtol=2e-5
     )

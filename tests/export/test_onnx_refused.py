@@ -12,7 +12,6 @@ from keras import layers
 from kerasurgeon.exporting.graph_writing import CannotWrite
 from tests.export.single_layers import SEQUENCE, Case, In, model_of, written
 
-OPEN = (In((None, 4)),)
 MASKED = (In((6, 4)), In((6,), values=[True, True, False], dtype="bool"))
 IDS = (In((6,), "int32", 0, 4),)
 
@@ -60,7 +59,6 @@ REFUSED = [
         Case("bias", lambda x: x + np.arange(4, dtype="float32").reshape(4, 1), (In((5, 4, 4)),)),
         "another axis",
     ),
-    ("an activation over an open length", Case("open", lambda x: layers.LSTM(3, activation="gelu")(x), OPEN), "length"),
 ]
 
 

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import keras
 import numpy as np
 import pytest
 
-from kerasurgeon.exporting.graph_writing import CannotWrite
 from tests.export.cases import CASES
 from tests.export.single_layers import Case, compare, model_of
 from tests.export.test_tflite_writer import run, written
 
-REFUSED: Mapping[str, str] = {
-    "SimpleRNN of open length": "its length is unknown",
-    "GRU of open length": "its length is unknown",
-    "LSTM of open length": "its length is unknown",
-}
-"""Cases that cannot be written, and words of the reason."""
-
 
 def chosen() -> Iterator[Case]:
-    """Of the cases that ONNX is tested with, the first of every layer and op, and those that are refused."""
+    """Of the cases that ONNX is tested with, the first of every layer and op."""
     seen = set()
     for case in CASES:
         first = case.name.split()[0].rstrip(",")
-        if not case.turned and (first not in seen or case.name in REFUSED):
+        if not case.turned and first not in seen:
             seen.add(first)
             yield case
 
@@ -35,10 +27,6 @@ def chosen() -> Iterator[Case]:
 @pytest.mark.parametrize("case", list(chosen()), ids=str)
 def test_computes_what_keras_does(case: Case) -> None:
     model, batch = model_of(case), 2 if case.fixed else 3
-    if case.name in REFUSED:
-        with pytest.raises(CannotWrite, match=REFUSED[case.name]):
-            written(model, batch_size=batch)
-        return
     data = written(model, batch_size=batch)
     rng = np.random.default_rng(11)
     feeds = [each.draw(rng, batch) for each in case.inputs]

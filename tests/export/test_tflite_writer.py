@@ -43,7 +43,10 @@ def interpreter(data: bytes, *, plain: bool = False) -> Any:
 
 
 def run(data: bytes, *inputs: np.ndarray, plain: bool = False) -> list[np.ndarray]:
-    runtime = interpreter(data, plain=plain)
+    return run_on(interpreter(data, plain=plain), *inputs)
+
+
+def run_on(runtime: Any, *inputs: np.ndarray) -> list[np.ndarray]:
     for detail, array in zip(runtime.get_input_details(), inputs, strict=True):
         if tuple(detail["shape"]) != array.shape:
             runtime.resize_tensor_input(detail["index"], array.shape, strict=True)
