@@ -22,6 +22,7 @@ from kerasurgeon.keras_io.kernels import describe
 from kerasurgeon.keras_io.quick import less_bookkeeping
 from kerasurgeon.trust import allow_imports
 from tests.applications import ARCHITECTURES, COMPUTED
+from tests.quick_draws import QUICK_DRAWS
 from tests.spread import number
 
 
@@ -87,7 +88,7 @@ def layers_made_quickly(request: pytest.FixtureRequest) -> Iterator[None]:
     if request.node.get_closest_marker("plain") or request.config.getoption("--all-architectures"):
         yield
         return
-    with less_bookkeeping():
+    with less_bookkeeping(), QUICK_DRAWS:
         yield
 
 

@@ -19,6 +19,7 @@ from kerasurgeon.keras_io import emit, lift, quick, shortcuts
 from kerasurgeon.keras_io.quick import quick_keras
 from kerasurgeon.keras_io.replaced import Replaced
 from tests.keras_io.facts import SAME, bitwise_equal, values
+from tests.quick_draws import QUICK_DRAWS
 from tests.zoo import build
 
 pytestmark = pytest.mark.plain
@@ -205,6 +206,17 @@ def test_only_values_of_known_types_are_set_directly() -> None:
     for kind in shortcuts._UNTRACKED:
         assert not issubclass(kind, (*tracked, tuple, list, dict, set, tf.__internal__.tracking.Trackable)), kind
         assert not issubclass(kind, tf.__internal__.types.Tensor), kind
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**31 - 3, 2**31 - 2, 2**31, 2**32 - 1])
+@pytest.mark.parametrize("make", [keras.initializers.GlorotUniform, keras.initializers.RandomUniform])
+def test_initial_weights_of_tests_are_those_of_keras(make: Any, seed: int) -> None:
+    for shape in ((), (0,), (7,), (3, 3, 16, 5)):
+        plainly = make(seed=seed)(shape).numpy()
+        with QUICK_DRAWS:
+            assert plainly.tobytes() == make(seed=seed)(shape).numpy().tobytes()
+            assert plainly.tobytes() == make(seed=seed)(shape, "float32").numpy().tobytes()
+    assert len(np.unique(plainly)) > 200
 
 
 LAYERS = [name for name, cls in vars(layers).items() if isinstance(cls, type) and issubclass(cls, keras.Layer)]
