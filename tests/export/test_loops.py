@@ -91,7 +91,7 @@ def assert_same(wanted: list[np.ndarray], got: list[np.ndarray]) -> None:
         np.testing.assert_allclose(other, one, rtol=0, atol=1e-5 * max(1, np.abs(one).max()))  # all may be masked
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(5)
 @pytest.mark.parametrize("name", models("tanh"))
 def test_a_tflite_file_for_every_length(name: str) -> None:
     model = models("tanh")[name]()
@@ -106,7 +106,7 @@ def test_a_tflite_file_for_every_length(name: str) -> None:
     assert tflite_file.operators(data)["WHILE"] >= 1
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(5)
 @pytest.mark.parametrize("name", models("gelu"))
 def test_an_onnx_file_for_every_length(name: str) -> None:
     """Of cells that ONNX's own recurrent operators do not know."""
