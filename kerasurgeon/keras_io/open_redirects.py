@@ -220,13 +220,13 @@ def _triangle(name: str) -> Callable[..., Any]:
     return call
 
 
-def _product(replaced: Callable[[], Replaced]) -> Callable[[Any, Any], Any]:
+def _product(replaced: Replaced) -> Callable[[Any, Any], Any]:
     """Products of truths, as numpy has them and TensorFlow does not."""
 
     def call(x1: Any, x2: Any) -> Any:
         frame = _active()
         if frame is None or not frame.elsewhere or {_dtype(x1), _dtype(x2)} != {"bool"}:
-            return replaced().original(x1, x2)
+            return replaced.original(x1, x2)
         with frame.aside():
             return ops.logical_and(x1, x2)
 
@@ -250,7 +250,7 @@ _WRITTEN: dict[str, Callable[..., Any]] = {
 }
 _OPS = {name: Replaced(ops, name, _sized(name, written)) for name, written in _WRITTEN.items()}
 _OPS |= {name: Replaced(ops, name, _triangle(name)) for name in ("tril", "triu")}
-_OPS["multiply"] = Replaced(ops, "multiply", _product(lambda: _OPS["multiply"]))
+_OPS["multiply"] = Replaced(ops, "multiply", None)
 _OPS["shape"] = Replaced(ops, "shape", _ops_shape)
 _OPS["convert_to_tensor"] = Replaced(ops, "convert_to_tensor", _convert_to_tensor)
 CALL = Replaced(keras.Layer, "__call__", _call)
@@ -261,7 +261,9 @@ _ASSIGN = Replaced(keras.Variable, "assign", _assign)
 _NEXT = Replaced(keras.random.SeedGenerator, "next", _next)
 _SHAPE = Replaced(keras.KerasTensor, "shape", property(_shape))
 _GETITEM = Replaced(keras.KerasTensor, "__getitem__", _getitem)
-_MUL = Replaced(keras.KerasTensor, "__mul__", _product(lambda: _MUL))
+_MUL = Replaced(keras.KerasTensor, "__mul__", None)
+for _each in (_OPS["multiply"], _MUL):
+    _each.replacement = _product(_each)
 
 
 _BACKENDS = [Replaced(owner, "backend", None) for owner in (keras.config, keras.backend)]

@@ -104,5 +104,5 @@ def test_sections_with_shares_of_their_own_are_rounded_by_themselves() -> None:
 
 
 def test_the_same_every_time() -> None:
-    counts = [chooser(net((24, 24, 24, 40)), scope).to_ratio(0.3).counts for scope in ("local", "local")]
-    np.testing.assert_array_equal(*counts)
+    one, other = (chooser(net((24, 24, 24, 40))).to_ratio(0.3).counts for _ in range(2))
+    np.testing.assert_array_equal(one, other)
