@@ -31,9 +31,10 @@ class PruneChannels(Pass):
 
     Args:
         ratio: Share of the channels to remove, in [0, 1), counted over the groups that may shrink, in every scope:
-            where some are held back, others lose more. A dict gives shares
-            by name pattern, ``{"block1_*": 0.2}``: each group that a pattern names by a layer, nested model or region
-            loses that share of its own; the first pattern counts; the rest is left alone.
+            where some are held back, others lose more. Groups are rounded to the nearest width, and so that the share
+            of all is right: of two heads one goes at 0.3, none at 0.2. A dict gives shares by name pattern,
+            ``{"block1_*": 0.2}``: each group that a pattern names by a layer, nested model or region loses that share
+            of its own; the first pattern counts; the rest is left alone.
         macs: MACs to keep: a fraction up to 1 of what there is, or a number above 1 (docs/budgets.md).
         params: Parameters to keep, likewise.
         bytes: Bytes of weights to keep, likewise.

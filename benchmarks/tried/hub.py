@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import keras
 
+import kerasurgeon as ks
+
 TEXT = {"vocabulary_size": 50, "num_layers": 2, "hidden_dim": 16, "intermediate_dim": 32}
 LONGEST = 128
 
@@ -68,6 +70,9 @@ def networks() -> dict[str, Callable[[], keras.Model]]:
             vocabulary_size=50, num_layers=2, num_attention_heads=2, hidden_dim=16, intermediate_dim=32
         ),
         "FNet": lambda: models.FNetBackbone(**TEXT, max_sequence_length=LONGEST),
+        "FNet, 8 tokens": lambda: ks.change_input(
+            models.FNetBackbone(**TEXT, max_sequence_length=LONGEST), {"token_ids": (8,), "segment_ids": (8,)}
+        ),
         "XLM-RoBERTa": lambda: models.XLMRobertaBackbone(**short),
         "DeiT": lambda: models.DeiTBackbone(image, 8, 2, 2, 16, 32),
         "DINOV2": lambda: models.DINOV2Backbone(

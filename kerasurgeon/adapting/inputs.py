@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -164,8 +165,9 @@ def _other_sizes(graph: Graph, name: str, shape: tuple[int | None, ...], dense: 
         if derived != graph[each.name].outputs:
             graph.set_outputs(each.name, derived)
         graph.mark_checked(each.name)
+    calls = Counter(scope.model for scope in graph.scopes.values())
     for scope in tuple(graph.scopes.values()):
-        fit_scope(graph, scope)
+        fit_scope(graph, scope, fix=calls[scope.model] == 1)
     return done
 
 

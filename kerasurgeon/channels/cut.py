@@ -68,7 +68,9 @@ def resize(graph: Graph, channels: Channels, keep: Keep, remade: Remade) -> None
         if call is not None:
             _cut_operands(graph, node, call, keep, touched, remade)
         labels = channels.labels[node.name]
-        shapes = [_shape(keep, channels, own) for own in labels]
+        shapes = [
+            _as_open(_shape(keep, channels, own), spec.shape) for own, spec in zip(labels, node.outputs, strict=True)
+        ]
         if any(shape != spec.shape for shape, spec in zip(shapes, node.outputs, strict=True)):
             graph.set_outputs(
                 node, [replace(spec, shape=shape) for spec, shape in zip(node.outputs, shapes, strict=True)]
@@ -88,6 +90,11 @@ def _shape(keep: Keep, channels: Channels, labels: Labels) -> tuple[int | None, 
                 if size > 1 and (units == units.take([0], axis=place)).all():
                     sizes[axis] = size
     return tuple(sizes)
+
+
+def _as_open(shape: tuple[int | None, ...], before: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    """A shape without sizes that rules know and Keras leaves open."""
+    return tuple(None if had is None else size for size, had in zip(shape, before, strict=True))
 
 
 class _Touched:
@@ -228,8 +235,14 @@ def _cut_operands(graph: Graph, node: Node, call: ChannelCall, keep: Keep, touch
         graph.set_operands(node.name, args, kwargs)
 
 
-def fit_scope(graph: Graph, scope: Scope) -> None:
-    """Let the inputs of a nested model record the shapes that they take now."""
+def fit_scope(graph: Graph, scope: Scope, *, fix: bool = False) -> None:
+    """Let the inputs of a nested model record the shapes that they take now.
+
+    Args:
+        graph: The graph.
+        scope: The nested model, as it is called.
+        fix: Whether sizes become known that it leaves open and the call does not.
+    """
     bound = [leaf for leaf in leaves(call_operand(scope)) if isinstance(leaf, Value)]
     if len(bound) != len(scope.inputs):
         return
@@ -237,7 +250,8 @@ def fit_scope(graph: Graph, scope: Scope) -> None:
     for layer, value in zip(scope.inputs, bound, strict=True):
         old, new = tuple(layer.config["batch_shape"]), graph.spec(value).shape
         sizes = tuple(
-            had if had is None or had == has or has is None else has for had, has in zip(old, new, strict=True)
+            had if had == has or has is None or (had is None and not (fix and axis)) else has
+            for axis, (had, has) in enumerate(zip(old, new, strict=True))
         )
         inputs.append(layer if sizes == old else layer.with_config(batch_shape=sizes))
     if any(one is not other for one, other in zip(inputs, scope.inputs, strict=True)):

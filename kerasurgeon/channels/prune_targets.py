@@ -121,7 +121,7 @@ class Targets:
         option, kept = f"{self.target}[{section.name!r}]", 1 - (section.ratio or 0.0)
         unreachable = self.options.unreachable
         allowance = Allowance(self.options.name, option, kept, float(whole), unreachable, unit="channels", removed=True)
-        if least > _nearly(allowance.amount):
+        if least > chooser.nearly(allowance.amount):
             self.context.note(allowance.missed(allowance.reachable(least, chooser.held_back())))
 
     def _rest(self, ratio: float, step: int) -> float:
@@ -131,14 +131,11 @@ class Targets:
 
     def _share_of_all(self, chooser: Chooser, wanted: float, ratio: float, step: int) -> Chosen:
         """A share of the channels, the least important of all: others make up for those that are held back."""
-        whole = chooser.kept_channels(chooser.nothing)
         if self._allowance is None:
             self._allowance = self._share_allowed(chooser, wanted)
-        chosen = chooser.by_ratio(ratio)
-        if chooser.kept_channels(chosen.gone) > _nearly((1 - ratio) * whole):
-            chosen = chooser.to_target(chooser.kept_channels, (1 - ratio) * whole)
+        chosen = chooser.to_ratio(ratio)
         kept = chooser.kept_channels(chosen.gone)
-        if step == self.options.steps and kept > _nearly(self._allowance.amount):
+        if step == self.options.steps and kept > chooser.nearly(self._allowance.amount):
             self.context.note(self._allowance.missed(kept))
         return chosen
 
@@ -149,7 +146,7 @@ class Targets:
             options.name, "ratio", 1 - wanted, whole, options.unreachable, unit="channels", removed=True
         )
         least = chooser.everything(chooser.kept_channels).reached
-        if least > _nearly(allowance.amount):
+        if least > chooser.nearly(allowance.amount):
             allowance.reachable(least, chooser.held_back())
         return allowance
 
@@ -206,11 +203,6 @@ class Targets:
 def _removed(chooser: Chooser, chosen: Chosen) -> str:
     whole, kept = chooser.kept_channels(chooser.nothing), chooser.kept_channels(chosen.gone)
     return f"{whole - kept:,.0f} of {whole:,.0f} channels removed" + (f" ({1 - kept / whole:.1%})" if whole else "")
-
-
-def _nearly(channels: float) -> float:
-    """How many channels count as so many: they may go several at a time."""
-    return channels * 1.01 + 1
 
 
 __all__ = ["Targets"]

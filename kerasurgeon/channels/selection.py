@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from kerasurgeon.channels.analysis import Channels
+from kerasurgeon.channels.balance import balanced, held_back, roundest
 from kerasurgeon.channels.candidates import Candidate
 from kerasurgeon.channels.groups import Group
 from kerasurgeon.channels.importance import Array
@@ -49,6 +50,23 @@ class Section:
         number = int(np.searchsorted(before, share * total + 1e-9, side="right"))
         counts = np.bincount(of[order[:number]], minlength=len(candidates))
         return {place: candidates[place].nearest(int(counts[place])) for place in self.places}
+
+    def wanted(self, candidates: Sequence[Candidate], share: float) -> dict[int, float]:
+        """How many units of each group are the least important share of the section's channels, not rounded to levels.
+
+        Of one group alone these are no whole units; of several, those in front of the channel that is nearest.
+        """
+        total = sum(candidates[place].size * candidates[place].group.granularity for place in self.places)
+        if len(self.places) == 1:
+            (place,) = self.places
+            return {place: round(share * candidates[place].size, 9)}
+        if self._ranked is None:
+            self._ranked = self._rank(candidates)
+        of, before, order = self._ranked
+        ends = np.concatenate([[0], before])
+        number = int(np.argmin(np.round(np.abs(ends - share * total), 9)))
+        counts = np.bincount(of[order[:number]], minlength=len(candidates))
+        return {place: float(counts[place]) for place in self.places}
 
     def below(self, candidates: Sequence[Candidate], threshold: float) -> dict[int, int]:
         """How many units of each group have a score below a threshold."""
@@ -176,8 +194,41 @@ class Chooser:
         return gone
 
     def by_ratio(self, ratio: float | None = None) -> Chosen:
-        """The least important share of the channels of every section."""
-        return self.chosen(self._at(ratio, own=True))
+        """The least important share of the channels of every section, as near as widths allow.
+
+        Sections without a ratio of their own are rounded so that what goes of all of them together is right.
+        """
+        counts = np.zeros(len(self.candidates), int)
+        own = [section.wanted(self.candidates, section.ratio) for section in self.sections if section.ratio is not None]
+        for wanted in [self._wanted(ratio), *own]:
+            for place, count in balanced(self.candidates, wanted).items():
+                counts[place] = count
+        return self.chosen(counts)
+
+    def nearly(self, channels: float) -> float:
+        """How many channels count as so many: they may go several at a time."""
+        several = (self.candidates[place].group.granularity for section in self.sections for place in section.places)
+        return channels * (1 + CLOSE) + max(1.0, max(several, default=1) / 2)
+
+    def to_ratio(self, ratio: float) -> Chosen:
+        """As ``by_ratio``, with finer widths where the share is missed otherwise; others make up for what is held back.
+
+        What is left is ``nearly`` the rest, if that can be reached.
+        """
+        target = (1 - ratio) * self.kept_channels(self.nothing)
+        while True:
+            chosen = self.by_ratio(ratio)
+            missed = self.kept_channels(chosen.gone) - target
+            allowed = self.nearly(target) - target
+            if abs(missed) <= allowed:
+                return chosen
+            wanted = self._wanted(ratio)
+            coarse = roundest(self.candidates, wanted) if held_back(self.candidates, wanted) <= allowed else None
+            if coarse is None:
+                return chosen if missed <= 0 else self.to_target(self.kept_channels, target)
+            self.candidates[coarse].refine()
+            for section in self.sections:
+                section.forget()
 
     def by_threshold(self, threshold: float | None = None) -> Chosen:
         """The units of every section that score below its own threshold, or the common one."""
@@ -257,14 +308,20 @@ class Chooser:
         options = "ignore=, max_ratio=, min_channels=, round_to= and exact_only= hold channels back"
         return options + (f"; left alone: {reasons}" if reasons else "")
 
-    def _at(self, share: float | None, own: bool = False) -> Array:
+    def _at(self, share: float) -> Array:
         counts = np.zeros(len(self.candidates), int)
         for section in self.sections:
-            wanted = section.ratio if own and section.ratio is not None else share
-            if wanted is not None:
-                for place, count in section.taken(self.candidates, wanted).items():
-                    counts[place] = count
+            for place, count in section.taken(self.candidates, share).items():
+                counts[place] = count
         return counts
+
+    def _wanted(self, share: float | None) -> dict[int, float]:
+        """What a common share asks of each group in sections without one of their own."""
+        found: dict[int, float] = {}
+        for section in self.sections:
+            if section.ratio is None and share is not None:
+                found |= section.wanted(self.candidates, share)
+        return found
 
     def _filled(self, counts: Array, reached: float, cost_of: CostOf, target: float, full: float, asks: int) -> Chosen:
         """Give units back, the most important first, while the target holds; finer where that leaves too much."""

@@ -28,6 +28,10 @@ ANSWERED: list[Callable[[type[Any]], bool]] = []
 """Who knows classes of layers as they are; the room of rules puts itself here."""
 
 
+_TRIED = 8
+_SIZES = "with sizes that are known it is opened: kerasurgeon.change_input(model, shape) fixes them"
+
+
 class Openings:
     """The choice of one lift, and what became of it.
 
@@ -94,12 +98,33 @@ class Openings:
         """
         if operation.activity_regularizer is not None:
             raise UntraceableError("it has an activity regulariser")
-        found = [(node, self.opener.trace(operation, node)) for node in nodes]
+        nodes = list(nodes)
+        try:
+            found = [(node, self.opener.trace(operation, node)) for node in nodes]
+        except UntraceableError as error:
+            if not self._needs_sizes(operation, nodes):
+                raise
+            raise UntraceableError(error.what, where=error.where, hint=_SIZES) from error
         for node, traced in found:
             self.traces[id(node)] = traced
             self._kept.append(node)
         self.note(operation)
         return [traced for _, traced in found]
+
+    def _needs_sizes(self, operation: Any, nodes: Iterable[Any]) -> bool:
+        """Whether a layer that cannot be opened could be, were the sizes known that the model leaves open."""
+        free = [node for node in nodes if any(None in tensor.shape[1:] for tensor in node.input_tensors)]
+        if not free or self.opener.fixed is not None:
+            return False
+        self.opener.fixed = _TRIED
+        try:
+            for node in free:
+                self.opener.trace(operation, node)
+        except UntraceableError:
+            return False
+        finally:
+            self.opener.fixed = None
+        return True
 
     def note(self, operation: Any) -> None:
         """Remember a layer as it is closed, if it can be made again from what it says of itself."""
@@ -185,7 +210,8 @@ def is_written(operation: Any) -> bool:
 def reason(error: UntraceableError | LiftError | EmitError) -> str:
     """Why a layer stays closed, on one line."""
     where = f" ({error.where})" if error.where else ""
-    return f"{error.what.rstrip('.')}{where}"
+    then = f"; {error.hint}" if isinstance(error, UntraceableError) and error.hint else ""
+    return f"{error.what.rstrip('.')}{where}{then}"
 
 
 __all__ = ["ANSWERED", "LOCK", "Openings", "reason"]

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from kerasurgeon.ir.structure import leaves
+from kerasurgeon.keras_io.inlining import is_sparse
 from kerasurgeon.keras_io.open_redirects import Training, takes_training
 from kerasurgeon.keras_io.open_sizes import UntraceableError
 
@@ -22,6 +23,18 @@ def operand_leaves(node: Any) -> Iterator[Any]:
 def is_symbolic(leaf: Any) -> bool:
     """Whether it is a tensor of Keras' graphs."""
     return isinstance(leaf, keras.KerasTensor)
+
+
+def input_like(tensor: Any, name: str, size: int | None = None) -> Any:
+    """An input that stands for a tensor.
+
+    Args:
+        tensor: The tensor.
+        name: What the input is called.
+        size: What free sizes but the batch's are taken for; ``None`` for what they are.
+    """
+    shape = [size if axis and own is None else own for axis, own in enumerate(tensor.shape)]
+    return keras.Input(batch_shape=shape, dtype=tensor.dtype, sparse=is_sparse(tensor), name=name)
 
 
 def without_training(layer: Any, kwargs: Any) -> dict[str, Any]:
@@ -55,4 +68,11 @@ def built_for_others(layer: Any, args: Any) -> bool:
     )
 
 
-__all__ = ["built_for_others", "is_symbolic", "operand_leaves", "without_defaults", "without_training"]
+__all__ = [
+    "built_for_others",
+    "input_like",
+    "is_symbolic",
+    "operand_leaves",
+    "without_defaults",
+    "without_training",
+]

@@ -209,6 +209,34 @@ def _sized(name: str, written: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _triangle(name: str) -> Callable[..., Any]:
+    def call(x: Any, k: int = 0) -> Any:
+        frame = _active()
+        if frame is None or not frame.elsewhere or not isinstance(x, keras.KerasTensor):
+            return _OPS[name].original(x, k)
+        with frame.aside():
+            return open_sizes.triangle(x, k, upper=name == "triu")
+
+    return call
+
+
+def _product(replaced: Replaced) -> Callable[[Any, Any], Any]:
+    """Products of truths, as numpy has them and TensorFlow does not."""
+
+    def call(x1: Any, x2: Any) -> Any:
+        frame = _active()
+        if frame is None or not frame.elsewhere or {_dtype(x1), _dtype(x2)} != {"bool"}:
+            return replaced.original(x1, x2)
+        with frame.aside():
+            return ops.logical_and(x1, x2)
+
+    return call
+
+
+def _dtype(x: Any) -> str:
+    return str(keras.backend.standardize_dtype(x.dtype)) if hasattr(x, "dtype") else ""
+
+
 _WRITTEN: dict[str, Callable[..., Any]] = {
     "arange": lambda frame, *args, **kwargs: open_sizes.arange(*args, **kwargs),
     "broadcast_to": lambda frame, x, shape: open_sizes.spread(x, shape),
@@ -221,6 +249,8 @@ _WRITTEN: dict[str, Callable[..., Any]] = {
     "zeros": lambda frame, shape, dtype=None: open_sizes.filled(0, shape, dtype),
 }
 _OPS = {name: Replaced(ops, name, _sized(name, written)) for name, written in _WRITTEN.items()}
+_OPS |= {name: Replaced(ops, name, _triangle(name)) for name in ("tril", "triu")}
+_OPS["multiply"] = Replaced(ops, "multiply", None)
 _OPS["shape"] = Replaced(ops, "shape", _ops_shape)
 _OPS["convert_to_tensor"] = Replaced(ops, "convert_to_tensor", _convert_to_tensor)
 CALL = Replaced(keras.Layer, "__call__", _call)
@@ -231,6 +261,9 @@ _ASSIGN = Replaced(keras.Variable, "assign", _assign)
 _NEXT = Replaced(keras.random.SeedGenerator, "next", _next)
 _SHAPE = Replaced(keras.KerasTensor, "shape", property(_shape))
 _GETITEM = Replaced(keras.KerasTensor, "__getitem__", _getitem)
+_MUL = Replaced(keras.KerasTensor, "__mul__", None)
+for _each in (_OPS["multiply"], _MUL):
+    _each.replacement = _product(_each)
 
 
 _BACKENDS = [Replaced(owner, "backend", None) for owner in (keras.config, keras.backend)]
@@ -250,7 +283,7 @@ class _Attributes(Replaced):
 
 _GETATTRIBUTE = _Attributes(keras.Layer, "__getattribute__", _getattribute)
 REPLACED = (
-    CALL, SYMBOLIC, _ADD_LOSS, _VALUE, _ASSIGN, _NEXT, _SHAPE, _GETITEM, _GETATTRIBUTE, *_OPS.values(),
+    CALL, SYMBOLIC, _ADD_LOSS, _VALUE, _ASSIGN, _NEXT, _SHAPE, _GETITEM, _MUL, _GETATTRIBUTE, *_OPS.values(),
     *_BACKENDS,
 )  # fmt: skip
 

@@ -216,6 +216,22 @@ def repeat(tensor: Any, repeats: Any, axis: int | None = None) -> Any:
     return tile(tensor, [repeats if each == axis else 1 for each in range(len(tensor.shape))])
 
 
+def triangle(tensor: Any, k: int, *, upper: bool) -> Any:
+    """``ops.triu`` or ``ops.tril`` for any size and diagonal.
+
+    Those of Keras fail on TensorFlow where the diagonal is outside the matrix, as that of a wide window may be.
+    """
+    places = [
+        arange(FreeSize(tensor, axis)) if tensor.shape[axis] is None else ops.arange(tensor.shape[axis], dtype="int32")
+        for axis in (len(tensor.shape) - 2, len(tensor.shape) - 1)
+    ]
+    distance = ops.subtract(ops.expand_dims(places[1], 0), ops.expand_dims(places[0], 1))
+    stays = ops.greater_equal(distance, k) if upper else ops.less_equal(distance, k)
+    if keras.backend.standardize_dtype(tensor.dtype) == "bool":
+        return ops.logical_and(tensor, stays)
+    return ops.where(stays, tensor, ops.zeros_like(tensor))
+
+
 def reshape(tensor: Any, shape: Sequence[Any], keeping_batch: Any) -> Any:
     """``ops.reshape`` to a shape with free sizes.
 

@@ -24,7 +24,6 @@ from kerasurgeon.ir.kinds import op_name
 from kerasurgeon.ir.node import Slot
 from kerasurgeon.ir.structure import leaves, map_leaves
 from kerasurgeon.keras_io.foreign import is_foreign, line_of, said
-from kerasurgeon.keras_io.inlining import is_sparse
 from kerasurgeon.keras_io.internals import calls_of, flatten_layers, keras_mask, nodes_of, set_keras_mask
 from kerasurgeon.keras_io.open_activations import ends_in, foreign_activation
 from kerasurgeon.keras_io.open_branches import same_but_for_idle
@@ -33,6 +32,7 @@ from kerasurgeon.keras_io.open_elsewhere import agrees
 from kerasurgeon.keras_io.open_masks import take_away, with_masks
 from kerasurgeon.keras_io.open_operands import (
     built_for_others,
+    input_like,
     is_symbolic,
     operand_leaves,
     without_defaults,
@@ -68,12 +68,14 @@ class Opener:
         made: Calls recorded at layers of the model, to be forgotten in the end.
         bare: Layers that end in a function from outside Keras, and whether that stands behind them, by their ids.
         only_opened: Layers that Keras cannot call on symbolic tensors: inside others they must be opened, and stay so.
+        fixed: What all free sizes but the batch's are taken for; ``None`` for what they are.
     """
 
     holders: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     made: list[Any] = field(default_factory=list)
     bare: dict[int, tuple[Any, bool]] = field(default_factory=dict)
     only_opened: dict[int, Any] = field(default_factory=dict)
+    fixed: int | None = None
     _by_variable: dict[tuple[int, str], Any] = field(default_factory=dict)
 
     def trace(self, layer: Any, node: Any) -> Traced:
@@ -158,9 +160,7 @@ class Opener:
 
         def bind(tensor: Any) -> Any:
             if id(tensor) not in fresh:
-                fresh[id(tensor)] = keras.Input(
-                    batch_shape=tensor.shape, dtype=tensor.dtype, sparse=is_sparse(tensor), name=f"in_{len(bound)}"
-                )
+                fresh[id(tensor)] = input_like(tensor, f"in_{len(bound)}", self.fixed)
                 bound.append(tensor)
             return fresh[id(tensor)]
 

@@ -18,7 +18,6 @@ from kerasurgeon.layers.onnx_selecting import (
     write_scattered,
     write_segments,
     write_slice_update,
-    write_taken_along,
     write_triangle,
 )
 from kerasurgeon.layers.onnx_terms import Term, common_dtype, concat, elementwise, give, no, term, wide
@@ -370,7 +369,6 @@ OTHERS: Mapping[str, Write] = {
     "scatter_update": write_scattered,
     **{f"segment_{kind}": write_segments for kind in ("sum", "max", "min", "prod")},
     "slice_update": write_slice_update,
-    "take_along_axis": write_taken_along,
     **{name: REDUCTIONS[name] for name in ("quantile", "percentile", "nanquantile", "nanpercentile")},
     "ndim": no("Keras gives a number in its place"),
     "view_as_complex": _COMPLEX,

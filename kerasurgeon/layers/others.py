@@ -26,7 +26,7 @@ _MOVING = """
     arange array bincount convert_to_tensor cross diag diagflat diagonal extract_sequences fold full geomspace
     histogram kron linspace logspace meshgrid multi_hot ndim nonzero one_hot outer rearrange rot90 scatter
     scatter_update searchsorted segment_max segment_min segment_prod segment_sum select size slice_update
-    take_along_axis trace trapezoid tril triu unfold unique unravel_index vander view view_as_complex view_as_real
+    trace trapezoid tril triu unfold unique unravel_index vander view view_as_complex view_as_real
 """
 
 

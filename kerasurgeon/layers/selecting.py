@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from kerasurgeon.ir.layer import Layer
-from kerasurgeon.layers.onnx_selecting import write_item, write_slice, write_taken
+from kerasurgeon.layers.elementwise import joined
+from kerasurgeon.layers.onnx_selecting import write_item, write_slice, write_taken, write_taken_along
 from kerasurgeon.rules.answers import Moved
 from kerasurgeon.rules.call import Call, CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall, Operands
@@ -170,6 +171,38 @@ class Take(_Selecting):
         return chosen.result(call.shape)
 
 
+class TakeAlong(Free):
+    """``ops.take_along_axis``: along one axis what numbers say, which are others at every place along the others."""
+
+    def __init__(self) -> None:
+        super().__init__(keeps_batch=False)
+
+    def onnx(self, call: OnnxCall) -> None:
+        """GatherElements."""
+        write_taken_along(call)
+
+    def channels(self, call: ChannelCall) -> Labels:
+        """Along other axes tensor and numbers meet as in a sum; along this one there is what the numbers have."""
+        labels, axis = call.operand(0, "x"), call.config.get("axis")
+        given = call.operand(1, "indices")
+        if axis is None:
+            raise CannotTell("it takes from the flattened tensor")
+        if not isinstance(labels, Labels) or labels.array is not None or not isinstance(given, Labels):
+            raise CannotTell("it takes from a constant, or by numbers that are no tensor")
+        axis %= labels.rank
+        kept = []
+        for factor in labels.factors:
+            others = [other for other in factor.axes if other != axis]
+            if not others:
+                call.freeze(factor.ids, Reason.PICKED)
+            elif len(others) < len(factor.axes):
+                kept.append(call.collapse(factor, others))
+            else:
+                kept.append(factor)
+        shape = tuple(1 if other == axis else size for other, size in enumerate(labels.shape))
+        return joined(call, (Labels(shape, tuple(kept), labels.why), given))
+
+
 class _Chosen:
     """Labels of what is selected, axis by axis."""
 
@@ -300,3 +333,4 @@ def _follow(call: ChannelCall, key: Any, entries: list[Any], changed: dict[int, 
 register_rule("ops.get_item", Item())
 register_rule("ops.slice", Slice())
 register_rule("ops.take", Take())
+register_rule("ops.take_along_axis", TakeAlong())

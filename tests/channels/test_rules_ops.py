@@ -48,6 +48,24 @@ SELECTING: dict[str, Case] = {
     "take one": (lambda: steps(lambda x: ops.take(x, 2, axis=-1)), {"one": 7}),
     "take from space": (lambda: image(lambda x: ops.take(x, np.array([[0, 1], [2, 2]]), axis=1)), FREE),
     "take many": (lambda: image(lambda x: ops.take(x, np.array([[0, 1], [2, 2]]), axis=-1)), {"one": 0}),
+    "take along space": (lambda: image(lambda x: ops.take_along_axis(x, ops.argsort(x, axis=1), axis=1)), FREE),
+    "take along space, one row for all": (
+        lambda: image(lambda x: ops.take_along_axis(x, np.array([2, 0]).reshape(1, 2, 1, 1), axis=1)),
+        FREE,
+    ),
+    "take along space, of each channel": (
+        lambda: image(lambda x: ops.take_along_axis(x, np.arange(16).reshape(1, 2, 1, 8) % 6, axis=1)),
+        FREE,
+    ),
+    "take along space, of maps of one channel": (
+        lambda: image(lambda x: ops.take_along_axis(ops.sum(x, -1, keepdims=True), ops.argsort(x, axis=1), axis=1)),
+        FREE,
+    ),
+    "take along channels": (lambda: image(lambda x: ops.take_along_axis(x, ops.argsort(x, -1), -1)), {"one": 0}),
+    "take along channels, numbers of others": (
+        lambda: image(lambda x, y: ops.take_along_axis(x, ops.argsort(y[..., :4], axis=1), axis=-1), two=8),
+        {"one": 0, "two": 8},
+    ),
     "split in two": (lambda: steps(lambda x: list(ops.split(x, 2, axis=-1))), FREE),
     "split at places": (lambda: image(lambda x: list(ops.split(x, [2, 5], axis=-1))), FREE),
     "split and gate": (lambda: steps(lambda x: ops.multiply(*ops.split(x, 2, axis=-1))), {"one": 4}),

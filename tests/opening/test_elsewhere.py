@@ -13,7 +13,10 @@ import pytest
 from keras import layers, ops
 
 import kerasurgeon as ks
-from tests.opening.layers import array
+from kerasurgeon.channels import analyse, groups
+from kerasurgeon.rewrite.outputs import relative_difference, run_model
+from tests.channels.oracle import assert_cut_is_exact, cut_and_masked
+from tests.opening.layers import array, randomised
 
 PACKAGE = "kerasurgeon_elsewhere"
 DATA = np.random.default_rng(0).normal(size=(3, 5, 4)).astype("float32")
@@ -101,6 +104,112 @@ def test_sizes_that_are_computed_from_one_that_is_free() -> None:
     plain = ks.emit(graph, fold=False)
     for steps in (1, 2, 5):
         np.testing.assert_array_equal(array(plain(DATA[:, :steps])), array(model(DATA[:, :steps])))
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Windowed(layers.Layer):
+    """Averages over a window of steps, however few there are; TensorFlow's own way, as Mistral's and Qwen's masks."""
+
+    def __init__(self, window: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.window, self.dense = window, layers.Dense(4, name="dense")
+
+    def build(self, shape: Any) -> None:
+        self.dense.build(shape)
+
+    def call(self, x: Any) -> Any:
+        steps = ops.shape(x)[1]
+        every = ops.ones((steps, steps), "bool")
+        if keras.config.backend() == OWN == "tensorflow":
+            import tensorflow as tf
+
+            width = ops.cast(ops.minimum(steps, self.window), "int32")
+            near = tf.linalg.band_part(every, width, width)
+        else:
+            near = ops.triu(every, -self.window) * ops.tril(every, self.window)
+        behind = ops.tril(ops.add(ops.zeros((steps, steps)), 1), 0)
+        near = ops.cast(near, "float32") * behind
+        return ops.matmul(near, self.dense(x))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "window": self.window}
+
+
+@pytest.mark.parametrize("window", [0, 2, 100])
+def test_windows_that_are_wider_than_the_sequence(window: int) -> None:
+    x = keras.Input((None, 4))
+    model = randomised(keras.Model(x, Windowed(window, name="windowed")(x)))
+    graph = ks.lift(model)
+    assert graph.model.closed == {}
+    plain = ks.emit(graph, fold=False)
+    for steps in (1, 2, 5):
+        given = DATA[:, :steps]
+        np.testing.assert_array_equal(array(plain(given)), array(model(given)))
+        far = np.arange(steps)[:, None] - np.arange(steps)
+        dense = given @ array(model.get_layer("windowed").dense.kernel) + array(model.get_layer("windowed").dense.bias)
+        expected = ((far >= 0) & (far <= window)).astype("float32") @ dense
+        np.testing.assert_allclose(array(plain(given)), expected, rtol=1e-5, atol=1e-5)
+
+
+HEADS, SPAN = 4, 3
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Relative(layers.Layer):
+    """Attention with scores by distance that are picked from those of a table, as DeBERTa's; TensorFlow's own way."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.query, self.key, self.value = (
+            layers.EinsumDense("abc,cde->abde", (None, HEADS, 3), bias_axes="de", name=name)
+            for name in ("query", "key", "value")
+        )
+        self.out = layers.EinsumDense("abc,cd->abd", (None, 4), bias_axes="d", name="out")
+
+    def build(self, shape: Any) -> None:
+        for layer in (self.query, self.key, self.value):
+            layer.build(shape)
+        self.out.build((*shape[:-1], HEADS * 3))
+        self.table = self.add_weight(shape=(2 * SPAN, 4), initializer="normal", name="table")
+
+    def call(self, x: Any) -> Any:
+        batch, steps = ops.shape(x)[0], ops.shape(x)[1]
+        query, key, value = self.query(x), self.key(x), self.value(x)
+        far = self.key(ops.repeat(ops.expand_dims(self.table, 0), batch, axis=0))
+        places = ops.arange(steps)
+        at = ops.clip(places[:, None] - places[None, :] + SPAN, 0, 2 * SPAN - 1)
+        at = ops.broadcast_to(at[None, None], (batch, HEADS, steps, steps))
+        scores = ops.einsum("aecd,abcd->acbe", far, query)
+        if keras.config.backend() == "tensorflow":
+            import tensorflow as tf
+
+            scores = tf.gather(scores, indices=at, batch_dims=3)
+        else:
+            scores = ops.take_along_axis(scores, at, axis=3)
+        weights = ops.softmax(scores + ops.einsum("aecd,abcd->acbe", key, query))
+        y = ops.einsum("acbe,aecd->abcd", weights, value)
+        return x + self.out(ops.reshape(y, (batch, steps, HEADS * 3)))
+
+    def get_config(self) -> dict[str, Any]:
+        return dict(super().get_config())
+
+
+@pytest.mark.parametrize("steps", [None, 5])
+def test_heads_of_attention_with_picked_scores_go(steps: int | None) -> None:
+    x = keras.Input((steps, 4))
+    model = randomised(keras.Model(x, Relative(name="relative")(x)))
+    graph = ks.lift(model)
+    assert graph.model.closed == {}
+    np.testing.assert_array_equal(array(ks.emit(graph, fold=False)(DATA)), array(model(DATA)))
+    channels = analyse(graph)
+    heads = [each for each in groups(channels) if each.size == HEADS and not each.frozen]
+    assert [len(each.layers) for each in heads] == [4], ks.groups(graph)
+    gone = np.zeros(channels.units, bool)
+    gone[heads[0].units[[0, 2]]] = True
+    small, masked = cut_and_masked(model, gone, channels)
+    assert relative_difference(run_model(ks.emit(masked), DATA), run_model(ks.emit(small), DATA)) < 1e-5
+    assert small.layers["relative/query"].weights["kernel"].array.shape == (4, 2, 3)
+    assert assert_cut_is_exact(model) > 0
 
 
 def test_an_opened_one_is_trained_as_the_closed_one_is() -> None:
