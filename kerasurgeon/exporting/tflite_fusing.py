@@ -118,8 +118,8 @@ def _readers(scope: Parts | Body, results: Sequence[str]) -> Counter[str]:
 def fuse(parts: TfliteParts, results: Sequence[str]) -> None:
     """Let operators end in what is done to their results, where nothing else reads these.
 
-    Convolutions and their like take up sums with constants and end in activations, reductions keep the axes that a
-    reshape would put back.
+    Convolutions and their like take up sums and products with constants and end in activations, reductions keep the
+    axes that a reshape would put back.
     """
     for scope, ends in parts.scopes(results):
         _fuse(scope, parts, ends)
@@ -132,7 +132,7 @@ def _fuse(scope: Parts | Body, parts: TfliteParts, results: Sequence[str]) -> No
     for operator in scope.operators:
         own = next((name for name in operator.inputs if name in makers), None)
         maker = None if own is None or readers[own] > 1 else makers[own]
-        more = None if maker is None else _ending(maker, operator, parts)
+        more = None if maker is None else _ending(maker, operator, parts, readers)
         if maker is None or more is None:
             kept.append(operator)
             continue
@@ -142,10 +142,12 @@ def _fuse(scope: Parts | Body, parts: TfliteParts, results: Sequence[str]) -> No
     scope.operators = kept
 
 
-def _ending(maker: Operator, operator: Operator, parts: TfliteParts) -> dict[str, Any] | None:
+def _ending(maker: Operator, operator: Operator, parts: TfliteParts, readers: Counter[str]) -> dict[str, Any] | None:
     """The settings by which an operator does what another would do to its result; ``None`` if there are none."""
     if operator.kind == "ADD" and maker.kind in _BIASED:
         return _biased(maker, operator, parts)
+    if operator.kind == "MUL" and maker.kind in _BIASED:
+        return _multiplied(maker, operator, parts, readers)
     own = operator.inputs[0]
     if own not in maker.outputs:
         return None
@@ -166,6 +168,38 @@ def _ending(maker: Operator, operator: Operator, parts: TfliteParts) -> dict[str
 
 def _biased(maker: Operator, operator: Operator, parts: TfliteParts) -> dict[str, Any] | None:
     """Let a linear operator's bias take up a constant that is added to its result."""
+    constant, before = _per_channel(maker, operator, parts), _bias(maker, parts)
+    if constant is None or before is None:
+        return None
+    total = np.asarray(constant + before, np.float32)
+    maker.inputs = [*maker.inputs[:2], parts.constant(total, f"{maker.name}/bias")]
+    return {}
+
+
+def _multiplied(
+    maker: Operator, operator: Operator, parts: TfliteParts, readers: Counter[str]
+) -> dict[str, Any] | None:
+    """Let a linear operator's kernel and bias take up a constant that its result is multiplied by."""
+    constant, before = _per_channel(maker, operator, parts), _bias(maker, parts)
+    name = maker.inputs[1]
+    kernel = parts.constants.get(name)
+    if constant is None or before is None or kernel is None or readers[name] > 1:
+        return None
+    along = constant if maker.kind == "DEPTHWISE_CONV_2D" else constant.reshape(-1, *[1] * (kernel.ndim - 1))
+    scaled, bias = _whole(kernel, along), _whole(before, constant)
+    if scaled is None or bias is None:
+        return None
+    maker.inputs = [
+        maker.inputs[0],
+        parts.constant(scaled, f"{name}/scaled"),
+        parts.constant(bias, f"{maker.name}/bias"),
+    ]
+    parts.origins[maker.inputs[1]] = parts.origins.get(name, name)
+    return {}
+
+
+def _per_channel(maker: Operator, operator: Operator, parts: TfliteParts) -> Array | None:
+    """The constant that a sum or product has with every channel of what a linear operator makes, if it is one."""
     constants = [parts.constants[name] for name in operator.inputs if name in parts.constants]
     made, shape = maker.outputs[0], parts.shapes[operator.outputs[0]]
     if len(constants) != 1 or shape != parts.shapes[made] or parts.types[made] != "float32":
@@ -173,13 +207,14 @@ def _biased(maker: Operator, operator: Operator, parts: TfliteParts) -> dict[str
     if operator.attributes or maker.attributes.get("fusedActivationFunction"):
         return None
     (constant,) = constants
-    bias = maker.inputs[2] if len(maker.inputs) > 2 else ""
     channels = shape[-1]
     if channels is None or constant.size not in (1, channels) or constant.size != (constant.shape or (1,))[-1]:
         return None
-    before = parts.constants.get(bias)
-    if bias and before is None:
-        return None
-    total = np.broadcast_to(constant.reshape(-1), (channels,)) + (0 if before is None else before)
-    maker.inputs = [*maker.inputs[:2], parts.constant(np.asarray(total, np.float32), f"{maker.name}/bias")]
-    return {}
+    return np.broadcast_to(constant.reshape(-1), (channels,))
+
+
+def _bias(maker: Operator, parts: TfliteParts) -> Array | None:
+    """The bias of a linear operator, zeros if it has none; ``None`` if it is computed."""
+    name = maker.inputs[2] if len(maker.inputs) > 2 else ""
+    channels = parts.shapes[maker.outputs[0]][-1]
+    return parts.constants.get(name) if name else np.zeros(channels or 0, np.float32)

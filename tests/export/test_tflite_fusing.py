@@ -11,6 +11,7 @@ import pytest
 from keras import layers, ops
 
 from tests.export.test_tflite_writer import error, operators, written
+from tests.zoo import randomise
 
 Make = Callable[[Any], Any]
 CHANNELS = np.array([0.5, 2.0, -3.0, 1.5], "float32")
@@ -58,6 +59,43 @@ def test_what_stands_in_front(name: str) -> None:
     x = np.random.default_rng(0).normal(size=(1, 5, 5, 4)).astype("float32")
     for plain in (False, True):
         assert error(model, data, x, plain=plain) < 1e-5
+
+
+BEHIND: Mapping[str, tuple[Make, Mapping[str, int]]] = {
+    "numbers": (lambda x: layers.Conv2D(4, 3)(x) * 0.2, {"CONV_2D": 1}),
+    "channels, no bias": (lambda x: layers.Conv2D(4, 3, use_bias=False)(x) * CHANNELS, {"CONV_2D": 1}),
+    "groups": (lambda x: layers.Conv2D(4, 3, groups=2)(x) * CHANNELS, {"CONV_2D": 1}),
+    "depthwise": (lambda x: layers.DepthwiseConv2D(3)(x) * CHANNELS, {"DEPTHWISE_CONV_2D": 1}),
+    "dense, then a sum": (lambda x: layers.Dense(4)(x) * CHANNELS + CHANNELS, {"FULLY_CONNECTED": 1}),
+    "scaled and added": (
+        lambda x: x + layers.Rescaling(0.17)(layers.Conv2D(4, 1, padding="same")(x)),
+        {"CONV_2D": 1, "ADD": 1},
+    ),
+    "an activation between": (lambda x: layers.Conv2D(4, 3, activation="relu")(x) * 0.2, {"CONV_2D": 1, "MUL": 1}),
+    "columns": (lambda x: layers.Conv2D(4, 2)(x) * CHANNELS[:, None], {"CONV_2D": 1, "MUL": 1}),
+    "read twice": (lambda x: (y := layers.Conv2D(4, 3)(x)) * 0.2 + y, {"CONV_2D": 1, "MUL": 1, "ADD": 1}),
+}
+
+
+@pytest.mark.parametrize("name", BEHIND)
+def test_products_that_stand_behind(name: str) -> None:
+    make, kinds = BEHIND[name]
+    image = keras.Input((5, 5, 4))
+    model = keras.Model(image, make(image))
+    randomise(model)
+    data = written(model)
+    found = operators(data)
+    assert {kind: found[kind] for kind in {*kinds, "MUL", "ADD"}} == {"MUL": 0, "ADD": 0} | dict(kinds)
+    x = np.random.default_rng(0).normal(size=(1, 5, 5, 4)).astype("float32")
+    for plain in (False, True):
+        assert error(model, data, x, plain=plain) < 1e-5
+
+
+def test_kernels_of_several_products_stay() -> None:
+    image, other = keras.Input((5, 5, 4)), keras.Input((5, 5, 4))
+    conv = layers.Conv2D(4, 3)
+    data = written(keras.Model([image, other], [conv(image) * 2.0, conv(other)]))
+    assert operators(data)["MUL"] == 1
 
 
 def test_kernels_that_are_shared_stay() -> None:
