@@ -43,6 +43,15 @@ class PruningStructure(StrEnum):
     BLOCK = "block"
 
 
+class Error(StrEnum):
+    """Which error factors make small."""
+
+    AUTO = "auto"
+    KERNEL = "kernel"
+    OUTPUT = "output"
+    GENERATED = "generated"
+
+
 _CHOICE = "How far it goes"
 _RESIDUAL = "The sparse convolution beside the factors"
 
@@ -101,6 +110,16 @@ def tucker(
         options.option("Only layers of these names; with ! before it: not these. May be repeated.", metavar="PATTERN"),
     ] = None,
     round_to: Annotated[int, typer.Option(min=1, help="Make ranks multiples of this.")] = 1,
+    minimise: Annotated[
+        Error,
+        typer.Option(
+            help="Of kernels, of layers' outputs on --data or on generated inputs; "
+            "auto: the best that there is data, batch norms and time for."
+        ),
+    ] = Error.AUTO,
+    generate_seconds: Annotated[
+        float, typer.Option(min=0.0, help="The time that generating inputs may take.", metavar="SECONDS")
+    ] = 120.0,
     sizes: options.Sizes = None,
     data: options.Data = None,
     labels: options.Labels = None,
@@ -144,6 +163,8 @@ def tucker(
         "sparsity_weight": sparsity_weight,
         "where": tuple(where or ()),
         "round_to": round_to,
+        "minimise": str(minimise),
+        "generate_seconds": generate_seconds,
         "unreachable": str(unreachable),
         "search_log": None if search_log is None else str(search_log),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 
 import kerasurgeon as ks
+from kerasurgeon.cli.tucker import tucker
+from kerasurgeon.passes import Factorise
 from tests.cli.conftest import Run
 from tests.passes.checking import decaying, difference, model_of, outputs_of
 
@@ -56,6 +59,26 @@ def test_all_layers_and_names(run: Run, model: keras.Model) -> None:
     names = [layer.name for layer in keras.saving.load_model("small.keras").layers]
     assert "two_core" in names
     assert "one" in names
+
+
+def test_which_error_is_made_small(run: Run, model: keras.Model) -> None:
+    np.save("images.npy", np.random.default_rng(1).random((64, 10, 10, 3), np.float32))
+    made = {}
+    for error in ("auto", "kernel", "output"):
+        done = run("tucker", "model.keras", "-o", f"{error}.keras", "--data", "images.npy", "--minimise", error)
+        assert done.code == 0, done.err
+        made[error] = keras.saving.load_model(f"{error}.keras")
+    by_kernel = ks.apply_passes(model, [Factorise(compression_factor=0.5, method="tucker", cost="params", round_to=1)])
+    assert difference(made["kernel"], by_kernel) == 0
+    assert difference(made["auto"], made["output"]) == 0
+    assert difference(made["output"], by_kernel) > 0
+    images = np.load("images.npy")
+    errors = {error: np.abs(outputs_of(made[error], images)[0] - outputs_of(model, images)[0]).mean() for error in made}
+    assert errors["output"] < errors["kernel"]
+
+
+def test_the_time_for_inputs_is_that_of_the_pass() -> None:
+    assert inspect.signature(tucker).parameters["generate_seconds"].default == Factorise(macs=0.5).generate_seconds
 
 
 def test_factors_are_kept_and_put_in_again(run: Run, model: keras.Model) -> None:
@@ -115,6 +138,7 @@ def test_labels_that_the_model_cannot_give(run: Run, model: keras.Model) -> None
         (["--compression-factor", "1.5"], "compression_factor"),
         (["--compression-factor", "0"], "compression_factor"),
         (["--sparsity-weight", "-1"], "sparsity_weight"),
+        (["--minimise", "output"], "minimise"),
         (["--pruning-structure", "blocks"], "is not one of"),
         (["--labels", "labels.npy"], "Labels need the inputs"),
         (["--save-factors", "factors.json"], "suffix"),
