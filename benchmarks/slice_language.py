@@ -10,8 +10,8 @@ sequences of training tokens are the data.
 - sliced: ``SliceStream``.
 - everything: ``PruneChannels(macs=...)`` of all channels, with least squares.
 
-The first figure of a pair is without compensation, the second with least squares. GPT2 reads its table of words both
-ways, which ``PruneChannels`` leaves alone.
+The first figure of a pair is without compensation, the second with least squares. With ``--write`` the rows of these
+networks are replaced.
 """
 
 from __future__ import annotations
@@ -96,9 +96,17 @@ def main() -> None:
     print(HEAD + "\n".join(lines))
     if options.write:
         before, _, after = options.write.read_text().partition(HEAD)
+        rows = []
         while after.startswith("|"):
-            after = after.partition("\n")[2]
-        options.write.write_text(before + HEAD + "\n".join(lines) + "\n" + after)
+            row, _, after = after.partition("\n")
+            rows.append(row)
+        kept = [row for row in rows if row.split("|")[1].strip() not in options.names]
+        options.write.write_text(before + HEAD + "\n".join(sorted([*kept, *lines], key=_place)) + "\n" + after)
+
+
+def _place(row: str) -> int:
+    """Where the rows of a network stand."""
+    return NETWORKS.index(row.split("|")[1].strip())
 
 
 if __name__ == "__main__":
