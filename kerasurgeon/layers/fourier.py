@@ -6,15 +6,27 @@ each; of real numbers with half of that.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from kerasurgeon.ir.layer import Layer
+from kerasurgeon.layers.onnx_fourier import (
+    write_fourier,
+    write_mel_spectrogram,
+    write_real_fourier,
+    write_real_fourier_back,
+    write_short_time,
+    write_spectrogram,
+)
+from kerasurgeon.layers.onnx_terms import no
 from kerasurgeon.rules.call import Call, elements
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Ids, Labels
 from kerasurgeon.rules.layout import channel_axis
+from kerasurgeon.rules.onnx_call import OnnxCall
 from kerasurgeon.rules.registry import register_rule
 from kerasurgeon.rules.rule import Free, NeverLinear
 
@@ -29,13 +41,18 @@ class Fourier(Free):
     """A transform of the last axes, of real and imaginary parts.
 
     Args:
+        write: Writes it to ONNX.
         axes: How many of the last axes of what goes in are transformed.
         gives: How many of the last axes of what comes out are made of them.
     """
 
-    def __init__(self, axes: int = 1, gives: int | None = None) -> None:
+    def __init__(self, write: Callable[[OnnxCall], None], axes: int = 1, gives: int | None = None) -> None:
         super().__init__(keeps_batch=gives is None)
-        self.axes, self.gives = axes, axes if gives is None else gives
+        self.write, self.axes, self.gives = write, axes, axes if gives is None else gives
+
+    def onnx(self, call: OnnxCall) -> None:
+        """Products with sines."""
+        self.write(call)
 
     def macs(self, call: Call) -> int:
         """One transform along every transformed axis, for every line along it."""
@@ -78,6 +95,10 @@ class Spectrogram(NeverLinear):
 
     why_not_linear = "it gives the spectrum of each channel"
 
+    def onnx(self, call: OnnxCall) -> None:
+        """Conv per part."""
+        write_spectrogram(call)
+
     def keeps_batch(self, layer: Layer) -> bool:
         """Always."""
         return True
@@ -107,6 +128,10 @@ class MelSpectrogram(NeverLinear):
 
     why_not_linear = "it gives a spectrum"
 
+    def onnx(self, call: OnnxCall) -> None:
+        """Conv with windows of sines, and a product with the bands."""
+        write_mel_spectrogram(call)
+
     def keeps_batch(self, layer: Layer) -> bool:
         """Of a batch; a single signal has none."""
         return False
@@ -123,10 +148,12 @@ class MelSpectrogram(NeverLinear):
         return Labels(call.shape, (), call.input.why)
 
 
-register_rule("ops.fft", Fourier())
-register_rule(("ops.fft2", "ops.ifft2"), Fourier(2))
-register_rule(("ops.rfft", "ops.irfft"), RealFourier(1, 1))
-register_rule("ops.stft", RealFourier(1, 2))
-register_rule("ops.istft", RealFourier(2, 1))
+register_rule("ops.fft", Fourier(write_fourier))
+register_rule("ops.fft2", Fourier(partial(write_fourier, axes=2), 2))
+register_rule("ops.ifft2", Fourier(partial(write_fourier, axes=2, back=True), 2))
+register_rule("ops.rfft", RealFourier(write_real_fourier, 1, 1))
+register_rule("ops.irfft", RealFourier(write_real_fourier_back, 1, 1))
+register_rule("ops.stft", RealFourier(write_short_time, 1, 2))
+register_rule("ops.istft", RealFourier(no("frames that overlap are not put together by ONNX's operators"), 2, 1))
 register_rule("STFTSpectrogram", Spectrogram())
 register_rule("MelSpectrogram", MelSpectrogram())

@@ -104,7 +104,8 @@ def _log_add_exp(base: float) -> Write:
     return elementwise(formula)
 
 
-def _arctan2(config: Config, y: Term, x: Term) -> Term:
+def arctan2(config: Config, y: Term, x: Term) -> Term:
+    """The angle of the point (x, y)."""
     zero = x.equals(0.0) & y.equals(0.0)
     angle = (y / zero.where(1.0, x)).op("Atan")
     turned = angle + (y < 0.0).where(x.other(-pi), pi)
@@ -247,7 +248,7 @@ FUNCTIONS: Mapping[str, Write] = {
     "floor": _whole_or("Floor"),
     "trunc": elementwise(_trunc),
     "round": elementwise(_round),
-    "arctan2": elementwise(_arctan2),
+    "arctan2": elementwise(arctan2),
     "cbrt": elementwise(lambda config, x: x.op("Sign") * x.op("Abs").op("Pow", 1 / 3)),
     "exp2": elementwise(lambda config, x: x.other(2.0).op("Pow", x)),
     "expm1": elementwise(_expm1),

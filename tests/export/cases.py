@@ -14,6 +14,6 @@ def _cases(name: str) -> list[Case]:
 
 CASES: tuple[Case, ...] = tuple(
     case
-    for name in ("functions", "images", "moving", "preprocessing", "reductions", "sequences")
+    for name in ("fourier", "functions", "images", "moving", "preprocessing", "reductions", "sequences")
     for case in _cases(name)
 )

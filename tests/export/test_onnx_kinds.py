@@ -16,10 +16,7 @@ COMPLEX = "ONNX has no complex numbers"
 BY_DATA = "the shape of the result depends on the data"
 NO_OPERATOR = "ONNX has no operator for it"
 SHAPE = "Keras tells another shape or dtype of its result than the result has"
-FOURIER = "no writer has a rule for Fourier transforms: the converter is the way"
 REFUSED: Mapping[str, str] = {
-    **dict.fromkeys(["ops.fft", "ops.fft2", "ops.ifft2", "ops.rfft", "ops.irfft", "ops.stft", "ops.istft"], FOURIER),
-    **dict.fromkeys(["STFTSpectrogram", "MelSpectrogram"], FOURIER),
     **dict.fromkeys(["ops.polar", "ops.view_as_complex", "ops.view_as_real"], COMPLEX),
     **dict.fromkeys(["ops.arange", "ops.bincount", "ops.nonzero", "ops.unique", "ops.histogram"], BY_DATA),
     **dict.fromkeys(["ops.gcd", "ops.lcm", "ops.nextafter", "ops.view"], NO_OPERATOR),
@@ -30,6 +27,7 @@ REFUSED: Mapping[str, str] = {
     **dict.fromkeys(["StringLookup", "TextVectorization"], "they read strings"),
     **dict.fromkeys(["ops.adaptive_average_pool", "ops.adaptive_max_pool", "ops.unravel_index"], SHAPE),
     **dict.fromkeys(["ops.conv_transpose", "Equalization"], "Keras cannot run it in a model"),
+    "ops.istft": NO_OPERATOR,
     "ops.elastic_transform": "it draws random numbers",
     "ops.rearrange": "it is computed by other ops",
     "ops.ndim": "Keras gives a number in its place",
