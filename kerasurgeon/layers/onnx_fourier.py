@@ -25,14 +25,15 @@ LARGEST = 2**23
 """The most numbers that a matrix may have: 32 MB of the file."""
 
 
-def waves(points: int, times: int, frequencies: int) -> tuple[Array, Array]:
+def waves(points: int, times: int, frequencies: int, *, copies: int = 1) -> tuple[Array, Array]:
     """Cosines and sines of 2 pi k t / points, for times t (rows) and frequencies k (columns).
 
     Raises:
-        CannotTell: They are too many.
+        CannotTell: They are too many, each so often as there are ``copies`` of it in a matrix.
     """
-    if 2 * times * frequencies > LARGEST:
-        raise CannotTell(f"its transform of {points} points would be a matrix of {2 * times * frequencies:,} numbers")
+    numbers = 2 * copies * times * frequencies
+    if numbers > LARGEST:
+        raise CannotTell(f"its transform of {points} points would be a matrix of {numbers:,} numbers")
     # Whole turns are left out, so that the angles of great products stay exact.
     angles = 2 * np.pi / points * (np.outer(np.arange(times), np.arange(frequencies)) % points)
     return np.cos(angles), np.sin(angles)
@@ -44,7 +45,7 @@ def write_fourier(call: OnnxCall, axes: int = 1, *, back: bool = False) -> None:
     rank = call.input.rank
     for axis in range(rank - 1, rank - 1 - axes, -1):
         points = _length(call, axis)
-        cosines, sines = waves(points, points, points)
+        cosines, sines = waves(points, points, points, copies=2)
         matrix = np.block([[cosines, -sines], [sines, cosines]])
         matrix = matrix.T / points if back else matrix
         turn = [*range(rank)]
