@@ -69,8 +69,10 @@ class OnnxCall(Called[Tensor]):
     @property
     def float(self) -> str:
         """The type of real numbers that it computes with."""
-        specs = [*self.outputs, *(tensor.spec for tensor in self.inputs)]
-        return next((spec.dtype for spec in specs if "float" in spec.dtype), "float32")
+        own = next((spec.dtype for spec in self.outputs if "float" in spec.dtype), None)
+        if own is not None:  # as nearly always: operands are not looked for then
+            return own
+        return next((tensor.dtype for tensor in self.inputs if "float" in tensor.dtype), "float32")
 
     def write_by(self, rule: Writes) -> None:
         """Let a rule write it."""
