@@ -182,9 +182,7 @@ def _short_time(call: OnnxCall, config: Any, dtype: str) -> list[Term]:
     cosines, sines = waves(points, points, points // 2 + 1)
     rows = slice(before, before + length)  # what the window leaves of a frame
     kernel = np.concatenate([cosines[rows], -sines[rows]], axis=1) * shape[:, None]
-    there = call.input.shape[-1]
-    if there is None:
-        raise CannotTell("the length of its signal is unknown")
+    there = _length(call, rank - 1)
     x = term(call, call.input, None, dtype)
     if config.get("center", True):
         sides = call.integers(*[0] * (rank - 1), points // 2, *[0] * (rank - 1), points // 2)
