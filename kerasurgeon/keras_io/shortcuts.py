@@ -4,8 +4,8 @@ Half of the time that a small layer takes goes into what Keras does anew for eac
 signatures of the same few functions, and it sends every attribute that is set through the tracking of Keras and of
 TensorFlow, be it a number or an empty list, that have nothing in them to track. Here signatures are remembered and such
 attributes are set directly. Variables, layers and all else that tracking may react to, and layers of classes that
-change how attributes are set, go the way that Keras has laid. TensorFlow makes a kernel for every name that it sees a
-variable by, which takes three times as long as the rest of the variable: here one kernel serves all of a shape.
+change how attributes are set, go the way that Keras has laid. What TensorFlow does for each variable is in
+``quick_variables``.
 
 This module is imported only with the releases of Keras that ``quick.VERIFIED`` names.
 ``tests/keras_io/test_quick.py`` compares layers made either way.
@@ -18,13 +18,12 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras.src import backend as backend_module
 from keras.src.layers import layer as layer_module
 from keras.src.ops import operation as operation_module
 from keras.src.utils.tracking import TrackedDict, TrackedList, TrackedSet, is_tracking_enabled
-from tensorflow.python.ops import gen_resource_variable_ops
 
+from kerasurgeon.keras_io.quick_variables import INITIALIZE
 from kerasurgeon.keras_io.replaced import Replaced
 
 # Signatures, by function.
@@ -148,16 +147,6 @@ def _is_tensor(value: Any) -> bool:
 
 _IS_TENSOR = Replaced(backend_module, "is_tensor", _is_tensor)
 
-# Variables.
-
-
-def _make_handle(*arguments: Any, debug_name: str = "", **options: Any) -> Any:
-    """``var_handle_op``. Python still knows the variable by its name; only TensorFlow's C++ code does not."""
-    return _MAKE_HANDLE.original(*arguments, debug_name="" if tf.executing_eagerly() else debug_name, **options)
-
-
-_MAKE_HANDLE = Replaced(gen_resource_variable_ops, "var_handle_op", _make_handle)
-
-REPLACED = (_SET_ATTRIBUTE, _IS_TENSOR, _MAKE_HANDLE, *_INSPECTS)
+REPLACED = (_SET_ATTRIBUTE, _IS_TENSOR, INITIALIZE, *_INSPECTS)
 
 __all__ = ["REPLACED", "forget"]

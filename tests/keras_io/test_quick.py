@@ -6,17 +6,21 @@ import gc
 import inspect
 import re
 import threading
+import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 from keras.src.utils import naming
 
 from kerasurgeon.keras_io import emit, lift, quick, shortcuts
 from kerasurgeon.keras_io.quick import quick_keras
+from kerasurgeon.keras_io.quick_variables import INITIALIZE
 from kerasurgeon.keras_io.replaced import Replaced
 from tests.keras_io.facts import SAME, bitwise_equal, values
 from tests.quick_draws import QUICK_DRAWS
@@ -106,7 +110,7 @@ def standing() -> list[Any]:
     return [getattr(each.owner, each.name) for each in REPLACED]
 
 
-REPLACED = (shortcuts._SET_ATTRIBUTE, shortcuts._IS_TENSOR, shortcuts._MAKE_HANDLE, *shortcuts._INSPECTS)
+REPLACED = (shortcuts._SET_ATTRIBUTE, shortcuts._IS_TENSOR, INITIALIZE, *shortcuts._INSPECTS)
 
 
 @pytest.mark.spread(20)
@@ -183,6 +187,75 @@ class Last(keras.Layer):
 
     def call(self, inputs: Any) -> Any:
         return inputs * self.scale
+
+
+WEIGHTS = {
+    "a kernel": {"shape": (3, 4), "initializer": "ones"},
+    "not trained": {"shape": (4,), "initializer": "zeros", "trainable": False},
+    "half": {"shape": (2, 1), "initializer": "ones", "dtype": "bfloat16"},
+    "counts": {"shape": (), "initializer": lambda shape, dtype: np.asarray(7, dtype), "dtype": "int64"},
+    "flags": {"shape": (2,), "initializer": "zeros", "dtype": "bool"},
+    "a part of each": {"shape": (2,), "initializer": "ones", "aggregation": "mean"},
+    "nothing": {"shape": (0, 3), "initializer": "ones"},
+}
+
+
+@pytest.mark.parametrize("options", WEIGHTS.values(), ids=WEIGHTS.keys())
+def test_variables_are_those_of_tensorflow(options: dict[str, Any]) -> None:
+    def made() -> tuple[Any, dict[str, Any]]:
+        layer = keras.layers.Layer(name="outer")
+        with layer._open_name_scope():
+            value = layer.add_weight(name="own", **options)._value
+        said = {"": type(value), "name": value.name, "shared": value._shared_name.rsplit("_", 1)[0]}
+        said |= {"value": value.numpy().tobytes(), "device": value.device}
+        said |= {f"handle {name}": str(getattr(value.handle, name)) for name in ("_handle_data", "dtype", "_name")}
+        assert value.handle._parent_trackable() is value
+        assert value.handle._unique_id == value._unique_id
+        return value, said
+
+    theirs, expected = made()
+    with quick.less_bookkeeping():
+        ours, found = made()
+    assert found == expected
+    names = {name for name in vars(theirs) if name not in ACCIDENTAL}
+    assert names | ACCIDENTAL >= vars(ours).keys() >= names
+    assert {name: str(vars(ours)[name]) for name in names} == {name: str(vars(theirs)[name]) for name in names}
+
+
+def test_variables_in_graphs_and_strategies_are_left_to_tensorflow() -> None:
+    with quick.less_bookkeeping():
+        with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+            spread = keras.Variable([1.0, 2.0])
+        assert type(spread._value).__name__ == "MirroredVariable"
+        with tf.Graph().as_default():
+            held = keras.Variable(lambda shape, dtype: tf.zeros(shape, dtype), shape=(2,), dtype="float32")
+            assert type(held._value.handle).__name__ == "SymbolicTensor"
+        theirs = tf.Variable([3.0])
+        assert keras.Variable(theirs)._value is theirs
+
+
+def test_quick_variables_are_watched_saved_and_let_go(tmp_path: Path) -> None:
+    with tf.GradientTape() as tape:
+        source = tf.constant([1.0, 2.0])
+        tape.watch(source)
+        with quick.less_bookkeeping():
+            variable = keras.Variable(source * 3.0, name="own")
+            still = keras.Variable(source, trainable=False)
+        total = tf.reduce_sum(variable.value**2 + still.value)
+    slope, none, nor = tape.gradient(total, [variable.value, still.value, source])
+    assert slope.numpy().tolist() == [6.0, 12.0]
+    assert none is None  # not trained
+    assert nor is None  # how a variable came to its value is no part of what it is used for
+    module = tf.Module()
+    module.own = variable
+    tf.saved_model.save(module, str(tmp_path / "saved"))
+    np.testing.assert_array_equal(tf.saved_model.load(str(tmp_path / "saved")).own, [3.0, 6.0])
+    variable.assign([0.0, 1.0])
+    assert source.numpy().tolist() == [1.0, 2.0]
+    held = weakref.ref(variable._value)
+    del variable, module, tape, total, slope
+    gc.collect()
+    assert held() is None
 
 
 @pytest.mark.parametrize("cls", [Meddling, Mixed, Last])
