@@ -27,7 +27,9 @@ def _initialize(self: Any, value: Any) -> None:
         INITIALIZE.original(self, value)
         return
     with tf.init_scope():  # tapes do not see how a variable came to its value
-        tensor = tf.convert_to_tensor(value() if callable(value) else value, dtype=self._dtype)
+        tensor = value() if callable(value) else value
+        if not isinstance(tensor, ops.EagerTensor) or tensor.dtype.name != self._dtype:
+            tensor = tf.convert_to_tensor(tensor, dtype=self._dtype)
         if isinstance(tensor, ops.EagerTensor) and tensor.dtype != tf.variant:
             self._value = _made(self, tensor, graph._container or "")
             return
