@@ -179,18 +179,6 @@ def test_the_multiples_of_a_runtime_are_kept_to() -> None:
     assert chain_widths(run(Expand(width=1.5, round_to="tflite"), chain(40, 20)).model) == (64, 32)
 
 
-@pytest.mark.parametrize(("budget", "groups"), [(2.15, 6), (2.4, 7)])
-def test_groups_grow_whole_to_a_multiple_if_they_can(budget: float, groups: int) -> None:
-    # By hand 84 parameters for each group and 2 besides; of six channels each, an even number makes a multiple of four.
-    inputs = keras.Input((5, 5, 4))
-    x = layers.Conv2D(18, 1, activation="relu", name="into")(inputs)
-    x = layers.Conv2D(18, 1, groups=3, name="grouped")(x)
-    model = keras.Model(inputs, layers.Dense(2, name="head")(layers.GlobalAveragePooling2D()(x)))
-    randomise(model, 0)
-    wide = run(Expand(params=budget), model, verify="exact").model
-    assert wide.count_params() == 84 * groups + 2
-
-
 def test_what_is_normalised_over_is_left_with_the_reason() -> None:
     inputs = keras.Input((6, 4))
     x = layers.Dense(6, name="into")(inputs)
