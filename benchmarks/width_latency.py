@@ -45,7 +45,6 @@ def shares(model: keras.Model, round_to: int | str, rounds: int, *, grown: bool)
     pruned = [
         ks.apply_passes(model, [PruneChannels(macs=kept, **options), *after], verify="structure") for kept in KEPT
     ]
-    print([f"{ks.cost(one).macs / ks.cost(model).macs:.1%} of the MACs" for one in pruned], flush=True)
     found = {}
     for runtime in RUNTIMES:
         milliseconds = ks.latency_on(runtime, rounds=rounds)
