@@ -1,11 +1,12 @@
 """Latency of pruned networks on TFLite and ONNX Runtime, as a share of the original's: do the default widths pay?
 
     uv run --all-extras python benchmarks/width_latency.py [NETWORK ...] [--size 224] [--rounds 15] [--round-to auto 1]
-        [--plot docs/widths.svg]
+        [--grown] [--plot docs/widths.svg]
 
 Networks of keras.applications with drawn weights, pruned by l2 norm to several shares of their MACs. Pruned network and
 original take turns on the runtime, one thread, and medians are compared. Printed is a table in Markdown; ``--plot``
-draws it too (which needs matplotlib).
+draws it too (which needs matplotlib). With ``--grown`` networks are pruned to any widths and grown back by ``Expand``
+to the MACs of the original, in widths that pay and others.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import keras
 
 import kerasurgeon as ks
 from kerasurgeon.atomic import staged
-from kerasurgeon.passes import PruneChannels
+from kerasurgeon.passes import Expand, PruneChannels
 
 NETWORKS = ("MobileNetV2", "ResNet50", "EfficientNetB0")
 RUNTIMES = ("onnx", "tflite")
@@ -36,10 +37,14 @@ def build(name: str, size: int) -> keras.Model:
     return model
 
 
-def shares(model: keras.Model, round_to: int | str, rounds: int) -> dict[str, list[float]]:
+def shares(model: keras.Model, round_to: int | str, rounds: int, *, grown: bool) -> dict[str, list[float]]:
     """For each runtime, the latency at each budget over that of the original."""
-    options: dict[str, Any] = {"importance": "l2", "scope": "local", "compensate": "none", "round_to": round_to}
-    pruned = [ks.apply_passes(model, [PruneChannels(macs=kept, **options)], verify="structure") for kept in KEPT]
+    options: dict[str, Any] = {"importance": "l2", "scope": "local", "compensate": "none"}
+    options["round_to"] = 1 if grown else round_to
+    after = [Expand(macs=float(ks.cost(model).macs), round_to=round_to)] if grown else []
+    pruned = [
+        ks.apply_passes(model, [PruneChannels(macs=kept, **options), *after], verify="structure") for kept in KEPT
+    ]
     found = {}
     for runtime in RUNTIMES:
         milliseconds = ks.latency_on(runtime, rounds=rounds)
@@ -82,6 +87,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--round-to", nargs="+", default=["auto", "1"])
+    parser.add_argument("--grown", action="store_true", help="grow pruned networks back to their MACs")
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     rows: dict[tuple[str, str], dict[str, list[float]]] = {}
@@ -89,7 +95,7 @@ def main() -> None:
     for name in options.networks:
         model = build(name, options.size)
         for given in options.round_to:
-            found = shares(model, int(given) if given.isdigit() else given, options.rounds)
+            found = shares(model, int(given) if given.isdigit() else given, options.rounds, grown=options.grown)
             cells = [" / ".join(f"{share:.2f}" for share in found[runtime]) for runtime in RUNTIMES]
             print(f"| {name} | `round_to={given}` | " + " | ".join(cells) + " |", flush=True)
             rows[name, given] = found

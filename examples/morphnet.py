@@ -98,7 +98,8 @@ def morphed(data: Any, kept: float) -> keras.Model:
 
 def expanded(small: keras.Model, data: Any, whole: int) -> keras.Model:
     """A network grown to a number of MACs with its weights, and trained on."""
-    grown: keras.Model = ks.apply_passes(small, [Expand(macs=float(whole))])
+    # One multiplier for all widths, as in the paper.
+    grown: keras.Model = ks.apply_passes(small, [Expand(macs=float(whole), round_to=1)])
     return train(grown, data, options.epochs // 2)
 
 

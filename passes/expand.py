@@ -13,12 +13,12 @@ from kerasurgeon.authoring import (
     Pass,
     Preserves,
     check_choice,
-    check_count,
     check_known_patterns,
     check_patterns,
     is_number,
     wrong_option,
 )
+from kerasurgeon.channels import rounding
 from kerasurgeon.costs import check_unreachable
 from kerasurgeon.morphnet import Widths, layers_to_ignore
 
@@ -54,7 +54,11 @@ class Expand(Pass):
         uneven: How much the shares of copies differ, in [0, 1): equal copies with equal shares would stay equal in all
             further training.
         ignore: Patterns of names of layers whose channels keep their number.
-        round_to: Make the new widths multiples of this, where channels go one by one.
+        round_to: Make the new widths multiples of this, or of what pays on ``"tflite"``, ``"xnnpack"``,
+            ``"onnxruntime"``, where channels go one by one. ``"auto"``: with ``macs=`` or ``params=`` of 8, of 4 where
+            they come to fewer than 64 channels, and below 16 as they come; finer where the budget could not be met
+            otherwise. With ``width=`` all as they come: it means just that multiple. What rounding leaves of a budget
+            goes to single layers, a step each, until less than 1 % of it is left; 1 takes the multiplier alone.
         unreachable: What becomes of a budget below what can be reached: ``"refuse"``, or ``"nearest"``: the narrowest
             that there is, and the report says by how much the budget was missed.
 
@@ -79,7 +83,7 @@ class Expand(Pass):
     weights: str = "net2wider"
     uneven: float = 0.5
     ignore: str | tuple[str, ...] = ()
-    round_to: int = 1
+    round_to: int | str = "auto"
     unreachable: str = "refuse"
 
     def __post_init__(self) -> None:
@@ -101,7 +105,7 @@ class Expand(Pass):
         if not is_number(self.uneven) or not 0 <= self.uneven < 1:
             raise wrong_option(self.name, "uneven", self.uneven, "a number in [0, 1)")
         object.__setattr__(self, "ignore", check_patterns(self.name, "ignore", self.ignore))
-        check_count(self.name, "round_to", self.round_to)
+        rounding(self.name, self.round_to)
         check_unreachable(self.name, self.unreachable)
 
     def run(self, graph: Graph, context: Context) -> None:
@@ -109,8 +113,8 @@ class Expand(Pass):
         exact = self.weights == "net2wider"
         check_known_patterns(self.name, "ignore", self.ignore, graph)
         ignored = layers_to_ignore(graph, self.ignore)
-        widths = Widths(graph, exact=exact, ignore=ignored, round_to=self.round_to)
-        width, text, missed = widths.allowed(
+        widths = Widths(graph, exact=exact, ignore=ignored, round_to=self._multiples)
+        numbers, text, missed = widths.allowed(
             macs=self.macs,
             params=self.params,
             width=self.width,
@@ -121,7 +125,7 @@ class Expand(Pass):
             context.note(missed)
             text = f"{text}; {missed}"
         reference = graph.copy()
-        result, growth = widths.apply(width, context.rng, uneven=self.uneven)
+        result, growth = widths.apply(numbers, context.rng, uneven=self.uneven)
         for node, why in widths.left(growth).items():
             context.left(node, why)
         if not growth.widths and exact:
@@ -133,6 +137,10 @@ class Expand(Pass):
             context.changed(widths.channels.sources[name].node, f"{before} -> {after} channels")
         if exact:
             context.expect(lambda: reference)
+
+    @property
+    def _multiples(self) -> int | str:
+        return 1 if self.width is not None and self.round_to == "auto" else rounding(self.name, self.round_to)
 
 
 __all__ = ["Expand"]

@@ -120,6 +120,20 @@ def round_to_number(owner: str, option: int | str) -> int:
     raise wrong_option(owner, "round_to", option, f"a whole number from 1, or a runtime ({runtimes})", hint)
 
 
+def rounding(owner: str, option: int | str) -> int | str:
+    """What ``round_to=`` means where it may be ``"auto"``: that, or a multiple as ``round_to_number`` says.
+
+    Raises:
+        OptionError: It is none of these.
+    """
+    return option if option == "auto" else round_to_number(owner, option)
+
+
+def multiples_that_pay(width: int) -> list[int]:
+    """Multiples of channels for a layer of a width: what pays (``PAYS``), then finer ones, the coarsest first."""
+    return [pays for least, pays in PAYS if least <= width]
+
+
 def candidates(
     groups: Groups,
     limits: Limits,
@@ -205,7 +219,7 @@ def _settle(
 def _steps(round_to: int | str, group: Group) -> list[int]:
     """By how many units the widths of a group go: the coarsest first."""
     width, each = group.size * group.granularity, group.granularity
-    multiples = [round_to] if isinstance(round_to, int) else [pays for least, pays in PAYS if least <= width]
+    multiples = [round_to] if isinstance(round_to, int) else multiples_that_pay(width)
     return list(dict.fromkeys(multiple // gcd(multiple, each) for multiple in multiples))
 
 

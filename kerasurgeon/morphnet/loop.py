@@ -11,6 +11,7 @@ import numpy as np
 
 from kerasurgeon.channels.analysis import Channels, analyse
 from kerasurgeon.channels.api import cut_channels
+from kerasurgeon.channels.candidates import rounding
 from kerasurgeon.channels.compensate import compensate
 from kerasurgeon.channels.plan import ChannelPlan
 from kerasurgeon.costs import check_unreachable
@@ -36,7 +37,7 @@ class Round:
         plan: What was alive after training.
         removed: Branches that were removed, by the node where they met the rest.
         shrunk: Cost after the cut, in the unit of the budget.
-        width: The multiplier that the widths were widened by.
+        width: The multiplier that the widths were widened by, before they were rounded.
         cost: Cost after widening.
         widths: Channels of the layers that make them, after widening.
     """
@@ -80,6 +81,7 @@ def shrink_and_expand(
     keep_first: bool = False,
     weights: str = "net2wider",
     uneven: float = 0.5,
+    round_to: int | str = "auto",
     sizes: Sizes | None = None,
     unreachable: str = "refuse",
     finish: Callable[[Any], Any] | None = None,
@@ -103,6 +105,7 @@ def shrink_and_expand(
         weights: ``"net2wider"``: weights are kept, and channels duplicated without changing what is computed.
             ``"fresh"``: the widened network gets new weights; this can make layers narrower than they were, too.
         uneven: How much shares of copies differ: see ``Expand``.
+        round_to: What new widths are multiples of: see ``Expand``.
         sizes: Sizes of the inputs that MACs are counted for, where the model leaves them open.
         unreachable: What becomes of a round in which more is alive than the budget allows: ``"refuse"``, or
             ``"nearest"``: nothing is widened, and the result says by how much the budget was missed.
@@ -139,6 +142,7 @@ def shrink_and_expand(
     if given is not None and (not is_number(given) or given <= 0):
         raise wrong_option(owner, "macs" if params is None else "params", given, "a number above 0")
     check_unreachable(owner, unreachable)
+    multiples = rounding(owner, round_to)
     graph = lift(model)
     measure, allowance = budget_of(owner, graph, macs, params, sizes, unreachable)
     budget, notes = allowance.amount, list[str]()
@@ -164,9 +168,9 @@ def shrink_and_expand(
         compensate(graph, channels, gone, method="batch_norm")
         report = cut_channels(graph, gone, channels)
         shrunk = measure(graph)
-        widths = Widths(graph, exact=weights == "net2wider", owner=owner)
-        width = widths.largest(measure, allowance)
-        graph, _ = widths.apply(width, rng, uneven=uneven)
+        widths = Widths(graph, exact=weights == "net2wider", round_to=multiples, owner=owner)
+        width, numbers = widths.largest(measure, allowance)
+        graph, _ = widths.apply(numbers, rng, uneven=uneven)
         check_types(graph)
         after = {name: source.ids.size for name, source in analyse(graph).sources.items()}
         done.append(Round(number, plan, report.removed, shrunk, width, measure(graph), after))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import gcd
+from math import gcd, inf
 from typing import Any
 
 import numpy as np
 
 from kerasurgeon.channels.analysis import Channels, analyse
+from kerasurgeon.channels.candidates import multiples_that_pay
 from kerasurgeon.channels.copies import Copies
 from kerasurgeon.channels.cut import resize
 from kerasurgeon.channels.grow import Growth, cannot_duplicate, cannot_grow, grow_units, shape_only
@@ -18,6 +19,7 @@ from kerasurgeon.costs import Allowance, cost, require_counted
 from kerasurgeon.errors import OptionError, PlanError, did_you_mean
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.name_patterns import names_match
+from kerasurgeon.morphnet.filling import Numbers, filled
 from kerasurgeon.morphnet.fresh import fresh_weights
 from kerasurgeon.rules import Sizes
 
@@ -108,7 +110,8 @@ class Widths:
         exact: Only widths that can be had without changing what the network computes: nothing that is normalised over
             grows, and nothing shrinks.
         ignore: Layers whose channels keep their number.
-        round_to: Widths that change become multiples of this, where channels go one by one.
+        round_to: Widths that change become multiples of this, where channels go one by one. ``"auto"``: of what pays at
+            the width that they get (``channels.candidates.PAYS``), of less where a budget is not met otherwise.
         owner: What widens and starts messages.
     """
 
@@ -118,7 +121,7 @@ class Widths:
         *,
         exact: bool,
         ignore: Collection[str] = (),
-        round_to: int = 1,
+        round_to: int | str = 1,
         owner: str = "Expand",
     ) -> None:
         self.graph, self.exact, self.round_to, self.owner = graph, exact, round_to, owner
@@ -126,15 +129,18 @@ class Widths:
         self.refused = cannot_duplicate(self.channels) if exact else cannot_grow(self.channels)
         self.cells = self._cells()
 
-    def copies(self, width: float, rng: np.random.Generator) -> Array:
-        """How often every unit is there at a multiple of the widths; 0 where it goes.
+    def numbers(self, width: float) -> Numbers:
+        """How many units each cell has at a multiple of the widths."""
+        return tuple(self._wanted(cell, width) for cell in self.cells)
 
-        Every unit is there as often as the multiplier says, rounded down, and some, drawn at random, once more.
+    def copies(self, numbers: Numbers, rng: np.random.Generator) -> Array:
+        """How often every unit is there when the cells have so many; 0 where it goes.
+
+        Every unit is there as often as it goes into the number, and some, drawn at random, once more.
         """
         times = np.ones(self.channels.units, np.int64)
-        for cell in self.cells:
+        for cell, wanted in zip(self.cells, numbers, strict=True):
             number = len(cell.units)
-            wanted = self._wanted(cell, width)
             if wanted == number:
                 continue
             often, more = divmod(wanted, number)
@@ -146,15 +152,17 @@ class Widths:
                 times[units[:more]] = 1
         return times
 
-    def form(self, width: float) -> Graph:
-        """The network at a multiple of its widths, with weights that only have shapes: what it would cost."""
-        times = self.copies(width, np.random.default_rng(0))
+    def form(self, numbers: Numbers) -> Graph:
+        """The network when the cells have so many units, with weights that only have shapes: what it would cost."""
+        times = self.copies(numbers, np.random.default_rng(0))
         trial = self.graph.copy()
         resize(trial, self.channels, Copies(self.channels, times), shape_only)
         return trial
 
-    def largest(self, measure: Measure, allowance: Allowance) -> float:
-        """The largest multiplier whose cost is within a budget.
+    def largest(self, measure: Measure, allowance: Allowance) -> tuple[float, Numbers]:
+        """The largest multiplier whose cost is within a budget, and how many units each cell has then.
+
+        Where widths are rounded, some cells get a step more than the multiplier gives them, so that the budget is used.
 
         Raises:
             PlanError: No layer can be made wider.
@@ -167,19 +175,17 @@ class Widths:
             )
         low, high = (1.0, 2.0) if self.exact else (0.0, 1.0)
         exact = "shrink the network first, or take weights='fresh', which makes it narrower, too"
-        budget = allowance.reachable(
-            measure(self.form(low)), exact if self.exact else "every layer has one channel then"
-        )
-        while measure(self.form(high)) <= budget:
+        why = exact if self.exact else "every layer has one channel then"
+        budget = allowance.reachable(measure(self.form(self.numbers(low))), why)
+        while high <= LARGEST and measure(self.form(self.numbers(high))) <= budget:
             low, high = high, high * 2
-            if high > LARGEST:
-                return low
-        for _ in range(_STEPS):
+        for _ in range(_STEPS if high <= LARGEST else 0):
             middle = (low + high) / 2
-            low, high = (middle, high) if measure(self.form(middle)) <= budget else (low, middle)
+            low, high = (middle, high) if measure(self.form(self.numbers(middle))) <= budget else (low, middle)
             if high - low < 1e-5 * high:
                 break
-        return low
+        numbers = self.numbers(low)
+        return low, numbers if self.round_to == 1 else self._filled(low, numbers, measure, budget)
 
     def allowed(
         self,
@@ -189,8 +195,8 @@ class Widths:
         width: float | None = None,
         sizes: Sizes | None = None,
         unreachable: str = "refuse",
-    ) -> tuple[float, str, str]:
-        """The multiplier that a budget allows, what the report says of it, and by how much it was missed, if it was.
+    ) -> tuple[Numbers, str, str]:
+        """How many units each cell may have, what the report says of it, and by how much a budget was missed, if so.
 
         Args:
             macs: MACs that the network may have: up to 100 a multiple of what there is, above that a number.
@@ -204,14 +210,13 @@ class Widths:
             BudgetError: The budget is below what can be reached, or too many of the MACs are unknown.
         """
         if width is not None:
-            return width, f"widths times {width:g}", ""
+            return self.numbers(width), f"widths times {width:g}", ""
         measure, allowance = budget_of(self.owner, self.graph, macs, params, sizes, unreachable)
-        width = self.largest(measure, allowance)
-        reached = measure(self.form(width))
-        said = (
-            f"widths times {width:.4g}: {reached:,.0f} {allowance.option} of {allowance.amount:,.0f} that are allowed"
-        )
-        return width, said, allowance.missed(reached)
+        width, numbers = self.largest(measure, allowance)
+        reached = measure(self.form(numbers))
+        balanced = "" if numbers == self.numbers(width) else ", some a step more"
+        said = f"widths times {width:.4g}{balanced}: {reached:,.0f} {allowance.option} of {allowance.amount:,.0f}"
+        return numbers, f"{said} that are allowed", allowance.missed(reached)
 
     def left(self, growth: Growth) -> dict[str, str]:
         """Why layers keep channels as they are, by the nodes that make them."""
@@ -228,9 +233,9 @@ class Widths:
                 reasons[source.node] = self.refused[unit]
         return reasons
 
-    def apply(self, width: float, rng: np.random.Generator, *, uneven: float = 0.0) -> tuple[Graph, Growth]:
-        """The network at a multiple of its widths, with weights: those it has, duplicated, or else new ones."""
-        times = self.copies(width, rng)
+    def apply(self, numbers: Numbers, rng: np.random.Generator, *, uneven: float = 0.0) -> tuple[Graph, Growth]:
+        """The network when the cells have so many units, with weights: those it has, duplicated, or else new ones."""
+        times = self.copies(numbers, rng)
         result = self.graph.copy()
         if self.exact:
             return result, grow_units(result, self.channels, times, rng=rng, uneven=uneven)
@@ -246,11 +251,41 @@ class Widths:
 
     def _wanted(self, cell: Cell, width: float) -> int:
         number = len(cell.units)
-        step = self.round_to // gcd(self.round_to, cell.each)
         wanted = max(1, round(width * number))
+        step = self._steps(cell, wanted)[0]
         if step > 1 and wanted != number:
             wanted = max(step, round(width * number / step) * step)
+            wanted = max(wanted, number) if width > 1 else min(wanted, number)
         return max(wanted, number) if self.exact else wanted
+
+    def _steps(self, cell: Cell, number: int) -> list[int]:
+        """By how many units a cell may grow that comes to some number: the coarsest first."""
+        each, given = cell.each, self.round_to
+        multiples = [given] if isinstance(given, int) else multiples_that_pay(number * each)
+        return list(dict.fromkeys(multiple // gcd(multiple, each) for multiple in multiples))
+
+    def _filled(self, width: float, numbers: Numbers, measure: Measure, budget: float) -> Numbers:
+        """What the multiplier leaves of a budget is shared out: who is most below its exact share comes first."""
+        shares = [number / len(cell.units) - width for cell, number in zip(self.cells, numbers, strict=True)]
+        order = sorted(range(len(numbers)), key=lambda place: (round(shares[place], 9), place))
+        steps = [self._steps(cell, number + 1) for cell, number in zip(self.cells, numbers, strict=True)]
+
+        def above(place: int, finer: int) -> range:
+            """Up to the next number that pays, in steps that may be finer."""
+            number, coarsest, step = numbers[place], steps[place][0], steps[place][finer]
+            return range((number // step + 1) * step, (number // coarsest + 1) * coarsest + 1, step)
+
+        def cost_of(trial: Numbers) -> float:
+            try:
+                return measure(self.form(trial))
+            except PlanError:  # a number that a layer may not have
+                return inf
+
+        rounds = (
+            [(place, above(place, finer)) for place in order if finer < len(steps[place])]
+            for finer in range(max(map(len, steps)))
+        )
+        return filled(numbers, rounds, cost_of, budget)
 
     def _cells(self) -> tuple[Cell, ...]:
         channels = self.channels

@@ -75,6 +75,15 @@ def test_fresh_weights_parameters_and_a_finish() -> None:
     assert loop.rounds[0].cost == loop.model.count_params()
 
 
+def test_widths_are_rounded_as_expand_does() -> None:
+    def train(current: keras.Model, number: int) -> None:
+        weaken(current, "b1", 0.6)
+
+    loop = shrink_and_expand(residual(), train, macs=3.0, round_to=4)
+    assert {loop.rounds[0].widths[name] % 4 for name in ("stem", "a1", "a2", "b1", "b2")} == {0}
+    assert loop.rounds[0].cost <= loop.budget
+
+
 def test_what_cannot_be_used() -> None:
     def nothing(current: keras.Model, number: int) -> None:
         return None
@@ -82,6 +91,7 @@ def test_what_cannot_be_used() -> None:
     for options, message in (
         ({"rounds": 0}, "a whole number from 1"),
         ({"weights": "old"}, "net2wider"),
+        ({"round_to": "tflit"}, "did you mean 'tflite'"),
         ({"macs": 1.0, "params": 2.0}, "one budget"),
         ({"macs": -3.0}, "a number above 0"),
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def test_a_multiplier_grows_all_layers_alike(width: float) -> None:
 def test_the_largest_multiplier_within_a_budget(budget: int) -> None:
     model = residual()
     assert macs(model) == macs_at(1.0)
-    wide = run(Expand(macs=budget), model).model
+    wide = run(Expand(macs=budget, round_to=1), model).model
     best = max(width for width in np.arange(1.0, 6.0, 0.001) if macs_at(float(width)) <= budget)
     assert widths(wide) == times(float(best))
     assert macs(wide) <= budget
@@ -109,7 +110,7 @@ def test_fresh_weights_also_make_a_network_narrower(tmp_path: Path) -> None:
     assert_lives(small, tmp_path)
     again = run(Expand(width=0.5, weights="fresh"), model).model
     assert difference(small, again) == 0
-    half = run(Expand(macs=0.5, weights="fresh"), model).model
+    half = run(Expand(macs=0.5, weights="fresh", round_to=1), model).model
     best = max(width for width in np.arange(0.05, 1.0, 0.001) if macs_at(float(width)) <= 0.5 * macs(model))
     assert widths(half) == times(float(best))
 
@@ -122,6 +123,60 @@ def test_ignored_layers_keep_their_width_with_what_is_added_to_them() -> None:
 def test_widths_become_multiples() -> None:
     wide = run(Expand(width=1.6, round_to=4), residual(), verify="exact").model
     assert widths(wide) == {"stem": 12, "a1": 8, "a2": 12, "b1": 8, "b2": 12}
+
+
+def chain(*sizes: int) -> keras.Model:
+    """Dense layers of these widths between sixteen inputs and four outputs."""
+    x = inputs = keras.Input((16,))
+    for place, size in enumerate(sizes):
+        x = layers.Dense(size, activation="relu", name=f"dense{place}")(x)
+    model = keras.Model(inputs, layers.Dense(4, name="head")(x))
+    randomise(model, 0)
+    return model
+
+
+def chain_macs(*sizes: int) -> int:
+    return sum(one * other for one, other in pairwise((16, *sizes, 4)))
+
+
+def chain_widths(model: keras.Model) -> tuple[int, ...]:
+    return tuple(layer.units for layer in model.layers if layer.name.startswith("dense"))
+
+
+@pytest.mark.parametrize("budget", [1.15, 1.6, 2.3, 3.7])
+def test_layers_get_widths_that_pay_and_the_budget_is_used(budget: float) -> None:
+    sizes = (61, 100, 39, 18, 30, 70, 25, 66)
+    wide = run(Expand(macs=budget), chain(*sizes), verify="exact").model
+    found = chain_widths(wide)
+    assert 0.99 * budget * chain_macs(*sizes) <= chain_macs(*found) <= budget * chain_macs(*sizes)
+    for before, after in zip(sizes, found, strict=True):
+        assert after == before or after % (8 if after >= 64 else 4) == 0
+    exact = max(
+        width
+        for width in np.arange(1.0, 4.0, 0.001)
+        if chain_macs(*(round(width * size) for size in sizes)) <= budget * chain_macs(*sizes)
+    )
+    for before, after in zip(sizes, found, strict=True):
+        assert abs(after - exact * before) < 0.06 * exact * before + 12
+
+
+def test_equal_layers_get_a_step_more_one_by_one() -> None:
+    # All at 72 take 27,360, with the first at 80 28,064, with the second too 29,280: 99.3 % of the budget.
+    wide = run(Expand(macs=29_500.0), chain(*[64] * 6)).model
+    assert chain_widths(wide) == (80, 80, 72, 72, 72, 72)
+
+
+@pytest.mark.parametrize(("most", "found"), [(93.9, 93), (92.9, 92), (88.5, 88), (96.9, 96)])
+def test_widths_are_finer_where_the_budget_could_not_be_met(most: float, found: int) -> None:
+    assert chain_widths(run(Expand(macs=20 * most), chain(70)).model) == (found,)
+
+
+def test_the_multiples_of_a_runtime_are_kept_to() -> None:
+    wide = run(Expand(macs=3.0, round_to="onnxruntime"), chain(40, 50, 20, 33), verify="exact").model
+    found = chain_widths(wide)
+    assert all(width % 16 == 0 for width in found)
+    assert 0.9 * 3 * chain_macs(40, 50, 20, 33) < chain_macs(*found) <= 3 * chain_macs(40, 50, 20, 33)
+    assert chain_widths(run(Expand(width=1.5, round_to="tflite"), chain(40, 20)).model) == (64, 32)
 
 
 def test_what_is_normalised_over_is_left_with_the_reason() -> None:
@@ -156,6 +211,7 @@ def test_a_budget_that_changes_nothing_says_so() -> None:
         ({"width": 2.0, "weights": "net2widr"}, "did you mean 'net2wider'"),
         ({"width": 2.0, "uneven": 1.0}, r"a number in \[0, 1\)"),
         ({"width": 2.0, "round_to": 0}, "a whole number from 1"),
+        ({"macs": 2.0, "round_to": "xnpack"}, "did you mean 'xnnpack'"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], message: str) -> None:
