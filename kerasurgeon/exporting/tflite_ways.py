@@ -81,18 +81,34 @@ def to_tflite(reference: KerasRunner, path: Path, options: Options, calibration:
     return notes
 
 
+_OPEN_SIZES = (1, 16, 256, 2048)
+"""What open sizes are tried at, as a kernel may be longer than the smallest."""
+
+
 def _refused(path: Path) -> str | None:
-    """Why the runtime does not take a file; ``None`` if it does, or is not installed."""
+    """Why the runtime does not take a file at any size; ``None`` if it does, or is not installed."""
     try:
         interpreter_class: Any = import_quietly("ai_edge_litert.interpreter").Interpreter
     except ModuleNotFoundError:
         return None
-    try:
-        with quiet():
-            interpreter_class(model_path=str(path), num_threads=1).allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        return digest(str(error), lines=1, first=True) or type(error).__name__
-    return None
+    first = None
+    given: dict[int, Any] = {}
+    for size in _OPEN_SIZES:
+        try:
+            with quiet():
+                runtime = interpreter_class(model_path=str(path), num_threads=1)
+                shapes = {each["index"]: each["shape_signature"] for each in runtime.get_input_details()}
+                given = {index: shape for index, shape in shapes.items() if -1 in shape}
+                for index, shape in given.items():
+                    runtime.resize_tensor_input(index, [size if length == -1 else int(length) for length in shape])
+                runtime.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            first = first or digest(str(error), lines=1, first=True) or type(error).__name__
+            if not given:
+                break
+        else:
+            return None
+    return first
 
 
 def _can_convert() -> bool:

@@ -259,6 +259,18 @@ def test_free_image_size() -> None:
         assert error(model, data, images(2, size)) < 1e-5
 
 
+def test_kernels_longer_than_the_smallest_of_free_lengths(tmp_path: Path) -> None:
+    """A runtime that opens the file at length 1 has nothing for such a kernel to read, but is not asked to run that."""
+    series = keras.Input((None, 3), name="series")
+    model = keras.Model(series, layers.GlobalAveragePooling1D()(layers.Conv1D(5, 8)(series)))
+    randomise(model, 0)
+    report = export(model, tmp_path / "model.tflite", writer="graph")
+    assert report.relative_error < 1e-5
+    data = (tmp_path / "model.tflite").read_bytes()
+    for length in (8, 21, 300):
+        assert error(model, data, np.random.default_rng(length).normal(size=(1, length, 3)).astype("float32")) < 1e-5
+
+
 def test_float16_weights(tmp_path: Path) -> None:
     image = keras.Input((8, 8, 3))
     x = layers.Conv2D(64, 3, activation="relu")(image)

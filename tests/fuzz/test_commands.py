@@ -11,6 +11,7 @@ from tests.fuzz.commands import MAKERS, Command, draw_command, model_folder, run
 COMMANDS, CHUNK = 120, 12
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("first", range(0, COMMANDS, CHUNK))
 def test_random_commands(first: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)

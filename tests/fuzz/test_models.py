@@ -1,4 +1,4 @@
-"""Three hundred random models in every run; ``python -m tests.fuzz`` runs more of them."""
+"""Three hundred random models, every other ten of them in every run; ``python -m tests.fuzz`` runs more."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tests.fuzz.shrinking import candidates
 MODELS, CHUNK = 300, 10
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("first", range(0, MODELS, CHUNK))
 def test_random_models(first: int) -> None:
     """What fails is printed as Keras code; ``python -m tests.fuzz --seed N --models 1`` makes it smaller."""

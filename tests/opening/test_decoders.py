@@ -187,6 +187,7 @@ def opened(request: pytest.FixtureRequest) -> tuple[keras.Model, ks.Graph]:
     return model, ks.lift(model)
 
 
+@pytest.mark.spread(2)
 def test_it_is_opened_and_the_same(opened: tuple[keras.Model, ks.Graph]) -> None:
     model, graph = opened
     left = {node.layer for node in graph if graph.kind(node).startswith("custom:")}
@@ -200,6 +201,7 @@ def test_it_is_opened_and_the_same(opened: tuple[keras.Model, ks.Graph]) -> None
     assert not ks.cost(graph, sizes={"ids": (7,)}).unknown
 
 
+@pytest.mark.spread(2)
 def test_a_cut_equals_the_masked_twin(opened: tuple[keras.Model, ks.Graph]) -> None:
     model, graph = opened
     channels = analyse(graph)
@@ -210,6 +212,7 @@ def test_a_cut_equals_the_masked_twin(opened: tuple[keras.Model, ks.Graph]) -> N
     assert relative_difference(run_model(ks.emit(masked), IDS), run_model(ks.emit(small), IDS)) < 1e-5
 
 
+@pytest.mark.spread(2)
 def test_only_what_has_changed_comes_out_as_plain_layers(opened: tuple[keras.Model, ks.Graph]) -> None:
     model, _ = opened
     small = ks.cut(model, ks.ChannelPlan({"block_0/inner": range(0, HIDDEN, 2)}))

@@ -78,6 +78,7 @@ def same(model: keras.Model, *others: keras.Model) -> None:
         np.testing.assert_array_equal(array(other(DATA)), wanted)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("way", ["implicit", "explicit", "gives", "attends first"])
 def test_masks_are_those_of_the_closed_layers(way: str) -> None:
     model = two(way, layers.Dropout(0.1, name="drop"))

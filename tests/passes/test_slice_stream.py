@@ -119,6 +119,7 @@ def network(request: pytest.FixtureRequest) -> tuple[keras.Model, Oracle]:
     return model, oracle
 
 
+@pytest.mark.spread(2)
 def test_turned_streams_compute_what_they_did(network: tuple[keras.Model, Oracle]) -> None:
     model, _ = network
     before = state_of(model)
@@ -133,6 +134,7 @@ def test_turned_streams_compute_what_they_did(network: tuple[keras.Model, Oracle
     assert not np.allclose(turned, np.asarray(model.get_layer("outer_0").kernel), atol=0.1)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("width", [4, 9, 15])
 def test_sliced_networks_project_their_stream(network: tuple[keras.Model, Oracle], width: int) -> None:
     model, oracle = network
@@ -155,6 +157,7 @@ def narrow(model: keras.Model, rank: int) -> None:
         weight.assign(np.asarray(weight) @ axes @ axes.T)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("compensate", ["none", "least_squares"])
 def test_a_stream_of_low_rank_loses_nothing(compensate: str) -> None:
     model = transformer(rms=True)
@@ -164,6 +167,7 @@ def test_a_stream_of_low_rank_loses_nothing(compensate: str) -> None:
     assert difference(model, small, ids(2)) < 1e-4
 
 
+@pytest.mark.spread(2)
 def test_least_squares_bring_readers_closer(network: tuple[keras.Model, Oracle]) -> None:
     """What the first kernel behind a norm of the stream gives."""
     model, _ = network
@@ -179,6 +183,7 @@ def test_least_squares_bring_readers_closer(network: tuple[keras.Model, Oracle])
     assert errors["least_squares"] < 0.9 * errors["none"]
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("rms", [False, True])
 def test_tables_that_are_used_both_ways_stay_one(rms: bool, tmp_path: Path) -> None:
     model = transformer(rms, tied=True)
@@ -255,6 +260,7 @@ def opened(written: Callable[[], Any]) -> keras.Model:
     return model
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("written", [RMSNorm, LayerNorm])
 def test_written_norms_become_layers(written: Callable[[], Any], tmp_path: Path) -> None:
     model = opened(written)
@@ -376,6 +382,7 @@ def test_means_and_sums_are_passed() -> None:
     assert difference(model, result.model, data) < 5e-6
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(("target", "value"), [("macs", 0.7), ("params", 0.75), ("bytes", 0.8), ("macs", 9_000)])
 def test_budgets_are_met(target: str, value: float) -> None:
     model = transformer()

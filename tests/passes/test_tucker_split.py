@@ -620,6 +620,7 @@ def test_options_survive_a_recipe(tmp_path: Path) -> None:
 # ---- the contract -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("sparsity", [0.0, 0.05])
 def test_the_contract(sparsity: float) -> None:
     inputs = image()
