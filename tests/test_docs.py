@@ -27,13 +27,23 @@ pytestmark = pytest.mark.plain
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = [path for path in sorted((ROOT / "docs").rglob("*.md")) if "```python" in path.read_text(encoding="utf-8")]
-# These train and search for five seconds and more; CI runs them with the scripts of examples/.
-LONG = {"auto_compress", "blocks", "choosing_blocks", "factorise", "morphnet", "procedure", "recover"}
-LONG |= {"tour", "latency", "transfer"}
+# These train, search and measure for three seconds and more; CI runs them with the scripts of examples/.
+LONG = {
+    "auto_compress",
+    "blocks",
+    "choosing_blocks",
+    "factorise",
+    "morphnet",
+    "opening",
+    "procedure",
+    "recover",
+    "tour",
+}
+LONG |= {f"howto/{name}" for name in ("half", "latency", "segmentation", "transfer", "widths")}
 
 
 def is_long(page: Path) -> bool:
-    return page.stem in LONG
+    return name_of(page).removesuffix(".md") in LONG
 
 
 def name_of(page: Path) -> str:

@@ -225,7 +225,7 @@ def test_core_does_not_import_tensorflow() -> None:
         # Gradients, kernels and memory are the backend's; these files import it where they are asked for, or are
         # themselves imported under TensorFlow alone.
         its_own = [("channels", "gradients.py"), ("generating", "matching.py")]
-        its_own += [("keras_io", name) for name in ("kernels.py", "equal_calls.py", "shortcuts.py", "tensors.py")]
+        its_own += [("keras_io", name) for name in ("kernels.py", "equal_calls.py", "quick_variables.py", "tensors.py")]
         if {"exporting", "workflows", "cli"} & set(path.parts) or path.parts[-2:] in its_own:
             continue
         for module, line in imports_of(path):

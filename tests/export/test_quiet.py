@@ -41,6 +41,7 @@ latency({"a": model, "b": f"{sys.argv[1]}/a.onnx"}, rounds=1)
 """
 
 
+@pytest.mark.sweep  # tests/cli/test_process.py has the usual formats in every run
 def test_a_whole_session_says_nothing(tmp_path: Path) -> None:
     """In a process with a fake root package: what the root imports is not this package's to silence."""
     root = Path(__file__).parents[2] / "kerasurgeon"

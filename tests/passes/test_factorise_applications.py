@@ -119,6 +119,7 @@ def test_applications(application: str) -> None:
     check(application, (None, "spatial", "separable"))
 
 
+@pytest.mark.sweep
 def test_every_method_on_some_layers() -> None:
     """One network where every method has its layers, with weights of its own for each group."""
     inputs = keras.Input((16, 16, 3))

@@ -260,7 +260,6 @@ def opened(written: Callable[[], Any]) -> keras.Model:
     return model
 
 
-@pytest.mark.spread(2)
 @pytest.mark.parametrize("written", [RMSNorm, LayerNorm])
 def test_written_norms_become_layers(written: Callable[[], Any], tmp_path: Path) -> None:
     model = opened(written)

@@ -85,6 +85,7 @@ def test_mobilenetv2_has_ten_residual_blocks_and_chains_between() -> None:
     assert whole.kind == "run"
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(("name", "residual", "gates"), [("EfficientNetB0", 9, 16), ("MobileNetV3Small", 6, 9)])
 def test_gates_lie_inside_residual_blocks(name: str, residual: int, gates: int) -> None:
     _, found = network(name)
@@ -106,6 +107,7 @@ def test_inceptionv3_has_eleven_cells() -> None:
     assert {region.parent for region in inner} == {"mixed9", "mixed10"}  # their 1x3 and 3x1 pairs
 
 
+@pytest.mark.sweep
 def test_densenet121_has_58_dense_blocks_and_transitions_between() -> None:
     graph, found = network("DenseNet121")
     blocks = of_kind("DenseNet121", "dense")

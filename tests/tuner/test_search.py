@@ -53,9 +53,14 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     return folder, search(folder)
 
 
-@pytest.mark.spread(4)
 @pytest.mark.parametrize(
-    ("kind", "cost"), [("random", "params"), ("bayesian", "macs"), ("hyperband", "params"), ("grid", "macs")]
+    ("kind", "cost"),
+    [
+        ("random", "params"),
+        pytest.param("bayesian", "macs", marks=pytest.mark.sweep),
+        pytest.param("hyperband", "params", marks=pytest.mark.sweep),
+        pytest.param("grid", "macs", marks=pytest.mark.sweep),
+    ],
 )
 def test_every_tuner(kind: str, cost: str, tmp_path: Path, done: tuple[Path, Any]) -> None:
     tuner = done[1] if kind == "random" else search(tmp_path, kind, hypermodel(cost=cost))
