@@ -78,8 +78,9 @@ def same(model: keras.Model, *others: keras.Model) -> None:
         np.testing.assert_array_equal(array(other(DATA)), wanted)
 
 
-@pytest.mark.spread(2)
-@pytest.mark.parametrize("way", ["implicit", "explicit", "gives", "attends first"])
+@pytest.mark.parametrize(
+    "way", [*(pytest.param(way, marks=pytest.mark.sweep) for way in ("implicit", "explicit")), "gives", "attends first"]
+)
 def test_masks_are_those_of_the_closed_layers(way: str) -> None:
     model = two(way, layers.Dropout(0.1, name="drop"))
     graph = ks.lift(model)
