@@ -22,7 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from tasks import TASKS, accuracy, trained
+from tasks import TASKS, Training, accuracy, trained
 from tasks.lines import lines
 
 import kerasurgeon as ks
@@ -33,7 +33,8 @@ from kerasurgeon.passes import Expand, PruneChannels
 from kerasurgeon.workflows.data import DataSet
 
 COUNTS = (2500, 500, 5000)  # to train on, to choose by, to test: the more to test, the less chance decides
-BUILD, TRAINING = TASKS["lines"].networks["Conv1D ResNet"]
+BUILD, _ = TASKS["lines"].networks["Conv1D ResNet"]
+TRAINING = Training(epochs=12, tuning=4, rates=(3e-3, 1e-3))
 UNEVEN = (0.0, 0.25, 0.5, 0.75, 0.9)
 IMAGES = 512
 PRUNED = {0.25: True, 0.5: False}  # the MACs kept, and whether the network is trained before it grows
@@ -89,7 +90,7 @@ def main() -> None:
     """Train, prune, grow, train, print, and write what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=TRAINING.tuning)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--write", type=Path, metavar="FILE")
     options = parser.parse_args()
