@@ -5,8 +5,9 @@
 
 Networks are trained on scikit-learn's digits (8 x 8) at several learning rates: the lower one is, the nearer kernels
 stay to what they were drawn as. ``Factorise(macs=, minimise="kernel")`` then chooses chains, and the kernels that they
-stand for are put in the place of the layers': as they are, with the norm of the original (``rescale=True``), and scaled
-so that outputs have the variance that they had on 256 images, which is what rescaling by the norm guesses.
+stand for are put in the place of the layers': as they are, with the norm of the original (``rescale=True``), either of
+them layer by layer (``rescale="auto"``), and scaled so that outputs have the variance that they had on 256 images,
+which is what rescaling by the norm guesses.
 
 Printed is a table in Markdown. *Structure* is how much more of its energy a kernel keeps than a random one of its shape
 does at the same ranks, as a share of all that there is to keep beyond that: 0 for a random kernel, 1 for one that is of
@@ -32,8 +33,7 @@ import kerasurgeon as ks
 from kerasurgeon.atomic import write_text
 from kerasurgeon.factors.inputs import measure_inputs
 from kerasurgeon.factors.kernels.method import Factors
-from kerasurgeon.factors.kernels.methods import METHODS
-from kerasurgeon.factors.rescale import rescaled
+from kerasurgeon.factors.rescale import RANDOM, beyond_random, rescaled
 from kerasurgeon.factors.sites import Site, places
 from kerasurgeon.passes import Factorise
 from kerasurgeon.workflows.data import DataSet, Split, digits
@@ -43,8 +43,8 @@ KEPT = (0.75, 0.5, 0.25)
 RATES = (3e-3, 1e-3, 1e-4)
 BATCH = 64
 IMAGES = 256
-WAYS = ("as they are", "norm kept", "variance kept")
-Found = dict[str, Any]
+WAYS = ("off", "on", "auto", "variance")
+Found = dict[Any, Any]
 
 
 def plain() -> keras.Model:
@@ -95,16 +95,6 @@ def accuracy(model: keras.Model, split: Split) -> float:
     return 100 * float((outputs.argmax(axis=-1) == split.labels).mean())
 
 
-def structure(kernel: Any, factors: Factors) -> float:
-    """Energy kept beyond what a random kernel keeps, as a share of what there is."""
-    drawn = np.random.default_rng(0).standard_normal(kernel.shape).astype(kernel.dtype)
-    kept = []
-    for one in (kernel, drawn):
-        made = METHODS[factors.method].prepare(one, factors.shape).factors(factors.ranks)
-        kept.append(float(np.sum(np.square(made.reconstruct())) / np.sum(np.square(one))))
-    return (kept[0] - kept[1]) / (1 - kept[1])
-
-
 def judged(model: keras.Model, data: DataSet) -> Found:
     """Accuracy before, and by the share of MACs kept that of each way; structure."""
     weights, graph = model.get_weights(), ks.lift(model)
@@ -116,9 +106,12 @@ def judged(model: keras.Model, data: DataSet) -> Found:
         plan = ks.Pipeline(passes).run(model, verify="structure").report.passes[0].plans[0]
         made: Mapping[str, Factors] = {name: planned.factors for name, planned in plan.layers.items()}
         whole = {name: sites[name].kernel() for name in made}
-        chains = [
+        beyond = {name: beyond_random(whole[name], one) for name, one in made.items()}
+        norm = {name: rescaled(one, whole[name]) for name, one in made.items()}
+        chains: list[Mapping[str, Factors]] = [
             made,
-            {name: rescaled(one, whole[name]) for name, one in made.items()},
+            norm,
+            {name: norm[name] if beyond[name] < RANDOM else made[name] for name in made},
             {name: rescaled(one, whole[name], inputs[sites[name].key]) for name, one in made.items()},
         ]
         found[kept] = []
@@ -128,8 +121,7 @@ def judged(model: keras.Model, data: DataSet) -> Found:
                 variable.assign(one.reconstruct()[0].reshape(variable.shape))  # one group, not transposed
             found[kept].append(accuracy(model, data.test))
             model.set_weights(weights)
-        if "structure" not in found:
-            found["structure"] = float(np.mean([structure(whole[name], one) for name, one in made.items()]))
+        found.setdefault("structure", float(np.mean(list(beyond.values()))))
     return found
 
 
