@@ -65,7 +65,8 @@ def beyond_random(kernel: Array, factors: Factors, *, sweeps: int = 1) -> float:
         kernels of zeros or ranks that lose nothing.
     """
     # Always the same one, so that a run repeated gives the same.
-    drawn = np.random.default_rng(0).standard_normal(kernel.shape, kernel.dtype)
+    shape: tuple[int, ...] = kernel.shape
+    drawn: Array = np.random.default_rng(0).standard_normal(shape, np.float32).astype(kernel.dtype)
     other = METHODS[factors.method].prepare(drawn, factors.shape).factors(factors.ranks, sweeps=sweeps)
     lost = 1 - _spread(other.reconstruct(), None) / _spread(drawn, None)
     energy = _spread(kernel, None)
