@@ -71,8 +71,10 @@ class Factorise(Pass):
         block_size: ``(in, out)`` of a block.
         sparsity_weight: How many entries of a dense kernel one kept entry of the residual costs.
         rescale: Scale each chain so that its kernel has the norm of the layer's. What is truncated takes variance with
-            it, which batch norms behind do not expect. It can help where kernels are not far from random, as after
-            little training, and does harm where training gave them structure: try it, or use data.
+            it, which batch norms behind do not expect; from kernels that training gave structure it takes little, as
+            inputs are where they are large. ``"auto"``: where the kernel is looked at alone, and keeps hardly more
+            of its energy than a random one of its shape does at the same ranks; never with ``error``, which it
+            would raise.
         round_to: Make ranks multiples of this, or of what pays on ``"tflite"``, ``"xnnpack"``, ``"onnxruntime"``.
         min_rank: Smallest rank that is chosen, unless the layer has fewer channels.
         where: Patterns of layer names (see ``names_match``) to look at; one with ``!`` before it leaves out what it
@@ -134,7 +136,7 @@ class Factorise(Pass):
     structure: str = "unstructured"
     block_size: tuple[int, int] | None = None
     sparsity_weight: float = 4.0
-    rescale: bool = False
+    rescale: bool | str = "auto"
     round_to: int | str = 1
     min_rank: int = 1
     where: str | Sequence[str] = ()

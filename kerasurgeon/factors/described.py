@@ -28,6 +28,8 @@ def described(bench: Workbench, pick: Pick, factors: Factors) -> str:
         said[-1] += f" with {factors.kept:,} of {factors.residual.size:,} entries in the residual, stored dense"
     if bench.inputs is not None:
         said.append(f"relative output error {output_error(bench.kernel, factors, bench.inputs):.3g}")
+    if bench.options.rescale == "auto" and bench.rescales(pick):
+        said.append("scaled to the kernel's norm, as it is like a random one")
     return "; ".join([*said, *_notes(bench)])
 
 

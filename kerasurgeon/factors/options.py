@@ -66,7 +66,7 @@ class FactoriseOptions:
     structure: str
     block_size: tuple[int, int] | None
     sparsity_weight: float
-    rescale: bool
+    rescale: bool | str
     round_to: int | str
     min_rank: int
     where: str | Sequence[str]
@@ -101,8 +101,9 @@ class FactoriseOptions:
             value = getattr(self, option)
             if not is_number(value) or not lowest <= value < 1:
                 raise wrong_option(name, option, value, f"a number in [{lowest:g}, 1)")
-        for option in ("only_if_cheaper", "rescale"):
-            check_flag(name, option, getattr(self, option))
+        check_flag(name, "only_if_cheaper", self.only_if_cheaper)
+        if not isinstance(self.rescale, bool) and self.rescale != "auto":
+            raise wrong_option(name, "rescale", self.rescale, "True, False or 'auto'")
         object.__setattr__(self, "where", check_patterns(name, "where", self.where, excluding=True))
         if self.search_log is not None and way != "max_accuracy_loss":
             raise wrong_option(name, "search_log", self.search_log, "none: only max_accuracy_loss= searches")

@@ -1,4 +1,4 @@
-"""Give a factorised kernel the norm of the original."""
+"""Give a factorised kernel the norm of the original, and tell where that is right."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 
 from kerasurgeon.factors.kernels.method import Factors, Inputs
+from kerasurgeon.factors.kernels.methods import METHODS
 from kerasurgeon.factors.kernels.shape import compose
 
 Array = np.ndarray[Any, Any]
+
+RANDOM = 0.05
+"""Up to which ``beyond_random`` a kernel is like a random one: see the table of docs/factorise.md."""
 
 
 def rescaled(factors: Factors, kernel: Array, inputs: Inputs | None = None) -> Factors:
@@ -45,6 +49,32 @@ def rescaled(factors: Factors, kernel: Array, inputs: Inputs | None = None) -> F
     return made
 
 
+def beyond_random(kernel: Array, factors: Factors, *, sweeps: int = 1) -> float:
+    """How much more of its energy a kernel keeps than a random one of its shape does at the same ranks.
+
+    Inputs of a random kernel do not prefer the directions that are kept, so that outputs lose as much variance as the
+    kernel loses energy. Training makes a kernel large where its inputs are, and outputs lose less.
+
+    Args:
+        kernel: The kernel, ``(groups, *sizes, inputs, outputs)``.
+        factors: Its factors without a residual, not rescaled.
+        sweeps: Sweeps that they were made with.
+
+    Returns:
+        A share of what a random kernel loses: about 0 for one that is random, 1 for one that is of these ranks, and for
+        kernels of zeros or ranks that lose nothing.
+    """
+    # Always the same one, so that a run repeated gives the same.
+    shape: tuple[int, ...] = kernel.shape
+    drawn: Array = np.random.default_rng(0).standard_normal(shape, np.float32).astype(kernel.dtype)
+    other = METHODS[factors.method].prepare(drawn, factors.shape).factors(factors.ranks, sweeps=sweeps)
+    lost = 1 - _spread(other.reconstruct(), None) / _spread(drawn, None)
+    energy = _spread(kernel, None)
+    if not energy > 0 or lost < 1e-6:
+        return 1.0
+    return 1 - (1 - _spread(factors.reconstruct(), None) / energy) / lost
+
+
 def _spread(kernel: Array, inputs: Inputs | None) -> float:
     if inputs is None:
         return float(np.sum(np.square(kernel, dtype=np.float64)))
@@ -52,4 +82,4 @@ def _spread(kernel: Array, inputs: Inputs | None) -> float:
     return float(sum(np.sum(one * (cov @ one)) for one, cov in zip(flat, inputs.covariance, strict=True)))
 
 
-__all__ = ["rescaled"]
+__all__ = ["RANDOM", "beyond_random", "rescaled"]

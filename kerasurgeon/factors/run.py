@@ -297,6 +297,7 @@ class Run:
             made[key] = bench.site, factors
             self.context.changed(bench.site.name, described(bench, pick, factors))
             bench.forget()
+        self._note_rescaled(picks)
         whole = self.graph.copy()
         ends = {key: put(self.graph, key, build_layers(site, factors)) for key, (site, factors) in made.items()}
         if self.options.minimise == "output" and not hasattr(self.data, "__next__"):
@@ -304,6 +305,16 @@ class Run:
             seed = int(self.context.rng.integers(2**31))
             made = refitted(whole, self.graph, made, ends, self.data, seed)
         return FactorPlan.of(self.graph.name, {site.name: (site.kernel(), factors) for site, factors in made.values()})
+
+    def _note_rescaled(self, picks: Mapping[str, Pick]) -> None:
+        """Say of how many layers it was decided that their chains are scaled."""
+        if self.options.rescale != "auto":
+            return
+        scaled = sum(self.benches[key].rescales(pick) for key, pick in picks.items())
+        if scaled:
+            self.context.note(
+                f"rescale='auto': on for {scaled} of {len(picks)} layers, whose kernels are like random ones"
+            )
 
     def _progress(self, fraction: float, site: Site) -> None:
         self.context.progress(fraction, f"{self.options.name}: {site.name}")

@@ -13,7 +13,7 @@ from kerasurgeon.factors.kernels.residual import with_residual
 from kerasurgeon.factors.kernels.shape import chain_macs, chain_params
 from kerasurgeon.factors.options import FactoriseOptions
 from kerasurgeon.factors.picks import Pick
-from kerasurgeon.factors.rescale import rescaled
+from kerasurgeon.factors.rescale import RANDOM, beyond_random, rescaled
 from kerasurgeon.factors.sites import Site
 from kerasurgeon.factors.split_layers import refusal
 from kerasurgeon.rewrite.passes import Skip
@@ -46,6 +46,7 @@ class Workbench:
             raise Skip(f"it cannot have such a residual: {self.no_residual}")
         self._prepared: dict[str, Prepared] = {}
         self._kernel: Array | None = None
+        self._like_random: dict[Pick, bool] = {}
 
     def _accepted(self, names: Sequence[str]) -> tuple[Method, ...]:
         refusals, taken = [], []
@@ -83,7 +84,23 @@ class Workbench:
     def make(self, pick: Pick) -> Factors:
         """A factorisation."""
         made = self._made(pick)
-        return rescaled(made, self.kernel, self.inputs) if self.options.rescale else made
+        return rescaled(made, self.kernel, self.inputs) if self.rescales(pick) else made
+
+    def rescales(self, pick: Pick) -> bool:
+        """Whether a factorisation is scaled to the norm of the kernel: as asked, or where that is like a random one.
+
+        Where the error of outputs is minimised, chains are fitted to outputs; and scaling raises a kernel's error,
+        which may have been bounded.
+        """
+        if self.options.rescale != "auto":
+            return bool(self.options.rescale)
+        if self.inputs is not None or self.options.way == "error":
+            return False
+        if pick not in self._like_random:
+            sweeps = self.options.sweeps
+            chain = self.prepared(pick.method).factors(pick.ranks, sweeps=sweeps)  # its residual left out
+            self._like_random[pick] = beyond_random(self.kernel, chain, sweeps=sweeps) < RANDOM
+        return self._like_random[pick]
 
     def _made(self, pick: Pick) -> Factors:
         start = self.prepared(pick.method).factors(pick.ranks, sweeps=self.options.sweeps)

@@ -50,7 +50,7 @@ VALUES: dict[str, dict[str, list[Any]]] = {
         "ratio": [0.5, 1.0],
         "method": ["auto", "svd", "tucker", "spatial"],
         "sweeps": [0, 1],
-        "rescale": [True],
+        "rescale": [True, False],
     },
     "Sparsify": {"sparsity": [0.5], "structure": ["unstructured", "2:4", "channel"], "criterion": ["l1", "l2"]},
     "ApplyPlan": {"plan": [{"first": [0, 1, 4]}, {"first": 3}], "importance": ["l1"], "shortcuts": ["scatter"]},
