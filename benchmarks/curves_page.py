@@ -29,8 +29,9 @@ and isomorphic ranking, in up to 100 steps; the table has what is best on held-o
 fine-tuning, of those that were fine-tuned with it. They come back to Keras first, so that the same code trains all.
 
 Differences are the means over seeds, with one standard error: what the seeds say (their standard deviation over the
-square root of their number) or what the number of test samples says (binomial, both sides as if tested apart), whichever
-is larger. For one seed it is the latter alone, which knows nothing of what the order of training samples changes.
+square root of their number) or what the number of test samples says (binomial, both sides as if tested apart),
+whichever is larger. For one seed it is the latter alone, which knows nothing of what the order of training samples
+changes.
 """
 # Cells of a network by way, then by share of the MACs, then by seed.
 Cells = dict[str, dict[str, Any]]
@@ -159,7 +160,7 @@ def _compared(rows: Rows) -> list[str]:
     """Which settings of Torch-Pruning were the best after fine-tuning, and which learning rates."""
     theirs = _theirs(rows)
     if theirs is None:
-        return ["Not with Torch-Pruning: its copy of the network has no such layer."]
+        return ["Not with Torch-Pruning: it has no rule for such layers."]
     settings = []
     for share in sorted(theirs, reverse=True):
         tuned = [cell["tuned"]["setting"] for cell in theirs[share].values() if cell["tuned"] is not None]

@@ -3,9 +3,9 @@
     PYTHON torch_side.py FOLDER
 
 ``FOLDER`` holds ``calls.json`` and ``weights.npz`` (see torch_copy.py), ``data.npz`` (images and labels to choose by,
-to test, and for gradients) and ``asked.json``: the shares of the MACs, and the settings that are tested in any case. For
-each setting and share it gets the weights of the pruned network, and ``found.json``: all settings are measured on what
-is there to choose by, and only the best of them, and those that were named, on what is there to test.
+to test, and for gradients) and ``asked.json``: the shares of the MACs, and the settings that are tested in any case.
+For each setting and share it gets the weights of the pruned network, and ``found.json``: all settings are measured on
+what is there to choose by, and only the best of them, and those that were named, on what is there to test.
 """
 
 from __future__ import annotations

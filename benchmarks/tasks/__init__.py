@@ -35,7 +35,7 @@ class Training:
     epochs: int
     tuning: int
     rate: float = 3e-3
-    rates: tuple[float, ...] = (3e-3, 1e-3)
+    rates: tuple[float, ...] = (1e-2, 3e-3)
     batch: int = 64
     falls: tuple[float, ...] = ()
     tuning_falls: tuple[float, ...] = ()
@@ -72,22 +72,22 @@ TASKS = {
     "digits": Task(
         "scikit-learn's digits at 16 x 16",
         partial(digits, size=16),
-        {"ResNet-14": (partial(networks.resnet, blocks=2), Training(16, 3))},
+        {"ResNet-14": (partial(networks.resnet, blocks=2), Training(16, 4))},
     ),
     "lines": Task(
         "digits as lines of 40 points",
         lines,
         {
-            "Conv1D ResNet": (partial(networks.resnet, widths=(24, 32, 48), size=5), Training(12, 3)),
-            "GRU": (networks.gru, Training(12, 3)),
+            "Conv1D ResNet": (partial(networks.resnet, widths=(24, 32, 48), size=5), Training(20, 6)),
+            "GRU": (networks.gru, Training(20, 6)),
         },
     ),
     "colours": Task(
         "textures in shapes, 32 x 32 in colour",
         colours,
         {
-            "ResNet-8": (partial(networks.resnet, strides=2), Training(8, 2)),
-            "MobileNet": (partial(networks.mobilenet, stem=(16, 2)), Training(10, 2)),
+            "ResNet-20": (partial(networks.resnet, blocks=3, strides=2), Training(14, 4)),
+            "MobileNet": (partial(networks.mobilenet, stem=(16, 2)), Training(14, 4)),
         },
     ),
     "cifar10": Task(
