@@ -162,7 +162,9 @@ class Run:
         write_text(folder / "calls.json", json.dumps(calls))
         write_text(folder / "asked.json", json.dumps({"kept": kept, "tested": USUAL}))
         script = Path(__file__).with_name("torch_side.py")
-        subprocess.run([python, "-W", "ignore", str(script), str(folder)], check=True)
+        # One thread: on cores that others use as well, threads that wait for each other take ten times as long.
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        subprocess.run([python, "-W", "ignore", str(script), str(folder)], check=True, env=environment)
         expected = np.asarray(self.model(self.data.test.images[:50], training=False))
         np.testing.assert_allclose(np.load(folder / "outputs.npy"), expected, rtol=1e-3, atol=1e-3)
         found: dict[str, Any] = json.loads((folder / "found.json").read_text(encoding="utf-8"))

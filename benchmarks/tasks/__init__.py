@@ -78,7 +78,10 @@ TASKS = {
         "digits as lines of 40 points",
         lines,
         {
-            "Conv1D ResNet": (partial(networks.resnet, widths=(24, 32, 48), size=5), Training(20, 6)),
+            "Conv1D ResNet": (
+                partial(networks.resnet, widths=(24, 32, 48), size=5),
+                Training(20, 6, rates=(3e-2, 1e-2, 3e-3)),
+            ),
             "GRU": (networks.gru, Training(20, 6)),
         },
     ),
@@ -86,7 +89,7 @@ TASKS = {
         "textures in shapes, 32 x 32 in colour",
         colours,
         {
-            "ResNet-20": (partial(networks.resnet, blocks=3, strides=2), Training(14, 4)),
+            "ResNet-20": (partial(networks.resnet, blocks=3, strides=2), Training(8, 3)),
             "MobileNet": (partial(networks.mobilenet, stem=(16, 2)), Training(14, 4)),
         },
     ),
