@@ -90,7 +90,7 @@ TASKS = {
         colours,
         {
             "ResNet-20": (partial(networks.resnet, blocks=3, strides=2), Training(8, 3)),
-            "MobileNet": (partial(networks.mobilenet, stem=(16, 2)), Training(14, 4)),
+            "MobileNet": (partial(networks.mobilenet, stem=(16, 2)), Training(24, 4)),
         },
     ),
     "cifar10": Task(
