@@ -113,22 +113,23 @@ def table(task: str, network: str, rows: Rows) -> list[str]:
     before = rows[""][1.0]
     shares = sorted({share for way, row in rows.items() if way for share in row}, reverse=True)
     asked = " / ".join(f"{100 * share:g}" for share in shares)
-    macs = next(iter(before.values()))["macs"]
+    macs, several = next(iter(before.values()))["macs"], len(before) > 1
     training = TASKS[task].networks[network][1]
     rates = " or ".join(f"{rate:g}" for rate in training.rates)
     lines = [
         f"## {network} on {TASKS[task].title}",
         "",
         f"{macs / 1e6:.2f} million MACs, {_mean(before, False):.1f} % before, {_seeds(len(before))}; {training.epochs} "
-        f"epochs of training, {training.tuning} of fine-tuning from {rates}; accuracy at {asked} % of MACs:",
+        f"epochs of training, {training.tuning} of fine-tuning from {rates}.",
+        f"Accuracy at {asked} % of MACs:",
         "",
-        "| | without fine-tuning | after fine-tuning | each seed |",
-        "|---|---|---|---|",
+        "| | without fine-tuning | after fine-tuning |" + " each seed |" * several,
+        "|---|---|---|" + "---|" * several,
     ]
     for way, row in rows.items():
         if way:
-            apart = _series(row, True, apart=True) if len(before) > 1 else ""
-            lines.append(f"| {way} | {_series(row, False)} | {_series(row, True)} | {apart} |")
+            apart = f" {_series(row, True, apart=True)} |" if several else ""
+            lines.append(f"| {way} | {_series(row, False)} | {_series(row, True)} |{apart}")
     return [*lines, "", *_compared(rows), ""]
 
 
@@ -199,7 +200,7 @@ def overview(found: dict[tuple[str, str], Rows]) -> list[str]:
         "|---|" + "---|" * len(shares),
         *lines,
         "",
-        f"The highest learning rate was the best of {said} of these.",
+        f"The highest learning rate was the best one for {said} of these.",
         "",
     ]
 
