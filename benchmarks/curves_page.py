@@ -17,18 +17,25 @@ THEIRS = "Torch-Pruning"
 NOTES = "\n## What stands out\n"
 HEAD = """# Accuracy against MACs kept
 
-Made by `python benchmarks/pruning_curves.py --torch PYTHON --folder FOLDER --write docs`. Networks are trained on tasks
-that are made from a seed, pruned to shares of their MACs, and measured on test data; then fine-tuned, all for as many
-epochs, with each of two learning rates: epoch and rate are those that are best on held-out data. Ways that look at data
-have 512 training samples with labels; *default without data* has inputs that `generate_inputs(model, steps=30)` made.
-*Nothing made up for*: `compensate="none"`. What is `-` was not run.
+Made by `python benchmarks/pruning_curves.py --seeds {seeds} --torch PYTHON --folder FOLDER --write docs`. Networks are
+trained on tasks that are made from a seed, pruned to shares of their MACs, and measured on test data; then fine-tuned,
+all for as many epochs, with each of several learning rates: epoch and rate are those that are best on held-out data.
+Ways that look at data have 512 training samples with labels; *default without data* has inputs that
+`generate_inputs(model, steps=30)` made. *Nothing made up for*: `compensate="none"`. What is `-` was not run. Accuracies
+are in % of the test samples, means over the seeds that there are.
 
 Torch-Pruning 1.6.1 prunes the same weights, by l2, LAMP, batch-norm scales and Taylor scores, each with local, global
 and isomorphic ranking, in up to 100 steps; the table has what is best on held-out data, of all these without
 fine-tuning, of those that were fine-tuned with it. They come back to Keras first, so that the same code trains all.
+
+Differences are the means over seeds, with one standard error: what the seeds say (their standard deviation over the
+square root of their number) or what the number of test samples says (binomial, both sides as if tested apart),
+whichever is larger. For one seed it is the latter alone, which knows nothing of what the order of training samples
+changes.
 """
-# Cells by network, then by way, then by share of the MACs: one dict per seed.
-Rows = dict[str, dict[float, list[dict[str, Any]]]]
+# Cells of a network by way, then by share of the MACs, then by seed.
+Cells = dict[str, dict[str, Any]]
+Rows = dict[str, dict[float, Cells]]
 
 
 def read(folder: Path) -> dict[tuple[str, str], Rows]:
@@ -38,8 +45,9 @@ def read(folder: Path) -> dict[tuple[str, str], Rows]:
         for network in TASKS[task].networks:
             for before in sorted(folder.glob(f"{task}/{network}, */before.json")):
                 rows = found.setdefault((task, network), {})
+                seed = before.parent.name.removeprefix(f"{network}, ")
                 for way, share, cell in _cells(before.parent):
-                    rows.setdefault(way, {}).setdefault(share, []).append(cell)
+                    rows.setdefault(way, {}).setdefault(share, {})[seed] = cell
     return found
 
 
@@ -77,17 +85,27 @@ def _tuned(path: Path) -> dict[str, Any] | None:
     return _json(path) if path.exists() else None
 
 
-def _mean(cells: list[dict[str, Any]], tuned: bool) -> float | None:
-    """Accuracy on the test part in %, the mean over seeds."""
-    values = [cell["tuned"] if tuned else cell for cell in cells]
-    if any(value is None or "error" in value for value in values) or not values:
-        return None
-    return 100 * float(np.mean([value["test"] for value in values]))
+def _tests(cells: Cells, tuned: bool) -> dict[str, float]:
+    """Accuracy on the test part in %, by seed, where it is there."""
+    values = {seed: cell["tuned"] if tuned else cell for seed, cell in cells.items()}
+    return {seed: 100 * value["test"] for seed, value in values.items() if value is not None and "test" in value}
 
 
-def _series(row: dict[float, list[dict[str, Any]]], tuned: bool) -> str:
-    values = [_mean(row[share], tuned) for share in sorted(row, reverse=True)]
-    return "" if not any(values) else " / ".join("-" if value is None else f"{value:.1f}" for value in values)
+def _mean(cells: Cells, tuned: bool) -> float | None:
+    """The mean over seeds."""
+    values = list(_tests(cells, tuned).values())
+    return float(np.mean(values)) if values else None
+
+
+def _series(row: dict[float, Cells], tuned: bool, apart: bool = False) -> str:
+    """Accuracies by share; with ``apart`` those of each seed, with commas."""
+    found = [list(_tests(row[share], tuned).values()) for share in sorted(row, reverse=True)]
+    said = [_said(values if apart else [float(np.mean(values))] if values else []) for values in found]
+    return " / ".join(said) if any(found) else ""
+
+
+def _said(values: list[float]) -> str:
+    return ", ".join(f"{value:.1f}" for value in values) or "-"
 
 
 def table(task: str, network: str, rows: Rows) -> list[str]:
@@ -95,43 +113,103 @@ def table(task: str, network: str, rows: Rows) -> list[str]:
     before = rows[""][1.0]
     shares = sorted({share for way, row in rows.items() if way for share in row}, reverse=True)
     asked = " / ".join(f"{100 * share:g}" for share in shares)
+    macs, several = next(iter(before.values()))["macs"], len(before) > 1
+    training = TASKS[task].networks[network][1]
+    rates = " or ".join(f"{rate:g}" for rate in training.rates)
     lines = [
         f"## {network} on {TASKS[task].title}",
         "",
-        f"{before[0]['macs'] / 1e6:.2f} million MACs, {_mean_of(before):.1f} % before, {len(before)} "
-        f"seed{'s' * (len(before) > 1)}; accuracy at {asked} % of MACs:",
+        f"{macs / 1e6:.2f} million MACs, {_mean(before, False):.1f} % before, {_seeds(len(before))}; {training.epochs} "
+        f"epochs of training, {training.tuning} of fine-tuning from {rates}.",
+        f"Accuracy at {asked} % of MACs:",
         "",
-        "| | without fine-tuning | after fine-tuning |",
-        "|---|---|---|",
+        "| | without fine-tuning | after fine-tuning |" + " each seed |" * several,
+        "|---|---|---|" + "---|" * several,
     ]
     for way, row in rows.items():
         if way:
-            lines.append(f"| {way} | {_series(row, False)} | {_series(row, True)} |")
+            apart = f" {_series(row, True, apart=True)} |" if several else ""
+            lines.append(f"| {way} | {_series(row, False)} | {_series(row, True)} |{apart}")
     return [*lines, "", *_compared(rows), ""]
 
 
-def _mean_of(cells: list[dict[str, Any]]) -> float:
-    return 100 * float(np.mean([cell["test"] for cell in cells]))
+def _seeds(number: int) -> str:
+    return f"{number} seed{'s' * (number > 1)}"
+
+
+def _theirs(rows: Rows) -> dict[float, Cells] | None:
+    return next((row for way, row in rows.items() if way.startswith(THEIRS)), None)
+
+
+def difference(ours: Cells, theirs: Cells) -> tuple[float, float, int] | None:
+    """Ours less theirs after fine-tuning, over the seeds that both have: the mean, a standard error, and how many."""
+    mine, other = _tests(ours, True), _tests(theirs, True)
+    both = [seed for seed in mine if seed in other]
+    if not both:
+        return None
+    apart = np.array([mine[seed] - other[seed] for seed in both])
+    variances = [
+        value * (100 - value) / ours[seed]["tuned"]["samples"] for seed in both for value in (mine[seed], other[seed])
+    ]
+    error = float(np.sqrt(sum(variances))) / len(both)
+    if len(both) > 1:
+        error = max(error, float(apart.std(ddof=1)) / len(both) ** 0.5)
+    return float(apart.mean()), error, len(both)
 
 
 def _compared(rows: Rows) -> list[str]:
-    """What the default, with data, is beside Torch-Pruning's best after fine-tuning."""
-    theirs = next((row for way, row in rows.items() if way.startswith(THEIRS)), None)
+    """Which settings of Torch-Pruning were the best after fine-tuning, and which learning rates."""
+    theirs = _theirs(rows)
     if theirs is None:
-        return ["Not with Torch-Pruning: its copy of the network has no such layer."]
-    said = []
+        return ["Not with Torch-Pruning: it has no rule for such layers."]
+    settings = []
     for share in sorted(theirs, reverse=True):
-        ours, other = _mean(rows["default"].get(share, []), True), _mean(theirs[share], True)
-        if ours is not None and other is not None:
-            setting = theirs[share][0]["tuned"]["setting"]
-            said.append(f"{ours - other:+.1f} at {100 * share:g} % (there {setting})")
-    return ["The default less Torch-Pruning's best, after fine-tuning: " + ", ".join(said) + "."] if said else []
+        tuned = [cell["tuned"]["setting"] for cell in theirs[share].values() if cell["tuned"] is not None]
+        if tuned:
+            settings.append(f"at {100 * share:g} % " + " and ".join(dict.fromkeys(tuned)))
+    return [f"Torch-Pruning's best, after fine-tuning: {'; '.join(settings)}."] if settings else []
+
+
+def overview(found: dict[tuple[str, str], Rows]) -> list[str]:
+    """The default less Torch-Pruning's best after fine-tuning, of all networks, and which rates were chosen."""
+    lines, highest = [], {"the default": [0, 0], THEIRS: [0, 0]}
+    shares = sorted({share for rows in found.values() for share in _theirs(rows) or ()}, reverse=True)
+    for (task, network), rows in found.items():
+        theirs = _theirs(rows)
+        if theirs is None or "default" not in rows:
+            continue
+        cells = []
+        for share in shares:
+            apart = difference(rows["default"].get(share, {}), theirs.get(share, {}))
+            cells.append("-" if apart is None else f"{apart[0]:+.1f} ± {apart[1]:.1f} ({_seeds(apart[2])})")
+        lines.append(f"| {network}, {task} | " + " | ".join(cells) + " |")
+        for name, row in (("the default", rows["default"]), (THEIRS, theirs)):
+            for rates in (
+                cell["tuned"]["rates"] for several in row.values() for cell in several.values() if cell["tuned"]
+            ):
+                best = max(rates, key=rates.__getitem__)
+                highest[name][0] += float(best) == max(map(float, rates))
+                highest[name][1] += 1
+    if not lines:
+        return []
+    said = ", ".join(f"{name} in {won} of {of}" for name, (won, of) in highest.items())
+    return [
+        "The default less Torch-Pruning's best, both after fine-tuning, in points:",
+        "",
+        "| | " + " | ".join(f"{100 * share:g} % of MACs" for share in shares) + " |",
+        "|---|" + "---|" * len(shares),
+        *lines,
+        "",
+        f"The highest learning rate was the best one for {said} of these.",
+        "",
+    ]
 
 
 def page(found: dict[tuple[str, str], Rows], notes: str) -> str:
     """All networks, and what the page said of them before."""
     lines = [
-        HEAD,
+        HEAD.format(seeds=" ".join(sorted({seed for rows in found.values() for seed in rows[""][1.0]}))),
+        *overview(found),
         "![curves](pruning_curves.svg)",
         "",
     ]
@@ -152,7 +230,7 @@ def plot(found: dict[tuple[str, str], Rows], path: Path) -> None:
     for axes in grid.flat[len(found) :]:
         axes.set_visible(False)
     for axes, ((task, network), rows) in zip(grid.flat, found.items(), strict=False):
-        axes.axhline(_mean_of(rows[""][1.0]), color="grey", linewidth=0.5)
+        axes.axhline(_mean(rows[""][1.0], False), color="grey", linewidth=0.5)
         for number, (way, row) in enumerate((way, row) for way, row in rows.items() if way):
             for tuned in (False, True):
                 values = [(100 * share, _mean(row[share], tuned)) for share in sorted(row)]

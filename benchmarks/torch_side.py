@@ -3,8 +3,9 @@
     PYTHON torch_side.py FOLDER
 
 ``FOLDER`` holds ``calls.json`` and ``weights.npz`` (see torch_copy.py), ``data.npz`` (images and labels to choose by,
-to test, and for gradients) and ``kept.json``, the shares of the MACs that are asked for. For each setting and share it
-gets the weights of the pruned network, and ``found.json``.
+to test, and for gradients) and ``asked.json``: the shares of the MACs, and the settings that are tested in any case.
+For each setting and share it gets the weights of the pruned network, and ``found.json``: all settings are measured on
+what is there to choose by, and only the best of them, and those that were named, on what is there to test.
 """
 
 from __future__ import annotations
@@ -146,7 +147,7 @@ def macs(model: nn.Module, example: Any) -> int:
 def main() -> None:
     """Prune and write."""
     folder = Path(sys.argv[1])
-    calls, kept = (json.loads((folder / f"{name}.json").read_text()) for name in ("calls", "kept"))
+    calls, asked = (json.loads((folder / f"{name}.json").read_text()) for name in ("calls", "asked"))
     weights, data = dict(np.load(folder / "weights.npz")), dict(np.load(folder / "data.npz"))
     images = {part: torch.tensor(np.moveaxis(data[part], -1, 1).copy()) for part in ("held_out", "test", "gradients")}
     labels = {part: torch.tensor(data[f"{part}_labels"]) for part in images}
@@ -154,7 +155,8 @@ def main() -> None:
 
     def right(model: nn.Module, part: str) -> float:
         with torch.no_grad():
-            return float((model(images[part]).argmax(1) == labels[part]).float().mean())
+            outputs = [model(several) for several in images[part].split(500)]
+            return float((torch.cat(outputs).argmax(1) == labels[part]).float().mean())
 
     with torch.no_grad():
         np.save(folder / "outputs.npy", Copy(calls, weights).eval()(images["test"][:50]).numpy())
@@ -176,14 +178,19 @@ def main() -> None:
                 ignored_layers=[model.made[calls[-1]["name"]]],
             )
             full = reached = macs(model, example)
-            for share in sorted(kept, reverse=True):
+            for share in sorted(asked["kept"], reverse=True):
                 while reached > share * full and pruner.current_step < STEPS:
                     pruner.step()
                     reached = macs(model, example)
                 label = f"{criterion}, {scope}"
                 np.savez(folder / f"{label}, {share}.npz", **model.arrays())
-                row = {"macs": reached / full, "held_out": right(model, "held_out"), "test": right(model, "test")}
+                row = {"macs": reached / full, "held_out": right(model, "held_out")}
                 found.setdefault(label, {})[str(share)] = row
+    for share in map(str, asked["kept"]):
+        best = max(found, key=lambda label: found[label][share]["held_out"])
+        for label in {best, *asked["tested"]}:
+            narrow = Copy(calls, dict(np.load(folder / f"{label}, {share}.npz"))).eval()
+            found[label][share]["test"] = right(narrow, "test")
     (folder / "found.json").write_text(json.dumps(found))
 
 

@@ -35,7 +35,7 @@ class Training:
     epochs: int
     tuning: int
     rate: float = 3e-3
-    rates: tuple[float, ...] = (3e-3, 1e-3)
+    rates: tuple[float, ...] = (1e-2, 3e-3)
     batch: int = 64
     falls: tuple[float, ...] = ()
     tuning_falls: tuple[float, ...] = ()
@@ -72,22 +72,25 @@ TASKS = {
     "digits": Task(
         "scikit-learn's digits at 16 x 16",
         partial(digits, size=16),
-        {"ResNet-14": (partial(networks.resnet, blocks=2), Training(16, 3))},
+        {"ResNet-14": (partial(networks.resnet, blocks=2), Training(16, 4))},
     ),
     "lines": Task(
         "digits as lines of 40 points",
         lines,
         {
-            "Conv1D ResNet": (partial(networks.resnet, widths=(24, 32, 48), size=5), Training(12, 3)),
-            "GRU": (networks.gru, Training(12, 3)),
+            "Conv1D ResNet": (
+                partial(networks.resnet, widths=(24, 32, 48), size=5),
+                Training(20, 6, rates=(3e-2, 1e-2, 3e-3)),
+            ),
+            "GRU": (networks.gru, Training(20, 6)),
         },
     ),
     "colours": Task(
         "textures in shapes, 32 x 32 in colour",
         colours,
         {
-            "ResNet-8": (partial(networks.resnet, strides=2), Training(8, 2)),
-            "MobileNet": (partial(networks.mobilenet, stem=(16, 2)), Training(10, 2)),
+            "ResNet-20": (partial(networks.resnet, blocks=3, strides=2), Training(8, 3)),
+            "MobileNet": (partial(networks.mobilenet, stem=(16, 2)), Training(24, 4)),
         },
     ),
     "cifar10": Task(
@@ -107,24 +110,9 @@ def accuracy(model: keras.Model, split: Any) -> float:
     return float((np.concatenate(outputs).argmax(axis=-1) == split.labels).mean())
 
 
-class _Rate(keras.callbacks.Callback):
-    """The learning rate of every step; remembers the weights of the epoch that is best on held-out data."""
-
-    def __init__(self, data: DataSet, rate: float, steps: int, falls: tuple[float, ...]) -> None:
-        super().__init__()
-        self.data, self.rate, self.steps, self.falls, self.step = data, rate, steps, falls, 0
-        self.best, self.weights = -1.0, None
-
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        done = self.step / self.steps
-        factor = 0.1 ** sum(done >= fall for fall in self.falls) if self.falls else 0.5 + 0.5 * np.cos(np.pi * done)
-        self.model.optimizer.learning_rate = self.rate * factor
-        self.step += 1
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        found = accuracy(self.model, self.data.validation)
-        if found >= self.best:  # the later one of equals
-            self.best, self.weights = found, self.model.get_weights()
+def _factor(done: float, falls: tuple[float, ...]) -> float:
+    """What the learning rate is multiplied by when a share of the steps is done."""
+    return 0.1 ** sum(done >= fall for fall in falls) if falls else 0.5 + 0.5 * float(np.cos(np.pi * done))
 
 
 def trained(
@@ -152,11 +140,19 @@ def trained(
             variable.assign(np.zeros(variable.shape, variable.dtype))
         batches = Batches(data.train, training.batch, seed=seed, augment=training.augment)
         falls = training.falls if rates == (training.rate,) else training.tuning_falls
-        watch = _Rate(data, rate, epochs * len(batches), falls)
-        model.fit(batches, epochs=epochs, callbacks=[watch], verbose=0)
-        if watch.best > max(found.values(), default=-1.0):
-            best = watch.weights
-        found[rate] = watch.best
+        # A smaller last batch would be traced anew, which takes as long as an epoch.
+        steps = max(1, len(data.train) // training.batch)
+        for epoch in range(epochs):
+            batches.begin_epoch(epoch)
+            for step in range(steps):
+                done = (epoch + step / steps) / epochs
+                model.optimizer.learning_rate = rate * _factor(done, falls)
+                model.train_on_batch(*batches[step])
+            right = accuracy(model, data.validation)
+            other = max((value for key, value in found.items() if key != rate), default=-1.0)
+            if right > other and right >= found.get(rate, -1.0):  # of equal epochs the later one, of rates the first
+                best = model.get_weights()
+            found[rate] = max(right, found.get(rate, -1.0))
     model.set_weights(best)
     return found
 

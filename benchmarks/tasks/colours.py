@@ -14,8 +14,8 @@ RADIUS = (11.0, 14.0)  # of shapes, in pixels
 PERIOD = (5.0, 7.0)  # of textures
 MOVED = 3.0  # how far from the middle figures are, at most
 TURNED = 0.3  # how far figures and textures are turned, in radians
-NOISE = 0.12
-COUNTS = (2000, 500, 1000)  # to train on, to choose by, to test
+NOISE = 0.23
+COUNTS = (2000, 1000, 4000)  # to train on, to choose by, to test
 
 
 def colours(seed: int = 0, counts: tuple[int, int, int] = COUNTS) -> DataSet:

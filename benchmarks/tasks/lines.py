@@ -19,7 +19,7 @@ CORRELATED = 0.3  # noise that neighbours share, by its standard deviation
 WHITE = 0.02  # noise of each point
 SHEAR = 0.75  # the largest slope
 SMOOTHED = 2.0  # points that share their noise
-COUNTS = (2500, 500, 1000)  # to train on, to choose by, to test
+COUNTS = (2500, 1000, 4000)  # to train on, to choose by, to test
 
 # How far to the right the pen is, from the top of a digit to its bottom.
 TEMPLATES = (
