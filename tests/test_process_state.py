@@ -414,6 +414,7 @@ def test_passes(name: str, given: Given, tmp_path: Path, monkeypatch: pytest.Mon
     check(by_pass(name, given), given, tmp_path, 1, monkeypatch)
 
 
+@pytest.mark.sweep  # keras_io/test_threads.py runs several at once in every run
 def test_passes_at_once(given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Four threads, in each of which every fourth pass runs."""
     calls = [by_pass(name, given) for name in sorted(library.__all__)]

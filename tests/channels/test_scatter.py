@@ -95,7 +95,7 @@ def test_vectors() -> None:
         assert_scatter_is_exact(model, form=form, compensated=True)
 
 
-@pytest.mark.spread(2)
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", ["MobileNetV2", "ResNet50V2"])
 def test_applications(name: str) -> None:
     model = shared_application(name)

@@ -67,6 +67,7 @@ def operators(data: bytes) -> Counter[str]:
     return Counter(entry["op_name"] for entry in runtime._get_ops_details())
 
 
+@pytest.mark.sweep  # test_pruned_families.py writes some in every run
 def test_applications(application: str) -> None:
     model = shared_application(application)
     data = written(model)
@@ -83,7 +84,9 @@ def test_applications(application: str) -> None:
 
 def test_after_surgery() -> None:
     model = ks.apply_passes(shared_application("MobileNetV2"), [FoldBatchNorm(), PruneChannels(ratio=0.3)])
-    assert error(model, written(model), application_inputs(model, seed=3, batch=1)) < 2e-5
+    data = written(model)
+    assert error(model, data, application_inputs(model, seed=3, batch=1)) < 2e-5
+    assert not set(operators(data)) & {"PAD", "MUL", "RELU6", "RESHAPE", "TRANSPOSE"}
 
 
 def small() -> keras.Model:

@@ -85,6 +85,7 @@ def test_an_evaluation_decides_where_there_is_one() -> None:
     assert "by the evaluation" in " ".join(site.what for site in result.report.passes[0].sites)
 
 
+@pytest.mark.sweep  # test_prune_defaults.py generates in every run
 @pytest.mark.generates
 def test_without_data_inputs_are_generated_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kerasurgeon.generating.making._LADDER", ((0.25, 10),))

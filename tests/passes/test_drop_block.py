@@ -231,7 +231,7 @@ def test_options_are_checked() -> None:
         run(DropBlock(("stem->two_add", "one_add->down_conv")), network())
 
 
-@pytest.mark.spread(2)
+@pytest.mark.sweep
 @pytest.mark.parametrize(("name", "count"), [("MobileNetV2", 10), ("ResNet50V2", 9)])
 def test_all_residual_blocks_of_a_network(name: str, count: int, tmp_path: Path) -> None:
     """Every block with a plain shortcut goes (in ResNet50V2 4 of 16 have a projection, 3 a pooling); the rest saves."""

@@ -232,7 +232,7 @@ def test_what_cannot_be_reached_or_found() -> None:
         run(Expand(macs=2.0), keras.Model(inputs, layers.Dense(2)(inputs)))
 
 
-@pytest.mark.spread(3)
+@pytest.mark.sweep  # channels/test_grow.py grows some in every run
 @pytest.mark.parametrize("name", ["ConvNeXtTiny", "MobileNetV2", "MobileNetV3Small"])
 def test_some_applications_keep_their_outputs(name: str) -> None:
     keeps_its_outputs(name)

@@ -25,6 +25,7 @@ def factorised(model: keras.Model, data: Any = None, **options: Any) -> tuple[ke
     return result.model, " ".join([*(site.what for site in report.sites), *report.notes])
 
 
+@pytest.mark.sweep  # test_prune_defaults.py generates in every run
 @pytest.mark.generates
 def test_without_data_inputs_are_generated(monkeypatch: pytest.MonkeyPatch) -> None:
     data, test = pictures(128, 0), pictures(64, 1)

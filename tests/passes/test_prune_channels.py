@@ -58,12 +58,14 @@ def test_ratio_of_every_group(tmp_path: Path) -> None:
     assert result.report.passes[0].difference < 1e-4
 
 
-@pytest.mark.spread(9)
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(
     ("target", "attribute"), [("macs", "macs"), ("params", "parameters"), ("bytes", "weight_bytes")]
 )
 @pytest.mark.parametrize("scope", ["global", "local"])
-@pytest.mark.parametrize("name", ["ResNet50", "MobileNetV2", "DenseNet121"])
+@pytest.mark.parametrize(
+    "name", ["MobileNetV2", *(pytest.param(name, marks=pytest.mark.sweep) for name in ("ResNet50", "DenseNet121"))]
+)
 def test_targets_are_reached(name: str, scope: str, target: str, attribute: str, built: Any) -> None:
     graph = built(name)
     whole = getattr(ks.cost(graph), attribute)

@@ -736,7 +736,7 @@ def test_zoo(name: str) -> None:
         assert not changed(run(ALL, result))
 
 
-@pytest.mark.spread(2)
+@pytest.mark.sweep
 @pytest.mark.parametrize("architecture", ["MobileNetV2", "ResNet50V2"])
 def test_some_applications(architecture: str) -> None:
     model = shared_application(architecture)

@@ -201,9 +201,12 @@ def test_a_run_that_has_ended_does_nothing_more(whole: Path) -> None:
     assert len(result.model.layers) < len(result.original.layers)
 
 
-def test_interrupted_at_every_step(whole: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "steps", [("train_shunt",), pytest.param(STEPS, marks=pytest.mark.sweep)], ids=["one", "every one"]
+)
+def test_interrupted_at_steps(steps: tuple[str, ...], whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    for step in STEPS:
+    for step in steps:
         keras.utils.set_random_seed(len(step))  # another process would have other random states
 
         def phase(label: str, step: str = step) -> None:

@@ -114,6 +114,7 @@ def test_what_lies_before_the_change_is_frozen(fused: bool) -> None:
 
 
 @pytest.mark.usefixtures("untraced")
+@pytest.mark.usefixtures("untraced")
 def test_the_best_weights_come_back_and_the_last_on_request() -> None:
     model, data, held_out = residual(1, drop=0.5), images(16), images(16, seed=1)
     found = {}

@@ -53,6 +53,7 @@ def test_one_step_is_gradient_descent_on_the_mean_square() -> None:
         np.testing.assert_allclose(result.history["bridge/loss"], [np.square(error).mean()], rtol=1e-4)
 
 
+@pytest.mark.usefixtures("untraced")
 def test_a_bridge_that_can_make_the_features_does() -> None:
     model, student, bridge = linear()
     before, original = weights(student), weights(model)

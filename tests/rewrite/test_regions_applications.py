@@ -58,6 +58,7 @@ def test_nothing_else_crosses_the_border_of_any_region(name: str) -> None:
         assert region_between(graph, before, after).nodes
 
 
+@pytest.mark.sweep
 def test_resnet50_has_sixteen_residual_blocks() -> None:
     graph, found = network("ResNet50")
     blocks = of_kind("ResNet50", "residual")
