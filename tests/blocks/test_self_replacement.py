@@ -40,6 +40,7 @@ def put_back(graph: Graph, found: list[Region]) -> Graph:
     return work
 
 
+@pytest.mark.sweep
 def test_every_region_put_back_computes_the_same_bits(application: str, request: pytest.FixtureRequest) -> None:
     model = shared_application(application)
     images = application_inputs(model)

@@ -116,7 +116,7 @@ def saves_and_exports(model: keras.Model, folder: Path) -> None:
         assert (folder / name).stat().st_size > 0
 
 
-@pytest.mark.spread(2)
+@pytest.mark.sweep
 @pytest.mark.parametrize("size", [(16, 16), (15, 10)])
 def test_shunts_of_all_kinds_are_exported(size: tuple[int, int], tmp_path: Path) -> None:
     inputs = keras.Input((*size, 4), name="image")

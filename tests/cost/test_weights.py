@@ -23,7 +23,7 @@ def bytes_of(model: Any) -> int:
     return sum(keras.ops.convert_to_numpy(variable).nbytes for variable in model.weights)
 
 
-@pytest.mark.spread(3)
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", COMPUTED)
 def test_applications(name: str) -> None:
     size = SMALLEST_OTHERWISE.get(name, SMALLEST)

@@ -46,6 +46,7 @@ def test_the_layout_is_that_of_deeplab(records: Path) -> None:
     assert features["image/encoded"].bytes_list.value[0][:4] == b"\x89PNG"
 
 
+@pytest.mark.sweep
 def test_images_to_measure_with_are_padded_or_cut(records: Path) -> None:
     found = segmentation_records(
         records / "train-*.tfrecord", records / "val.tfrecord", classes=3, size=(24, 16), batch_size=2

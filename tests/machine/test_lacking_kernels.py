@@ -102,7 +102,7 @@ def test_passes_that_run_the_network_on_data(name: str, kind: str, dtype: str) -
     assert np.isfinite(outputs(result.model, samples(model)[0])).all()
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(6)
 @every_network
 @every_kind
 def test_training_after_surgery(kind: str, dtype: str) -> None:

@@ -79,6 +79,7 @@ def test_the_bound_holds_for_the_model_that_comes_out(options: dict[str, Any]) -
         assert ks.cost(result.model).macs < 0.95 * ks.cost(model).macs
 
 
+@pytest.mark.sweep
 def test_a_looser_bound_makes_a_smaller_model() -> None:
     model = network()
     sizes = [ks.cost(search(model, Fidelity(model), max_accuracy_loss=loss).model).macs for loss in (0.05, 0.2, 0.6)]

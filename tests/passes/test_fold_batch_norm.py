@@ -484,6 +484,7 @@ def test_zoo(name: str) -> None:
         assert np.abs(one - other).max(initial=0.0) <= allowed * np.abs(one).max(initial=1e-6)
 
 
+@pytest.mark.sweep
 def test_applications(application: str) -> None:
     model = shared_application(application)
     images = application_inputs(model)

@@ -287,6 +287,7 @@ def test_fitting_without_data_or_with_such_as_is_none(model: keras.Model) -> Non
     assert "misses" not in changed(one)["block1_add"]  # there is nothing to hold out
 
 
+@pytest.mark.sweep
 def test_fitting_can_be_repeated(model: keras.Model) -> None:
     images = images_for(model)
     one, two = (Pipeline([ReplaceWithShunt("block1")]).run(model, data=images, seed=4).model for _ in range(2))

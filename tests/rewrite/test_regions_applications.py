@@ -47,7 +47,7 @@ NETWORKS = (
 )
 
 
-@pytest.mark.spread(6)
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", NETWORKS)
 def test_nothing_else_crosses_the_border_of_any_region(name: str) -> None:
     graph, found = network(name)
