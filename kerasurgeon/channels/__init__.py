@@ -18,7 +18,7 @@ from kerasurgeon.channels import (  # criteria are registered there
 from kerasurgeon.channels.analysis import Channels, Source, analyse
 from kerasurgeon.channels.api import CutReport, cut, cut_channels, masked
 from kerasurgeon.channels.budget import Budget
-from kerasurgeon.channels.candidates import Candidate, Limits, candidates, multiples_that_pay, round_to_number, rounding
+from kerasurgeon.channels.candidates import Candidate, Limits, candidates, round_to_number, rounding
 from kerasurgeon.channels.compensate import compensate
 from kerasurgeon.channels.counts import chosen_units
 from kerasurgeon.channels.dead import DeadReport, remove_dead
@@ -84,7 +84,6 @@ __all__ = [
     "loosen_shortcuts",
     "mask_units",
     "masked",
-    "multiples_that_pay",
     "plan_option",
     "prune",
     "read_plan",

@@ -111,13 +111,7 @@ def round_to_number(owner: str, option: int | str) -> int:
     Raises:
         OptionError: It is neither.
     """
-    if isinstance(option, str) and option in RUNTIME_MULTIPLES:
-        return RUNTIME_MULTIPLES[option]
-    if isinstance(option, (int, np.integer)) and not isinstance(option, bool) and option >= 1:
-        return int(option)
-    runtimes = ", ".join(map(repr, RUNTIME_MULTIPLES))
-    hint = did_you_mean(option, RUNTIME_MULTIPLES) if isinstance(option, str) else None
-    raise wrong_option(owner, "round_to", option, f"a whole number from 1, or a runtime ({runtimes})", hint)
+    return _multiple(owner, option, "")
 
 
 def rounding(owner: str, option: int | str) -> int | str:
@@ -126,12 +120,30 @@ def rounding(owner: str, option: int | str) -> int | str:
     Raises:
         OptionError: It is none of these.
     """
-    return option if option == "auto" else round_to_number(owner, option)
+    return option if option == "auto" else _multiple(owner, option, "'auto', ")
 
 
-def multiples_that_pay(width: int) -> list[int]:
-    """Multiples of channels for a layer of a width: what pays (``PAYS``), then finer ones, the coarsest first."""
-    return [pays for least, pays in PAYS if least <= width]
+def _multiple(owner: str, option: int | str, besides: str) -> int:
+    if isinstance(option, str) and option in RUNTIME_MULTIPLES:
+        return RUNTIME_MULTIPLES[option]
+    if isinstance(option, (int, np.integer)) and not isinstance(option, bool) and option >= 1:
+        return int(option)
+    runtimes = ", ".join(map(repr, RUNTIME_MULTIPLES))
+    known = [*(["auto"] if besides else []), *RUNTIME_MULTIPLES]
+    hint = did_you_mean(option, known) if isinstance(option, str) else None
+    raise wrong_option(owner, "round_to", option, f"{besides}a whole number from 1, or a runtime ({runtimes})", hint)
+
+
+def unit_steps(round_to: int | str, width: int, each: int) -> list[int]:
+    """By how many units of several channels each a width may go, the coarsest first.
+
+    Args:
+        round_to: A multiple of channels, or ``"auto"``: what pays at the width (``PAYS``), then finer ones.
+        width: In channels.
+        each: Channels of a unit.
+    """
+    multiples = [round_to] if isinstance(round_to, int) else [pays for least, pays in PAYS if least <= width]
+    return list(dict.fromkeys(multiple // gcd(multiple, each) for multiple in multiples))
 
 
 def candidates(
@@ -195,7 +207,7 @@ def _settle(
     candidate.scores = scores[candidate.order]
     width = limits.widths.get(group.name, group.size)
     most = min(len(candidate.order), group.size - ceil(round(width * (1 - limits.max_ratio), 9)))
-    several = _steps(limits.round_to, group)
+    several = unit_steps(limits.round_to, group.size * group.granularity, group.granularity)
     candidate.levels, *finer = (levels_for_numbers(channels, group, _levels(group, step, most)) for step in several)
     candidate.finer = tuple(finer)
     if most < len(candidate.order):
@@ -214,13 +226,6 @@ def _settle(
             candidate.why += f": {candidate.limit}"
         if several[0] > 1:
             candidate.why += f" (round_to={limits.round_to})"
-
-
-def _steps(round_to: int | str, group: Group) -> list[int]:
-    """By how many units the widths of a group go: the coarsest first."""
-    width, each = group.size * group.granularity, group.granularity
-    multiples = [round_to] if isinstance(round_to, int) else multiples_that_pay(width)
-    return list(dict.fromkeys(multiple // gcd(multiple, each) for multiple in multiples))
 
 
 def _levels(group: Group, step: int, most: int) -> Ids:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kerasurgeon.channels.candidates import round_to_number
+from kerasurgeon.channels.candidates import rounding
 from kerasurgeon.channels.importance import NORMALISERS, REDUCTIONS, criterion_for
 from kerasurgeon.channels.plan import ChannelPlan
 from kerasurgeon.channels.selection import SCOPES
@@ -77,8 +77,7 @@ class PruneOptions:
         elif self.scope not in (AUTO, *SCOPES):
             object.__setattr__(self, "scope", check_patterns(name, "scope", self.scope))
         object.__setattr__(self, "ignore", check_patterns(name, "ignore", self.ignore))
-        if self.round_to != AUTO:
-            round_to_number(name, self.round_to)
+        rounding(name, self.round_to)
         check_count(name, "min_channels", self.min_channels)
         check_count(name, "steps", self.steps)
         if not is_number(self.max_ratio) or not 0 < self.max_ratio <= 1:

@@ -12,7 +12,7 @@ import numpy as np
 
 from kerasurgeon.channels.analysis import analyse
 from kerasurgeon.channels.api import cut_channels
-from kerasurgeon.channels.candidates import Limits, candidates, round_to_number
+from kerasurgeon.channels.candidates import Limits, candidates, rounding
 from kerasurgeon.channels.compensate import compensate
 from kerasurgeon.channels.defaults import RECONSTRUCTION, calibration, settled
 from kerasurgeon.channels.groups import Group, groups
@@ -183,7 +183,7 @@ class _Rounds:
         options = self.options
         return Limits(
             tuple(options.ignore),
-            AUTO if options.round_to == AUTO else round_to_number(options.name, options.round_to),
+            rounding(options.name, options.round_to),
             options.min_channels,
             options.max_ratio,
             options.exact_only,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import gcd, inf
+from math import inf
 from typing import Any
 
 import numpy as np
 
 from kerasurgeon.channels.analysis import Channels, analyse
-from kerasurgeon.channels.candidates import multiples_that_pay
+from kerasurgeon.channels.candidates import unit_steps
 from kerasurgeon.channels.copies import Copies
 from kerasurgeon.channels.cut import resize
 from kerasurgeon.channels.grow import Growth, cannot_duplicate, cannot_grow, grow_units, shape_only
@@ -260,9 +260,7 @@ class Widths:
 
     def _steps(self, cell: Cell, number: int) -> list[int]:
         """By how many units a cell may grow that comes to some number: the coarsest first."""
-        each, given = cell.each, self.round_to
-        multiples = [given] if isinstance(given, int) else multiples_that_pay(number * each)
-        return list(dict.fromkeys(multiple // gcd(multiple, each) for multiple in multiples))
+        return unit_steps(self.round_to, number * cell.each, cell.each)
 
     def _filled(self, width: float, numbers: Numbers, measure: Measure, budget: float) -> Numbers:
         """What the multiplier leaves of a budget is shared out: who is most below its exact share comes first."""

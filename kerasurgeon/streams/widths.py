@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kerasurgeon.channels import Budget, Channels, round_to_number
+from kerasurgeon.channels import Budget, Channels, round_to_number, rounding
 from kerasurgeon.channels.avoided import check_numbers
 from kerasurgeon.costs import Allowance, check_unreachable
 from kerasurgeon.errors import OptionError, PlanError
@@ -62,8 +62,7 @@ class SliceOptions:
         if given[0] in TARGETS[2:]:
             check_budget(self.name, given[0], getattr(self, given[0]))
         object.__setattr__(self, "ignore", check_patterns(self.name, "ignore", self.ignore))
-        if self.round_to != AUTO:
-            round_to_number(self.name, self.round_to)
+        rounding(self.name, self.round_to)
         check_choice(self.name, "compensate", self.compensate, COMPENSATIONS)
         check_unreachable(self.name, self.unreachable)
 
