@@ -130,7 +130,9 @@ class Cost(Printed):
             "weight_bytes": self.weight_bytes,
             "peak_activation_bytes": self.peak_activation_bytes,
             "peak_at": self.peak_at,
-            "rows": [{**asdict(row), "shape": list(row.shape)} for row in self.rows],
+            "rows": [
+                {**{key: getattr(row, key) for key in CostRow.__slots__}, "shape": list(row.shape)} for row in self.rows
+            ],
             "unknown": [asdict(item) for item in self.unknown],
             "left_out": self.left_out.to_dict(),
         }

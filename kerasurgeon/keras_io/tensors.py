@@ -108,10 +108,19 @@ def tensor_of(weight: Weight, dtype: str | None) -> Any:
     array = weight.array
     known = _TENSORS.get(id(array))
     if known is not None and known[0]() is array:
-        return keras.ops.convert_to_tensor(known[1], dtype=dtype)
-    tensor = keras.ops.convert_to_tensor(array, dtype=dtype)
+        return _converted(known[1], dtype)
+    tensor = _converted(array, dtype)
     if array.nbytes >= _LARGE and array.dtype.kind == "f" and _on_tensorflow() and "CPU:" in tensor.device:
         shown = _shown(tensor)
         if shown is not None and shown.dtype == array.dtype:
             weight.move(shown)
     return tensor
+
+
+def _converted(value: Any, dtype: str | None) -> Any:
+    """``keras.ops.convert_to_tensor`` of an array or tensor, for half of the time where nothing is to be cast."""
+    if dtype not in (None, value.dtype.name) or not _on_tensorflow():
+        return keras.ops.convert_to_tensor(value, dtype=dtype)
+    import tensorflow as tf
+
+    return tf.constant(value) if isinstance(value, np.ndarray) else value
