@@ -60,8 +60,8 @@ USUAL = ("l2, global",)
 class Run:
     """One network of one seed: what it is, and where its figures are kept."""
 
-    def __init__(self, task: str, network: str, seed: int, folder: Path, data: DataSet) -> None:
-        self.task, self.network, self.seed, self.data = task, network, seed, data
+    def __init__(self, task: str, network: str, seed: int, folder: Path, data: DataSet, orders: int = 1) -> None:
+        self.task, self.network, self.seed, self.data, self.orders = task, network, seed, data, orders
         self.folder = folder / task / f"{network}, {seed}"
         self.folder.mkdir(parents=True, exist_ok=True)
         build, self.training = TASKS[task].networks[network]
@@ -91,15 +91,22 @@ class Run:
         found = {"held_out": accuracy(model, self.data.validation), "test": accuracy(model, self.data.test)}
         return found | {"samples": len(self.data.test)}
 
-    def train(self, model: keras.Model, epochs: int, rates: tuple[float, ...]) -> dict[float, float]:
+    def train(self, model: keras.Model, epochs: int, rates: tuple[float, ...], order: int = 0) -> dict[float, float]:
         """Train in place; what is best on held-out data is kept."""
-        return trained(model, self.data, self.training, epochs=epochs, rates=rates, seed=self.seed)
+        seed = self.seed + 1000 * order
+        return trained(model, self.data, self.training, epochs=epochs, rates=rates, seed=seed)
 
     def tuned(self, load: Callable[[], keras.Model]) -> dict[str, Any]:
-        """Fine-tuned, and measured."""
-        model = load()
-        rates = self.train(model, self.training.tuning, self.training.rates)
-        return {"rates": rates} | self.measured(model)
+        """Fine-tuned from the same start in each order of the samples; the means, and what each came to."""
+        model, found = load(), []
+        start = model.get_weights()
+        for order in range(self.orders):
+            model.set_weights(start)
+            rates = self.train(model, self.training.tuning, self.training.rates, order)
+            found.append({"rates": rates, **self.measured(model)})
+        mean = {key: float(np.mean([each[key] for each in found])) for key in ("held_out", "test")}
+        rates = {rate: float(np.mean([each["rates"][rate] for each in found])) for rate in self.training.rates}
+        return {"rates": rates, **mean, "samples": found[0]["samples"], "tests": [each["test"] for each in found]}
 
     def given(self, what: str) -> Any:
         """What a way may look at."""
@@ -188,6 +195,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
     parser.add_argument("--kept", nargs="*", type=float, default=list(KEPT), help="shares of the MACs")
     parser.add_argument("--tuned", nargs="*", type=float, default=list(KEPT), help="those that are fine-tuned")
+    parser.add_argument("--orders", type=int, default=1, help="how often each is fine-tuned, in other orders")
     parser.add_argument("--torch", metavar="PYTHON")
     parser.add_argument("--folder", type=Path, default=Path("/tmp/pruning_curves"))
     parser.add_argument("--write", type=Path, metavar="FOLDER")
@@ -197,7 +205,7 @@ def main() -> None:
             data = TASKS[task].data(seed)
             for network in TASKS[task].networks:
                 if options.networks is None or network in options.networks:
-                    run = Run(task, network, seed, options.folder, data)
+                    run = Run(task, network, seed, options.folder, data, options.orders)
                     run.ours(options.ways, tuple(options.kept), tuple(options.tuned))
                     if options.torch:
                         run.theirs(options.torch, tuple(options.kept), tuple(options.tuned))

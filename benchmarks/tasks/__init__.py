@@ -80,7 +80,7 @@ TASKS = {
         {
             "Conv1D ResNet": (
                 partial(networks.resnet, widths=(24, 32, 48), size=5),
-                Training(20, 6, rates=(3e-2, 1e-2, 3e-3)),
+                Training(40, 6, rate=1e-2, rates=(2e-2, 7e-3, 2e-3)),
             ),
             "GRU": (networks.gru, Training(20, 6)),
         },
