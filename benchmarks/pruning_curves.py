@@ -49,8 +49,8 @@ LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 WAYS: dict[str, tuple[dict[str, Any], str, bool]] = {
     "default": ({}, "labels", True),
     "default without data": ({}, "generated", True),
-    "l2, nothing made up for": ({"importance": "l2", "scope": "local", "compensate": "none"}, "labels", False),
-    "l2, least squares": ({"importance": "l2", "scope": "local"}, "labels", False),
+    "l2, nothing made up for": ({"importance": "l2", "scope": "local", "compensate": "none"}, "labels", True),
+    "l2, least squares": ({"importance": "l2", "scope": "local"}, "labels", True),
     "taylor, least squares": ({"importance": "taylor", "scope": "local"}, "labels", True),
 }
 # Of Torch-Pruning's settings these are fine-tuned, beside the one that is best before, on held-out data.

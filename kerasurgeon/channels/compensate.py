@@ -25,6 +25,7 @@ from kerasurgeon.channels.least_squares import reconstruct
 from kerasurgeon.channels.linear_part import full_shape, linear_part, run_linear, to_bias
 from kerasurgeon.channels.mean_response import mean_response
 from kerasurgeon.channels.moments import Moments
+from kerasurgeon.channels.recurrent_fit import find_losing
 from kerasurgeon.channels.scatter_layer import SCATTER
 from kerasurgeon.errors import OptionError, did_you_mean
 from kerasurgeon.ir.graph import Graph
@@ -50,8 +51,8 @@ def compensate(
 
     Every layer that sums over channels that go (convolutions, transposed and separable ones, Dense, EinsumDense) gets
     their expected contribution into its bias. Without a bias, that of a batch norm directly behind it is used, by
-    shifting its moving mean the other way; else the layer gets one. Layers of other kinds (attention, recurrent layers,
-    products of tensors) stay as they are, which a note says.
+    shifting its moving mean the other way; else the layer gets one. Layers of other kinds (attention, products of
+    tensors, recurrent layers but for least squares) stay as they are, which a note says.
 
     Args:
         graph: The whole graph, nothing cut yet.
@@ -67,7 +68,8 @@ def compensate(
               left of the signal grows smaller from layer to layer, while means stay as large as they were.)
             * ``"least_squares"``: from calibration data, and kernels are fitted element by element so that they give
               from what is kept, in the network compensated so far, what the whole layer gave. See ``least_squares``.
-              Other layers are treated as with ``"data"``.
+              So are those of SimpleRNN, GRU and LSTM, see ``recurrent_fit``. Other layers are treated as with
+              ``"data"``.
         data: Calibration data: inputs as for ``predict``, ``(inputs, labels)``, or an iterable of such batches.
         ridge: For least squares: how strongly kernels are held to what they are, relative to the inputs' variance; by
             default chosen for each layer on held-out samples.
@@ -83,12 +85,14 @@ def compensate(
         raise OptionError(
             f"There is no compensation {method!r}.", expected=", ".join(METHODS), hint=did_you_mean(method, METHODS)
         )
-    consumers, notes = find_consumers(graph, channels, gone)
-    if not consumers:
+    kernels = method == "least_squares"
+    losing = find_losing(graph, channels, gone) if kernels else {}
+    consumers, notes = find_consumers(graph, channels, gone, losing)
+    if not consumers and not losing:
         return notes
     if method != "batch_norm":
-        kernels = method == "least_squares"
-        return notes + reconstruct(graph, channels, gone, consumers, data, ridge=ridge, seed=seed, kernels=kernels)
+        given = {"ridge": ridge, "seed": seed, "kernels": kernels, "losing": losing}
+        return notes + reconstruct(graph, channels, gone, consumers, data, **given)
     means, why = _expected(graph, consumers)
     for key, several in consumers.items():
         notes.append(_compensated(graph, channels, key, several, means, why))

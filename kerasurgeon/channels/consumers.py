@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,13 +43,16 @@ class Consumer:
         return int(self.gone.sum())
 
 
-def find_consumers(graph: Graph, channels: Channels, gone: Array) -> tuple[dict[str, list[Consumer]], list[str]]:
+def find_consumers(
+    graph: Graph, channels: Channels, gone: Array, besides: Collection[str] = ()
+) -> tuple[dict[str, list[Consumer]], list[str]]:
     """The consumers of channels that go, by layer, in the order of the graph, and notes on those without a place.
 
     Args:
         graph: The analysed graph.
         channels: Its analysis.
         gone: For every unit whether it goes.
+        besides: Nodes that somebody else looks after.
     """
     found: dict[str, list[Consumer]] = {}
     notes: list[str] = []
@@ -56,7 +60,7 @@ def find_consumers(graph: Graph, channels: Channels, gone: Array) -> tuple[dict[
     tied = graph.tied_layers()
     for node in graph.nodes():
         call = channels.calls.get(node.name)
-        if call is None:
+        if call is None or node.name in besides:
             continue
         summed = [held.ids for held in call.held if held.contracted]
         summed += [factor.ids for _, factor in call.masks]

@@ -19,6 +19,7 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -30,6 +31,7 @@ from kerasurgeon.channels.linear_part import linear_part, run_linear, to_bias
 from kerasurgeon.channels.masked import mask_units
 from kerasurgeon.channels.measured import samples_at_once
 from kerasurgeon.channels.patches import channels_last, drawn, numpy_of, output_positions, patches
+from kerasurgeon.channels.recurrent_fit import Losing, added, fitted_kernels
 from kerasurgeon.channels.ridge import fitted
 from kerasurgeon.channels.scatter_layer import SCATTER
 from kerasurgeon.ir.graph import Graph
@@ -64,6 +66,7 @@ def reconstruct(
     seed: int = 0,
     kernels: bool = True,
     twin: Graph | None = None,
+    losing: Mapping[str, Losing] | None = None,
 ) -> list[str]:
     """Fit all layers that lose inputs, in place, in the order of the network. See the module.
 
@@ -80,6 +83,7 @@ def reconstruct(
         seed: Draws the positions.
         kernels: Whether kernels are fitted element by element, and not only scaled, output by output.
         twin: The graph in which the units are gone, if that is not the masked one; it is fitted too.
+        losing: Recurrent layers that are to be fitted, by node.
 
     Returns:
         Notes on what was done.
@@ -87,7 +91,8 @@ def reconstruct(
     count = min(MOST_SAMPLES, samples_at_once(graph, _MEMORY))
     blocks = list(input_batches(graph, data, count, most=count))
     batch = [np.concatenate(arrays) for arrays in zip(*blocks, strict=True)]
-    return _Fit(graph, channels, gone, consumers, ridge, np.random.default_rng(seed), kernels, twin).run(batch)
+    fit = _Fit(graph, channels, gone, consumers, ridge, np.random.default_rng(seed), kernels, twin, losing or {})
+    return fit.run(batch)
 
 
 class _Fit:
@@ -100,9 +105,10 @@ class _Fit:
         ridge: float | None,
         rng: np.random.Generator,
         kernels: bool,
-        twin: Graph | None = None,
+        twin: Graph | None,
+        losing: Mapping[str, Losing],
     ) -> None:
-        self.graph, self.channels, self.gone = graph, channels, gone
+        self.graph, self.channels, self.gone, self.losing = graph, channels, gone, losing
         self.consumers, self.ridge, self.rng, self.kernels = consumers, ridge, rng, kernels
         self.whole, self.twin = graph.copy(), _masked(graph, channels, gone) if twin is None else twin
         self.notes: list[str] = []
@@ -110,7 +116,7 @@ class _Fit:
     def run(self, batch: list[Array]) -> list[str]:
         """Run the whole and the masked network side by side, and fit each layer when it is its turn."""
         by_node = {consumer.node.name: consumer for several in self.consumers.values() for consumer in several}
-        left = set(by_node)
+        left = {*by_node, *self.losing}
         originals = {node.name: node for node in self.whole.nodes()}
         one = Runner(self.whole)
         other = Runner(self.twin, like=one)
@@ -123,9 +129,12 @@ class _Fit:
             if not left:
                 break
             old = originals.get(node.name)
-            if node.name in by_node:
+            if node.name in left:
                 left.discard(node.name)
-                self._settle(by_node[node.name], before, after)
+                if node.name in self.losing:
+                    self._fit_steps(self.losing[node.name], before, after)
+                else:
+                    self._settle(by_node[node.name], before, after)
                 other.forget(node.layer)
             same = (
                 old is not None
@@ -191,6 +200,19 @@ class _Fit:
             kernel = own.seen(graph.layers[key].weights[own.key].array)
             graph.set_weight(key, own.key, own.seen(_sum(kernel, change.reshape(kernel.shape))))
         self._shift(key, shift, f"{key!r} is fitted to what it gave with {consumer.count} channels more")
+
+    def _fit_steps(self, losing: Losing, before: dict[Value, Any], after: dict[Value, Any]) -> None:
+        """Fit the kernels of a recurrent layer, in the graph and in its masked twin."""
+        key = losing.node.layer
+        whole, twin = self.whole.layers[key], self.twin.layers[key]
+        had, has = before[losing.value], after[self.twin[losing.node.name].inputs[0]]
+        mask = None if losing.mask is None else before[losing.mask]
+        changes = fitted_kernels(whole, twin, losing, had, has, mask, self.ridge, self.rng)
+        for graph in (self.graph, self.twin):
+            for name, change in changes.items():
+                graph.set_weight(key, name, added(graph.layers[key], name, change))
+        fit = f"is fitted to the states that it had with {losing.count} features and units more"
+        self.notes.append(f"{key!r} {fit if changes else 'stays as it is: no fit brings its states closer'}")
 
     def _rescale(self, key: str, target: Array, given: Array, count: int) -> None:
         """Scale and move every output of a layer to where it is closest to what it was."""

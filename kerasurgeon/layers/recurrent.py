@@ -18,6 +18,7 @@ from kerasurgeon.layers.joining import concatenated
 from kerasurgeon.layers.onnx_cells import cells_of
 from kerasurgeon.layers.onnx_recurrent import write_both_ways, write_cells, write_recurrence
 from kerasurgeon.layers.onnx_wrapped import write_convolutional
+from kerasurgeon.rules.answers import Recurrent
 from kerasurgeon.rules.call import Call, CannotTell, elements
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.inner import inner_layer
@@ -66,6 +67,11 @@ class Recurrence(Cell):
 
     Batch and steps both stand before the features, so that the cell's product is that of the layer.
     """
+
+    def recurrences(self, layer: Layer) -> tuple[Recurrent, ...]:
+        """One. A GRU multiplies the state's product, or the state, by a gate before its candidate is made."""
+        apart, backwards = int(self.gates == _GATES["GRU"]), bool(layer.config["go_backwards"])
+        return (Recurrent(layer, cell_prefix(layer.weights), "", self.gates, apart, backwards),)
 
     def onnx(self, call: OnnxCall) -> None:
         """LSTM, GRU or RNN; other activations step by step."""
@@ -182,6 +188,19 @@ class Bidirectional(_Recurrent):
             layer = inner_layer(call.layer, entry)
             total += rule_for(layer.kind).macs(replace(call, name=layer.name, layer=layer, node=None))
         return total
+
+    def recurrences(self, layer: Layer) -> tuple[Recurrent, ...]:
+        """Those of both directions.
+
+        Raises:
+            CannotTell: The backward layer is not described.
+        """
+        found: list[Recurrent] = []
+        for entry in (layer.config["layer"], layer.config.get("backward_layer")):
+            inner = inner_layer(layer, entry)
+            several = rule_for(inner.kind).recurrences(inner)
+            found += [replace(one, around=f"{inner.name}/{one.around}") for one in several]
+        return tuple(found)
 
     def channels(self, call: ChannelCall) -> tuple[Labels, ...]:
         """Both directions keep equally many units, as Keras takes them to have one shape.

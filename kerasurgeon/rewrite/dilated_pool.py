@@ -7,6 +7,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -58,7 +59,7 @@ def dilated_pool(
             places = np.arange(length + sum(pad) - (taps - 1) * gap)[:, None] + np.arange(taps) * gap - pad[0]
             inside = ((places >= 0) & (places < length)).sum(axis=1)
             counts = counts * inside.reshape([-1 if place == axis else 1 for place in range(len(x.shape))])
-        return (1.0 / counts).astype("float32")
+        return (1.0 / counts).astype("float64" if keras.backend.standardize_dtype(x.dtype) == "float64" else "float32")
 
     return pool
 

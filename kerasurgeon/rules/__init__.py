@@ -8,7 +8,7 @@
 The library's own rules are in ``kerasurgeon.layers``, one family a file.
 """
 
-from kerasurgeon.rules.answers import Affine, Join, Moved, Permuted, Product, Regrouped, Statistics, Sum
+from kerasurgeon.rules.answers import Affine, Join, Moved, Permuted, Product, Recurrent, Regrouped, Statistics, Sum
 from kerasurgeon.rules.asking import (
     activation_of,
     affine_of,
@@ -26,6 +26,7 @@ from kerasurgeon.rules.asking import (
     may_be_linear,
     movement_of,
     positions_of,
+    recurrences_of,
 )
 from kerasurgeon.rules.call import OPEN_SIZE, Call, CannotTell, call_of, elements
 from kerasurgeon.rules.channel_call import ChannelCall
@@ -59,6 +60,7 @@ __all__ = [
     "Permuted",
     "Product",
     "Reason",
+    "Recurrent",
     "Regrouped",
     "Resized",
     "Rule",
@@ -88,6 +90,7 @@ __all__ = [
     "movement_of",
     "plain_sizes",
     "positions_of",
+    "recurrences_of",
     "register_rule",
     "resolve",
     "rule_for",

@@ -71,6 +71,18 @@ def a(kind: Any, *, none: bool = False) -> Callable[[Any, Any], Any]:
     return check
 
 
+def tuple_of(kind: type[Any]) -> Callable[[Any, Any], Any]:
+    """The check that an answer is a tuple of instances of a class; it may be empty."""
+
+    def check(found: Any, _: Any) -> Any:
+        if not isinstance(found, tuple) or not all(isinstance(one, kind) for one in found):
+            expected = f"a tuple of {kind.__name__} of kerasurgeon.rules, () where there is none"
+            raise Wrong(f"no tuple of {kind.__name__}.", expected, shown(found))
+        return found
+
+    return check
+
+
 def specs(found: Any, call: Any) -> tuple[TensorSpec, ...]:
     """A spec for each output that says no other rank, dtype or known size than Keras does."""
     several = tuple(found) if isinstance(found, (tuple, list)) else (found,)
@@ -94,4 +106,4 @@ def is_whole(size: Any) -> bool:
     return isinstance(size, numbers.Integral) and not isinstance(size, bool)
 
 
-__all__ = ["Wrong", "a", "flag", "is_whole", "macs", "shown", "specs", "text"]
+__all__ = ["Wrong", "a", "flag", "is_whole", "macs", "shown", "specs", "text", "tuple_of"]

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from kerasurgeon.ir.layer import Layer
+
 
 @dataclass(frozen=True, slots=True)
 class Sum:
@@ -146,3 +148,27 @@ class Statistics:
 
     mean: Any
     variance: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Recurrent:
+    """A recurrence over (batch, steps, features) as products.
+
+    In every step it adds what it reads times one kernel to its state times another; both end in one block of units for
+    each gate.
+
+    Attributes:
+        layer: The layer that makes the steps, with its weights: an LSTM, or one direction of a layer that has two.
+        prefix: What stands before ``kernel``, ``recurrent_kernel`` and ``bias`` in the names of its weights.
+        around: What stands before these in those of the layer around it; empty without one.
+        gates: How many blocks the kernels have.
+        apart: How many of them, the last ones, do something to one product before the other is added.
+        backwards: Whether it begins with the last step.
+    """
+
+    layer: Layer
+    prefix: str
+    around: str
+    gates: int
+    apart: int
+    backwards: bool

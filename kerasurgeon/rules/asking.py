@@ -12,7 +12,17 @@ from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import TensorSpec
-from kerasurgeon.rules.answers import Affine, Combination, Join, Mixing, Movement, Normalisation, Product, Sum
+from kerasurgeon.rules.answers import (
+    Affine,
+    Combination,
+    Join,
+    Mixing,
+    Movement,
+    Normalisation,
+    Product,
+    Recurrent,
+    Sum,
+)
 from kerasurgeon.rules.call import Call, CannotTell, call_of
 from kerasurgeon.rules.linear import LinearForm
 from kerasurgeon.rules.positions import Each, Positions
@@ -41,6 +51,11 @@ def may_be_linear(kind: str) -> bool:
 def linear_kinds() -> tuple[str, ...]:
     """All kinds whose layers may have a linear form, sorted."""
     return tuple(filter(may_be_linear, known_kinds()))
+
+
+def recurrences_of(layer: Layer) -> tuple[Recurrent, ...]:
+    """The recurrences that a layer runs over what it reads; none where that cannot be told."""
+    return _told(lambda: rule_for(layer.kind).recurrences(layer)) or ()
 
 
 def positions_of(graph: Graph, node: Node) -> Positions | None:

@@ -11,8 +11,8 @@ from typing import Any
 
 from kerasurgeon.errors import RuleError
 from kerasurgeon.rules import rule as rule_module
-from kerasurgeon.rules.answer_checks import Wrong, a, flag, macs, shown, specs, text, written
-from kerasurgeon.rules.answers import Affine, Join, Mixing, Movement, Normalisation, Product, Statistics, Sum
+from kerasurgeon.rules.answer_checks import Wrong, a, flag, macs, shown, specs, text, tuple_of, written
+from kerasurgeon.rules.answers import Affine, Join, Mixing, Movement, Normalisation, Product, Recurrent, Statistics, Sum
 from kerasurgeon.rules.call import CannotTell
 from kerasurgeon.rules.label_checks import before_channels, labels
 from kerasurgeon.rules.linear import LinearForm
@@ -27,6 +27,7 @@ CHECKS: Mapping[str, Check] = {
     "keeps_batch": flag,
     "output_specs": specs,
     "linear": a(LinearForm, none=True),
+    "recurrences": tuple_of(Recurrent),
     "positions": a(Positions),
     "channelwise": flag,
     "activation": text,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from kerasurgeon.ir.layer import Layer
 from kerasurgeon.ir.values import TensorSpec
-from kerasurgeon.rules.answers import Affine, Combination, Mixing, Movement, Normalisation, Statistics
+from kerasurgeon.rules.answers import Affine, Combination, Mixing, Movement, Normalisation, Recurrent, Statistics
 from kerasurgeon.rules.call import Call, CannotTell
 from kerasurgeon.rules.channel_call import ChannelCall
 from kerasurgeon.rules.labels import Labels
@@ -78,6 +78,14 @@ class Rule:
             CannotTell: It multiplies by kernels, but not in such a form, or not this layer.
         """
         raise CannotTell(self._unsaid(layer.kind, "whether it is linear"))
+
+    def recurrences(self, layer: Layer) -> tuple[Recurrent, ...]:
+        """The recurrences that it runs over what it reads, as products; least squares fits their kernels.
+
+        Raises:
+            CannotTell: It is recurrent, but not in such a form.
+        """
+        return ()
 
     def positions(self, layer: Layer, rank: int) -> Positions:
         """What it does along the axes between batch and channels.

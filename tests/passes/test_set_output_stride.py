@@ -206,6 +206,13 @@ def test_tensors_of_different_strides_are_not_joined() -> None:
         run(SetOutputStride(1), keras.Model(inputs, layers.Add()([x, y])))
 
 
+def test_float64_is_not_rounded_to_float32() -> None:
+    """A mean of what lies inside, near the border: one over the number of taps has no last bit."""
+    keras.config.set_dtype_policy("float64")
+    model = chain(layers.Conv2D(4, 3, 2, "same"), layers.AveragePooling2D(3, 1, "same"), layers.Conv2D(4, 3))
+    check(model, 1, rates=(2, 2), rtol=1e-13)
+
+
 # Without gates that look at the whole map, so that every position is the same.
 EXACT = ("MobileNet", "MobileNetV2", "ResNet50", "DenseNet121", "InceptionV3", "NASNetMobile", "Xception", "VGG16")
 
