@@ -98,7 +98,8 @@ class Run:
 
     def tuned(self, load: Callable[[], keras.Model]) -> dict[str, Any]:
         """Fine-tuned from the same start in each order of the samples; the means, and what each came to."""
-        model, found = load(), []
+        model = load()
+        found: list[dict[str, Any]] = []
         start = model.get_weights()
         for order in range(self.orders):
             model.set_weights(start)

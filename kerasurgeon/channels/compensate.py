@@ -91,8 +91,9 @@ def compensate(
     if not consumers and not losing:
         return notes
     if method != "batch_norm":
-        given = {"ridge": ridge, "seed": seed, "kernels": kernels, "losing": losing}
-        return notes + reconstruct(graph, channels, gone, consumers, data, **given)
+        return notes + reconstruct(
+            graph, channels, gone, consumers, data, ridge=ridge, seed=seed, kernels=kernels, losing=losing
+        )
     means, why = _expected(graph, consumers)
     for key, several in consumers.items():
         notes.append(_compensated(graph, channels, key, several, means, why))

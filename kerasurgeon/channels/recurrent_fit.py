@@ -84,7 +84,8 @@ def find_losing(graph: Graph, channels: Channels, gone: Array) -> dict[str, Losi
         alone = len(node.inputs) == (1 if mask is None else 2) and len(graph.calls(node.layer)) == 1
         if not parts or not alone or node.layer in tied or node.name not in channels.calls:
             continue
-        read, units = [], []
+        read: list[Array] = []
+        units: list[Array] = []
         for part in parts:
             for kernel, rows in (("kernel", read), ("recurrent_kernel", units)):
                 key = f"{part.around}{part.prefix}{kernel}"
@@ -122,8 +123,9 @@ def fitted_kernels(
     steps = None if mask is None else np.asarray(numpy_of(mask), bool)
     for one, other, units in zip(recurrences_of(whole), recurrences_of(twin), losing.units, strict=True):
         turn = slice(None, None, -1 if one.backwards else 1)
-        ends = (numpy_of(tensor)[:, turn] for tensor in (before, after))
-        fit = _Fit(one, other, *ends, None if steps is None else steps[:, turn], losing.read, units, ridge, rng)
+        had, has = (numpy_of(tensor)[:, turn] for tensor in (before, after))
+        counted = None if steps is None else steps[:, turn]
+        fit = _Fit(one, other, had, has, counted, losing.read, units, ridge, rng)
         changes.update({f"{one.around}{key}": change for key, change in fit.best().items()})
     return changes
 
@@ -151,8 +153,8 @@ class _Fit:
         self.rows = np.sort(rng.permutation(counted)[:MOST_ROWS])
         self.last = np.arange(samples) >= int((1 - _HELD_OUT) * samples)
         self.held_out = np.repeat(self.last, steps)[self.rows]
-        reads = [self._drawn(before) @ self._kernel(whole), self._drawn(_earlier(self.target)) @ self._state(whole)]
-        self.given = [part.astype(np.float64) for part in reads]
+        earlier = self._drawn(_earlier(self.target))
+        self.given = [self._drawn(before) @ self._kernel(whole), earlier @ self._state(whole)]
 
     def best(self) -> dict[str, Array]:
         """The change of the weights whose states are closest on held-out samples."""
@@ -223,7 +225,8 @@ class _Fit:
         return one.layer.weights[self._key("recurrent_kernel")].array
 
     def _drawn(self, sequence: Array) -> Array:
-        return sequence.reshape(-1, sequence.shape[-1])[self.rows]
+        found: Array = sequence.reshape(-1, sequence.shape[-1])[self.rows]
+        return found
 
 
 def _states(layer: Layer, reads: Array, mask: Array | None) -> Array:
@@ -233,7 +236,8 @@ def _states(layer: Layer, reads: Array, mask: Array | None) -> Array:
     plain = replace(layer.with_config(**options, dtype=str(reads.dtype), zero_output_for_mask=False), weights=weights)
     with brief_variables(), on_this_machine(f"{layer.kind} {layer.name!r}"):
         made = built_layer(plain, (keras.KerasTensor(reads.shape, dtype=str(reads.dtype)),), {})
-        return numpy_of(made(reads, mask=mask, training=False))
+        states: Array = numpy_of(made(reads, mask=mask, training=False))
+    return states
 
 
 def _moved(layer: Layer, changes: Mapping[str, Array]) -> Layer:

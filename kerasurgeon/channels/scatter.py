@@ -196,7 +196,7 @@ def _selection(kept: list[int], width: int, axis: int, fill: Any, node: Node) ->
     places[kept] = np.arange(len(kept))
     shape = [1] * rank
     shape[axis] = width
-    constant = np.asarray(fill, np.float32).reshape(shape).astype(node.spec.dtype)
+    constant = np.asarray(fill, np.float64).reshape(shape).astype(node.spec.dtype)
 
     def select(tensor: Any) -> Any:
         if kept != list(range(width)):
