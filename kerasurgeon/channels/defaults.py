@@ -70,7 +70,7 @@ def _by_data(graph: Graph, context: Context) -> tuple[Any, str]:
     left = unread(channels, groups(channels))
     if not left:
         return RECONSTRUCTION, f"{RECONSTRUCTION!r}: what a fit leaves of the error, over all groups"
-    why = f"no convolution and no Dense layer reads the channels of {left!r}"
+    why = f"nothing that could be fitted reads the channels of {left!r}"
     problem = _no_gradients(graph, context) if context.data is not None else "there are no labels"
     if problem:
         return "l2", f"'l2': {why}, and {problem}"

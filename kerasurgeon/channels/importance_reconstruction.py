@@ -16,7 +16,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -30,11 +30,13 @@ from kerasurgeon.channels.groups import Group
 from kerasurgeon.channels.importance import Array, Evidence, register_criterion
 from kerasurgeon.channels.measured import samples_at_once
 from kerasurgeon.channels.patches import channels_last, drawn, numpy_of, output_positions, patches
+from kerasurgeon.channels.recurrent_fit import Losing, find_losing, rows_of, steps_read
 from kerasurgeon.ir.graph import Graph
+from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io.batches import input_batches
 from kerasurgeon.keras_io.running import Runner
 from kerasurgeon.rewrite.passes import Skip
-from kerasurgeon.rules.asking import channel_form
+from kerasurgeon.rules.asking import channel_form, recurrences_of
 from kerasurgeon.rules.labels import Ids
 
 MOST_SAMPLES = 512
@@ -168,7 +170,7 @@ def eliminated(readers: Sequence[Reader], units: Ids, *, ridge: float = _RIDGE, 
 
 
 def measured(channels: Channels, data: Any, seed: int = 0) -> list[Reader]:
-    """What the layers of a graph read that sum over channels: convolutions and Dense layers, each group by itself.
+    """What the layers of a graph read that sum over channels: convolutions, each group by itself, Dense, recurrences.
 
     At most 512 samples are used, fewer where they would take more than 512 MiB; of each layer 4,096 output positions.
 
@@ -178,17 +180,42 @@ def measured(channels: Channels, data: Any, seed: int = 0) -> list[Reader]:
         seed: Draws the positions.
     """
     graph = channels.graph
-    everything, _ = find_consumers(graph, channels, np.ones(channels.units, bool))
+    everything, recurrent = _everyone(channels)
     by_node = {consumer.node.name: consumer for several in everything.values() for consumer in several}
     count = min(MOST_SAMPLES, samples_at_once(graph, _MEMORY))
     blocks = list(input_batches(graph, data, count, most=count))
     batch = [np.concatenate(arrays) for arrays in zip(*blocks, strict=True)]
     rng = np.random.default_rng(seed)
     found: list[Reader] = []
-    for node, tensors in Runner(graph).walk(batch, set(by_node)):
-        if node.name in by_node:
+    for node, tensors in Runner(graph).walk(batch, {*by_node, *recurrent}):
+        if node.name in recurrent:
+            found += _recurrent_readers(channels, recurrent[node.name], tensors, rng)
+        elif node.name in by_node:
             consumer = by_node[node.name]
             found += _readers(graph, channels, consumer, tensors[consumer.value], rng)
+    return found
+
+
+def _everyone(channels: Channels) -> tuple[dict[str, list[Consumer]], dict[str, Losing]]:
+    """All that read channels and can be fitted: sums, by layer, and recurrences, by node."""
+    gone = np.ones(channels.units, bool)
+    recurrent = find_losing(channels.graph, channels, gone)
+    return find_consumers(channels.graph, channels, gone, recurrent)[0], recurrent
+
+
+def _recurrent_readers(
+    channels: Channels, losing: Losing, tensors: Mapping[Value, Any], rng: np.random.Generator
+) -> list[Reader]:
+    """What the steps of a recurrent layer read: features and states, as if its gates added both products alike."""
+    node, found = losing.node, []
+    layer = channels.graph.layer_of(node)
+    mask = None if losing.mask is None else tensors[losing.mask]
+    reads = steps_read(layer, tensors[losing.value], mask)
+    for part, (rows, kernel) in zip(recurrences_of(layer), reads, strict=True):
+        rows = np.asarray(rows[rng.permutation(len(rows))[:_ROWS]], np.float64)
+        rows -= rows.mean(axis=0)
+        units = np.concatenate(rows_of(channels, node.layer, part))
+        found.append(Reader(rows.T @ rows / len(rows), kernel.astype(np.float64), units))
     return found
 
 
@@ -262,7 +289,7 @@ class Reconstruction:
             evidence.memory[type(self)] = measured(evidence.channels, evidence.data, int(evidence.rng.integers(2**31)))
         readers = [one for one in evidence.memory[type(self)] if np.isin(one.units, group.units).any()]
         if not readers:
-            raise Skip("no convolution and no Dense layer reads its channels: take another criterion")
+            raise Skip("nothing that could be fitted reads its channels: take another criterion")
         costs = {"params": group.parameters, "bytes": group.bytes, "macs": group.macs, "latency": group.macs}
         cost = costs.get(evidence.target) or group.size * (group.granularity if evidence.target == "ratio" else 1)
         return eliminated(readers, group.units) * group.size / cost
@@ -270,8 +297,11 @@ class Reconstruction:
 
 def unread(channels: Channels, groups: Iterable[Group]) -> str:
     """The first of some groups that may shrink of which no reader can be measured; empty if there is none."""
-    consumers, _ = find_consumers(channels.graph, channels, np.ones(channels.units, bool))
+    consumers, recurrent = _everyone(channels)
     read = [_read(channels, consumer) for several in consumers.values() for consumer in several]
+    for losing in recurrent.values():
+        parts = recurrences_of(channels.graph.layer_of(losing.node))
+        read += [np.concatenate(rows_of(channels, losing.node.layer, part)) for part in parts]
     units = np.concatenate([one for one in read if one is not None] or [np.zeros(0, int)])
     return next((group.name for group in groups if group.free.any() and not np.isin(group.units, units).all()), "")
 

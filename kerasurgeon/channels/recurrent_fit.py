@@ -32,6 +32,7 @@ from kerasurgeon.keras_io.injection import brief_variables
 from kerasurgeon.keras_io.machine import on_this_machine
 from kerasurgeon.rules.answers import Recurrent
 from kerasurgeon.rules.asking import recurrences_of
+from kerasurgeon.rules.labels import Ids
 
 Array = np.ndarray[Any, Any]
 
@@ -74,7 +75,7 @@ def find_losing(graph: Graph, channels: Channels, gone: Array) -> dict[str, Losi
         channels: Its analysis.
         gone: For every unit whether it goes.
     """
-    stays = ~gone[channels.unit]
+    stays = ~gone
     tied = graph.tied_layers()
     found = {}
     for node in graph.nodes():
@@ -84,16 +85,51 @@ def find_losing(graph: Graph, channels: Channels, gone: Array) -> dict[str, Losi
         alone = len(node.inputs) == (1 if mask is None else 2) and len(graph.calls(node.layer)) == 1
         if not parts or not alone or node.layer in tied or node.name not in channels.calls:
             continue
-        read: list[Array] = []
-        units: list[Array] = []
-        for part in parts:
-            for kernel, rows in (("kernel", read), ("recurrent_kernel", units)):
-                key = f"{part.around}{part.prefix}{kernel}"
-                held = [one for one in channels.weights.get((node.layer, key), ()) if one.contracted]
-                size = graph.layers[node.layer].weights[key].shape[0]
-                rows.append(np.logical_and.reduce([np.ones(size, bool), *(stays[one.ids].ravel() for one in held)]))
-        if not all(stay.all() for stay in (*read, *units)):
-            found[node.name] = Losing(node, node.inputs[0], mask, read[0], tuple(units))
+        rows = [rows_of(channels, node.layer, part) for part in parts]
+        features = [_stay(stays, ids) for ids, _ in rows]
+        units = [_stay(stays, ids) for _, ids in rows]
+        if not all(stay.all() for stay in (*features, *units)):
+            found[node.name] = Losing(node, node.inputs[0], mask, features[0], tuple(units))
+    return found
+
+
+def rows_of(channels: Channels, key: str, part: Recurrent) -> tuple[Ids, Ids]:
+    """The unit of every row of a recurrence's kernels, of features and of states; -1 where none is."""
+    found = []
+    for name in ("kernel", "recurrent_kernel"):
+        path = f"{part.around}{part.prefix}{name}"
+        units = np.full(channels.graph.layers[key].weights[path].shape[0], -1)
+        for held in channels.weights.get((key, path), ()):
+            if held.contracted:
+                units = channels.unit[held.ids.ravel()]
+        found.append(units)
+    return found[0], found[1]
+
+
+def _stay(stays: Array, units: Ids) -> Array:
+    return np.where(units < 0, True, stays[units])
+
+
+def steps_read(layer: Layer, before: Any, mask: Any) -> list[tuple[Array, Array]]:
+    """What every step of each recurrence multiplies by kernels, features before states, and these kernels.
+
+    Args:
+        layer: The layer.
+        before: What it reads, (samples, steps, features).
+        mask: Which steps count, (samples, steps), or ``None``.
+
+    Returns:
+        ``(steps, features + units)``, those that count alone, and ``(features + units, results)``.
+    """
+    found = []
+    steps = None if mask is None else np.asarray(numpy_of(mask), bool)
+    for part in recurrences_of(layer):
+        turn = slice(None, None, -1 if part.backwards else 1)
+        reads, counted = numpy_of(before)[:, turn], None if steps is None else steps[:, turn]
+        rows = np.concatenate([reads, _earlier(_states(part.layer, reads, counted))], axis=-1)
+        kernels = [part.layer.weights[f"{part.prefix}{name}"].array for name in ("kernel", "recurrent_kernel")]
+        rows = rows.reshape(-1, rows.shape[-1]) if counted is None else rows[counted]
+        found.append((rows, np.concatenate(kernels)))
     return found
 
 

@@ -129,14 +129,48 @@ def test_growth_is_told_by_what_a_channel_costs() -> None:
     np.testing.assert_allclose(by_macs * group.macs / group.size, plain, rtol=1e-6)
 
 
+def test_a_recurrence_reads_features_and_its_own_states() -> None:
+    inputs = keras.Input((7, 3))
+    x = layers.SimpleRNN(5, return_sequences=True, name="memory")(
+        layers.Dense(4, activation="relu", name="makes")(inputs)
+    )
+    model = keras.Model(inputs, layers.Dense(2, name="reads")(x))
+    data = np.random.default_rng(0).normal(size=(40, 7, 3)).astype("float32")
+    channels = analyse(model)
+    found = groups(channels)
+    assert unread(channels, found) == ""
+    (first, _), (kernel, recurrent, bias), (last, _) = (
+        [np.asarray(one, np.float64) for one in model.get_layer(name).get_weights()]
+        for name in ("makes", "memory", "reads")
+    )
+    features = np.maximum(data @ first, 0)
+    states = [np.zeros((40, 5))]
+    for step in range(7):
+        states.append(np.tanh(features[:, step] @ kernel + states[-1] @ recurrent + bias))
+    earlier, later = (np.stack(part, axis=1).reshape(-1, 5) for part in (states[:-1], states[1:]))
+    rows, matrix = np.concatenate([features.reshape(-1, 4), earlier], axis=1), np.concatenate([kernel, recurrent])
+    nobody = np.full(5, -1)
+    cases = {
+        "makes": [(rows, matrix, np.concatenate([np.arange(4), nobody]))],
+        "memory": [(rows, matrix, np.concatenate([nobody[:4], np.arange(5)])), (later, last, np.arange(5))],
+    }
+    for name, several in cases.items():
+        order, lost = by_brute_force(several, len(several[0][2]) - (several[0][2] < 0).sum())
+        growth = score(found[name], criterion_for("reconstruction"), Evidence(channels, data), None)
+        assert np.argsort(growth, kind="stable").tolist() == order
+        np.testing.assert_allclose(
+            growth[order], np.maximum.accumulate(np.diff(lost, prepend=0.0)), rtol=0.03, atol=2e-3
+        )
+
+
 def test_groups_without_readers_are_named() -> None:
     inputs = keras.Input((6, 4))
-    x = layers.LSTM(6, name="memory")(layers.Dense(8, name="wide")(inputs))
+    x = layers.RNN(layers.LSTMCell(6), name="memory")(layers.Dense(8, name="wide")(inputs))
     channels = analyse(keras.Model(inputs, layers.Dense(3)(x)))
     found = groups(channels)
     assert unread(channels, found) == "wide"
     data = np.zeros((4, 6, 4), "float32")
-    with pytest.raises(Skip, match="no Dense layer reads its channels"):
+    with pytest.raises(Skip, match="nothing that could be fitted reads its channels"):
         score(found["wide"], criterion_for("reconstruction"), Evidence(channels, data), None)
     with pytest.raises(OptionError, match="data is needed"):
         score(found["memory"], criterion_for("reconstruction"), Evidence(channels), None)

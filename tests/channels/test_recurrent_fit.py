@@ -150,6 +150,8 @@ def test_a_stack_of_two_is_closer_with_kernels_that_are_fitted() -> None:
     }
     errors = {way: error(model, result.model, test) for way, result in results.items()}
     assert errors["least_squares"] < 0.6 * min(errors["none"], errors["data"]), errors
+    default = ks.Pipeline([PruneChannels(ratio=0.5)]).run(model, data=data)
+    assert "importance 'reconstruction'" in " ".join(site.what for site in default.report.passes[0].sites)
     again = ks.apply_passes(model, [PruneChannels(ratio=0.5, importance="l2", round_to=1)], data=data)
     np.testing.assert_array_equal(again(test), results["least_squares"].model(test))
 

@@ -61,7 +61,7 @@ def test_data_that_can_be_read_once_is_kept_for_the_fit() -> None:
 def test_groups_that_nothing_measurable_reads_are_judged_by_labels_or_size(labelled: bool) -> None:
     inputs = keras.Input((6, 4))
     x = layers.Dense(8, activation="relu", name="wide")(inputs)
-    x = layers.LSTM(6, name="memory")(x)
+    x = layers.RNN(layers.LSTMCell(6), name="memory")(x)
     model = keras.Model(inputs, layers.Dense(3, name="classes")(x), name="net")
     rng = np.random.default_rng(0)
     data = rng.normal(size=(600, 6, 4)).astype("float32")
@@ -74,9 +74,9 @@ def test_groups_that_nothing_measurable_reads_are_judged_by_labels_or_size(label
     )  # fmt: skip
     assert ("'taylor', by the labels of at most 512 samples" if labelled else "and there are no labels") in said
     assert "reads the channels of 'wide'" in said
-    assert [made.get_layer("wide").units, made.get_layer("memory").units] == [
+    assert [made.get_layer("wide").units, made.get_layer("memory").cell.units] == [
         explicit.get_layer("wide").units,
-        explicit.get_layer("memory").units,
+        explicit.get_layer("memory").cell.units,
     ]
     for name in ("kernel", "bias"):
         one, other = (np.asarray(getattr(each.get_layer("wide"), name)) for each in (made, explicit))
