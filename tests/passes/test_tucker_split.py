@@ -24,6 +24,7 @@ from tests.passes.checking import (
     kinds,
     model_of,
     reasons,
+    rounding_noise,
     run,
     state_of,
 )
@@ -662,10 +663,16 @@ def test_the_result_trains(tmp_path: Path) -> None:
 def check_application(name: str, folder: Path) -> None:
     model = shared_application(name)
     inputs = application_inputs(model)
-    assert difference(model, run(forced(ratio=1.0), model).model, inputs) < 1e-4
+    worst = difference(model, run(forced(ratio=1.0), model).model, inputs)
+    assert worst < 1e-4 or worst < 4 * rounding_noise(model, inputs)
     result = run(TuckerSplit(ratio=0.5), model)
     sizes = result.report.passes[0]
-    assert sizes.changed
+    if not sizes.changed:  # of EfficientNetB3 and others the stem alone has kernels that a chain could stand for
+        said = [site.what for site in sizes.sites]
+        assert any("would take" in what for what in said), said
+        others = ("would take", "has one position", "DepthwiseConv2D has one channel", "factorised convolution already")
+        assert [what for what in said if not any(other in what for other in others)] == []
+        return
     assert sizes.after.macs < sizes.before.macs
     assert sizes.after.macs == ks.cost(result.model).macs
     assert not changed(run(TuckerSplit(ratio=0.5), result.model))
