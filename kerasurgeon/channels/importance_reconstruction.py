@@ -212,6 +212,8 @@ def _recurrent_readers(
     mask = None if losing.mask is None else tensors[losing.mask]
     reads = steps_read(layer, tensors[losing.value], mask)
     for part, (rows, kernel) in zip(recurrences_of(layer), reads, strict=True):
+        if not len(rows):  # a mask that counts no step
+            continue
         rows = np.asarray(rows[rng.permutation(len(rows))[:_ROWS]], np.float64)
         rows -= rows.mean(axis=0)
         units = np.concatenate(rows_of(channels, node.layer, part))

@@ -122,10 +122,8 @@ def steps_read(layer: Layer, before: Any, mask: Any) -> list[tuple[Array, Array]
         ``(steps, features + units)``, those that count alone, and ``(features + units, results)``.
     """
     found = []
-    steps = None if mask is None else np.asarray(numpy_of(mask), bool)
     for part in recurrences_of(layer):
-        turn = slice(None, None, -1 if part.backwards else 1)
-        reads, counted = numpy_of(before)[:, turn], None if steps is None else steps[:, turn]
+        reads, counted = _forwards(part, before), _counted(part, mask)
         rows = np.concatenate([reads, _earlier(_states(part.layer, reads, counted))], axis=-1)
         kernels = [part.layer.weights[f"{part.prefix}{name}"].array for name in ("kernel", "recurrent_kernel")]
         rows = rows.reshape(-1, rows.shape[-1]) if counted is None else rows[counted]
@@ -156,12 +154,9 @@ def fitted_kernels(
         rng: Draws the steps that are looked at.
     """
     changes: dict[str, Array] = {}
-    steps = None if mask is None else np.asarray(numpy_of(mask), bool)
     for one, other, units in zip(recurrences_of(whole), recurrences_of(twin), losing.units, strict=True):
-        turn = slice(None, None, -1 if one.backwards else 1)
-        had, has = (numpy_of(tensor)[:, turn] for tensor in (before, after))
-        counted = None if steps is None else steps[:, turn]
-        fit = _Fit(one, other, had, has, counted, losing.read, units, ridge, rng)
+        had, has = _forwards(one, before), _forwards(one, after)
+        fit = _Fit(one, other, had, has, _counted(one, mask), losing.read, units, ridge, rng)
         changes.update({f"{one.around}{key}": change for key, change in fit.best().items()})
     return changes
 
@@ -195,6 +190,8 @@ class _Fit:
     def best(self) -> dict[str, Array]:
         """The change of the weights whose states are closest on held-out samples."""
         best: dict[str, Array] = {}
+        if not len(self.rows):
+            return best
         least = self._error(_states(self.twin.layer, self.after, self.mask))
         states = self.target
         for _ in range(_ROUNDS):
@@ -263,6 +260,16 @@ class _Fit:
     def _drawn(self, sequence: Array) -> Array:
         found: Array = sequence.reshape(-1, sequence.shape[-1])[self.rows]
         return found
+
+
+def _forwards(part: Recurrent, sequence: Any) -> Array:
+    """A sequence as a recurrence goes through it."""
+    return numpy_of(sequence)[:, :: -1 if part.backwards else 1]
+
+
+def _counted(part: Recurrent, mask: Any) -> Array | None:
+    """Which steps count, in the order of the recurrence; ``None`` where all do."""
+    return None if mask is None else _forwards(part, mask).astype(bool)
 
 
 def _states(layer: Layer, reads: Array, mask: Array | None) -> Array:
