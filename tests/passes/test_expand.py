@@ -17,7 +17,7 @@ from kerasurgeon.errors import OptionError, PassError
 from kerasurgeon.passes import Expand, PruneChannels
 from tests.applications import application_inputs, shared_application
 from tests.channels.networks import residual
-from tests.passes.checking import assert_lives, changed, difference, reasons, rounding_noise, run, state_of
+from tests.passes.checking import assert_lives, changed, difference, reasons, run, state_of
 from tests.zoo import randomise
 
 WIDTHS = {"stem": 8, "a1": 6, "a2": 8, "b1": 5, "b2": 8}
@@ -250,8 +250,11 @@ def keeps_its_outputs(application: str) -> None:
     cost = ks.cost(result.model).macs / ks.cost(model).macs
     assert (1.05 if application.startswith("ConvNeXt") else 1.3) < cost < 1.9
     inputs = application_inputs(model, seed=3, batch=2)
-    worst = difference(model, result.model, inputs)
-    # A deep network amplifies rounding: a few times what the last bit of every weight does is allowed.
-    assert worst < 1e-4 or worst < 4 * rounding_noise(model, inputs)
+    if difference(model, result.model, inputs) > 1e-4:  # a deep network amplifies rounding
+        keras.config.set_floatx("float64")
+        keras.config.set_dtype_policy("float64")
+        model = shared_application(application)
+        result = ks.Pipeline([Expand(width=1.3)]).run(model)
+        assert difference(model, result.model, inputs.astype("float64")) < 1e-9
     keras.backend.clear_session()
     gc.collect()
