@@ -31,7 +31,7 @@ from kerasurgeon.channels.linear_part import linear_part, run_linear, to_bias
 from kerasurgeon.channels.masked import mask_units
 from kerasurgeon.channels.measured import samples_at_once
 from kerasurgeon.channels.patches import channels_last, drawn, numpy_of, output_positions, patches
-from kerasurgeon.channels.recurrent_fit import Losing, added, fitted_kernels
+from kerasurgeon.channels.recurrent_fit import Losing, fitted_kernels
 from kerasurgeon.channels.ridge import fitted
 from kerasurgeon.channels.scatter_layer import SCATTER
 from kerasurgeon.ir.graph import Graph
@@ -210,7 +210,7 @@ class _Fit:
         changes = fitted_kernels(whole, twin, losing, had, has, mask, self.ridge, self.rng)
         for graph in (self.graph, self.twin):
             for name, change in changes.items():
-                graph.set_weight(key, name, added(graph.layers[key], name, change))
+                graph.set_weight(key, name, graph.layers[key].weights[name].array + change)
         fit = f"is fitted to the states that it had with {losing.count} features and units more"
         self.notes.append(f"{key!r} {fit if changes else 'stays as it is: no fit brings its states closer'}")
 

@@ -24,7 +24,7 @@ from kerasurgeon.channels.analysis import Channels
 from kerasurgeon.channels.patches import numpy_of
 from kerasurgeon.channels.ridge import fitted
 from kerasurgeon.ir.graph import Graph
-from kerasurgeon.ir.layer import Layer, Weight, sealed
+from kerasurgeon.ir.layer import Layer, Weight
 from kerasurgeon.ir.node import Node
 from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io.derive import built_layer
@@ -285,15 +285,7 @@ def _states(layer: Layer, reads: Array, mask: Array | None) -> Array:
 
 def _moved(layer: Layer, changes: Mapping[str, Array]) -> Layer:
     """A layer with something added to its weights."""
-    return replace(
-        layer, weights={**layer.weights, **{key: Weight(added(layer, key, change)) for key, change in changes.items()}}
-    )
-
-
-def added(layer: Layer, key: str, change: Array) -> Array:
-    """A weight of a layer and what is added to it, in the weight's dtype."""
-    array = layer.weights[key].array
-    return sealed((array + change).astype(array.dtype))
+    return layer.with_weights(**{key: layer.weights[key].array + change for key, change in changes.items()})
 
 
 def _earlier(states: Array) -> Array:
