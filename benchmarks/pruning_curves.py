@@ -206,6 +206,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("/tmp/pruning_curves"))
     parser.add_argument("--write", type=Path, metavar="FOLDER")
     options = parser.parse_args()
+    if options.orders < 1:
+        parser.error(f"--orders must be at least 1, got {options.orders}")
     for seed in options.seeds:
         for task in options.tasks:
             data = TASKS[task].data(seed)

@@ -41,7 +41,8 @@ class SliceStream(Pass):
         bytes: Bytes of weights to keep, likewise.
         ignore: Patterns of names of layers whose streams are left alone.
         round_to: Make kept widths multiples of this, or of what pays on ``"tflite"``, ``"xnnpack"``, ``"onnxruntime"``.
-            ``"auto"``: of 8, of 4 in streams of fewer than 64 channels; any where a budget could not be met otherwise.
+            ``"auto"``: of 8, of 4 in streams of fewer than 64 channels, and any of fewer than 16; finer where a budget
+            could not be met otherwise.
         compensate: ``"least_squares"``: the kernels that read a stream are fitted to what they gave, by the data;
             ``"none"``; ``"auto"``: least squares.
         unreachable: What becomes of a budget that cannot be reached: ``"refuse"``, or ``"nearest"``.

@@ -55,7 +55,7 @@ class Given:
         self.own = [keras.models.clone_model(self.model) for _ in range(12)]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # processes that share tests come back to a module, and it takes seconds
 def given() -> Given:
     made = Given()
     # What is imported, and what TensorFlow starts, when it is first needed, stays.

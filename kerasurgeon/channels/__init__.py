@@ -18,7 +18,7 @@ from kerasurgeon.channels import (  # criteria are registered there
 from kerasurgeon.channels.analysis import Channels, Source, analyse
 from kerasurgeon.channels.api import CutReport, cut, cut_channels, masked
 from kerasurgeon.channels.budget import Budget
-from kerasurgeon.channels.candidates import Candidate, Limits, candidates, round_to_number, rounding
+from kerasurgeon.channels.candidates import Candidate, Limits, candidates, round_to_number, rounding, unit_steps
 from kerasurgeon.channels.compensate import compensate
 from kerasurgeon.channels.counts import chosen_units
 from kerasurgeon.channels.dead import DeadReport, remove_dead
@@ -94,4 +94,5 @@ __all__ = [
     "scatter_cut",
     "score",
     "sections",
+    "unit_steps",
 ]

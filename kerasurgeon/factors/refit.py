@@ -9,7 +9,8 @@ held to what it was is chosen on the last quarter of the samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,22 +73,22 @@ def fit_in_order(
     count = min(_MOST_SAMPLES, samples_at_once(whole, _MEMORY), samples_at_once(graph, _MEMORY))
     blocks = list(input_batches(whole, data, count, most=count))
     batch = [np.concatenate(arrays) for arrays in zip(*blocks, strict=True)]
-    wanted = _Wanted(whole, graph, fits, batch, np.random.default_rng(seed))
     found: dict[str, tuple[Array, Array]] = {}
     runner = Runner(graph)
-    for node, tensors in runner.walk(batch, set(fits)):
-        if node.name not in fits:
-            continue
-        layer = graph.layer_of(node)
-        config = layer.config
-        tensor = channels_last(config, numpy_of(tensors[node.inputs[0]]))
-        positions, had = wanted.of(node.name)
-        left = (had - _given(graph, node, tensor, positions)).astype(np.float64)
-        kernel, shift = _solved(layer, tensor, positions, left, positions[:, 0] >= int(0.75 * len(tensor)))
-        graph.set_weight(node.layer, "kernel", kernel)
-        add_to_bias(graph, graph[node.name], shift)
-        runner.forget(node.layer)
-        found[node.layer] = kernel, shift
+    with closing(_Wanted(whole, graph, fits, batch, np.random.default_rng(seed))) as wanted:
+        for node, tensors in runner.walk(batch, set(fits)):
+            if node.name not in fits:
+                continue
+            layer = graph.layer_of(node)
+            config = layer.config
+            tensor = channels_last(config, numpy_of(tensors[node.inputs[0]]))
+            positions, had = wanted.of(node.name)
+            left = (had - _given(graph, node, tensor, positions)).astype(np.float64)
+            kernel, shift = _solved(layer, tensor, positions, left, positions[:, 0] >= int(0.75 * len(tensor)))
+            graph.set_weight(node.layer, "kernel", kernel)
+            add_to_bias(graph, graph[node.name], shift)
+            runner.forget(node.layer)
+            found[node.layer] = kernel, shift
     return found
 
 
@@ -139,7 +140,11 @@ class _Wanted:
             next(self._walk)
         return self._known.pop(name)
 
-    def _all(self, batch: list[Array]) -> Iterator[None]:
+    def close(self) -> None:
+        """End the run of the whole network. It holds this object, and with it layers and tensors."""
+        self._walk.close()
+
+    def _all(self, batch: list[Array]) -> Generator[None, None, None]:
         for node, tensors in Runner(self._whole).walk(batch, set(self._names)):
             name = self._names.get(node.name)
             if name is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kerasurgeon.channels import Budget, Channels, round_to_number, rounding
+from kerasurgeon.channels import Budget, Channels, rounding, unit_steps
 from kerasurgeon.channels.avoided import check_numbers
 from kerasurgeon.costs import Allowance, check_unreachable
 from kerasurgeon.errors import OptionError, PlanError
@@ -25,7 +25,6 @@ Array = np.ndarray[Any, Any]
 
 TARGETS = ("ratio", "width", "macs", "params", "bytes")
 COMPENSATIONS = ("auto", "least_squares", "none")
-AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -145,22 +144,21 @@ class Widths:
             found.append(kept)
         return [*found, width]
 
-    def _step(self, place: int) -> int:
-        if self.options.round_to == AUTO:
-            return 8 if self.streams[place].width >= 64 else 4
-        return round_to_number(self.options.name, self.options.round_to)
+    def _steps(self, place: int) -> list[int]:
+        """Multiples that the kept width may be of, the coarsest first."""
+        options = self.options
+        return unit_steps(rounding(options.name, options.round_to), self.streams[place].width, 1)
 
     def _nearest(self, place: int, number: float) -> int:
-        levels = self._levels(place, self._step(place) if number < self.streams[place].width else 1)
+        levels = self._levels(place, self._steps(place)[0] if number < self.streams[place].width else 1)
         return min(levels, key=lambda kept: (abs(kept - number), -kept))
 
     def _to_budget(self) -> tuple[list[int], str]:
         options, target = self.options, self.options.target
         allowance = Allowance(options.name, target, float(getattr(options, target)), self.total, options.unreachable)
-        steps = [self._step(place) for place in range(len(self.streams))]
-        tries = [steps, [1] * len(steps)] if options.round_to == AUTO else [steps]
-        for each in tries:
-            levels = [self._levels(place, step) for place, step in enumerate(each)]
+        steps = [self._steps(place) for place in range(len(self.streams))]
+        for finer in range(max(map(len, steps))):
+            levels = [self._levels(place, each[min(finer, len(each) - 1)]) for place, each in enumerate(steps)]
             least = self._cost([one[0] for one in levels])
             if not allowance.misses(least):
                 break
