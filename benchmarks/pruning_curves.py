@@ -49,11 +49,7 @@ LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 WAYS: dict[str, tuple[dict[str, Any], str, bool]] = {
     "default": ({}, "labels", True),
     "default without data": ({}, "generated", True),
-    "default channels, nothing made up for": (
-        {"importance": "reconstruction", "scope": "global", "compensate": "none"},
-        "labels",
-        True,
-    ),
+    "default channels, nothing made up for": ({"compensate": "none"}, "labels", True),
     "l2, nothing made up for": ({"importance": "l2", "scope": "local", "compensate": "none"}, "labels", True),
     "l2, least squares": ({"importance": "l2", "scope": "local"}, "labels", True),
     "taylor, least squares": ({"importance": "taylor", "scope": "local"}, "labels", True),

@@ -35,6 +35,7 @@ RANGE = (0.0, 1.0)
 # What is compared: options of PruneChannels, and what the run is given beside the model.
 WAYS: dict[str, tuple[dict[str, Any], str]] = {
     "no compensation": ({"importance": "l2", "scope": "local", "compensate": "none"}, ""),
+    "no compensation, chosen by 512 images": ({"compensate": "none"}, "images"),
     "batch-norm means": ({"importance": "l2", "scope": "local", "compensate": "batch_norm"}, ""),
     "means from data": ({"importance": "l2", "scope": "local", "compensate": "data"}, "images"),
     "default without data": ({}, ""),

@@ -43,9 +43,9 @@ class PruneChannels(Pass):
         importance: What matters least: ``"l1"``, ``"l2"``, ``"fpgm"``, ``"lamp"``, ``"batch_norm"``, ``"random"``; with
             data ``"reconstruction"``, ``"apoz"``, ``"mean_activation"``; with data and labels ``"taylor"``,
             ``"taylor_rectified"``, ``"hessian"``; or a function of a group and the evidence that gives one score per
-            unit, or its ``"module:name"``. ``"auto"``: ``"reconstruction"`` where kernels are fitted to data and
-            convolutions, Dense or recurrent layers read all groups; else ``"taylor"`` by 512 labels, where there are
-            any; else ``"l2"``.
+            unit, or its ``"module:name"``. ``"auto"``: ``"reconstruction"`` where there is data, or inputs are
+            generated, and convolutions, Dense or recurrent layers read all groups; else ``"taylor"`` by 512 labels,
+            where there are any; else ``"l2"``.
         scope: ``"global"`` ranks all channels in one row, ``"local"`` takes the same share of every group,
             ``"isomorphic"`` ranks groups of equal structure together and takes the same share of each ranking;
             ``"auto"``: global with ``"reconstruction"`` and where ``compensate`` is given and fits no kernels, else

@@ -1,9 +1,10 @@
 """What PruneChannels does where nobody says how: the best that is known for what is there.
 
 Measured (docs/pruning_defaults.md): kernels that are fitted by least squares keep far more than means do, most of all
-where what goes is chosen by what such a fit leaves of the error. Where that cannot be measured, the same share of every
-group goes, and where there are labels, what the loss loses by Taylor's formula. Data is best; inputs that are generated
-from the statistics of batch norms come next, then these statistics alone.
+where what goes is chosen by what such a fit leaves of the error; that is the better choice for kernels that stay as
+they are, too. Where it cannot be measured, the same share of every group goes, and where there are labels, what the
+loss loses by Taylor's formula. Data is best; inputs that are generated from the statistics of batch norms come next,
+then these statistics alone.
 """
 
 from __future__ import annotations
@@ -49,13 +50,13 @@ def settled(graph: Graph, options: PruneOptions, context: Context) -> PruneOptio
     importance, scope = options.importance, options.scope
     if importance == AUTO:
         importance = "l2"
-        if compensate in _FITS:
-            importance, said = _by_data(graph, context)
-            why += f"; importance {said}"
+        if compensate in _FITS or context.data is not None:
+            importance, by = _by_data(graph, context)
+            why = "; ".join(filter(None, (why, f"importance {by}")))
     if scope == AUTO:
         local = compensate in _FITS or options.compensate == AUTO
         scope = "local" if local and importance != RECONSTRUCTION else "global"
-    if options.compensate == AUTO and why:
+    if why:
         context.changed(graph.name, why)
     if options.compensate == AUTO and compensate == "batch_norm":
         context.note(f"without data and trained batch norms little is made up for what goes; {DATA_ADDS}")
@@ -63,7 +64,7 @@ def settled(graph: Graph, options: PruneOptions, context: Context) -> PruneOptio
 
 
 def _by_data(graph: Graph, context: Context) -> tuple[Any, str]:
-    """The importance where kernels are fitted to data, and what is said of it."""
+    """The importance where there is data, given or to be generated, and what is said of it."""
     if hasattr(context.data, "__next__"):
         return "l2", "'l2': the data can be read only once"
     channels = analyse(graph)

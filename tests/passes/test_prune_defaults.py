@@ -48,6 +48,31 @@ def test_with_data_what_a_fit_leaves_of_the_error_decides(form: str) -> None:
     assert error(made, explicit, data) < 1e-6
 
 
+@pytest.mark.parametrize("compensate", ["none", "batch_norm", "data"])
+def test_data_decides_where_kernels_are_not_fitted_as_well(compensate: str) -> None:
+    data = pictures(64, 0)
+    model = network(data)
+    made, said = pruned(model, data, round_to=1, compensate=compensate)
+    explicit, unsaid = pruned(
+        model, data, round_to=1, importance="reconstruction", scope="global", compensate=compensate
+    )
+    by_size, nothing = pruned(model, round_to=1, compensate="none")
+    assert said.startswith("importance 'reconstruction'")
+    assert "importance" not in unsaid + nothing
+    assert error(made, explicit, data) < 1e-6
+    assert error(made, by_size, data) > 0.01
+
+
+def test_what_is_only_zeroed_is_what_would_go() -> None:
+    data = pictures(64, 0)
+    model = network(data)
+    zeros, said = pruned(model, data, round_to=1, try_zeros=True)
+    cut, _ = pruned(model, data, round_to=1, compensate="none")
+    assert "importance 'reconstruction'" in said
+    assert zeros.count_params() == model.count_params() > cut.count_params()
+    assert error(cut, zeros, data) < 1e-5
+
+
 def test_data_that_can_be_read_once_is_kept_for_the_fit() -> None:
     data = pictures(64, 0)
     model = network(data)
