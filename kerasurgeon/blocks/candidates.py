@@ -10,6 +10,7 @@ import keras
 
 from kerasurgeon.blocks.linear import Resizing, resizing
 from kerasurgeon.blocks.moments import Fit, Moments
+from kerasurgeon.blocks.pieces import is_unbranched, pieces
 from kerasurgeon.blocks.places import find_regions
 from kerasurgeon.costs import cost
 from kerasurgeon.costs.result import Cost
@@ -146,13 +147,15 @@ def chosen_regions(graph: Graph, which: Any, min_nodes: int) -> tuple[Region, ..
     Args:
         graph: The graph.
         which: ``None`` for all of at least ``min_nodes`` nodes; or patterns of names, at any depth; or what
-            ``find_regions`` takes.
-        min_nodes: The fewest nodes of a region.
+            ``find_regions`` takes. Of a network without branches, which is a single region, its pieces are known.
+        min_nodes: The fewest nodes of a region. A piece may be a single layer unless this is above 2.
 
     Raises:
         PlaceError: A name or pattern is that of no region.
     """
     known = regions(graph, min_nodes=min_nodes)
+    if is_unbranched(graph, known) and len(parts := pieces(graph)) > 1:
+        known = tuple(piece for piece in parts if min_nodes <= 2 or len(piece) >= min_nodes)
     if which is None:
         if not known:
             raise GraphError(f"The network has no region of {min_nodes} nodes or more.", where=graph.name)
