@@ -17,7 +17,7 @@ from kerasurgeon.factors.kernels.modes import ChannelModes
 from kerasurgeon.factors.kernels.separable import depthwise_refusal
 from kerasurgeon.factors.kernels.shape import Shape, Stage, compose
 from kerasurgeon.factors.kernels.terms import finished
-from kerasurgeon.factors.kernels.weighted import patches, regularised, roots, unwhitened
+from kerasurgeon.factors.kernels.weighted import patches, regularised_roots, unwhitened
 
 Array = np.ndarray[Any, Any]
 
@@ -100,7 +100,7 @@ class _Kernel:
         self._stack = self._kernel.reshape(shape.groups, shape.taps, shape.inputs, shape.outputs)
         self._mean = None if inputs is None else inputs.mean
         self._covariance = None if inputs is None else patches(inputs, shape)
-        self._root = None if inputs is None else roots(regularised(inputs.channels))
+        self._root = None if inputs is None else regularised_roots(inputs.channels)
         self._known: dict[int, tuple[Array, ...]] = {}
 
     @cached_property

@@ -12,7 +12,7 @@ from kerasurgeon.factors.kernels.method import Inputs, Prepared
 from kerasurgeon.factors.kernels.shape import Shape, Stage
 from kerasurgeon.factors.kernels.terms import Series
 from kerasurgeon.factors.kernels.vbmf import noise_rank
-from kerasurgeon.factors.kernels.weighted import patches, roots, unwhitened
+from kerasurgeon.factors.kernels.weighted import patch_roots, unwhitened
 
 Array = np.ndarray[Any, Any]
 
@@ -68,7 +68,7 @@ class Svd:
             terms = ranked_terms(matrices)
             left = terms.left
         else:
-            root = roots(patches(inputs, shape))
+            root = patch_roots(inputs, shape)
             terms = ranked_terms(root.swapaxes(-1, -2) @ matrices)
             left = unwhitened(root, terms.left)
         places = (1,) * len(shape.sizes)

@@ -12,7 +12,7 @@ from kerasurgeon.factors.kernels.method import Factors, Inputs, Method, Ranks
 from kerasurgeon.factors.kernels.modes import ChannelModes, chain_kernels, lost_outside
 from kerasurgeon.factors.kernels.shape import Shape
 from kerasurgeon.factors.kernels.terms import finished
-from kerasurgeon.factors.kernels.weighted import Regression, patches, regularised, roots, unwhitened
+from kerasurgeon.factors.kernels.weighted import Regression, patches, regularised_roots, unwhitened
 
 Array = np.ndarray[Any, Any]
 
@@ -39,7 +39,7 @@ class WeightedTucker:
         self._mean = inputs.mean
         self._covariance = patches(inputs, shape)
         self._flat = modes.kernel.astype(np.float64).reshape(shape.groups, -1, shape.outputs)
-        root = roots(regularised(inputs.channels))
+        root = regularised_roots(inputs.channels)
         stack = modes.kernel.reshape(shape.groups, shape.taps, shape.inputs, shape.outputs)
         self._whitened = ChannelModes(method, root.swapaxes(-1, -2)[:, None] @ stack.astype(np.float64), shape)
         self._root = root

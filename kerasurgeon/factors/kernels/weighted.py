@@ -31,24 +31,33 @@ def regularised(covariances: Array) -> Array:
     """Covariances ``(groups, d, d)`` in float64, positive definite: a ridge of 1e-5 of their mean variance, or more."""
     found = np.array(covariances, np.float64)
     for covariance in found:
-        variance = float(np.trace(covariance)) / len(covariance)
-        # Of inputs that never change every kernel computes the same but for the bias: any metric does.
-        ridge = _RIDGE * variance if variance > 0 else 1.0
-        np.einsum("dd->d", covariance)[...] += ridge
-        _make_definite(covariance, ridge)
+        _regularise(covariance)
     return found
 
 
-def _make_definite(matrix: Array, ridge: float) -> None:
-    """Raise the diagonal of a symmetric matrix, in place, until it is positive definite: by a ridge that doubles."""
+def regularised_roots(covariances: Array) -> Array:
+    """The roots of the regularised covariances, which are found on the way."""
+    return np.stack([_regularise(np.array(covariance, np.float64)) for covariance in covariances])
+
+
+def _regularise(covariance: Array) -> Array:
+    """Make one of them positive definite, in place, and give its root."""
+    variance = float(np.trace(covariance)) / len(covariance)
+    # Of inputs that never change every kernel computes the same but for the bias: any metric does.
+    ridge = _RIDGE * variance if variance > 0 else 1.0
+    np.einsum("dd->d", covariance)[...] += ridge
+    return _make_definite(covariance, ridge)
+
+
+def _make_definite(matrix: Array, ridge: float) -> Array:
+    """Raise the diagonal of a symmetric matrix, in place, until it has a root: by a ridge that doubles."""
     for _ in range(_DOUBLINGS):
         try:
-            np.linalg.cholesky(matrix)
+            return roots(matrix)
         except np.linalg.LinAlgError:
             np.einsum("dd->d", matrix)[...] += ridge
             ridge *= 2
-        else:
-            return
+    return roots(matrix)
 
 
 def patches(inputs: Inputs, shape: Shape) -> Array:
@@ -57,6 +66,19 @@ def patches(inputs: Inputs, shape: Shape) -> Array:
     Raises:
         OptionError: They do not belong to a kernel of this shape.
     """
+    return regularised(_of(shape, inputs).covariance)
+
+
+def patch_roots(inputs: Inputs, shape: Shape) -> Array:
+    """The roots of these covariances.
+
+    Raises:
+        OptionError: They do not belong to a kernel of this shape.
+    """
+    return regularised_roots(_of(shape, inputs).covariance)
+
+
+def _of(shape: Shape, inputs: Inputs) -> Inputs:
     size = shape.taps * shape.inputs
     expected = ((shape.groups, size), (shape.groups, size, size), (shape.groups, shape.inputs, shape.inputs))
     got = (inputs.mean.shape, inputs.covariance.shape, inputs.channels.shape)
@@ -68,7 +90,7 @@ def patches(inputs: Inputs, shape: Shape) -> Array:
             got=str(got),
             hint="measure it on this layer, in this model",
         )
-    return regularised(inputs.covariance)
+    return inputs
 
 
 def roots(covariances: Array) -> Array:
@@ -98,9 +120,8 @@ class Regression:
     def __init__(self, covariances: Array, crossed: Array, apply: Callable[[Array], Array]) -> None:
         moments = apply(apply(covariances).swapaxes(-1, -2))
         moments = (moments + moments.swapaxes(-1, -2)) / 2
-        for one in moments:  # columns that nearly coincide
-            _make_definite(one, _ROUNDING * float(np.trace(one)) / len(one))
-        self._roots = roots(moments)
+        # Columns may nearly coincide.
+        self._roots = np.stack([_make_definite(one, _ROUNDING * float(np.trace(one)) / len(one)) for one in moments])
         right = apply(crossed)
         pairs = zip(self._roots, right, strict=True)
         #: Outputs that the columns explain, one after the other: ``(groups, columns, outputs)``. Squared and summed
@@ -118,4 +139,4 @@ class Regression:
         return unwhitened(self._roots[:, :columns, :columns], explained if basis is None else explained @ basis)
 
 
-__all__ = ["Regression", "patches", "regularised", "roots", "unwhitened"]
+__all__ = ["Regression", "patch_roots", "patches", "regularised", "regularised_roots", "roots", "unwhitened"]
