@@ -10,7 +10,7 @@ import numpy as np
 
 from kerasurgeon.blocks.linear import Resizing
 from kerasurgeon.blocks.moments import Moments
-from kerasurgeon.errors import OptionError
+from kerasurgeon.errors import GraphError, OptionError
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io.batches import input_batches
@@ -72,6 +72,7 @@ def measure(
     samples: int = SAMPLES,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
+    refused: dict[str, str] | None = None,
 ) -> dict[str, Moments]:
     """What enters and what leaves several regions, from one run of the data, or few where the sums would not fit.
 
@@ -83,10 +84,11 @@ def measure(
         samples: How many samples are looked at, at most.
         seed: Draws the positions that are looked at where a batch has very many.
         progress: Called with the fraction done.
+        refused: Gets the names of regions whose sizes are not as expected with this data, with the reason.
 
     Raises:
         OptionError: The data cannot be used.
-        GraphError: With this data sizes are not as expected.
+        GraphError: With this data sizes are not as expected, and there is no ``refused``.
     """
     found: dict[str, Moments] = {}
     for names in _rounds(wanted, full):
@@ -96,9 +98,15 @@ def measure(
         rng, seen = np.random.default_rng(seed), 0
         for batch in input_batches(graph, data, batch_size(graph, values), most=samples):
             tensors = reader(batch)
-            for name in names:
+            for name in tuple(sums):
                 region, resize = wanted[name]
-                add_rows(sums[name], resize, tensors[region.entry], tensors[region.exit], rng, region.name)
+                try:
+                    add_rows(sums[name], resize, tensors[region.entry], tensors[region.exit], rng, region.name)
+                except GraphError as error:
+                    if refused is None:
+                        raise
+                    refused[name] = f"with this data its exit has the size {error.got}, expected was {error.expected}"
+                    del sums[name]
             seen += len(batch[0])
             if progress is not None:
                 progress((len(found) + len(names) * min(seen / samples, 1.0)) / len(wanted))

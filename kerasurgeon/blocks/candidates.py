@@ -136,7 +136,7 @@ def _of_region(graph: Graph, region: Region, wanted: Iterable[str], *, data: boo
         try:
             result.append(Candidate(region, method, resizing(graph, region)))
         except GraphError as error:
-            reason = error.what.rpartition(": ")[2].rstrip(".")
+            reason = error.what.partition(f"{region.name!r}: ")[2].rstrip(".")
     return result, reason
 
 

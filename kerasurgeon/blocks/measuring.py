@@ -154,6 +154,7 @@ class _Work:
     ) -> None:
         self.graph, self.several, self.evaluate = graph, several, evaluate
         self.data, self.score, self.total, self.progress = data, score, total, progress
+        self.refused: dict[str, str] = {}  # by region why a bridge cannot be fitted with this data
 
     def base(self) -> tuple[float, str]:
         """The evaluation of the whole network, and a warning where it has not learned what it is judged by."""
@@ -206,7 +207,11 @@ class _Work:
                     if self.evaluate is not None:
                         _save(replace(known, rows=tuple(measured.values())), log)
                 _save(replace(known, rows=tuple(measured.values())), log)
-        ordered = [measured[item.region.name, item.method] for item in self.several]
+        there = [item for item in self.several if (item.region.name, item.method) in measured]
+        ordered = [measured[item.region.name, item.method] for item in there]
+        rows = {item.region.name for item in there}
+        left = known.left | {name: reason for name, reason in self.refused.items() if name not in rows}
+        known = replace(known, left=left)
         others = [row for key, row in measured.items() if key not in wanted]
         if log is not None:  # of a call with other regions: kept in the file
             _save(replace(known, rows=(*ordered, *others)), log)
@@ -223,6 +228,7 @@ class _Work:
         def progress(done: float) -> None:
             self.progress(0.05 + 0.15 * done, "knowledge quotients: fitting bridges")
 
+        refused: dict[str, str] = {}
         moments = measure(
             self.graph,
             shaped,
@@ -231,12 +237,15 @@ class _Work:
             samples=samples,
             seed=seed,
             progress=progress,
+            refused=refused,
         )
+        self.refused |= {shaped[name][0].name: reason for name, reason in refused.items()}
         return [
             item.costed(self.graph, self.total)
             if item.resize is None
             else item.fitted(moments[f"{item.region.name} {item.method}"], self.graph, self.total)
             for item in waiting
+            if f"{item.region.name} {item.method}" not in refused
         ]
 
     def _values(self, group: Sequence[Candidate], share: tuple[float, float]) -> Any:

@@ -9,7 +9,8 @@ from math import prod
 
 from kerasurgeon.ir import Graph, Layer, Node, Value
 from kerasurgeon.rewrite.regions import Region, cut_points, region_between
-from kerasurgeon.rules.asking import is_elementwise, linear_form, normalisation_of
+from kerasurgeon.rules.asking import is_elementwise, linear_form, normalisation_of, positions_of
+from kerasurgeon.rules.positions import Border, Enlarged
 
 
 def is_unbranched(graph: Graph, found: Sequence[Region]) -> bool:
@@ -62,7 +63,8 @@ def _mixes(layer: Layer) -> bool:
 def _leads_on(graph: Graph, before: Value, value: Value) -> bool:
     """Whether a node only prepares what the next layer reads: its result is larger, or has another number of axes."""
     shape, made = graph.spec(before).shape, graph.spec(value).shape
-    if len(shape) != len(made):
+    does = positions_of(graph, graph[value.node])
+    if len(shape) != len(made) or isinstance(does, Enlarged) or (isinstance(does, Border) and not does.cuts):
         return True
     known = [(size, new) for size, new in zip(shape, made, strict=True) if size is not None and new is not None]
     return prod(new for _, new in known) > prod(size for size, _ in known)

@@ -115,3 +115,31 @@ def test_a_budget_is_met_by_pieces_and_never_by_the_whole() -> None:
     assert set(chosen) < set(PIECES)
     small = ks.apply_passes(model, [DropBlock(chosen)], data=labelled(model)[0])
     assert ks.cost(small).macs <= 0.8 * ks.cost(model).macs
+
+
+def test_sizes_that_are_open() -> None:
+    """What pads is told by its kind; a bridge that does not fit with this data is left, with the sizes."""
+    inputs = keras.Input((None, None, 3), name="image")
+    x = layers.Conv2D(6, 3, padding="same", name="one")(inputs)
+    x = layers.Conv2D(8, 3, name="two")(layers.ZeroPadding2D(1, name="pad")(x))
+    x = layers.Conv2D(5, 3, name="valid")(x)
+    model = model_of(inputs, layers.Dense(4, name="scores")(layers.GlobalAveragePooling2D(name="pool")(x)))
+    images = np.random.default_rng(0).normal(size=(12, 9, 9, 3)).astype("float32")
+    labels = np.asarray(model(images)).argmax(axis=-1)
+    found = ks.knowledge_quotients(model, data=(images, labels), sizes=(9, 9, 3))
+    assert [row.region for row in found] == ["one..one", "pad..two"]
+    assert list(found.left) == ["pool..scores", "valid..valid"]
+    assert found.left["valid..valid"] == "with this data its exit has the size (7, 7), expected was (9, 9)"
+    assert found.left["pool..scores"] == "its entry has 4 axes, its exit 2"
+    again = ks.knowledge_quotients(model, data=(images, labels), sizes=(9, 9, 3), method=("affine", "projection"))
+    assert again.left["valid..valid"] == found.left["valid..valid"]
+
+
+def test_words_are_no_channels() -> None:
+    ids = keras.Input((12,), dtype="int32", name="ids")
+    x = layers.Conv1D(8, 3, padding="same", name="conv")(layers.Embedding(50, 8, name="words")(ids))
+    model = model_of(ids, layers.Dense(4, name="scores")(layers.GRU(6, name="states")(x)))
+    tokens = np.random.default_rng(0).integers(0, 50, (30, 12))
+    found = ks.knowledge_quotients(model, data=(tokens, np.asarray(model(tokens)).argmax(axis=-1)))
+    assert [row.region for row in found] == ["conv..conv", "states..states", "scores..scores"]
+    assert found.left == {"words..words": "ids is no dense tensor of numbers over channels: (?, 12) int32"}
