@@ -89,8 +89,14 @@ TASKS = {
         "textures in shapes, 32 x 32 in colour",
         colours,
         {
-            "ResNet-20": (partial(networks.resnet, blocks=3, strides=2), Training(8, 3)),
-            "MobileNet": (partial(networks.mobilenet, stem=(16, 2)), Training(24, 4)),
+            "ResNet-20": (
+                partial(networks.resnet, blocks=3, strides=2),
+                Training(20, 6, rate=1e-2, rates=(2e-2, 7e-3)),
+            ),
+            "MobileNet": (
+                partial(networks.mobilenet, stem=(16, 2)),
+                Training(40, 8, rate=1e-2, rates=(2e-2, 7e-3)),
+            ),
         },
     ),
     "cifar10": Task(

@@ -14,7 +14,7 @@ RADIUS = (11.0, 14.0)  # of shapes, in pixels
 PERIOD = (5.0, 7.0)  # of textures
 MOVED = 3.0  # how far from the middle figures are, at most
 TURNED = 0.3  # how far figures and textures are turned, in radians
-NOISE = 0.23
+NOISE = 0.4
 COUNTS = (2000, 1000, 4000)  # to train on, to choose by, to test
 
 

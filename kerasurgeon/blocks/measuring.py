@@ -210,7 +210,7 @@ class _Work:
         there = [item for item in self.several if (item.region.name, item.method) in measured]
         ordered = [measured[item.region.name, item.method] for item in there]
         rows = {item.region.name for item in there}
-        left = known.left | {name: reason for name, reason in self.refused.items() if name not in rows}
+        left = {**known.left, **{name: reason for name, reason in self.refused.items() if name not in rows}}
         known = replace(known, left=left)
         others = [row for key, row in measured.items() if key not in wanted]
         if log is not None:  # of a call with other regions: kept in the file
