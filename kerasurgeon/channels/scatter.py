@@ -99,9 +99,8 @@ def close_shortcuts(graph: Graph, form: str = "auto") -> list[str]:
     if form not in FORMS:
         raise OptionError(f"There is no form {form!r} of a scatter.", expected=", ".join(FORMS))
     closed = []
-    for node in graph.nodes():
-        if graph.kind(node) != SCATTER:
-            continue
+    for name in [node.name for node in graph.nodes() if graph.kind(node) == SCATTER]:
+        node = graph[name]  # as it is now
         config = graph.layer_of(node).config
         fill = graph.layer_of(node).weights["fill"].array
         kept, width = list(config["kept"]), int(config["width"])

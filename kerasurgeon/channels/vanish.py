@@ -243,13 +243,12 @@ def _run(graph: Graph, node: Node, array: Array) -> Array:
 def drop_empty_operands(graph: Graph) -> dict[str, str]:
     """After a cut: take operands without channels out of concatenations, with all that computed them."""
     done = {}
-    for node in graph.nodes():
-        if not is_join(graph, node):
-            continue
+    for name in [node.name for node in graph.nodes() if is_join(graph, node)]:
+        node = graph[name]  # as it is now: it may join what an earlier join has left
         kept = [value for value in node.inputs if 0 not in graph.spec(value).shape]
         if len(kept) == len(node.inputs):
             continue
-        done[node.name] = "the branch is gone"
+        done[name] = "the branch is gone"
         if len(kept) == 1:
             substitute(graph, node, kept[0])
         elif kept:

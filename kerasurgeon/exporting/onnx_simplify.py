@@ -18,9 +18,8 @@ def simplified(graph: Graph) -> Graph:
     Returns:
         The graph.
     """
-    for node in graph.nodes():
-        if affine_of(graph.layer_of(node)) is None:
-            continue
+    for name in [node.name for node in graph.nodes() if affine_of(graph.layer_of(node)) is not None]:
+        node = graph[name]  # as it is now: what it reads may have been folded
         try:
             linear, layer, _ = folded(graph, node)
         except Skip:

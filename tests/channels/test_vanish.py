@@ -82,6 +82,19 @@ def test_a_branch_of_a_concatenation() -> None:
     assert names(smaller) & {"join", "part0", "part1"} == set()
 
 
+@pytest.mark.parametrize("gone", [["a", "c"], ["a", "b"], ["b", "c"]])
+def test_branches_of_a_concatenation_of_concatenations(gone: list[str]) -> None:
+    """What is left of one may be a single tensor, which the next one joins."""
+    inputs = keras.Input((12, 12, 3))
+    parts = {name: conv(4, name=name)(inputs) for name in "abc"}
+    first = layers.Concatenate(name="first")([parts["a"], parts["b"]])
+    second = layers.Concatenate(name="second")([first, parts["c"]])
+    model = keras.Model(inputs, conv(2, name="last")(second))
+    randomise(model, 0)
+    _, small = cut_and_check(model, {name: [] for name in gone})
+    assert names(small) & {*gone, "first", "second"} == set()
+
+
 def joined_by(join: Any, *, branch_first: bool = False) -> keras.Model:
     inputs = keras.Input((12, 12, 3))
     stem = conv(4, name="stem")(inputs)
