@@ -10,7 +10,7 @@ import keras
 
 from kerasurgeon.blocks.linear import Resizing, resizing
 from kerasurgeon.blocks.moments import Fit, Moments
-from kerasurgeon.blocks.pieces import is_unbranched, pieces
+from kerasurgeon.blocks.pieces import regions_and_pieces
 from kerasurgeon.blocks.places import find_regions
 from kerasurgeon.costs import cost
 from kerasurgeon.costs.result import Cost
@@ -21,7 +21,7 @@ from kerasurgeon.ir.values import Value
 from kerasurgeon.keras_io.emit import emit
 from kerasurgeon.rewrite.latency_of import latency_by
 from kerasurgeon.rewrite.option_checks import check_several, naming
-from kerasurgeon.rewrite.regions import Region, regions, runs
+from kerasurgeon.rewrite.regions import Region, runs
 from kerasurgeon.rewrite.surgery import extract
 
 METHODS = ("drop", "scale", "affine", "projection")
@@ -153,16 +153,15 @@ def chosen_regions(graph: Graph, which: Any, min_nodes: int) -> tuple[Region, ..
     Raises:
         PlaceError: A name or pattern is that of no region.
     """
-    known = regions(graph, min_nodes=min_nodes)
-    if is_unbranched(graph, known) and len(parts := pieces(graph)) > 1:
-        known = tuple(piece for piece in parts if min_nodes <= 2 or len(piece) >= min_nodes)
+    known = regions_and_pieces(graph, min_nodes=min_nodes)
     if which is None:
-        if not known:
+        # Of a chain with pieces, which is all of the network, only these.
+        several = known[1:] if known and known[0].kind == "chain" and known[0].children else known
+        if not several:
             raise GraphError(f"The network has no region of {min_nodes} nodes or more.", where=graph.name)
-        return known
+        return several
     found: dict[tuple[Any, Any], Region] = {}
-    several = (which,) if isinstance(which, (str, Region)) else tuple(which)
-    for item in several:
+    for item in (which,) if isinstance(which, (str, Region)) else tuple(which):
         if isinstance(item, str) and any(mark in item for mark in "*?["):
             matched = [region for region in known if names_match([region.name], item)]
             if not matched:

@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from math import prod
 
 from kerasurgeon.ir import Graph, Layer, Node, Value
-from kerasurgeon.rewrite.regions import Region, cut_points, region_between
+from kerasurgeon.rewrite.regions import Region, cut_points, region_between, regions
 from kerasurgeon.rules.asking import is_elementwise, linear_form, normalisation_of, positions_of
 from kerasurgeon.rules.positions import Border, Enlarged
 
 
-def is_unbranched(graph: Graph, found: Sequence[Region]) -> bool:
-    """Whether the regions of a graph are one chain of all that it computes."""
-    whole = len(found) == 1 and found[0].kind == "chain"
-    return whole and all(not node.inputs or node.name in found[0] for node in graph.nodes())
+def regions_and_pieces(graph: Graph, *, min_nodes: int = 2) -> tuple[Region, ...]:
+    """The regions of a graph; of a network without branches, which is a single one, that and its pieces.
 
+    A piece is a layer that mixes channels, and what follows up to the next such. A depthwise convolution goes with the
+    layer that mixes its channels; what pads, enlarges or flattens goes with the layer behind it. What is before the
+    first of these layers is in no piece. Each is named by its first and last node.
 
-def pieces(graph: Graph) -> tuple[Region, ...]:
-    """A network without branches in pieces: each a layer that mixes channels, and what follows up to the next such.
-
-    A depthwise convolution goes with the layer that mixes its channels; what pads, enlarges or flattens goes with the
-    layer behind it. What is before the first of these layers is in no piece. Each is named by its first and last node,
-    as ``find_region`` reads it.
+    Args:
+        graph: The graph.
+        min_nodes: The fewest nodes of a region. A piece may be a single layer unless this is above 2.
     """
-    return tuple(
-        replace(region, name=f"{region.nodes[0]}..{region.nodes[-1]}")
-        for region in (region_between(graph, entry, exit) for entry, exit in pairwise(_borders(graph)))
+    found = regions(graph, min_nodes=min_nodes)
+    if len(found) != 1 or found[0].kind != "chain":
+        return found
+    (whole,) = found
+    if any(node.inputs and node.name not in whole for node in graph.nodes()):
+        return found
+    parts = [region_between(graph, entry, exit) for entry, exit in pairwise(_borders(graph))]
+    named = tuple(
+        replace(part, name=f"{part.nodes[0]}..{part.nodes[-1]}", parent=whole.name, depth=1)
+        for part in (parts if len(parts) > 1 else ())
     )
+    listed = (part for part in named if min_nodes <= 2 or len(part) >= min_nodes)
+    return replace(whole, children=named), *listed
 
 
 def _borders(graph: Graph) -> Iterator[Value]:
@@ -70,4 +77,4 @@ def _leads_on(graph: Graph, before: Value, value: Value) -> bool:
     return prod(new for _, new in known) > prod(size for size, _ in known)
 
 
-__all__ = ["is_unbranched", "pieces"]
+__all__ = ["regions_and_pieces"]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
+from kerasurgeon.blocks.pieces import regions_and_pieces
 from kerasurgeon.errors import GraphError, OptionError, did_you_mean
 from kerasurgeon.ir.graph import Graph
 from kerasurgeon.ir.name_patterns import names_match
@@ -58,14 +59,15 @@ def find_regions(graph: Graph, where: Where) -> tuple[Region, ...]:
     Args:
         graph: The graph.
         where: What ``find_region`` takes; or a pattern of region names, with ``*``, ``?`` and ``[...]`` as in
-            ``fnmatch``: of regions inside one another it means the outermost; or several of these. Two names are taken
+            ``fnmatch``: of regions inside one another it means the outermost, and in a network without branches its
+            pieces have names, too (see ``knowledge_quotients``); or several of these. Two names are taken
             for two regions if both are names of regions, else for the first and the last node of one.
 
     Raises:
         PlaceError: As for ``find_region``, or a pattern matches no region.
         OptionError: ``where`` is none of these.
     """
-    known = regions(graph)
+    known = regions_and_pieces(graph)
     found: dict[tuple[Value, Value], Region] = {}
     for region in _several(graph, where, known):
         found.setdefault((region.entry, region.exit), region)

@@ -11,6 +11,7 @@ from keras import layers
 
 import kerasurgeon as ks
 from kerasurgeon.blocks.candidates import chosen_regions
+from kerasurgeon.blocks.places import find_regions
 from kerasurgeon.errors import GraphError
 from kerasurgeon.keras_io import lift
 from kerasurgeon.passes import DropBlock
@@ -76,6 +77,8 @@ def test_names_patterns_and_sizes() -> None:
     assert [region.name for region in chosen_regions(graph, "c_dw..pool", 2)] == ["c_dw..pool"]
     with pytest.raises(GraphError, match="no region of 8 nodes"):
         chosen_regions(graph, None, 8)
+    assert [region.name for region in find_regions(graph, ["[ab]_*", "flat..norm"])] == [*PIECES[1:3], PIECES[5]]
+    assert [region.name for region in find_regions(graph, "*")] == ["scale..scores"]  # the outermost is all of it
 
 
 def test_a_network_with_branches_has_its_regions() -> None:
